@@ -1,0 +1,1 @@
+"""Alignment: preference records, the encoder with its adapters, the predictor and its measures."""

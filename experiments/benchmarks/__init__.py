@@ -1,0 +1,1 @@
+"""Benchmarks: speed and size as ratios inside one run, never as timed tests."""

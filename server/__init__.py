@@ -1,0 +1,1 @@
+"""Server: the rounds. It sees sums and plans, never a record."""
