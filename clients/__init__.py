@@ -1,1 +1,1 @@
-"""Clients: what runs beside a group's records. Nothing leaves this room but through the privatizer."""
+"""Clients: what runs beside a group's records. Only the privatizer lets anything out."""

@@ -1,1 +1,1 @@
-"""Privacy: the differential-privacy kernel and its accounting. Knows nothing of models or networks."""
+"""Privacy: the differential-privacy kernel and its accounting; no models, no networks."""

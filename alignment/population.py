@@ -1,0 +1,72 @@
+"""All groups of a source with their split, loaded once per process. For simulations only.
+
+In a deployment no process ever holds more than one group; there each client opens its own records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from alignment.answers import GroupAnswers, tally
+from alignment.loading import load_records
+from alignment.split import Split, draw_split, read_split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """The answers of every group, and who trains.
+
+    Attributes:
+        answers: Every group's answers, groups in alphabetical order.
+        split: Train groups and draws of the held-out ones.
+        records: Number of records behind the answers.
+        skipped: One line for each row that was left out.
+    """
+
+    answers: Mapping[str, GroupAnswers]
+    split: Split
+    records: int
+    skipped: tuple[str, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Train groups, then held-out groups: the order of simulated nodes."""
+        return (*self.split.train_groups, *self.split.draws)
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """Ids of the questions that train groups train on."""
+        train = (self.split.training_answers(self.answers[g]) for g in self.split.train_groups)
+        return frozenset(q.question_id for each in train for q in each.questions)
+
+
+def _stamp(source: str) -> tuple[int, int]:
+    path = Path(source)
+    if not path.is_file():
+        return (0, 0)
+    status = path.stat()
+    return (status.st_mtime_ns, status.st_size)
+
+
+def load_population(data: str, *, split: str, seed: int, skip_invalid: bool) -> Population:
+    """Load a source and read its split from a file, or draw one by seed where ``split`` is empty.
+
+    Raises:
+        DataError: The source has invalid rows or cannot be read.
+        SplitError: The split does not fit the data.
+    """
+    return _load(data, split, seed, skip_invalid, (_stamp(data), _stamp(split)))
+
+
+@lru_cache(maxsize=2)
+def _load(data: str, split: str, seed: int, skip_invalid: bool, _: object) -> Population:
+    loaded = load_records(data, skip_invalid=skip_invalid)
+    answers = tally(loaded.records)
+    chosen = read_split(Path(split)) if split else draw_split(answers, seed=seed)
+    chosen.check(answers)
+    return Population(
+        answers=answers, split=chosen, records=len(loaded.records), skipped=loaded.skipped
+    )

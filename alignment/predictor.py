@@ -1,0 +1,169 @@
+"""The preference predictor: encoder, head, and the scores of options.
+
+The prior is what the adapted encoder and the head say of a question before anything is known of a
+group. :mod:`alignment.context` corrects it by the group's own answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from alignment.answers import GroupAnswers
+from alignment.config import ContextConfig, PredictorConfig
+from alignment.context import Prior, predict_in_context, unit_features
+from alignment.encoder import Encoder
+from alignment.encoding import PrefixCache, QuestionBatch, QuestionEncoder, collate, pad_targets
+from alignment.records import Question
+
+#: Stands for minus infinity where a slot holds no option: finite, so that gradients stay finite.
+ABSENT = -1e9
+#: Questions per forward pass where no gradient is wanted, and questions remembered at most.
+_BATCH = 32
+_POOLED_LIMIT = 50_000
+
+
+class PreferenceHead(nn.Module):
+    """Scores an option from its own tokens and the whole question.
+
+    Args:
+        hidden_size: Width of the encoder.
+        width: Hidden width of the head.
+    """
+
+    def __init__(self, hidden_size: int, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2 * hidden_size, width)
+        self.score = nn.Linear(width, 1)
+
+    def features(self, pooled: Tensor) -> Tensor:
+        """Features of options: (..., 2 * hidden) float32 to (..., width) float32."""
+        return functional.gelu(self.inner(pooled))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Score options: (..., 2 * hidden) float32 to (...) float32."""
+        scores: Tensor = self.score(self.features(pooled))
+        return scores.squeeze(-1)
+
+
+class Predictor(nn.Module):
+    """Encoder with adapters, and head: the part that a federation trains.
+
+    Args:
+        config: Its shape.
+        seed: Draws the first values of adapters and head.
+        adapter: A folder in PEFT format to take the adapters from.
+    """
+
+    def __init__(
+        self, config: PredictorConfig, *, seed: int = 0, adapter: Path | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config, seed=seed, adapter=adapter)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = PreferenceHead(self.encoder.hidden_size, config.head_width)
+        self.questions = QuestionEncoder(self.encoder.tokenizer, config.max_tokens)
+        self.cache = PrefixCache(self.encoder)
+        self._pooled: dict[Question, Tensor] = {}
+        self._pooled_version = b""
+
+    def batch(self, questions: Sequence[Question], *, length: int | None = None) -> QuestionBatch:
+        """Gather questions for :meth:`forward`; see :func:`alignment.encoding.collate`."""
+        return collate(questions, self.questions, self.cache, length=length)
+
+    def pooled(self, batch: QuestionBatch) -> Tensor:
+        """What the encoder makes of each option: (questions, K, 2 * hidden) float32.
+
+        The mean of the option's own tokens beside the sequence's first token, each normalised to
+        mean 0 and variance 1 without parameters.
+        """
+        last = self.encoder.suffix(batch.hidden, batch.mask)
+        options = torch.bmm(batch.pooling, last)
+        whole = last[:, :1].expand_as(options)
+        size = (last.shape[-1],)
+        both = [functional.layer_norm(part, size) for part in (options, whole)]
+        flat = torch.cat(both, dim=-1).flatten(0, 1)
+        return flat[batch.slots]
+
+    def forward(self, batch: QuestionBatch) -> Tensor:
+        """Scores of options, (questions, K) float32; ``ABSENT`` where there is no option."""
+        scores: Tensor = self.head(self.pooled(batch))
+        return scores.masked_fill(~batch.present, ABSENT)
+
+    @torch.no_grad()
+    def pooled_now(self, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
+        """Pooled options under the adapters as they are, remembered until the adapters change.
+
+        Args:
+            questions: At least one.
+
+        Returns:
+            Pooled options (questions, K, 2 * hidden) float32, zero where there is no option, and
+            which exist, (questions, K) bool.
+        """
+        version = self._adapter_version()
+        if version != self._pooled_version or len(self._pooled) > _POOLED_LIMIT:
+            self._pooled, self._pooled_version = {}, version
+        missing = [q for q in dict.fromkeys(questions) if q not in self._pooled]
+        missing.sort(key=lambda question: len(question.text))
+        for at in range(0, len(missing), _BATCH):
+            part = missing[at : at + _BATCH]
+            for question, row in zip(part, self.pooled(self.batch(part)), strict=True):
+                self._pooled[question] = row[: len(question.options)].clone()
+        rows = [self._pooled[question] for question in questions]
+        present = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.bool)
+        pooled = torch.zeros((*present.shape, rows[0].shape[-1]))
+        for i, row in enumerate(rows):
+            pooled[i, : len(row)] = row
+            present[i, : len(row)] = True
+        return pooled, present
+
+    @torch.no_grad()
+    def prior(self, questions: Sequence[Question]) -> Prior:
+        """What is said of questions before anything is known of a group."""
+        pooled, present = self.pooled_now(questions)
+        features = self.head.features(pooled)
+        scores = self.head.score(features).squeeze(-1).masked_fill(~present, ABSENT)
+        return Prior(
+            scores=scores.to(torch.float64), features=unit_features(features), present=present
+        )
+
+    def predict(
+        self,
+        questions: Sequence[Question],
+        context: GroupAnswers | None,
+        config: ContextConfig,
+    ) -> list[list[float]]:
+        """Predict how a group answers, given some of its answers (or None of them).
+
+        Returns:
+            Per question, a distribution over its options.
+        """
+        prior = self.prior(questions)
+        if context is None or len(context) == 0:
+            distributions = prior.probabilities()
+        else:
+            shown = self.prior(context.questions)
+            answers = pad_targets(context.targets, shown.present.shape[1])
+            distributions = predict_in_context(prior, shown, answers, config)
+        rows = zip(questions, distributions.tolist(), strict=True)
+        return [row[: len(question.options)] for question, row in rows]
+
+    def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Named parameters that a federation trains, in a fixed order."""
+        named = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        return iter(sorted(named, key=lambda item: item[0]))
+
+    def _adapter_version(self) -> bytes:
+        digest = hashlib.sha256()
+        for name, parameter in self.trainable():
+            if name.startswith("encoder."):
+                digest.update(parameter.detach().numpy().tobytes())
+        return digest.digest()

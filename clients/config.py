@@ -1,0 +1,46 @@
+"""Where a client finds its group's records. Never taken from the server in a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedClientConfig:
+    """One of many groups in one source, on one machine.
+
+    Attributes:
+        data: The source that holds all groups.
+        split: Split file; empty draws a split by seed.
+        seed: Draws the split.
+        skip_invalid: Leave out invalid rows.
+        place: Which group this client is, in the order of ``Population.groups``.
+    """
+
+    data: str
+    split: str
+    seed: int
+    skip_invalid: bool
+    place: int
+
+    @classmethod
+    def read(
+        cls, node_config: Mapping[str, object], run_config: Mapping[str, object]
+    ) -> SimulatedClientConfig:
+        """Read the settings of a simulated node.
+
+        Raises:
+            ValueError: The node is not part of a simulation.
+        """
+        if "partition-id" not in node_config:
+            raise ValueError(
+                "node_config has no partition-id: this client runs in simulations only"
+            )
+        return cls(
+            data=str(run_config["data"]),
+            split=str(run_config["split"]),
+            seed=int(str(run_config["seed"])),
+            skip_invalid=bool(run_config["skip_invalid"]),
+            place=int(str(node_config["partition-id"])),
+        )

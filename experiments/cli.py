@@ -1,0 +1,159 @@
+"""Commands of the researcher: ``fedaccord demo``, ``simulate`` and ``sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True)
+
+_DEMO_OUT = Path("runs/demo")
+#: Enough to see what a federation learns, within minutes on two cores.
+_DEMO = {
+    "data": "sample",
+    "federation.warmup_rounds": 30,
+    "federation.adapter_rounds": 12,
+    "federation.evaluate_every": 6,
+}
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting: key=value, as in training.batch_size=32."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print result.json instead of tables.")]
+
+
+def _show(result: dict[str, Any], out: Path) -> None:
+    console = Console()
+    scores = result["alignment"]
+    table = Table(title="Groups never seen in training: alignment of predictions (1 is perfect)")
+    table.add_column("group")
+    table.add_column("with its own answers", justify="right")
+    table.add_column("without", justify="right")
+    swapped = scores["swapped_context"]
+    if swapped:
+        table.add_column("with another group's", justify="right")
+    ranked = sorted(scores["unseen_groups"]["groups"].items(), key=lambda item: -item[1])
+    rows = [(name, own, scores["without_context"]["groups"][name]) for name, own in ranked]
+    shown = rows if len(rows) <= 24 else [*rows[:12], *rows[-12:]]
+    for name, own, none in shown:
+        other = [f"{swapped['groups'][name]:.3f}"] if swapped else []
+        table.add_row(name, f"{own:.3f}", f"{none:.3f}", *other)
+    mean = [scores["unseen_groups"], scores["without_context"], *([swapped] if swapped else [])]
+    table.add_section()
+    title = "mean" if len(shown) == len(rows) else f"mean of all {len(rows)}"
+    table.add_row(title, *(f"{each['mean']:.3f}" for each in mean))
+    table.add_row("guessing evenly", "", f"{scores['uniform']['mean']:.3f}")
+    console.print(table)
+    up = result["bytes"]["up_per_client_per_round"] / 1000
+    console.print(
+        f"{result['data']['train_groups']} groups trained {result['parameters']:,} parameters in "
+        f"{result['rounds']} rounds, {result['seconds']['total']:.0f} s, "
+        f"{up:.0f} kB up per group and round."
+    )
+    if result["data"]["skipped"]:
+        console.print(f"[bold]{result['data']['skipped']} invalid rows were left out.[/bold]")
+    if result["privacy"]["mode"] == "none":
+        console.print(
+            "[bold red]No privacy is guaranteed: this run used neither differential privacy nor "
+            "secure aggregation.[/bold red]"
+        )
+    console.print(f"Pictures: {out / 'plots'}/", soft_wrap=True)
+    console.print(f"Report:   {out / 'report.html'}", soft_wrap=True)
+
+
+def _finish(result: dict[str, Any], out: Path, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo((out / "result.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        _show(result, out)
+
+
+@app.command(epilog="Example: fedaccord demo --out runs/demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results, replaced.")] = _DEMO_OUT,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a federation of invented groups on built-in data and look at what it learned.
+
+    Nine groups train together, three more are predicted from a few of their answers. Takes about
+    two minutes.
+    """
+    from experiments.config import assemble
+    from experiments.run import run
+
+    config = assemble(
+        config=None, assignments=settings or [], given={"out": str(out)}, defaults=_DEMO
+    )
+    _finish(run(config, overwrite=True), out, as_json=as_json)
+
+
+@app.command(
+    epilog="Example: fedaccord simulate --data answers.jsonl.gz --out runs/first "
+    "--set federation.adapter_rounds=20"
+)
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="A file, a folder, a hub id, or 'sample' for the built-in data."),
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(help="Which groups train and which are held out; drawn by seed without it."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    settings: Settings = None,
+    track: Annotated[
+        str | None, typer.Option(help="'tensorboard' also writes TensorBoard events.")
+    ] = None,
+    skip_invalid: Annotated[
+        bool | None, typer.Option("--skip-invalid", help="Leave out invalid rows and count them.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a finished run in --out.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a whole federation in this process: train, measure on held-out groups, draw, report.
+
+    Every setting and its default stand in the config.toml that a run leaves in --out.
+    """
+    from experiments.config import assemble
+    from experiments.run import run
+
+    given = {
+        "data": data,
+        "split": None if split is None else str(split),
+        "out": str(out),
+        "track": track,
+        "skip_invalid": skip_invalid,
+    }
+    assembled = assemble(config=config, assignments=settings or [], given=given)
+    _finish(run(assembled, overwrite=overwrite), Path(assembled.out), as_json=as_json)
+
+
+@app.command(epilog="Example: fedaccord sample --out sample.jsonl.gz --kind survey")
+def sample(
+    out: Annotated[Path, typer.Option(help="File to write: .jsonl or .jsonl.gz.")],
+    kind: Annotated[str, typer.Option(help="'choice' (a row per answer) or 'survey'.")] = "choice",
+    groups: Annotated[int, typer.Option(help="Number of groups, up to 512.")] = 12,
+    respondents: Annotated[int, typer.Option(help="Typical respondents of a group.")] = 160,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal files.")] = 0,
+) -> None:
+    """Write the built-in sample data to a file: invented groups that answer by their values."""
+    from alignment.loading import write_records
+    from alignment.records import parse_record
+    from alignment.sample_data import sample_rows, survey_rows
+
+    rows = sample_rows(seed=seed, groups=groups, respondents=respondents)
+    if kind not in ("choice", "survey"):
+        raise ValueError(f"--kind {kind!r} must be 'choice' or 'survey'")
+    chosen = survey_rows(rows) if kind == "survey" else rows
+    write_records((parse_record(row) for row in chosen), out)
+    typer.echo(f"wrote {out}")

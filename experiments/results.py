@@ -1,0 +1,213 @@
+"""The figures of a finished run, computed from its published files and the held-out answers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignment.adapter import load_predictor, to_vector
+from alignment.answers import GroupAnswers
+from alignment.evaluation import Evaluator, Prediction
+from alignment.metrics import Summary, TargetScore, alignment_score, summarise
+from alignment.population import Population
+from alignment.split import CONTEXT_QUESTIONS, Draw
+from experiments.local_grid import LocalGrid, Traffic
+from server.config import RunConfig
+from server.telemetry import ROUNDS_FILE
+
+RESULT_FILE = "result.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+_PACKAGES = ("fedaccord", "flwr", "torch", "transformers", "peft", "datasets", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Predictions on the held-out groups, shown their own answers, another group's, or none."""
+
+    own: Sequence[Prediction]
+    swapped: Sequence[Prediction]
+    none: Sequence[Prediction]
+    train: Sequence[Prediction]
+    parameters: int
+
+
+def _train_draws(population: Population, seed: int) -> dict[str, tuple[Draw, ...]]:
+    """One draw per train group, of questions it trained on."""
+    generator = np.random.default_rng([seed, 1])
+    draws: dict[str, tuple[Draw, ...]] = {}
+    for group in population.split.train_groups:
+        answers = population.split.training_answers(population.answers[group])
+        ids = [q.question_id for q in answers.questions]
+        order = [ids[i] for i in generator.permutation(len(ids))]
+        shown = min(CONTEXT_QUESTIONS, len(ids) // 3)
+        draws[group] = (Draw(context=tuple(order[:shown]), target=tuple(order[shown:])),)
+    return draws
+
+
+def measure(out: Path, population: Population, seed: int) -> Measured:
+    """Measure the predictor that a run has left in its folder."""
+    predictor, context = load_predictor(out)
+    split, seen = population.split, population.seen
+    held_out = {group: population.answers[group] for group in split.draws}
+    evaluator = Evaluator(predictor, held_out, seen=seen, context=context)
+    swapped = evaluator.evaluate(split.draws, shown="swapped") if len(held_out) > 1 else []
+    train = {group: population.answers[group] for group in split.train_groups}
+    train_evaluator = Evaluator(predictor, train, seen=seen, context=context)
+    return Measured(
+        own=evaluator.evaluate(split.draws, shown="own"),
+        swapped=swapped,
+        none=evaluator.evaluate(split.draws, shown="none"),
+        train=train_evaluator.evaluate(_train_draws(population, seed)),
+        parameters=to_vector(predictor).size,
+    )
+
+
+def _summary(predictions: Iterable[Prediction]) -> dict[str, Any] | None:
+    scores = [prediction.score for prediction in predictions]
+    return asdict(summarise(scores)) if scores else None
+
+
+def _uniform(
+    predictions: Iterable[Prediction], answers: Mapping[str, GroupAnswers]
+) -> dict[str, Any]:
+    """What guessing every option alike would score on the same targets."""
+    actual = _actual(answers)
+    scores = []
+    for prediction in predictions:
+        score = prediction.score
+        options = len(prediction.predicted)
+        value = alignment_score([1 / options] * options, actual[score.group, score.question_id])
+        scores.append(TargetScore(**{**asdict(score), "score": value}))
+    summary: Summary = summarise(scores)
+    return asdict(summary)
+
+
+def _actual(answers: Mapping[str, GroupAnswers]) -> dict[tuple[str, str], tuple[float, ...]]:
+    return {
+        (group, question.question_id): target
+        for group, each in answers.items()
+        for question, target in zip(each.questions, each.targets, strict=True)
+    }
+
+
+def read_rounds(out: Path) -> list[dict[str, Any]]:
+    """The records of ``rounds.jsonl``."""
+    lines = (out / ROUNDS_FILE).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _traffic(grid: LocalGrid, clients: int, rounds: int) -> dict[str, int]:
+    train = [each for (_, kind), each in grid.traffic.items() if kind == "train"]
+    total = sum(train, start=Traffic())
+    return {
+        "up_per_client_per_round": round(total.bytes_up / (clients * rounds)),
+        "down_per_client_per_round": round(total.bytes_down / (clients * rounds)),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def build_result(
+    config: RunConfig, population: Population, grid: LocalGrid, *, started: float
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Compute ``result.json`` and the predictions of a finished run.
+
+    Args:
+        config: The run.
+        population: Its groups.
+        grid: On which it ran.
+        started: ``time.perf_counter()`` when the run began.
+
+    Returns:
+        The result, and one mapping per target of the first draw of each held-out group.
+    """
+    out = Path(config.out)
+    begun = time.perf_counter()
+    measured = measure(out, population, config.seed)
+    rounds = read_rounds(out)
+    own, swapped = _summary(measured.own), _summary(measured.swapped)
+    none = _summary(measured.none)
+    assert own is not None and none is not None  # noqa: S101 - a split has targets
+    now = time.perf_counter()
+    evaluate = now - begun + sum(r["seconds_evaluate"] for r in rounds)
+    result: dict[str, Any] = {
+        "alignment": {
+            "unseen_groups": own,
+            "without_context": none,
+            "swapped_context": swapped,
+            "uniform": _uniform(measured.own, population.answers),
+            "train_groups": _summary(measured.train),
+        },
+        "context_gain": own["mean"] - none["mean"],
+        "context_swap_drop": own["mean"] - swapped["mean"] if swapped else None,
+        "rounds": config.federation.rounds,
+        "parameters": measured.parameters,
+        "seconds": {
+            "total": now - started,
+            "train": sum(r["seconds_train"] for r in rounds),
+            "secagg": 0.0,
+            "evaluate": evaluate,
+        },
+        "bytes": _traffic(grid, len(population.split.train_groups), config.federation.rounds),
+        "secure_aggregation": False,
+        "privacy": {
+            "mode": config.privacy.mode,
+            "unit": None,
+            "delta": None,
+            "epsilon": None,
+            "accountant": None,
+            "groups": {},
+        },
+        "data": {
+            "source": Path(config.data).name,
+            "records": population.records,
+            "skipped": len(population.skipped),
+            "train_groups": len(population.split.train_groups),
+            "held_out_groups": len(population.split.draws),
+        },
+        "seed": config.seed,
+        "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
+        "config": config.nested(),
+    }
+    return result, _predictions(measured, population)
+
+
+def _predictions(measured: Measured, population: Population) -> list[dict[str, Any]]:
+    questions = {
+        (group, q.question_id): q
+        for group in population.split.draws
+        for q in population.answers[group].questions
+    }
+    actual = _actual(population.answers)
+    rows = []
+    for own, none in zip(measured.own, measured.none, strict=True):
+        score = own.score
+        if score.draw != 0:
+            continue
+        key = (score.group, score.question_id)
+        rows.append(
+            {
+                "group": score.group,
+                "question_id": score.question_id,
+                "question": questions[key].text,
+                "options": list(questions[key].options),
+                "actual": list(actual[key]),
+                "with_context": list(own.predicted),
+                "without_context": list(none.predicted),
+                "seen": score.seen,
+            }
+        )
+    return rows

@@ -1,0 +1,66 @@
+"""One simulated run from settings to the finished folder: rounds, figures, pictures, report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from alignment.population import load_population
+from experiments.plots import draw_plots
+from experiments.report import write_report
+from experiments.results import PREDICTIONS_FILE, RESULT_FILE, build_result, read_rounds
+from experiments.simulate import simulate
+from server.config import ConfigError, RunConfig, threads
+
+logger = logging.getLogger(__name__)
+
+SPLIT_FILE = "split.json"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file completely or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _prepare(out: Path, *, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; name a folder")
+    if (out / RESULT_FILE).exists():
+        if not overwrite:
+            raise ConfigError(f"--out {out}: holds a finished run; choose another or --overwrite")
+        (out / RESULT_FILE).unlink()
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
+    """Run a federation and leave everything about it in ``config.out``; returns ``result.json``.
+
+    Raises:
+        ValueError: Settings, data or split are wrong; the message is one line.
+        RuntimeError: The run itself failed.
+    """
+    import torch
+
+    torch.set_num_threads(threads())
+    started = time.perf_counter()
+    out = Path(config.out)
+    _prepare(out, overwrite=overwrite)
+    population = load_population(
+        config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
+    )
+    _write(out / SPLIT_FILE, population.split.to_json())
+    grid = simulate(config, population)
+    result, predictions = build_result(config, population, grid, started=started)
+    rounds = read_rounds(out)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
+    _write(out / PREDICTIONS_FILE, lines)
+    draw_plots(out, result, rounds, predictions)
+    write_report(out, result, rounds, predictions)
+    _write(out / RESULT_FILE, json.dumps(result, indent=2) + "\n")
+    return result

@@ -1,0 +1,226 @@
+"""The paper that pictures are drawn on: inches from the top left corner, and texts made to fit.
+
+Matplotlib's object API on the Agg canvas, without pyplot, so that drawing needs no display and
+leaves no state behind. The colours are Okabe and Ito's blue and greys, chosen to stay apart in
+greyscale. Texts come from data: they are never read as mathematics, and never outgrow their place.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.transforms import Affine2D, ScaledTranslation
+
+WIDTH = 8.0
+MARGIN = 0.45
+INNER = WIDTH - 2 * MARGIN
+DPI = 150
+
+INK = "#1a1a1a"
+QUIET = "#595959"
+FAINT = "#999999"
+RULE = "#dedede"
+SHADE = "#f4f4f4"
+TINT = "#e4eff7"
+ACCENT = "#0072b2"
+
+Weight = Literal["normal", "bold"]
+
+_LEADING = 1.3
+_LONGEST = 1500
+#: DejaVu comes with matplotlib; the others lend it scripts that it lacks, where installed.
+_FAMILIES = (
+    "DejaVu Sans",
+    "Noto Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "WenQuanYi Zen Hei",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Arial Unicode MS",
+)
+
+
+@lru_cache
+def _families() -> tuple[str, ...]:
+    installed = {entry.name for entry in fontManager.ttflist}
+    return tuple(name for name in _FAMILIES if name in installed)
+
+
+def font(size: float, weight: Weight = "normal") -> FontProperties:
+    """The typeface of all pictures; size in points."""
+    return FontProperties(family=_families(), size=size, weight=weight)
+
+
+@lru_cache
+def _renderer() -> RendererAgg:
+    return RendererAgg(1, 1, DPI)
+
+
+def text_width(text: str, size: float, weight: Weight = "normal") -> float:
+    """Inches that one line of text takes."""
+    width, _, _ = _renderer().get_text_width_height_descent(text, font(size, weight), False)
+    return float(width) / DPI
+
+
+def one_line(text: str) -> str:
+    """Text with white space of any kind as single spaces, and without control characters."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+
+
+def _longest_prefix(text: str, width: float, size: float, weight: Weight) -> int:
+    """How many characters of a text fit into a width."""
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text_width(text[:middle], size, weight) <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def fit(
+    text: str, *, width: float, size: float, lines: int = 1, weight: Weight = "normal"
+) -> str:
+    """Break a text into lines that fit a width; what does not fit ends in an ellipsis.
+
+    Words are broken only where one alone is too wide.
+
+    Args:
+        text: Any text; white space is made single spaces.
+        width: Inches.
+        size: Points.
+        lines: At most so many.
+        weight: Of the letters.
+    """
+    rest = one_line(text)[:_LONGEST]
+    rows: list[str] = []
+    while rest and len(rows) < lines:
+        if text_width(rest, size, weight) <= width:
+            rows.append(rest)
+            return "\n".join(rows)
+        end = max(1, _longest_prefix(rest, width, size, weight))
+        space = rest.rfind(" ", 0, end + 1)
+        if len(rows) == lines - 1:
+            end = max(1, _longest_prefix(rest, width - text_width("…", size, weight), size, weight))
+            rows.append(rest[:end].rstrip(" ,.;:") + "…")
+        elif space > 0:
+            rows.append(rest[:space])
+            rest = rest[space + 1 :]
+        else:
+            rows.append(rest[:end])
+            rest = rest[end:]
+    return "\n".join(rows)
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Move positions as little apart as keeps neighbours a gap from each other, in their order."""
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    blocks: list[tuple[float, list[int]]] = []
+    for i in order:
+        centre, members = positions[i], [i]
+        while blocks and centre - blocks[-1][0] < gap * (len(blocks[-1][1]) + len(members)) / 2:
+            before, earlier = blocks.pop()
+            total = len(earlier) + len(members)
+            centre = (before * len(earlier) + centre * len(members)) / total
+            members = earlier + members
+        blocks.append((centre, members))
+    moved = [0.0] * len(positions)
+    for centre, members in blocks:
+        for place, i in enumerate(members):
+            moved[i] = centre + gap * (place - (len(members) - 1) / 2)
+    return moved
+
+
+class Sheet:
+    """A white sheet of fixed width; its height is set when all is drawn.
+
+    Positions and sizes are inches, measured from the top left corner.
+    """
+
+    def __init__(self) -> None:
+        self.figure = Figure(figsize=(WIDTH, 1.0), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(self.figure)
+        self._boxes: list[tuple[Axes, float, float, float, float]] = []
+        self._inches = (
+            Affine2D().scale(1, -1)
+            + self.figure.dpi_scale_trans
+            + ScaledTranslation(0, 1, self.figure.transFigure)
+        )
+
+    def write(
+        self,
+        left: float,
+        top: float,
+        text: str,
+        *,
+        size: float = 8.5,
+        color: str = INK,
+        weight: Weight = "normal",
+        align: Literal["left", "center", "right"] = "left",
+    ) -> float:
+        """Write lines below ``top`` and return where the next line would begin."""
+        height = size / 72 * _LEADING
+        for number, line in enumerate(text.split("\n") if text else []):
+            self.figure.text(
+                left,
+                top + (number + 0.8) * height,
+                line,
+                transform=self._inches,
+                fontproperties=font(size, weight),
+                color=color,
+                ha=align,
+                va="baseline",
+                parse_math=False,
+            )
+        return top + height * (text.count("\n") + 1 if text else 0)
+
+    def heading(self, title: str, subtitle: str) -> float:
+        """Write a title and what the reader must know; return where the picture begins."""
+        title = fit(title, width=INNER, size=13, lines=3, weight="bold")
+        top = self.write(MARGIN, 0.3, title, size=13, weight="bold") + 0.05
+        subtitle = fit(subtitle, width=INNER, size=8.5, lines=6)
+        return self.write(MARGIN, top, subtitle, size=8.5, color=QUIET) + 0.15
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Bare axes in a box: no frame, no ticks."""
+        axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        self._boxes.append((axes, left, top, width, height))
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.patch.set_visible(False)
+        axes.tick_params(length=0, labelsize=8, labelcolor=QUIET, pad=4)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return axes
+
+    def save(self, path: Path, *, height: float) -> None:
+        """Cut the sheet at a height and write it as PNG."""
+        self.figure.set_size_inches(WIDTH, height)
+        for axes, left, top, width, tall in self._boxes:
+            axes.set_position(
+                (left / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height)
+            )
+        # Whatever the reader's own settings are: the sheet is neither cropped nor padded.
+        self.figure.savefig(path, format="png", dpi=DPI, bbox_inches=None)
+
+
+@contextmanager
+def missing_letters_allowed() -> Iterator[None]:
+    """Letters that no installed font has are drawn as boxes, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        yield

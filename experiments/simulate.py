@@ -1,0 +1,54 @@
+"""All rounds of a federation in one process: the same apps that a deployment runs."""
+
+from __future__ import annotations
+
+import logging
+
+from alignment.population import Population
+from clients.app import app as client_app
+from experiments.local_grid import LocalGrid, run_server_app
+from server.app import app as server_app
+from server.cohort import CohortError
+from server.config import RunConfig
+
+logger = logging.getLogger(__name__)
+
+
+class SimulationError(RuntimeError):
+    """A simulated client failed: in one process that is never a dropout, always a fault."""
+
+
+def simulate(config: RunConfig, population: Population, *, serialize: bool = True) -> LocalGrid:
+    """Run every round of a federation in this process; the model lies in ``config.out``.
+
+    Args:
+        config: The run.
+        population: What ``config.data`` holds; the clients open it themselves.
+        serialize: False passes messages as Python objects, for measuring what serialising costs.
+
+    Returns:
+        The grid with its counts of bytes and seconds.
+
+    Raises:
+        SimulationError: A client failed.
+    """
+    count = len(population.groups)
+    settings = config.flat()
+    grid = LocalGrid(
+        client_app=client_app,
+        node_configs=[{"partition-id": i, "num-partitions": count} for i in range(count)],
+        run_config=settings,
+        serialize=serialize,
+    )
+    failed: CohortError | None = None
+    try:
+        run_server_app(server_app, grid, run_config=settings)
+    except CohortError as error:
+        failed = error
+    if grid.failures:
+        trace = grid.failures[0].traceback
+        logger.debug("first failure of a client:\n%s", trace)
+        raise SimulationError(f"a client failed: {trace.strip().splitlines()[-1]}") from failed
+    if failed is not None:
+        raise failed
+    return grid

@@ -1,0 +1,65 @@
+"""The ``fedaccord`` command: mounts the commands of each room, nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from typing import Annotated
+
+# Before any library reads them: no call home, no progress bars of others, no fork warnings.
+for _name, _value in {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import typer  # noqa: E402
+
+from alignment.cli import app as alignment_app  # noqa: E402
+from experiments.cli import app as experiments_app  # noqa: E402
+
+app = typer.Typer(
+    name="fedaccord",
+    help="Train one preference predictor across organisations that may not share their data.",
+    epilog="Start with: fedaccord demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _mounted in (experiments_app, alignment_app):
+    app.add_typer(_mounted)
+
+_debug = False
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
+) -> None:
+    global _debug
+    _debug = debug
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING)
+    for noisy in ("flwr", "matplotlib", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """Run the command: exit 0 when all is well, 1 when a run or a check failed, 2 on bad input."""
+    try:
+        app()
+    except Exception as error:
+        if _debug:
+            traceback.print_exc()
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        expected = isinstance(error, ValueError)
+        name = "" if expected else f"{type(error).__name__}: "
+        hint = "" if _debug or expected else " (fedaccord --debug ... shows the traceback)"
+        print(f"error: {name}{lines[0]}{hint}", file=sys.stderr)
+        sys.exit(2 if expected else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Errors of the privacy room: one small tree, every leaf names one cause.
+
+Each message is one line that gives the value, the bound it broke and the remedy. Nothing is
+released once one of them has been raised.
+"""
+
+
+class PrivacyError(Exception):
+    """Base of every error the privacy room raises on purpose."""
+
+
+class PlanRefused(PrivacyError, ValueError):
+    """A privacy plan asks for something that could not be guaranteed."""
+
+
+class NonPoissonSampling(PlanRefused):
+    """Batches that are not Poisson samples: no accountant here covers them."""
+
+
+class DeltaTooLarge(PlanRefused):
+    """Delta is not below one over the number of units it protects."""
+
+
+class TooFewHonestShares(PlanRefused):
+    """Fewer than one noise share would survive dropouts and collusion."""
+
+
+class CouldWrap(PlanRefused):
+    """The sum of a round could leave the range of the modulus."""
+
+
+class GridTooCoarse(PlanRefused):
+    """No permitted noise grid resolves a clipped vector of this dimension."""
+
+
+class EpsilonExceeded(PlanRefused):
+    """The noise of a plan does not reach the epsilon the plan claims."""
+
+
+class ExecutionMismatch(PrivacyError):
+    """What is about to be executed is not what was accounted for."""
+
+
+class AccountingError(PrivacyError):
+    """Base of the errors of the accountants."""
+
+
+class AccountantRefused(AccountingError, ValueError):
+    """An accountant that under-reports, or one that does not exist, was asked for."""
+
+
+class AccountantsDisagree(AccountingError):
+    """Two independent accountants differ by more than their stated tolerance."""
+
+
+class UnsupportedMechanism(AccountingError, ValueError):
+    """An accountant was asked about a mechanism it has no theorem for."""
+
+
+class CalibrationFailed(AccountingError):
+    """No noise multiplier in the supported range reaches the epsilon asked for."""
+
+
+class RandomnessError(PrivacyError):
+    """Base of the errors of the cryptographic stream."""
+
+
+class StreamForked(RandomnessError):
+    """A stream was used in a process that did not create it."""
+
+
+class StreamErased(RandomnessError):
+    """A stream was used after its key had been erased."""
+
+
+class StageSkipped(PrivacyError, TypeError):
+    """A vector was moved to a later stage, or out of the process, without the step between."""

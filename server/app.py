@@ -1,0 +1,49 @@
+"""The ServerApp: sets up a run, runs its rounds, writes what they learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tomli_w
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from server.cohort import gather_cohort
+from server.config import RunConfig, read_run_config
+from server.rounds import RoundLoop
+from server.telemetry import observers
+from strategies.fedavg import FedAvg
+
+CONFIG_FILE = "config.toml"
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run a federation as its run configuration says."""
+    run_federation(grid, read_run_config(context.run_config))
+
+
+def run_federation(grid: Grid, config: RunConfig) -> None:
+    """Run all rounds and leave model, rounds and configuration in ``config.out``."""
+    from alignment.adapter import load_vector, save_predictor, to_vector
+    from alignment.predictor import Predictor
+
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / CONFIG_FILE).write_text(tomli_w.dumps(config.nested()), encoding="utf-8")
+    cohort = gather_cohort(
+        grid,
+        minimum_groups=config.federation.minimum_groups,
+        timeout_seconds=config.federation.round_timeout_seconds,
+    )
+    predictor = Predictor(config.predictor, seed=config.seed)
+    strategy = FedAvg(server_learning_rate=config.federation.server_learning_rate)
+    with observers(config) as watching:
+        loop = RoundLoop(
+            grid=grid, cohort=cohort, config=config, strategy=strategy, observers=watching
+        )
+        vector = loop.run(to_vector(predictor))
+    load_vector(predictor, vector)
+    save_predictor(predictor, out, config.context)

@@ -1,0 +1,99 @@
+"""What a person or a program can watch while a federation runs.
+
+Observers of :class:`server.rounds.RoundRecord`: a file of JSON lines, a progress bar, TensorBoard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from server.config import RunConfig
+from server.rounds import Observer, RoundRecord
+
+ROUNDS_FILE = "rounds.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+
+
+@contextmanager
+def _json_lines(path: Path) -> Iterator[Observer]:
+    with path.open("w", encoding="utf-8") as file:
+
+        def observe(record: RoundRecord) -> None:
+            file.write(json.dumps(asdict(record)) + "\n")
+            file.flush()
+
+        yield observe
+
+
+@contextmanager
+def _progress_bar(rounds: int) -> Iterator[Observer]:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("round {task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("training", total=rounds, figures="")
+        alignment = ""
+
+        def observe(record: RoundRecord) -> None:
+            nonlocal alignment
+            if record.alignment is not None:
+                alignment = f"alignment {record.alignment:.4f}"
+                if not console.is_terminal:
+                    console.print(f"round {record.round}/{rounds} {alignment}", highlight=False)
+            if record.dropped:
+                console.print(f"round {record.round}: no answer from {', '.join(record.dropped)}")
+            what = "adapters and head" if record.train_adapter else "head"
+            progress.update(task, completed=record.round, description=what, figures=alignment)
+
+        yield observe
+
+
+@contextmanager
+def _tensorboard(folder: Path) -> Iterator[Observer]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder))
+
+    def observe(record: RoundRecord) -> None:
+        figures = {
+            "loss/train": record.loss,
+            "alignment/held_out_groups": record.alignment,
+            "seconds/train": record.seconds_train,
+            "groups/in_sum": record.groups,
+        }
+        for name, value in figures.items():
+            if value is not None:
+                writer.add_scalar(name, value, record.round)
+
+    try:
+        yield observe
+    finally:
+        writer.close()
+
+
+@contextmanager
+def observers(config: RunConfig) -> Iterator[tuple[Observer, ...]]:
+    """The observers that a run asks for, open until the run ends."""
+    out = Path(config.out)
+    with ExitStack() as stack:
+        chosen = [
+            stack.enter_context(_json_lines(out / ROUNDS_FILE)),
+            stack.enter_context(_progress_bar(config.federation.rounds)),
+        ]
+        if config.track == "tensorboard":
+            chosen.append(stack.enter_context(_tensorboard(out / TENSORBOARD_FOLDER)))
+        yield tuple(chosen)

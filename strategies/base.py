@@ -1,0 +1,39 @@
+"""What every strategy promises: which view of the updates it needs, and one step per round."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Visibility(Enum):
+    """What a strategy must see of a round."""
+
+    #: The sum over all groups: all that secure aggregation shows.
+    SUM = "sum"
+    #: Every group's update on its own: refused under secure aggregation.
+    INDIVIDUAL = "individual"
+
+
+class SumStrategy(Protocol):
+    """Turns the mean update of a round into the next global vector."""
+
+    @property
+    def visibility(self) -> Visibility:
+        """What the strategy must see."""
+
+    def step(
+        self, current: NDArray[np.float32], mean_update: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Take one step.
+
+        Args:
+            current: (d,) float32, the vector the groups started from.
+            mean_update: (d,) float64, mean over the groups of (their vector - current).
+
+        Returns:
+            (d,) float32, the vector of the next round.
+        """

@@ -1,0 +1,97 @@
+"""What server and clients tell each other in a round, as plain mappings of scalars on the wire.
+
+Only a :class:`RoundPlan` and the global vector travel to a client; only one vector travels back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Scalar = bool | int | float | str
+_SECTIONS = ("predictor", "training", "context")
+
+
+def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, Scalar]:
+    """Turn nested mappings into one of scalars with dotted keys.
+
+    Raises:
+        ValueError: A value is neither a scalar nor a mapping.
+    """
+    flat: dict[str, Scalar] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, bool | int | float | str):
+            flat[f"{prefix}{key}"] = value
+        else:
+            raise ValueError(f"{prefix}{key} is {type(value).__name__}: use a scalar or a section")
+    return flat
+
+
+def unflatten(flat: Mapping[str, object]) -> dict[str, object]:
+    """The inverse of :func:`flatten`.
+
+    Raises:
+        ValueError: A key is both a value and a section.
+    """
+    nested: dict[str, object] = {}
+    for key, value in flat.items():
+        *sections, name = key.split(".")
+        place = nested
+        for section in sections:
+            inner = place.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"{key}: {section!r} is a value, not a section")
+            place = inner
+        if isinstance(place.get(name), dict):
+            raise ValueError(f"{key} is a section: set one of its keys, as in {key}.name=value")
+        place[name] = value
+    return nested
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundPlan:
+    """What a client is asked to do in one round.
+
+    Attributes:
+        round: Counted from 1; 0 asks for an evaluation before training.
+        seed: Seed of the run; draws batches where nothing is private, never noise.
+        train_adapter: False trains the head alone.
+        learning_rate_scale: Factor on both learning rates in this round.
+        predictor: Fields of ``alignment.config.PredictorConfig``.
+        training: Fields of ``alignment.config.TrainingConfig``.
+        context: Fields of ``alignment.config.ContextConfig``.
+    """
+
+    round: int
+    seed: int
+    train_adapter: bool
+    learning_rate_scale: float
+    predictor: Mapping[str, Scalar]
+    training: Mapping[str, Scalar]
+    context: Mapping[str, Scalar]
+
+    def to_wire(self) -> dict[str, Scalar]:
+        """A flat mapping of scalars."""
+        return flatten(vars(self))
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, object]) -> RoundPlan:
+        """Read a plan from the wire.
+
+        Raises:
+            ValueError: A field is missing, unknown, or of the wrong type.
+        """
+        nested = unflatten(wire)
+        expected = {"round": int, "seed": int, "train_adapter": bool, "learning_rate_scale": float}
+        if set(nested) != {*expected, *_SECTIONS}:
+            odd = set(nested) ^ {*expected, *_SECTIONS}
+            raise ValueError(f"round plan: {min(odd)!r} is missing or unknown: use one version")
+        for name, kind in expected.items():
+            if type(nested[name]) is not kind:
+                raise ValueError(f"round plan: {name} = {nested[name]!r} is not {kind.__name__}")
+        for name in _SECTIONS:
+            if not isinstance(nested[name], dict):
+                raise ValueError(f"round plan: {name} is not a section")
+        return cls(**nested)  # type: ignore[arg-type]
