@@ -101,7 +101,11 @@ def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -
     if adapter.is_dir():
         shutil.rmtree(adapter)
     if isinstance(predictor.encoder.model, PeftModel):
-        predictor.encoder.model.save_pretrained(str(adapter))
+        predictor.encoder.model.save_pretrained(
+            str(adapter),
+            # Otherwise PEFT asks a hub whether the base model's vocabulary has grown.
+            save_embedding_layers=False,
+        )
         _tidy(adapter)
     metadata = {
         "format": "fedaccord-predictor-1",

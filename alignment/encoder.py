@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
 
@@ -62,6 +64,18 @@ def _packaged_folder() -> Path:
     return found["config.json"].parent
 
 
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep a bar that counts tensors out of a run's own progress."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
 def load_base(encoder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a base encoder and its tokenizer, frozen, in float32 and without dropout.
 
@@ -72,9 +86,10 @@ def load_base(encoder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     source = str(_packaged_folder()) if encoder == DEFAULT_ENCODER else encoder
     try:
-        model = AutoModel.from_pretrained(
-            source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        )
+        with _no_progress_bar():
+            model = AutoModel.from_pretrained(
+                source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+            )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -157,20 +172,28 @@ class Encoder(nn.Module):
         self.first = len(layers) - config.lora_layers if adapted else len(layers)
         self.hidden_size: int = base.config.hidden_size
         self.model: nn.Module = base
-        if adapter is not None:
-            self.model = PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
-        elif adapted:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                peft = get_peft_model(base, _lora_config(base, self.first, config))
-            # A path of this machine has no place in a published adapter.
-            peft.peft_config["default"].base_model_name_or_path = (
-                DEFAULT_ENCODER_HUB_ID if config.encoder == DEFAULT_ENCODER else config.encoder
-            )
-            self.model = peft
+        if adapter is not None or adapted:
+            self.model = self._adapted(base, config, seed=seed, adapter=adapter)
         self.model.eval()
         _, self._layers = _layer_list(self.model)
         self._returns_tuple = False
+
+    def _adapted(
+        self, base: PreTrainedModel, config: PredictorConfig, *, seed: int, adapter: Path | None
+    ) -> PeftModel:
+        """Put adapters on the base: new ones, or those of a folder."""
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            # PEFT 0.21 reads an attribute that transformers 5.23 has renamed.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+            if adapter is not None:
+                return PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
+            torch.manual_seed(seed)
+            model = cast(PeftModel, get_peft_model(base, _lora_config(base, self.first, config)))
+        # A path of this machine has no place in a published adapter.
+        model.peft_config["default"].base_model_name_or_path = (
+            DEFAULT_ENCODER_HUB_ID if config.encoder == DEFAULT_ENCODER else config.encoder
+        )
+        return model
 
     def train(self, mode: bool = True) -> Encoder:
         """Stay in evaluation mode: dropout would make a unit's gradient depend on chance."""

@@ -27,7 +27,7 @@ def opacus_prv_epsilon(
     accountant = PRVAccountant()
     accountant.history = [(noise_multiplier, sampling_rate, steps)]
     # Its warnings concern where it truncates the distribution of losses: an order at the end of the
-    # range of a rough RDP bound, a logarithm of zero below the support. Both err to the safe side.
+    # range of a rough RDP bound, a logarithm of zero below the support. Neither makes it unsafe.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(accountant.get_epsilon(delta))

@@ -7,6 +7,7 @@ greyscale. Texts come from data: they are never read as mathematics, and never o
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
-from matplotlib.transforms import Affine2D, ScaledTranslation
+from matplotlib.text import Text
 
 WIDTH = 8.0
 MARGIN = 0.45
@@ -30,13 +31,12 @@ QUIET = "#595959"
 FAINT = "#999999"
 RULE = "#dedede"
 SHADE = "#f4f4f4"
-TINT = "#e4eff7"
+TINT = "#d9e8f3"
 ACCENT = "#0072b2"
 
 Weight = Literal["normal", "bold"]
 
 _LEADING = 1.3
-_LONGEST = 1500
 #: DejaVu comes with matplotlib; the others lend it scripts that it lacks, where installed.
 _FAMILIES = (
     "DejaVu Sans",
@@ -66,13 +66,24 @@ def font(size: float, weight: Weight = "normal") -> FontProperties:
 
 @lru_cache
 def _renderer() -> RendererAgg:
-    return RendererAgg(1, 1, DPI)
+    return RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _missing_letters_allowed() -> Iterator[None]:
+    """Letters that no installed font has are drawn as boxes, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        yield
 
 
 def text_width(text: str, size: float, weight: Weight = "normal") -> float:
     """Inches that one line of text takes."""
-    width, _, _ = _renderer().get_text_width_height_descent(text, font(size, weight), False)
-    return float(width) / DPI
+    with _missing_letters_allowed():
+        measured = _renderer().get_text_width_height_descent(  # type: ignore[no-untyped-call]
+            text, font(size, weight), False
+        )
+    return float(measured[0]) / DPI
 
 
 def one_line(text: str) -> str:
@@ -82,7 +93,8 @@ def one_line(text: str) -> str:
 
 def _longest_prefix(text: str, width: float, size: float, weight: Weight) -> int:
     """How many characters of a text fit into a width."""
-    low, high = 0, len(text)
+    # Few letters are narrower than a fifth of their height: measuring more would only cost time.
+    low, high = 0, min(len(text), math.ceil(5 * width * 72 / size))
     while low < high:
         middle = (low + high + 1) // 2
         if text_width(text[:middle], size, weight) <= width:
@@ -92,9 +104,7 @@ def _longest_prefix(text: str, width: float, size: float, weight: Weight) -> int
     return low
 
 
-def fit(
-    text: str, *, width: float, size: float, lines: int = 1, weight: Weight = "normal"
-) -> str:
+def fit(text: str, *, width: float, size: float, lines: int = 1, weight: Weight = "normal") -> str:
     """Break a text into lines that fit a width; what does not fit ends in an ellipsis.
 
     Words are broken only where one alone is too wide.
@@ -106,23 +116,23 @@ def fit(
         lines: At most so many.
         weight: Of the letters.
     """
-    rest = one_line(text)[:_LONGEST]
+    rest = one_line(text)
     rows: list[str] = []
     while rest and len(rows) < lines:
-        if text_width(rest, size, weight) <= width:
-            rows.append(rest)
-            return "\n".join(rows)
-        end = max(1, _longest_prefix(rest, width, size, weight))
+        end = _longest_prefix(rest, width, size, weight)
         space = rest.rfind(" ", 0, end + 1)
-        if len(rows) == lines - 1:
-            end = max(1, _longest_prefix(rest, width - text_width("…", size, weight), size, weight))
+        if end == len(rest):
+            rows.append(rest)
+        elif len(rows) == lines - 1:
+            end = _longest_prefix(rest, width - text_width("…", size, weight), size, weight)
             rows.append(rest[:end].rstrip(" ,.;:") + "…")
         elif space > 0:
+            end = space + 1
             rows.append(rest[:space])
-            rest = rest[space + 1 :]
         else:
+            end = max(1, end)
             rows.append(rest[:end])
-            rest = rest[end:]
+        rest = rest[end:]
     return "\n".join(rows)
 
 
@@ -155,11 +165,7 @@ class Sheet:
         self.figure = Figure(figsize=(WIDTH, 1.0), dpi=DPI, facecolor="white")
         FigureCanvasAgg(self.figure)
         self._boxes: list[tuple[Axes, float, float, float, float]] = []
-        self._inches = (
-            Affine2D().scale(1, -1)
-            + self.figure.dpi_scale_trans
-            + ScaledTranslation(0, 1, self.figure.transFigure)
-        )
+        self._texts: list[tuple[Text, float, float]] = []
 
     def write(
         self,
@@ -175,17 +181,11 @@ class Sheet:
         """Write lines below ``top`` and return where the next line would begin."""
         height = size / 72 * _LEADING
         for number, line in enumerate(text.split("\n") if text else []):
-            self.figure.text(
-                left,
-                top + (number + 0.8) * height,
-                line,
-                transform=self._inches,
-                fontproperties=font(size, weight),
-                color=color,
-                ha=align,
-                va="baseline",
-                parse_math=False,
-            )
+            written = self.figure.text(
+                0, 0, line, fontproperties=font(size, weight), color=color, ha=align,
+                va="baseline", parse_math=False,
+            )  # fmt: skip
+            self._texts.append((written, left, top + (number + 0.8) * height))
         return top + height * (text.count("\n") + 1 if text else 0)
 
     def heading(self, title: str, subtitle: str) -> float:
@@ -214,13 +214,8 @@ class Sheet:
             axes.set_position(
                 (left / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height)
             )
+        for written, left, baseline in self._texts:
+            written.set_position((left / WIDTH, 1 - baseline / height))
         # Whatever the reader's own settings are: the sheet is neither cropped nor padded.
-        self.figure.savefig(path, format="png", dpi=DPI, bbox_inches=None)
-
-
-@contextmanager
-def missing_letters_allowed() -> Iterator[None]:
-    """Letters that no installed font has are drawn as boxes, without a warning for each."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
-        yield
+        with _missing_letters_allowed():
+            self.figure.savefig(path, format="png", dpi=DPI, bbox_inches=None)

@@ -146,6 +146,7 @@ class PrivacyPlan(PrivacyTerms):
         self,
         *,
         group: int,
+        units: int,
         sampling: str,
         sampling_rate: float,
         clipping_norm: float,
@@ -159,6 +160,7 @@ class PrivacyPlan(PrivacyTerms):
 
         Args:
             group: whose execution it is.
+            units: how many units the group really has.
             sampling: how batches are drawn.
             sampling_rate: q as the sampler uses it.
             clipping_norm: C as the clip uses it.
@@ -185,6 +187,11 @@ class PrivacyPlan(PrivacyTerms):
                     f"{name} = {executed!r} would be executed but {accounted!r} was accounted for; "
                     "change the execution or make a new plan"
                 )
+        if units > self.group_size(group):
+            raise ExecutionMismatch(
+                f"units = {units} is above the {self.group_size(group)} accounted for in group "
+                f"{group}; make a new plan with a larger public bound"
+            )
         if not 0 <= largest_weight <= 1:
             raise ExecutionMismatch(
                 f"largest_weight = {largest_weight} is outside [0, 1], so one unit could exceed "

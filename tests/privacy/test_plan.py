@@ -214,6 +214,15 @@ def test_too_little_noise_for_the_promise_is_found(plan: PrivacyPlan) -> None:
         weak.verify()
 
 
+def test_the_price_of_discreteness_is_paid() -> None:
+    """S^2 z^2 <= h 4^k - 9: one share of deviation 16 at z = 1 allows S = 15, not 16."""
+    demand = grid.GridDemand(
+        noise_multiplier=1.0, honest_shares=1, shares=1, largest_batch=1, dimension=1
+    )
+    assert grid.largest_sensitivity(demand, 4) == 15
+    assert grid.largest_sensitivity(replace(demand, honest_shares=4), 4) == 31
+
+
 demands = st.builds(
     grid.GridDemand,
     noise_multiplier=st.floats(0.05, 1e4),
@@ -248,6 +257,7 @@ def test_every_grid_chosen_is_sound(demand: grid.GridDemand) -> None:
 
 EXECUTED = {
     "group": 3,
+    "units": 2000,
     "sampling": "poisson",
     "sampling_rate": 0.064,
     "clipping_norm": 1.0,
@@ -260,12 +270,13 @@ EXECUTED = {
 
 def test_execution_as_planned_is_accepted(plan: PrivacyPlan) -> None:
     plan.check_executed(**EXECUTED)
-    plan.check_executed(**{**EXECUTED, "largest_weight": 0.3})
+    plan.check_executed(**{**EXECUTED, "largest_weight": 0.3, "units": 1900})
 
 
 @pytest.mark.parametrize(
     "change",
     [
+        {"units": 2001},
         {"sampling": "shuffle"},
         {"sampling_rate": 0.0640001},
         {"clipping_norm": 1.1},

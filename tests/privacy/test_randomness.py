@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from privacy.errors import StreamErased
+from privacy import randomness
+from privacy.errors import StreamErased, StreamForked
 from privacy.randomness import (
     SystemRandomStream,
     bernoulli_mask,
@@ -61,6 +62,14 @@ def test_use_after_fork_is_refused() -> None:
     verdict, unguarded_child, parent = answer
     assert verdict == "refused"
     assert unguarded_child == parent
+
+
+def test_a_fork_that_keeps_the_process_id_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test 28. The hook counts forks, so a recycled process id does not help the child."""
+    stream = SystemRandomStream()
+    monkeypatch.setattr(randomness, "_forks_seen", randomness._forks_seen + 1)
+    with pytest.raises(StreamForked, match="after a fork"):
+        stream.take(1)
 
 
 def test_no_seed_can_be_given() -> None:

@@ -1,0 +1,226 @@
+"""The report of a run: one HTML page that needs no network, for people who were not there.
+
+It opens with what was trained and how well it predicts in plain words, then says what is *not*
+guaranteed about privacy, then shows the pictures, every group's figures, the cost and the
+configuration. Everything that comes from data is escaped; the page has neither scripts nor links.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from experiments.plots import (
+    ALIGNMENT_BY_ROUND,
+    GROUPS,
+    PLOTS_FOLDER,
+    PREDICTED,
+    draw_plots,
+    plot_titles,
+)
+from experiments.wording import WORST, Json, gain_text, is_number, plural, score_text
+
+REPORT_FILE = "report.html"
+
+_TEMPLATE = "report.html.j2"
+_DESCRIPTIONS = {
+    ALIGNMENT_BY_ROUND: (
+        "Line chart of the mean alignment on the held-out groups after each measured round, with "
+        "levels for the final model without context and for uniform guessing, and the training "
+        "loss below."
+    ),
+    GROUPS: (
+        "For every held-out group, its alignment without context, with its own and with another "
+        "group's; the train groups below. The tables on this page hold the figures."
+    ),
+    PREDICTED: (
+        "Bars for one held-out group and up to six questions: shares of its answers beside the "
+        "predictions with and without its context."
+    ),
+}
+_NOTHING: Json = {"mean": None, "groups": {}}
+
+
+def write_report(
+    folder: Path, result: Json, rounds: Sequence[Json], predictions: Sequence[Json]
+) -> Path:
+    """Write ``folder/report.html``: one self-contained page, readable on a phone and on paper.
+
+    The pictures of :func:`experiments.plots.draw_plots` are embedded; they are drawn first where
+    one is missing.
+
+    Args:
+        folder: The run's folder.
+        result: Contents of ``result.json``.
+        rounds: Contents of ``rounds.jsonl``.
+        predictions: Predictions on the held-out groups.
+    """
+    titles = plot_titles(result, rounds, predictions)
+    paths = {name: folder / PLOTS_FOLDER / name for name in titles}
+    if not all(path.is_file() for path in paths.values()):
+        draw_plots(folder, result, rounds, predictions)
+    environment = Environment(
+        loader=PackageLoader("experiments"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"score": _score, "gain": _gain}
+    page = environment.get_template(_TEMPLATE).render(
+        result=result,
+        worst=WORST,
+        summary=_summary(result),
+        notice=_notice(result),
+        pictures=[
+            {
+                "title": title,
+                "alt": f"{title}. {_DESCRIPTIONS[name]}",
+                "data": base64.b64encode(paths[name].read_bytes()).decode("ascii"),
+            }
+            for name, title in titles.items()
+        ],
+        held_out=_held_out(result),
+        train=_sorted_groups(result["alignment"]["train_groups"] or _NOTHING),
+        cost=_cost(result, rounds),
+        privacy=[
+            *_leaves(result["privacy"]),
+            ("secure aggregation", "yes" if result["secure_aggregation"] else "no"),
+        ],
+        config=list(_leaves(result["config"])),
+        versions=sorted(result["versions"].items()),
+    )
+    path = folder / REPORT_FILE
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _score(value: float | None) -> str:
+    return score_text(value, digits=3)
+
+
+def _gain(value: float | None) -> str:
+    return gain_text(value, digits=3)
+
+
+def _summary(result: Json) -> list[str]:
+    """What was trained and how well it predicts: one paragraph an entry."""
+    alignment, data = result["alignment"], result["data"]
+    own, none = alignment["unseen_groups"], alignment["without_context"]
+    swapped = alignment["swapped_context"] or _NOTHING
+    skipped = f" Left out: {plural(data['skipped'], 'invalid row')}." if data["skipped"] else ""
+    trained = (
+        f"A preference predictor was trained in {plural(result['rounds'], 'round')} on the answers "
+        f"of {plural(data['train_groups'], 'group')} (data: {data['source']}, "
+        f"{plural(data['records'], 'record')}).{skipped} It then had to predict the answers of "
+        f"{plural(data['held_out_groups'], 'group')} that took no part in training."
+    )
+    predicts = (
+        f"Shown some of such a group's own answers, it predicts the others with a mean alignment "
+        f"of {score_text(own['mean'])}; without them, {score_text(none['mean'])}. Guessing every "
+        f"option alike reaches {score_text(alignment['uniform']['mean'])}. Alignment is 1 for a "
+        f"perfect prediction and {score_text(WORST)} for the worst there is."
+    )
+    spread = (
+        f"The group predicted worst reaches {score_text(own['worst_group'])}; the groups' spread "
+        f"(standard deviation over mean) is {own['cov']:.1%}."
+    )
+    return [trained, predicts, _whose_answers(swapped["mean"], result["context_swap_drop"]), spread]
+
+
+def _whose_answers(swapped: float | None, drop: float | None) -> str:
+    """Whether it matters whose answers are shown."""
+    if not is_number(drop):
+        return "Whether it matters whose answers are shown could not be measured with one group."
+    figure = f"{score_text(swapped)} ({gain_text(-drop)})"
+    if float(score_text(abs(drop))) == 0:
+        verdict = "so it makes no difference here whose answers are shown"
+    elif drop > 0:
+        verdict = "so the predictor does use whose answers it is shown"
+    else:
+        verdict = "better than with its own: the predictor does not use whose answers it is shown"
+    return f"Shown another group's answers instead, alignment is {figure}, {verdict}."
+
+
+def _notice(result: Json) -> list[str]:
+    """Why nothing is guaranteed about privacy in this run; empty where something is."""
+    reasons = []
+    if result["privacy"]["mode"] == "none":
+        reasons.append(
+            "Training used no differential privacy: the trained model may reveal single records "
+            "of the train groups."
+        )
+    if not result["secure_aggregation"]:
+        reasons.append(
+            "Updates were added up without secure aggregation: the server could read the update "
+            "of every single group."
+        )
+    return reasons
+
+
+def _sorted_groups(summary: Json) -> list[tuple[str, float]]:
+    """Groups and their scores, highest first."""
+    return sorted(summary["groups"].items(), key=lambda item: (-item[1], item[0]))
+
+
+def _held_out(result: Json) -> list[dict[str, Any]]:
+    """The rows of the table of held-out groups."""
+    alignment = result["alignment"]
+    none = alignment["without_context"]["groups"]
+    swapped = (alignment["swapped_context"] or _NOTHING)["groups"]
+    return [
+        {
+            "name": name,
+            "own": own,
+            "none": none.get(name),
+            "swapped": swapped.get(name),
+            "gain": own - none[name] if is_number(none.get(name)) else None,
+        }
+        for name, own in _sorted_groups(alignment["unseen_groups"])
+    ]
+
+
+def _cost(result: Json, rounds: Sequence[Json]) -> list[tuple[str, str]]:
+    """What the run took, as terms and figures."""
+    seconds, sent = result["seconds"], result["bytes"]
+    dropped = sum(bool(record["dropped"]) for record in rounds)
+    return [
+        ("Rounds", f"{result['rounds']:,}"),
+        ("Rounds in which a group dropped out", f"{dropped:,}"),
+        ("Trained parameters", f"{result['parameters']:,}"),
+        ("Time in all", _duration(seconds["total"])),
+        ("Time training", _duration(seconds["train"])),
+        ("Time in secure aggregation", _duration(seconds["secagg"])),
+        ("Time measuring", _duration(seconds["evaluate"])),
+        ("Sent by a client in a round", _size(sent["up_per_client_per_round"])),
+        ("Received by a client in a round", _size(sent["down_per_client_per_round"])),
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _size(count: int) -> str:
+    exact = f"{count:,} bytes"
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit} ({exact})"
+    return exact
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of nested sections, under dotted names."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
