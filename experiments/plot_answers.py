@@ -158,7 +158,7 @@ def _draw_question(sheet: Sheet, left: float, top: float, row: Json) -> float:
     question = fit(row["question"], width=_PANEL, size=8.5, lines=4, weight="bold")
     top = sheet.write(left, top, question, size=8.5, weight="bold")
     none, own = (
-        score_text(alignment_score(row[column], row["actual"]))
+        score_text(alignment_score(row[column], row["actual"]), 2)
         for column in ("without_context", "with_context")
     )
     unseen = "" if row["seen"] else " (not in training)"

@@ -198,7 +198,7 @@ def draw_groups(path: Path, result: Json) -> None:
             sheet, result, left=left, top=top + 0.1, width=width, limits=(low, high)
         )
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
     axes.tick_params(axis="x", length=3, color=FAINT)
     axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
     sheet.save(path, height=top + 0.45)

@@ -94,7 +94,7 @@ def _draw_alignment(axes: Axes, result: Json, rounds: Sequence[Json], height: fl
         labels.append((points[-1][1], f"own context\n{score_text(points[-1][1])}", ACCENT))
     axes.set_ylim(*score_limits([value for value, _, _ in labels] + [score for _, score in points]))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
     _label_levels(axes, labels, height)
 
 

@@ -42,6 +42,8 @@ _DESCRIPTIONS = {
         "predictions with and without its context."
     ),
 }
+#: Differences below this are not worth a verdict.
+_SLIGHT = 0.005
 _NOTHING: Json = {"mean": None, "groups": {}}
 
 
@@ -70,7 +72,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": _score, "gain": _gain}
+    environment.filters |= {"score": score_text, "gain": gain_text}
     page = environment.get_template(_TEMPLATE).render(
         result=result,
         worst=WORST,
@@ -99,14 +101,6 @@ def write_report(
     return path
 
 
-def _score(value: float | None) -> str:
-    return score_text(value, digits=3)
-
-
-def _gain(value: float | None) -> str:
-    return gain_text(value, digits=3)
-
-
 def _summary(result: Json) -> list[str]:
     """What was trained and how well it predicts: one paragraph an entry."""
     alignment, data = result["alignment"], result["data"]
@@ -123,7 +117,7 @@ def _summary(result: Json) -> list[str]:
         f"Shown some of such a group's own answers, it predicts the others with a mean alignment "
         f"of {score_text(own['mean'])}; without them, {score_text(none['mean'])}. Guessing every "
         f"option alike reaches {score_text(alignment['uniform']['mean'])}. Alignment is 1 for a "
-        f"perfect prediction and {score_text(WORST)} for the worst there is."
+        f"perfect prediction and {score_text(WORST, 2)} for the worst there is."
     )
     spread = (
         f"The group predicted worst reaches {score_text(own['worst_group'])}; the groups' spread "
@@ -137,8 +131,8 @@ def _whose_answers(swapped: float | None, drop: float | None) -> str:
     if not is_number(drop):
         return "Whether it matters whose answers are shown could not be measured with one group."
     figure = f"{score_text(swapped)} ({gain_text(-drop)})"
-    if float(score_text(abs(drop))) == 0:
-        verdict = "so it makes no difference here whose answers are shown"
+    if abs(drop) < _SLIGHT:
+        verdict = "so it hardly matters here whose answers are shown"
     elif drop > 0:
         verdict = "so the predictor does use whose answers it is shown"
     else:

@@ -17,13 +17,13 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def score_text(value: float | None, digits: int = 2) -> str:
-    """A score as it is printed: ``.86``; a dash where there is none."""
+def score_text(value: float | None, digits: int = 3) -> str:
+    """A score as it is printed: ``.862``; a dash where there is none."""
     return f"{value:.{digits}f}".removeprefix("0") if is_number(value) else "\N{EN DASH}"
 
 
-def gain_text(value: float | None, digits: int = 2) -> str:
-    """A difference of scores with its sign: ``+.08``, a minus and ``.02``, ``.00``."""
+def gain_text(value: float | None, digits: int = 3) -> str:
+    """A difference of scores with its sign: ``+.078``, a minus and ``.020``, ``.000``."""
     if not is_number(value):
         return "\N{EN DASH}"
     size = score_text(abs(value), digits)
@@ -36,7 +36,9 @@ def plural(count: int, noun: str) -> str:
 
 
 def change(before: float, after: float, thing: str, *, s: str = "") -> str:
-    """What two scores, as printed, say of a thing: ``lift alignment from .78 to .86``.
+    """What two scores say of a thing: ``lift alignment from .78 to .86``.
+
+    Scores less than .01 apart are given with a third digit.
 
     Args:
         before: First score.
@@ -44,7 +46,8 @@ def change(before: float, after: float, thing: str, *, s: str = "") -> str:
         thing: What the scores are of.
         s: ``"s"`` after a singular subject.
     """
-    first, last = score_text(before), score_text(after)
+    digits = 2 if abs(after - before) >= 0.01 else 3
+    first, last = score_text(before, digits), score_text(after, digits)
     if first == last:
         return f"leave{s} {thing} at {first}"
     return f"{'lift' if after > before else 'lower'}{s} {thing} from {first} to {last}"
@@ -52,8 +55,8 @@ def change(before: float, after: float, thing: str, *, s: str = "") -> str:
 
 def scale_note(axis_start: float) -> str:
     """What alignment runs from and to, and where an axis of it starts."""
-    start = f"starts at {score_text(axis_start)}, not at 0" if axis_start > 0 else "starts at 0"
-    return f"Alignment: 1 is perfect, {score_text(WORST)} the worst there is; the axis {start}."
+    start = f"starts at {score_text(axis_start, 2)}, not at 0" if axis_start > 0 else "starts at 0"
+    return f"Alignment: 1 is perfect, {score_text(WORST, 2)} the worst there is; the axis {start}."
 
 
 def score_limits(values: Sequence[float]) -> tuple[float, float]:

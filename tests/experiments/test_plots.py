@@ -213,8 +213,8 @@ def test_rounds_show_what_was_measured_and_where_the_axis_starts(
     assert "Training lifts alignment on groups never seen from .61 to .81" in words(sheet)
     assert "rounds 1 to 6: warm-up, head alone" in words(sheet)
     assert "rounds 7 to 10: adapters and head" in words(sheet)
-    assert f"the axis starts at {score_text(upper.get_ylim()[0])}, not at 0" in words(sheet)
-    assert "uniform guessing .60" in words(sheet)
+    assert f"the axis starts at {score_text(upper.get_ylim()[0], 2)}, not at 0" in words(sheet)
+    assert "uniform guessing .600" in words(sheet)
     none = result["alignment"]["without_context"]["mean"]
     assert f"final model, no context {score_text(none)}" in words(sheet)
 
@@ -247,7 +247,7 @@ def test_groups_are_sorted_and_drawn_at_their_scores(
     mean = [result["alignment"][p]["mean"] for p in ("without_context", "unseen_groups")]
     assert dumbbells == [mean, [0.5, 0.9], [0.6, 0.8], [0.75, 0.7]]
     assert "2 of 3 gained by context" in words(sheets[GROUPS])
-    assert "−.05" in words(sheets[GROUPS])  # noqa: RUF001 - a true minus is printed
+    assert "−.050" in words(sheets[GROUPS])  # noqa: RUF001 - a true minus is printed
     assert axes.get_xlim()[0] <= 0.5
 
 
@@ -336,14 +336,15 @@ def test_titles_say_what_the_figures_say() -> None:
 
 def test_figures_are_worded_as_printed() -> None:
     assert [score_text(v) for v in (0.864, 1.0, 0.0, None, float("nan"))] == [
-        ".86", "1.00", ".00", "\N{EN DASH}", "\N{EN DASH}",
+        ".864", "1.000", ".000", "\N{EN DASH}", "\N{EN DASH}",
     ]  # fmt: skip
-    assert [gain_text(v) for v in (0.084, -0.02, -0.001, None)] == [
-        "+.08", "\N{MINUS SIGN}.02", ".00", "\N{EN DASH}",
+    assert [gain_text(v) for v in (0.084, -0.02, -0.0001, None)] == [
+        "+.084", "\N{MINUS SIGN}.020", ".000", "\N{EN DASH}",
     ]  # fmt: skip
     assert change(0.78, 0.86, "it") == "lift it from .78 to .86"
     assert change(0.86, 0.78, "it", s="s") == "lowers it from .86 to .78"
-    assert change(0.781, 0.784, "it", s="s") == "leaves it at .78"
+    assert change(0.781, 0.784, "it", s="s") == "lifts it from .781 to .784"
+    assert change(0.7812, 0.7809, "it", s="s") == "leaves it at .781"
     assert not any(is_number(v) for v in (None, float("inf"), "1"))
 
 

@@ -221,18 +221,18 @@ def test_the_summary_tells_the_run_in_words(folder: Path, result: dict[str, Any]
     said = " ".join(page.text.split())
     assert "trained in 2 rounds on the answers of 2 groups" in said
     assert "1,728 records). Left out: 3 invalid rows." in said
-    assert "with a mean alignment of .85; without them, .78." in said
-    assert "Guessing every option alike reaches .62." in said
-    assert "The group predicted worst reaches .80" in said
+    assert "with a mean alignment of .850; without them, .780." in said
+    assert "Guessing every option alike reaches .620." in said
+    assert "The group predicted worst reaches .800" in said
     assert "is 3.4%" in said
 
 
 @pytest.mark.parametrize(
     ("drop", "verdict"),
     [
-        (0.2, "(\N{MINUS SIGN}.20), so the predictor does use whose answers"),
-        (0.001, "(.00), so it makes no difference"),
-        (-0.1, "(+.10), better than with its own"),
+        (0.2, "(\N{MINUS SIGN}.200), so the predictor does use whose answers"),
+        (0.001, "(\N{MINUS SIGN}.001), so it hardly matters"),
+        (-0.1, "(+.100), better than with its own"),
         (None, "could not be measured with one group"),
     ],
 )
