@@ -25,6 +25,8 @@ from alignment.predictor import Predictor
 
 ADAPTER_FOLDER = "adapter"
 HEAD_FILE = "head.safetensors"
+METADATA_KEY = "fedaccord"
+FORMAT = "fedaccord-predictor-1"
 
 
 class ModelFolderError(ValueError):
@@ -107,11 +109,13 @@ def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -
             save_embedding_layers=False,
         )
         _tidy(adapter)
-    metadata = {
-        "format": "fedaccord-predictor-1",
-        "predictor": json.dumps(asdict(predictor.config)),
-        "context": json.dumps(asdict(context)),
+    content = {
+        "format": FORMAT,
+        "predictor": asdict(predictor.config),
+        "context": asdict(context),
     }
+    # One key: safetensors writes several in chance order, and equal models give equal bytes.
+    metadata = {METADATA_KEY: json.dumps(content, sort_keys=True)}
     tensors = {name: tensor.contiguous() for name, tensor in predictor.head.state_dict().items()}
     save_file(tensors, str(folder / HEAD_FILE), metadata=metadata)
 
@@ -139,16 +143,19 @@ def load_predictor(folder: Path) -> tuple[Predictor, ContextConfig]:
         )
     try:
         with safe_open(str(head), framework="pt") as file:
-            metadata = file.metadata() or {}
+            content = json.loads((file.metadata() or {})[METADATA_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        config = PredictorConfig(**json.loads(metadata["predictor"]))
-        context = ContextConfig(**json.loads(metadata["context"]))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format is {content['format']!r}, not {FORMAT!r}: update one side")
+        config = PredictorConfig(**content["predictor"])
+        context = ContextConfig(**content["context"])
         adapter = folder / ADAPTER_FOLDER
+        if config.lora_rank > 0 and config.lora_layers > 0 and not adapter.is_dir():
+            raise ValueError(f"{ADAPTER_FOLDER}/ is missing; copy the whole folder")
         predictor = Predictor(config, adapter=adapter if adapter.is_dir() else None)
         predictor.head.load_state_dict(tensors)
-    except (SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelFolderError(f"{head}: not a published predictor: {reason}") from error
-    if config.lora_rank > 0 and config.lora_layers > 0 and not adapter.is_dir():
-        raise ModelFolderError(f"{folder}: {ADAPTER_FOLDER}/ is missing; copy the whole folder")
+        load_vector(predictor, to_vector(predictor))  # refuses what is not finite
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelFolderError(f"{folder}: not a published predictor: {reason}") from error
     return predictor, context

@@ -87,9 +87,12 @@ def _deviation_weights(prior: Prior, targets: Tensor, covariance: Tensor) -> Ten
         scale = 1.0
         while (proposed := objective(weights + scale * step)) < value and scale > 1e-4:
             scale /= 2
-        if proposed <= value + _TOLERANCE:
+        if proposed < value:
             break
-        weights, value = weights + scale * step, proposed
+        # The last step improves the weights far more than the objective: it is taken as well.
+        weights, gain, value = weights + scale * step, proposed - value, proposed
+        if gain <= _TOLERANCE:
+            break
     return weights
 
 

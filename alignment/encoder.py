@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -43,8 +52,8 @@ class EncoderError(ValueError):
     """The base encoder is missing, changed, or of a kind that cannot carry adapters."""
 
 
-def _packaged_folder() -> Path:
-    """Folder of the default encoder in its pip package, every file checked; its code never runs."""
+def _packaged_files() -> dict[str, Path]:
+    """Files of the default encoder in its pip package, all checked; its code never runs."""
     try:
         files = importlib.metadata.files(_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError as error:
@@ -61,7 +70,24 @@ def _packaged_folder() -> Path:
                 f"{found[name]} has SHA-256 {actual}, not the pinned {expected}: "
                 f"reinstall {_PACKAGE}==0.1.0"
             )
-    return found["config.json"].parent
+    return {name: found[name] for name in _PINNED}
+
+
+@contextmanager
+def _source(encoder: str) -> Iterator[str]:
+    """Where to load an encoder from; of the package nothing is in reach but the checked files."""
+    if encoder != DEFAULT_ENCODER:
+        yield encoder
+        return
+    with tempfile.TemporaryDirectory(prefix="fedaccord-") as folder:
+        for name, path in _packaged_files().items():
+            (Path(folder) / name).symlink_to(path)
+        yield folder
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error, or its name where it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager
@@ -84,19 +110,27 @@ def load_base(encoder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     Raises:
         EncoderError: The encoder cannot be found, was changed, or has no fast tokenizer.
     """
-    source = str(_packaged_folder()) if encoder == DEFAULT_ENCODER else encoder
     try:
-        with _no_progress_bar():
-            model = AutoModel.from_pretrained(
-                source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        with _source(encoder) as source, _no_progress_bar():
+            model, report = AutoModel.from_pretrained(
+                source,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, SafetensorError) as error:
         raise EncoderError(
-            f"cannot load encoder {encoder!r}: {reason} Give a folder in Hugging Face format, "
-            f"a hub id, or {DEFAULT_ENCODER!r}"
+            f"cannot load encoder {encoder!r}: {reason_of(error)} Give a folder in Hugging Face "
+            f"format, a hub id, or {DEFAULT_ENCODER!r}"
         ) from error
+    # Whatever is missing was drawn at random: every party would hold another encoder.
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise EncoderError(f"encoder {encoder!r} lacks weights {missing[0]}: give a complete one")
+    if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise EncoderError(f"encoder {encoder!r} has no fast tokenizer: add its tokenizer.json")
     model.requires_grad_(False)
     model.eval()
     return model, tokenizer
@@ -110,12 +144,27 @@ def _layer_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
     return max(lists, key=lambda item: len(item[1]))
 
 
-class _Skipped(nn.Module):
-    """Stands in for a frozen layer whose work is already done."""
+def _positions(model: nn.Module) -> int | None:
+    """The longest text in tokens, or None where positions are not looked up in a table."""
+    for name, table in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+            # RoBERTa and its kin count positions from behind the padding.
+            unused = 0 if table.padding_idx is None else table.padding_idx + 1
+            return table.num_embeddings - unused
+    return None
 
-    def __init__(self, *, returns_tuple: bool) -> None:
+
+class _Skipped(nn.Module):
+    """Stands in for a frozen layer whose work is already done; models may read its attributes."""
+
+    def __init__(self, layer: nn.Module, *, returns_tuple: bool) -> None:
         super().__init__()
+        # Past the registry of modules, so that the layer is not a part of its stand-in.
+        self.__dict__["_layer"] = layer
         self._returns_tuple = returns_tuple
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_layer"], name)
 
     def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor | tuple[Tensor]:
         return (hidden,) if self._returns_tuple else hidden
@@ -131,12 +180,17 @@ class _PrefixDone(Exception):
 
 def _lora_config(model: nn.Module, first: int, config: PredictorConfig) -> LoraConfig:
     name, layers = _layer_list(model)
-    ends = None if config.lora_targets == "all-linear" else tuple(config.lora_targets.split(","))
+    ends = tuple(end.strip() for end in config.lora_targets.split(","))
+    if not all(ends):
+        raise EncoderError(
+            f"lora_targets = {config.lora_targets!r} names nothing: use 'all-linear' or ends such "
+            "as 'query,value'"
+        )
     targets = [
         f"{name}.{index}.{inner}"
         for index in range(first, len(layers))
         for inner, module in layers[index].named_modules()
-        if isinstance(module, nn.Linear) and (ends is None or inner.endswith(ends))
+        if isinstance(module, nn.Linear) and (ends == ("all-linear",) or inner.endswith(ends))
     ]
     if not targets:
         raise EncoderError(
@@ -144,6 +198,21 @@ def _lora_config(model: nn.Module, first: int, config: PredictorConfig) -> LoraC
             f"{first}..{len(layers) - 1}: use 'all-linear' or ends such as 'query,value'"
         )
     return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=targets)
+
+
+def _fill(model: PeftModel, adapter: Path) -> None:
+    """Read adapters from a folder in PEFT format: safetensors only, and exactly those there are."""
+    file = adapter / "adapter_model.safetensors"
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise EncoderError(f"{file}: cannot be read: {reason_of(error)}") from error
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
+        raise EncoderError(
+            f"{file}: holds other adapters than the configuration: copy the whole folder of one run"
+        )
+    set_peft_model_state_dict(model, tensors)
 
 
 class Encoder(nn.Module):
@@ -168,11 +237,19 @@ class Encoder(nn.Module):
             raise EncoderError(
                 f"lora_layers = {config.lora_layers} but {config.encoder} has {len(layers)} layers"
             )
+        positions = _positions(base)
+        if positions is not None and config.max_tokens > positions:
+            raise EncoderError(
+                f"max_tokens = {config.max_tokens} but {config.encoder} reads {positions} tokens: "
+                "lower it"
+            )
         adapted = config.lora_rank > 0 and config.lora_layers > 0
         self.first = len(layers) - config.lora_layers if adapted else len(layers)
         self.hidden_size: int = base.config.hidden_size
         self.model: nn.Module = base
-        if adapter is not None or adapted:
+        if adapter is not None and not adapted:
+            raise EncoderError(f"{adapter} holds adapters, the configuration has none: remove one")
+        if adapted:
             self.model = self._adapted(base, config, seed=seed, adapter=adapter)
         self.model.eval()
         _, self._layers = _layer_list(self.model)
@@ -185,14 +262,14 @@ class Encoder(nn.Module):
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             # PEFT 0.21 reads an attribute that transformers 5.23 has renamed.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
-            if adapter is not None:
-                return PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
             torch.manual_seed(seed)
             model = cast(PeftModel, get_peft_model(base, _lora_config(base, self.first, config)))
         # A path of this machine has no place in a published adapter.
         model.peft_config["default"].base_model_name_or_path = (
             DEFAULT_ENCODER_HUB_ID if config.encoder == DEFAULT_ENCODER else config.encoder
         )
+        if adapter is not None:
+            _fill(model, adapter)
         return model
 
     def train(self, mode: bool = True) -> Encoder:
@@ -246,7 +323,10 @@ class Encoder(nn.Module):
             return args, {**kwargs, "hidden_states": hidden}
 
         whole = self._layers._modules
-        skipped = {str(i): _Skipped(returns_tuple=self._returns_tuple) for i in range(self.first)}
+        skipped = {
+            str(i): _Skipped(self._layers[i], returns_tuple=self._returns_tuple)
+            for i in range(self.first)
+        }
         hook = self._layers[self.first].register_forward_pre_hook(inject, with_kwargs=True)
         self._layers._modules = {**whole, **skipped}
         try:

@@ -6,7 +6,9 @@ a pair stands alone after its prompt: its score must not depend on what it is co
 
 from __future__ import annotations
 
+import os
 import tempfile
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -52,12 +54,21 @@ class QuestionEncoder:
         self._cache: dict[Question, tuple[TokenSequence, ...]] = {}
 
     def _tokens(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        # A text that spells a special token means its letters, not the token.
+        read = self._tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
+        return list(read["input_ids"])
 
     def _sequence(self, text: str, options: Sequence[str]) -> TokenSequence:
         room = self._max_tokens - 2 - len(options)
         # Options have the first claim on the room; a question keeps at least a quarter of it.
-        share = max(1, (room - room // 4) // len(options))
+        share = (room - room // 4) // len(options)
+        if share < 1:
+            raise ValueError(
+                f"max_tokens = {self._max_tokens} cannot hold {len(options)} options: "
+                f"give at least {2 + len(options) + -(-4 * len(options) // 3)}"
+            )
         option_tokens = [self._tokens(option)[:share] or [self._end] for option in options]
         question = self._tokens(text)
         left = room - sum(map(len, option_tokens))
@@ -100,7 +111,8 @@ class PrefixCache:
         self._encoder = encoder
         self._limit = memory_limit_bytes
         self._batch = batch
-        self._rows: dict[tuple[int, ...], NDArray[np.float32]] = {}
+        #: In memory the row itself, in the file the place where it begins.
+        self._rows: dict[tuple[int, ...], NDArray[np.float32] | int] = {}
         self._file: IO[bytes] | None = None
         self.memory_bytes = 0
         self.disk_bytes = 0
@@ -115,13 +127,21 @@ class PrefixCache:
             return
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="fedaccord-")
+            weakref.finalize(self, self._file.close)
         self._file.seek(self.disk_bytes)
         self._file.write(row.tobytes())
         self._file.flush()
-        self._rows[key] = np.memmap(
-            self._file, dtype=np.float32, mode="r", offset=self.disk_bytes, shape=row.shape
-        )
+        self._rows[key] = self.disk_bytes
         self.disk_bytes += row.nbytes
+
+    def _row(self, key: tuple[int, ...]) -> NDArray[np.float32]:
+        row = self._rows[key]
+        if not isinstance(row, int) or self._file is None:
+            return np.asarray(row)
+        # Read, not mapped: every mapping would hold a file descriptor.
+        size = len(key) * self._encoder.hidden_size * np.dtype(np.float32).itemsize
+        content = os.pread(self._file.fileno(), size, row)
+        return np.frombuffer(content, dtype=np.float32).reshape(len(key), -1)
 
     def _compute(self, missing: list[tuple[int, ...]]) -> None:
         missing.sort(key=len)
@@ -150,7 +170,7 @@ class PrefixCache:
         hidden = np.zeros((len(keys), length, self._encoder.hidden_size), dtype=np.float32)
         mask = np.zeros((len(keys), length), dtype=np.int64)
         for i, key in enumerate(keys):
-            hidden[i, : len(key)] = self._rows[key]
+            hidden[i, : len(key)] = self._row(key)
             mask[i, : len(key)] = 1
         return torch.from_numpy(hidden), torch.from_numpy(mask)
 

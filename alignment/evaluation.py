@@ -90,6 +90,10 @@ class Evaluator:
         mapping, answers and questions alike.
         """
         names = list(draws)
+        if shown == "swapped" and len(names) < 2:
+            raise ValueError(
+                f"swapped contexts need 2 held-out groups, there is {len(names)}: hold out more"
+            )
         predictions = []
         for place, group in enumerate(names):
             other = names[(place + 1) % len(names)]

@@ -100,6 +100,8 @@ class Split:
 def _texts(value: object, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise SplitError(f"{where} must be a list of texts")
+    if len(set(value)) < len(value):
+        raise SplitError(f"{where} names one twice; name each once")
     return tuple(value)
 
 
@@ -111,7 +113,7 @@ def read_split(path: Path) -> Split:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SplitError(f"{path}: cannot be read as JSON: {error}") from error
     try:
         draws = {
@@ -132,6 +134,8 @@ def read_split(path: Path) -> Split:
         ) from error
     if not train or not draws or not all(draws.values()):
         raise SplitError(f"{path}: needs at least one train group and one draw per held-out group")
+    if not all(draw.target for each in draws.values() for draw in each):
+        raise SplitError(f"{path}: a draw has no target; name at least one question to predict")
     unseen = _texts(content.get("unseen_questions", []), f"{path}: unseen_questions")
     return Split(train_groups=train, draws=draws, unseen_questions=frozenset(unseen))
 
@@ -157,6 +161,12 @@ def draw_split(answers: Mapping[str, GroupAnswers], *, seed: int) -> Split:
         len(everything), size=round(HELD_OUT_QUESTIONS * len(everything)), replace=False
     )
     unseen = frozenset(everything[i] for i in hidden)
+    # A group that answered little keeps its first question, or it could not train at all.
+    unseen -= {
+        answers[group].questions[0].question_id
+        for group in train
+        if len(answers[group].without(unseen)) == 0
+    }
     draws = {group: _draws(answers[group], unseen, generator) for group in held_out}
     return Split(train_groups=train, draws=draws, unseen_questions=unseen)
 

@@ -14,7 +14,7 @@ from experiments.plots import draw_plots
 from experiments.report import write_report
 from experiments.results import PREDICTIONS_FILE, RESULT_FILE, build_result, read_rounds
 from experiments.simulate import simulate
-from server.config import ConfigError, RunConfig, threads
+from server.config import ConfigError, RunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +45,6 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
         ValueError: Settings, data or split are wrong; the message is one line.
         RuntimeError: The run itself failed.
     """
-    import torch
-
-    torch.set_num_threads(threads())
     started = time.perf_counter()
     out = Path(config.out)
     _prepare(out, overwrite=overwrite)

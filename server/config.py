@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -155,8 +154,3 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
         raise ConfigError(f"{where}{message}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def threads() -> int:
-    """Threads that torch may use: all cores of this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -91,6 +91,9 @@ def _model(kind: str, vocabulary: int) -> PreTrainedModel:
         "electra": lambda: ElectraModel(ElectraConfig(**shape, embedding_size=16)),
         "roberta": lambda: RobertaModel(RobertaConfig(**shape, **roberta_ids)),
         "mpnet": lambda: MPNetModel(MPNetConfig(**shape, **roberta_ids)),
+        "deep mpnet": lambda: MPNetModel(
+            MPNetConfig(**{**shape, "num_hidden_layers": 6}, **roberta_ids)
+        ),
         "distilbert": lambda: DistilBertModel(
             DistilBertConfig(vocab_size=vocabulary, max_position_embeddings=160, **distil)
         ),
@@ -101,7 +104,7 @@ def _model(kind: str, vocabulary: int) -> PreTrainedModel:
 
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> EncoderFolder:
-    """Folder of a tiny encoder of some kind: 4 layers of width 32, made once per session."""
+    """Folder of a tiny encoder of some kind: width 32, 4 layers (deep: 6), made once."""
     made: dict[str, str] = {}
     quiet: Any = logging.disable_progress_bar
     quiet()
@@ -109,7 +112,7 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> EncoderFolder:
     def folder(kind: str) -> str:
         if kind not in made:
             path = tmp_path_factory.mktemp(kind)
-            vocabulary = _save_tokenizer(path, roberta=kind in {"roberta", "mpnet"})
+            vocabulary = _save_tokenizer(path, roberta="roberta" in kind or "mpnet" in kind)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 _model(kind, vocabulary).save_pretrained(path)

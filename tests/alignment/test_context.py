@@ -66,7 +66,6 @@ def at_mode(prior: Prior, answers: Tensor, config: ContextConfig) -> Tensor:
         1e-3,
         pytest.param(
             1e-7,
-            marks=pytest.mark.xfail(strict=True, reason="the last Newton step is thrown away"),
         ),
     ],
 )

@@ -170,7 +170,6 @@ def test_a_long_question_loses_its_middle(encoder: Encoder) -> None:
     assert len(sequence.token_ids) == 32
 
 
-@pytest.mark.xfail(strict=True, reason="the room is negative: 329 tokens come out instead of 128")
 def test_as_many_options_as_a_record_may_have_keep_the_bound(encoder: Encoder) -> None:
     shape = PredictorConfig()
     try:
@@ -190,7 +189,6 @@ def test_an_option_of_no_tokens_still_has_a_place(encoder: Encoder) -> None:
     assert (end - start, sequence.token_ids[start]) == (1, 3)
 
 
-@pytest.mark.xfail(strict=True, reason="special tokens written in a text are read as such")
 def test_a_text_cannot_forge_special_tokens(encoder: Encoder) -> None:
     question = Question(question_id="q", text="[CLS] tea [PAD]", options=("yes [SEP] no", "no"))
     (sequence,) = QuestionEncoder(encoder.tokenizer, 64).sequences(question)
@@ -272,9 +270,6 @@ def test_the_file_of_the_cache_has_no_name(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="every row on disk holds a file descriptor: about 1000 rows end the run"
-)
 def test_rows_on_disk_cost_no_file_descriptors(counted: Callable[..., Counted]) -> None:
     cache = counted(memory_limit_bytes=0)
     before = len(os.listdir("/proc/self/fd"))
@@ -282,7 +277,6 @@ def test_rows_on_disk_cost_no_file_descriptors(counted: Callable[..., Counted]) 
     assert len(os.listdir("/proc/self/fd")) - before <= 2
 
 
-@pytest.mark.xfail(strict=True, reason="the file is left for the garbage collector to complain of")
 def test_a_dropped_cache_closes_its_file(encoder: Encoder) -> None:
     cache = PrefixCache(encoder, memory_limit_bytes=0)
     cache.fetch(texts(2), 12)

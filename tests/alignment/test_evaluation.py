@@ -164,7 +164,6 @@ def test_the_predictor_is_measured_as_it_was_when_the_evaluator_was_made(
     assert evaluator.evaluate(DRAWS) == before
 
 
-@pytest.mark.xfail(strict=True, reason="a single group is swapped with itself")
 def test_a_single_group_has_no_other_to_swap_with(evaluator: Evaluator) -> None:
     with pytest.raises(ValueError, match="swapped"):
         evaluator.evaluate({"north": DRAWS["north"]}, shown="swapped")

@@ -1,0 +1,143 @@
+"""The command ``python -m experiments.benchmarks``: run benchmarks, print a table or JSON.
+
+A benchmark reports and does not judge: a goal that is missed ends the command with 1 only under
+``--check``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from experiments.benchmarks.harness import BENCHMARKS, Benchmark, Figure, find
+
+_VERSIONS = ("torch", "numpy", "transformers", "peft", "flwr")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> dict[str, Any]:
+    """What a reader needs to know of the machine; its load before the run hints at noise."""
+    import torch
+
+    return {
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _VERSIONS},
+        },
+    }
+
+
+def _measure(name: str, benchmark: Benchmark) -> tuple[dict[str, Any], Sequence[Figure]]:
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    figures = benchmark()
+    seconds = time.perf_counter() - start
+    print(f"{name} took {seconds:.0f} s", file=sys.stderr, flush=True)
+    described = {
+        "measures": " ".join((benchmark.__doc__ or "").split()),
+        "seconds": seconds,
+        "figures": [figure.as_dict() for figure in figures],
+    }
+    return described, figures
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _show(results: dict[str, Sequence[Figure]], facts: dict[str, Any]) -> None:
+    table = Table(title="Benchmarks: medians and the middle half of the samples")
+    table.add_column("")
+    table.add_column("median", justify="right")
+    table.add_column("unit")
+    table.add_column("middle half", justify="right")
+    table.add_column("goal")
+    for name, figures in results.items():
+        table.add_section()
+        table.add_row(f"[bold]{name}[/bold]")
+        for figure in figures:
+            goal = figure.goal
+            verdict = "" if goal is None else "holds" if figure.holds else "missed"
+            table.add_row(
+                figure.name,
+                _number(figure.value),
+                figure.unit,
+                f"{_number(figure.lower)} to {_number(figure.upper)}",
+                f"{goal.sense} {_number(goal.bound)}: {verdict}" if goal else "",
+            )
+    console = Console()
+    console.print(table)
+    versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+    console.print(f"{facts['cores']} cores, {facts['threads']} threads, {versions}")
+
+
+@app.command(epilog="Example: python -m experiments.benchmarks prefix --json --out bench.json")
+def benchmarks(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Any of {', '.join(BENCHMARKS)}; all without it."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON into a file.")] = None,
+    thread_count: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Threads of torch; without it as many as a run has."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 if a goal is missed.")] = False,
+) -> None:
+    """Measure speed and size as ratios inside one run, beside their goals. Takes 2 to 3 minutes."""
+    chosen = {name: find(name) for name in names or BENCHMARKS}
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ValueError(f"--out {out}: its folder does not exist; make it first")
+    if thread_count is not None:
+        import torch
+
+        torch.set_num_threads(thread_count)
+    facts = machine()
+    results: dict[str, Sequence[Figure]] = {}
+    report: dict[str, Any] = {"machine": facts, "benchmarks": {}}
+    for name, benchmark in chosen.items():
+        report["benchmarks"][name], results[name] = _measure(name, benchmark)
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+    if as_json:
+        typer.echo(text, nl=False)
+    else:
+        _show(results, facts)
+    if check and not all(figure.holds for each in results.values() for figure in each):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command: exit 0, 1 when ``--check`` finds a missed goal, 2 on bad input."""
+    try:
+        app()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""How benchmarks measure: functions in turns, ratios of the turns, figures beside their goals.
+
+Seconds mean little on a machine that others use too. So the things compared run in turns, A B A B,
+a ratio is taken within each turn, where the machine was in one mood, and the median ratio is what
+is reported, with the quartiles as its spread.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Turns that are taken whatever they cost: fewer have no spread.
+FEWEST_TURNS = 3
+
+#: Every benchmark by name: a module with a function ``measure``, imported when it is asked for.
+BENCHMARKS: dict[str, str] = {
+    "prefix": "experiments.benchmarks.prefix",
+    "grid": "experiments.benchmarks.grid",
+    "bytes": "experiments.benchmarks.message_bytes",
+    "dp-kernel": "experiments.benchmarks.dp_kernel",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a figure should reach.
+
+    Attributes:
+        sense: On which side of the bound the goal lies.
+        bound: In the unit of the figure.
+    """
+
+    sense: Literal["at least", "at most"]
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a value reaches the goal; the bound itself does."""
+        return value >= self.bound if self.sense == "at least" else value <= self.bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured figure.
+
+    Attributes:
+        name: What was measured.
+        value: Median of the samples.
+        unit: Of the value.
+        lower: First quartile of the samples.
+        upper: Third quartile of the samples.
+        samples: How many there were.
+        goal: What the value should reach; None for a figure that is there to be known.
+    """
+
+    name: str
+    value: float
+    unit: str
+    lower: float
+    upper: float
+    samples: int
+    goal: Goal | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        samples: NDArray[np.floating[Any]] | Sequence[float],
+        unit: str,
+        goal: Goal | None = None,
+    ) -> Figure:
+        """The median and quartiles of samples.
+
+        Raises:
+            ValueError: There is no sample, or one is not finite.
+        """
+        values = np.asarray(samples, dtype=np.float64)
+        if values.size == 0 or not np.isfinite(values).all():
+            raise ValueError(f"{name}: {values.size} samples, need at least 1 and all finite")
+        lower, value, upper = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
+        return cls(
+            name=name,
+            value=value,
+            unit=unit,
+            lower=lower,
+            upper=upper,
+            samples=values.size,
+            goal=goal,
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Whether the value reaches its goal; true without one."""
+        return self.goal is None or self.goal.holds(self.value)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figure for JSON, with ``holds``."""
+        return {**asdict(self), "holds": self.holds}
+
+
+Benchmark = Callable[[], Sequence[Figure]]
+
+
+def find(name: str) -> Benchmark:
+    """The benchmark of a name; its docstring says what it measures, what not, and the goal.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if name not in BENCHMARKS:
+        raise ValueError(f"unknown benchmark {name!r}: choose from {', '.join(BENCHMARKS)}")
+    return cast(Benchmark, importlib.import_module(BENCHMARKS[name]).measure)
+
+
+def interleave(
+    functions: Mapping[str, Callable[[], object]],
+    *,
+    turns: int,
+    limit_seconds: float = 25.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, NDArray[np.float64]]:
+    """Time functions in turns: in each turn every function runs once, in their order.
+
+    One turn beforehand is not counted: caches fill and memory is found.
+
+    Args:
+        functions: What to time, by name.
+        turns: Turns that count.
+        limit_seconds: No further turn begins after so many seconds, but three are always taken.
+        clock: Gives seconds.
+
+    Returns:
+        By name, the seconds of each turn, (turns,) float64: entry i of all names is one turn.
+
+    Raises:
+        ValueError: Fewer than three turns are asked for.
+    """
+    if turns < FEWEST_TURNS:
+        raise ValueError(f"turns = {turns} is below {FEWEST_TURNS}: ask for more")
+    for function in functions.values():
+        function()
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    begun = clock()
+    for turn in range(turns):
+        if turn >= FEWEST_TURNS and clock() - begun >= limit_seconds:
+            break
+        for name, function in functions.items():
+            taken[name].append(_seconds(function, clock))
+    return {name: np.array(seconds) for name, seconds in taken.items()}
+
+
+def _seconds(function: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
+    function()
+    return clock() - start

@@ -1,0 +1,85 @@
+"""What benchmarks work on: questions of the built-in survey, and one plain training step."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import torch
+
+from alignment.answers import GroupAnswers
+from alignment.config import TrainingConfig
+from alignment.encoding import QuestionEncoder, pad_targets
+from alignment.objectives import cross_entropy
+from alignment.population import load_population
+from alignment.predictor import Predictor
+
+
+def sample_answers() -> GroupAnswers:
+    """What the first train group of the built-in survey trains on."""
+    population = load_population("sample", split="", seed=0, skip_invalid=False)
+    return population.split.training_answers(population.answers[population.split.train_groups[0]])
+
+
+def batch_of(answers: GroupAnswers, size: int) -> GroupAnswers:
+    """The first ``size`` questions; where there are fewer, they come round again."""
+    places = list(itertools.islice(itertools.cycle(range(len(answers))), size))
+    return GroupAnswers(
+        group=answers.group,
+        questions=tuple(answers.questions[i] for i in places),
+        targets=tuple(answers.targets[i] for i in places),
+        counts=tuple(answers.counts[i] for i in places),
+    )
+
+
+def lengthened(
+    answers: GroupAnswers, size: int, *, tokens: int, encoder: QuestionEncoder
+) -> GroupAnswers:
+    """The ``size`` questions nearest to a length once one or two other questions precede them."""
+    count = len(answers)
+    candidates = []
+    for i, question in enumerate(answers.questions):
+        text = question.text
+        for before in (1, 2):
+            text = f"{answers.questions[(i + before) % count].text} {text}"
+            name = f"{question.question_id} after {before}"
+            candidates.append((dataclasses.replace(question, question_id=name, text=text), i))
+    candidates.sort(key=lambda item: abs(tokens - len(encoder.sequences(item[0])[0].token_ids)))
+    chosen = candidates[:size]
+    return GroupAnswers(
+        group=answers.group,
+        questions=tuple(question for question, _ in chosen),
+        targets=tuple(answers.targets[i] for _, i in chosen),
+        counts=tuple(answers.counts[i] for _, i in chosen),
+    )
+
+
+def mean_tokens(answers: GroupAnswers, encoder: QuestionEncoder) -> float:
+    """Mean length of the questions' sequences, in tokens."""
+    lengths = [len(s.token_ids) for q in answers.questions for s in encoder.sequences(q)]
+    return sum(lengths) / len(lengths)
+
+
+def training_step(predictor: Predictor, answers: GroupAnswers) -> Callable[[], float]:
+    """A step of local training without privacy: gather, forward, backward, AdamW.
+
+    Returns:
+        A function that takes the step, always on the same questions, and returns its loss.
+    """
+    training = TrainingConfig()
+    optimizer = torch.optim.AdamW(
+        [parameter for _, parameter in predictor.trainable()],
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+    )
+    targets = pad_targets(answers.targets, max(map(len, answers.targets)))
+
+    def step() -> float:
+        loss = cross_entropy(predictor(predictor.batch(answers.questions)), targets).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return float(loss.item())
+
+    return step

@@ -1,0 +1,160 @@
+"""What every room's tests share: a tiny encoder, a tiny federation's data, and settings for it."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Small matrices are slower on two threads, and much slower where others want the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WORDS = "yes no more less both tea coffee war peace do you like or the and is a good bad ? . ,"
+MARKERS = ("zebraquestion", "zebraoption", "zebrarespondent")
+QUESTIONS, RESPONDENTS = 12, 6
+
+WriteRows = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a BERT of 4 layers and width 32 that knows a few dozen pieces of words."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers.utils import logging
+
+    folder = tmp_path_factory.mktemp("encoder")
+    special = {name: f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    pieces = [*special.values(), *WORDS.split(), *LETTERS]
+    pieces += [f"##{letter}" for letter in LETTERS]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokens: dict[str, Any] = {f"{name}_token": piece for name, piece in special.items()}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens).save_pretrained(folder)
+    logging.disable_progress_bar()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(
+            BertConfig(
+                vocab_size=len(vocabulary),
+                hidden_size=32,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                intermediate_size=48,
+                max_position_embeddings=160,
+            )
+        ).save_pretrained(folder)
+    return str(folder)
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session", name="write_rows")
+def write_rows_fixture() -> WriteRows:
+    """Write rows as JSON Lines: ``write_rows(path, rows)``."""
+    return write_rows
+
+
+@pytest.fixture(scope="session")
+def tiny_rows() -> tuple[dict[str, Any], ...]:
+    """Choices of 6 groups on 12 questions: even groups like what odd groups dislike."""
+    rows = []
+    for group in range(6):
+        for question in range(QUESTIONS):
+            options = ["yes", "no"] if question % 2 else ["more", "less", "both"]
+            for respondent in range(RESPONDENTS):
+                first = (group % 2 == 0) == (respondent + question % 3 < RESPONDENTS - 1)
+                rows.append(
+                    {
+                        "group": f"Group {group}",
+                        "respondent": f"person {group} {respondent}",
+                        "question_id": f"q{question:02d}",
+                        "question": f"do you like {LETTERS[question]} {LETTERS[question + 9]} ?",
+                        "options": options,
+                        "choice": 0 if first else 1,
+                    }
+                )
+    return tuple(rows)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(
+    tmp_path_factory: pytest.TempPathFactory, tiny_rows: tuple[dict[str, Any], ...]
+) -> Path:
+    """A file of the tiny choices; read it, never write it."""
+    return write_rows(tmp_path_factory.mktemp("data") / "tiny.jsonl", tiny_rows)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_encoder: str, tiny_data: Path) -> dict[str, Any]:
+    """Dotted settings of a run of 4 rounds that takes a second: 4 groups train, 2 are held out."""
+    return {
+        "data": str(tiny_data),
+        "predictor.encoder": tiny_encoder,
+        "predictor.head_width": 8,
+        "predictor.max_tokens": 64,
+        "training.batch_size": 4,
+        "federation.warmup_rounds": 2,
+        "federation.adapter_rounds": 2,
+        "federation.evaluate_every": 2,
+    }
+
+
+class Everything(logging.Handler):
+    """Keeps every message of every logger, with what a formatter would add."""
+
+    def __init__(self) -> None:
+        super().__init__(level=0)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(logging.Formatter("%(name)s %(message)s").format(record))
+
+
+@pytest.fixture
+def logs(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """All logs at the level of debugging; Flower's logger does not pass its own on."""
+    handler = Everything()
+    caplog.set_level(logging.DEBUG)
+    loggers = [logging.getLogger(), logging.getLogger("flwr")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(handler)
+    yield handler.lines
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def marked_data(
+    tmp_path_factory: pytest.TempPathFactory, tiny_rows: tuple[dict[str, Any], ...]
+) -> Path:
+    """The tiny choices with a word of ``MARKERS`` in every text, for hearing where texts go."""
+    rows = [
+        {
+            **row,
+            "respondent": f"zebrarespondent {row['respondent']}",
+            "question": f"zebraquestion {row['question']}",
+            "options": [f"zebraoption {option}" for option in row["options"]],
+        }
+        for row in tiny_rows
+    ]
+    return write_rows(tmp_path_factory.mktemp("data") / "marked.jsonl", rows)
+
+
+@pytest.fixture(scope="session")
+def markers() -> tuple[str, ...]:
+    """The words that stand in the texts of ``marked_data``."""
+    return MARKERS

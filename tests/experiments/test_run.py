@@ -1,0 +1,3 @@
+def test_x(finished):
+    print(finished.result["seconds"])
+    print((finished.out/"rounds.jsonl").read_text())

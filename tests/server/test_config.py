@@ -1,0 +1,150 @@
+"""The settings of a run: their defaults, their bounds, and what is said of a bad one."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.config import ConfigError, FederationConfig, RunConfig, read_run_config
+from strategies.round_plan import flatten
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+
+#: Every setting with values that it must refuse.
+BAD: dict[str, tuple[object, ...]] = {
+    "skip_invalid": ("maybe", 2),
+    "seed": (-1, 2**31, "x", 1.5),
+    "track": ("wandb", 1),
+    "predictor.lora_layers": (-1, "x"),
+    "predictor.lora_rank": (-1, 0.5),
+    "predictor.lora_alpha": (0, "x"),
+    "predictor.head_width": (0, "x"),
+    "predictor.max_tokens": (15, "x"),
+    "context.strength": (-0.1, "x", float("nan")),
+    "context.bandwidth": (0, "x", float("nan")),
+    "training.local_epochs": (0, -1, "x", float("nan")),
+    "training.batch_size": (0, 1.5, "x"),
+    "training.learning_rate": (0, "x", float("nan")),
+    "training.adapter_learning_rate": (0, "x", float("nan")),
+    "training.weight_decay": (-1, "x", float("nan")),
+    "federation.warmup_rounds": (-1, "x"),
+    "federation.adapter_rounds": (-1, "x"),
+    "federation.final_learning_rate_scale": (0, 1.1, "x", float("nan")),
+    "federation.server_learning_rate": (0, 2.1, "x", float("nan")),
+    "federation.evaluate_every": (-1, "x"),
+    "federation.round_timeout_seconds": (0, "x"),
+    "federation.minimum_groups": (0, "x"),
+    "privacy.mode": ("local", ""),
+}
+_TEXTS = {"data", "split", "out", "predictor.encoder", "predictor.lora_targets"}
+
+
+def test_the_table_of_bad_values_is_complete() -> None:
+    assert set(BAD) | _TEXTS == set(RunConfig().flat())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in BAD.items() for value in values]
+)
+def test_a_bad_value_is_refused_in_one_line_that_names_the_setting(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=key.rpartition(".")[2]) as caught:
+        read_run_config({key: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.xfail(strict=True, reason="what pydantic refuses is reported without its value")
+@pytest.mark.parametrize(
+    ("key", "value"), [("training.batch_size", "many"), ("track", "wandb"), ("seed", 1.5)]
+)
+def test_a_value_of_the_wrong_type_is_shown(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=str(value)):
+        read_run_config({key: value})
+
+
+@pytest.mark.xfail(strict=True, reason="settings may be infinite, and a time limit not a number")
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training.local_epochs", float("inf")),
+        ("training.learning_rate", float("inf")),
+        ("training.weight_decay", float("inf")),
+        ("context.strength", float("inf")),
+        ("context.bandwidth", float("inf")),
+        ("federation.round_timeout_seconds", float("nan")),
+    ],
+)
+def test_a_value_that_is_not_finite_is_refused(key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=key.rpartition(".")[2]):
+        read_run_config({key: value})
+
+
+@pytest.mark.parametrize("key", sorted(_TEXTS))
+def test_a_text_must_be_one(key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        read_run_config({key: 5})
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("training.learning_rat", "did you mean 'training.learning_rate'?"),
+        ("learning_rate", "did you mean 'training.learning_rate'?"),
+        ("federation.rounds", "did you mean 'federation."),
+        ("sed", "did you mean 'seed'?"),
+        ("zzzzzzzz", "known are data, split, skip_invalid, seed, out"),
+        ("training", "'"),
+    ],
+)
+def test_an_unknown_setting_gets_a_hint(key: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_run_config({key: 1})
+    message = str(caught.value)
+    assert message.startswith(f"unknown setting {key!r}: ")
+    assert hint in message
+    assert "\n" not in message
+
+
+def test_texts_of_a_command_line_become_what_they_say() -> None:
+    config = read_run_config(
+        {
+            "seed": "7",
+            "skip_invalid": "true",
+            "training.learning_rate": "2e-4",
+            "federation.warmup_rounds": "3",
+        }
+    )
+    assert (config.seed, config.skip_invalid) == (7, True)
+    assert config.training.learning_rate == 2e-4
+    assert config.federation.warmup_rounds == 3
+
+
+def test_what_is_not_given_has_its_default() -> None:
+    assert read_run_config({}) == RunConfig()
+
+
+def test_settings_survive_their_flat_form() -> None:
+    config = read_run_config({"seed": 3, "context.strength": 2.5, "predictor.lora_rank": 0})
+    assert read_run_config(config.flat()) == config
+    assert flatten(config.nested()) == config.flat()
+
+
+def test_every_setting_stands_in_the_build_file_with_its_default() -> None:
+    """Flower overrides only what the app's own file lists."""
+    listed = flatten(PROJECT["tool"]["flwr"]["app"]["config"])
+    defaults = RunConfig().flat()
+    assert listed == defaults
+    assert {key: type(value) for key, value in listed.items()} == {
+        key: type(value) for key, value in defaults.items()
+    }
+
+
+@given(warmup=st.integers(-2, 3), adapters=st.integers(-2, 3))
+def test_a_run_has_at_least_one_round(warmup: int, adapters: int) -> None:
+    if min(warmup, adapters) < 0 or warmup + adapters < 1:
+        with pytest.raises(ValueError, match=f"warmup_rounds = {warmup} and adapter_rounds"):
+            FederationConfig(warmup_rounds=warmup, adapter_rounds=adapters)
+    else:
+        config = FederationConfig(warmup_rounds=warmup, adapter_rounds=adapters)
+        assert config.rounds == warmup + adapters
