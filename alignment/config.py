@@ -26,6 +26,8 @@ class PredictorConfig:
         lora_targets: Ends of the names of the linear modules that carry adapters; ``all-linear``
             takes every linear module of the adapted layers.
         head_width: Hidden width of the head.
+        context_rank: Directions in which groups may differ, learned by the federation so that a
+            few answers of a group tell where it stands.
         max_tokens: Longest text in tokens; longer ones lose the middle of the question, never an
             option.
     """
@@ -36,6 +38,7 @@ class PredictorConfig:
     lora_alpha: int = 8
     lora_targets: str = "all-linear"
     head_width: int = 96
+    context_rank: int = 16
     max_tokens: int = 128
 
     def __post_init__(self) -> None:
@@ -44,6 +47,7 @@ class PredictorConfig:
         _require(self.lora_rank >= 0, "lora_rank", self.lora_rank, ">= 0", "use 0 for none")
         _require(self.lora_alpha > 0, "lora_alpha", self.lora_alpha, "> 0", "8 is usual")
         _require(self.head_width >= 1, "head_width", self.head_width, ">= 1", "96 is usual")
+        _require(self.context_rank >= 0, "context_rank", self.context_rank, ">= 1", "16 is usual")
         _require(self.max_tokens >= 16, "max_tokens", self.max_tokens, ">= 16", "128 is usual")
 
 
@@ -51,11 +55,12 @@ class PredictorConfig:
 class ContextConfig:
     """How strongly a group's own answers correct the prior.
 
-    Both values were chosen on the train groups of a public survey by leaving groups out; nothing
-    here is trained, so the context costs no privacy budget and never leaves its group.
+    Both values were chosen on the train groups of a public survey by leaving groups out. Reading a
+    context trains nothing: it costs no privacy budget and the answers never leave their group.
 
     Attributes:
-        strength: Prior variance of a group's deviation from the common prior, in squared logits.
+        strength: Variance, in squared logits, of a group's deviation from the common prior that
+            options alike share; the directions the federation learned come on top.
         bandwidth: Width of the kernel over option features on the unit sphere: smaller means that
             an answer speaks only for very similar options.
     """
@@ -65,7 +70,7 @@ class ContextConfig:
 
     def __post_init__(self) -> None:
         """Refuse values without a meaning."""
-        _require(self.strength >= 0, "strength", self.strength, ">= 0", "0 ignores the context")
+        _require(self.strength >= 0, "strength", self.strength, ">= 0", "8 is usual")
         _require(self.bandwidth > 0, "bandwidth", self.bandwidth, "> 0", "1 is usual")
 
 
@@ -79,6 +84,11 @@ class TrainingConfig:
         learning_rate: Of the head (AdamW).
         adapter_learning_rate: Of the LoRA adapters (AdamW).
         weight_decay: Decoupled, of both.
+        context_learning_rate: Of the directions in which groups differ (AdamW).
+        context_weight_decay: Decoupled, of these directions.
+        context_weight: Weight of the loss in context beside that of the prior; 0 trains no
+            directions.
+        context_questions: Questions shown when the directions are trained.
     """
 
     local_epochs: float = 1.0
@@ -86,6 +96,10 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     adapter_learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    context_learning_rate: float = 1e-3
+    context_weight_decay: float = 0.01
+    context_weight: float = 1.0
+    context_questions: int = 20
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
@@ -101,4 +115,15 @@ class TrainingConfig:
             "> 0",
             "0.001 is usual; lora_rank = 0 trains no adapter",
         )
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0", "0.01 is usual")
+        for name in ("weight_decay", "context_weight_decay", "context_weight"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0", "use 0 for none")
+        _require(
+            self.context_learning_rate > 0,
+            "context_learning_rate",
+            self.context_learning_rate,
+            "> 0",
+            "0.001 is usual; context_weight = 0 trains no directions",
+        )
+        _require(
+            self.context_questions >= 1, "context_questions", self.context_questions, ">= 1", "20"
+        )

@@ -1,10 +1,11 @@
 """Reading a group's context: its own answers correct the common prior, without any training.
 
 A group's deviation from the prior is a Gaussian process over options: ``scores = prior + f``,
-``f ~ GP(0, strength * k)``, with a kernel over the features that the head computes of an option, so
-that an answer speaks for the options like it. Given the group's answered questions, the most
-probable ``f`` follows by Newton's method (Rasmussen and Williams 2006, algorithm 3.3, whose
-multinomial likelihood takes a whole distribution as well as a single choice).
+``f ~ GP(0, strength * k + d d')``. The kernel ``k`` compares what the head sees in two options, so
+that an answer speaks for the options like it; ``d`` are the directions in which groups differ, as
+the federation has learned them (none, and the second term vanishes). Given the group's answered
+questions, the most probable ``f`` follows by Newton's method (Rasmussen and Williams 2006,
+algorithm 3.3, whose multinomial likelihood takes a distribution as well as a single choice).
 
 Everything here happens where the group's answers are. What it learns from them dies with the call.
 """
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from alignment.config import ContextConfig
 
@@ -28,21 +28,28 @@ _TOLERANCE = 1e-8
 class Prior:
     """What the predictor says of questions before it knows anything of a group.
 
+    Tensors are float64 where a prediction is made and float32 where one is trained.
+
     Attributes:
-        scores: (questions, K) float64, hugely negative where there is no option.
-        features: (questions, K, width) float64 on the unit sphere.
+        scores: (questions, K), hugely negative where there is no option.
+        features: (questions, K, width), on the unit sphere.
+        directions: (questions, K, context rank).
         present: (questions, K) bool.
     """
 
     scores: Tensor
     features: Tensor
+    directions: Tensor
     present: Tensor
 
     def at(self, rows: Sequence[int]) -> Prior:
         """Some of the questions."""
         index = torch.tensor(list(rows), dtype=torch.int64)
         return Prior(
-            scores=self.scores[index], features=self.features[index], present=self.present[index]
+            scores=self.scores[index],
+            features=self.features[index],
+            directions=self.directions[index],
+            present=self.present[index],
         )
 
     def probabilities(self) -> Tensor:
@@ -53,37 +60,47 @@ class Prior:
 def _kernel(left: Prior, right: Prior, config: ContextConfig) -> Tensor:
     """Covariance of the deviations at every pair of options that exist."""
     a, b = left.features[left.present], right.features[right.present]
-    distance = torch.cdist(a, b).square()
-    return config.strength * torch.exp(-distance / config.bandwidth)
+    alike = config.strength * torch.exp(-torch.cdist(a, b).square() / config.bandwidth)
+    return alike + left.directions[left.present] @ right.directions[right.present].T
 
 
-def _deviation_weights(prior: Prior, targets: Tensor, covariance: Tensor) -> Tensor:
-    """Solve for ``a`` with ``f = covariance @ a``: ``a`` is target minus prediction at the mode."""
-    present = prior.present
-    base, target = prior.scores[present], targets[present].to(torch.float64)
-    rows = torch.arange(present.shape[0])[:, None].expand_as(present)[present]
+def _log_probabilities(prior: Prior, deviations: Tensor) -> Tensor:
+    """Log probabilities of the options that exist, flat, given their deviations, flat."""
+    scores = torch.full_like(prior.scores, -torch.inf)
+    scores[prior.present] = prior.scores[prior.present] + deviations
+    return torch.log_softmax(scores, dim=-1)[prior.present]
+
+
+def _newton_step(prior: Prior, target: Tensor, covariance: Tensor, weights: Tensor) -> Tensor:
+    """The weights after one full Newton step; differentiable.
+
+    The deviations are ``covariance @ weights``; at the mode, the weights are target minus
+    prediction.
+    """
+    deviations = covariance @ weights
+    p = _log_probabilities(prior, deviations).exp()
+    rows = torch.arange(len(prior.present))[:, None].expand_as(prior.present)[prior.present]
     same = rows[:, None] == rows[None, :]
+    curvature = torch.diag(p) - torch.where(same, p[:, None] * p[None, :], 0.0)
+    identity = torch.eye(len(p), dtype=p.dtype)
+    step: Tensor = torch.linalg.solve(
+        identity + curvature @ covariance, curvature @ deviations + target - p
+    )
+    return step
 
-    def log_probabilities(f: Tensor) -> Tensor:
-        scores = torch.full(present.shape, -torch.inf, dtype=torch.float64)
-        scores[present] = base + f
-        return torch.log_softmax(scores, dim=-1)[present]
 
-    def objective(a: Tensor) -> float:
-        f = covariance @ a
-        return float(target @ log_probabilities(f) - (a @ f) / 2)
+def _mode(prior: Prior, target: Tensor, covariance: Tensor) -> Tensor:
+    """The weights at the mode, by Newton steps that are halved until they improve."""
 
-    identity = torch.eye(len(base), dtype=torch.float64)
-    weights = torch.zeros_like(base)
+    def objective(weights: Tensor) -> float:
+        deviations = covariance @ weights
+        likelihood = target @ _log_probabilities(prior, deviations)
+        return float(likelihood - (weights @ deviations) / 2)
+
+    weights = torch.zeros_like(target)
     value = objective(weights)
     for _ in range(_NEWTON_STEPS):
-        f = covariance @ weights
-        p = log_probabilities(f).exp()
-        curvature = torch.diag(p) - torch.where(same, p[:, None] * p[None, :], 0.0)
-        step = (
-            torch.linalg.solve(identity + curvature @ covariance, curvature @ f + target - p)
-            - weights
-        )
+        step = _newton_step(prior, target, covariance, weights) - weights
         scale = 1.0
         while (proposed := objective(weights + scale * step)) < value and scale > 1e-4:
             scale /= 2
@@ -96,10 +113,41 @@ def _deviation_weights(prior: Prior, targets: Tensor, covariance: Tensor) -> Ten
     return weights
 
 
+def scores_in_context(
+    asked: Prior,
+    context: Prior,
+    answers: Tensor,
+    config: ContextConfig,
+    *,
+    to_the_mode: bool = True,
+) -> Tensor:
+    """Score options as a group would, given some of its answers.
+
+    Args:
+        asked: Prior of the questions to predict.
+        context: Prior of the questions the group has answered, at least one.
+        answers: (context questions, K) their answers, rows sum to 1.
+        config: How strongly the context speaks.
+        to_the_mode: False takes a single Newton step, which gradients can pass.
+
+    Returns:
+        (asked questions, K), in the precision of the priors.
+    """
+    covariance = _kernel(context, context, config)
+    target = answers[context.present].to(covariance.dtype)
+    if to_the_mode:
+        weights = _mode(context, target, covariance)
+    else:
+        weights = _newton_step(context, target, covariance, torch.zeros_like(target))
+    scores = asked.scores.clone()
+    scores[asked.present] += _kernel(asked, context, config) @ weights
+    return scores
+
+
 def predict_in_context(
     asked: Prior, context: Prior, answers: Tensor, config: ContextConfig
 ) -> Tensor:
-    """Predict how a group answers, given some of its answers.
+    """Predict how a group answers, given some of its answers; without any, the prior.
 
     Args:
         asked: Prior of the questions to predict.
@@ -110,14 +158,6 @@ def predict_in_context(
     Returns:
         Distributions, (asked questions, K) float64, zero where there is no option.
     """
-    if len(answers) == 0 or config.strength == 0:
+    if len(answers) == 0:
         return asked.probabilities()
-    weights = _deviation_weights(context, answers, _kernel(context, context, config))
-    scores = asked.scores.clone()
-    scores[asked.present] += _kernel(asked, context, config) @ weights
-    return torch.softmax(scores, dim=-1)
-
-
-def unit_features(features: Tensor) -> Tensor:
-    """Features as the kernel reads them: float64, on the unit sphere."""
-    return functional.normalize(features.to(torch.float64), dim=-1)
+    return torch.softmax(scores_in_context(asked, context, answers, config), dim=-1)

@@ -16,13 +16,14 @@ from torch.nn import functional
 
 from alignment.answers import GroupAnswers
 from alignment.config import ContextConfig, PredictorConfig
-from alignment.context import Prior, predict_in_context, unit_features
+from alignment.context import Prior, predict_in_context
 from alignment.encoder import Encoder
 from alignment.encoding import PrefixCache, QuestionBatch, QuestionEncoder, collate, pad_targets
 from alignment.records import Question
 
 #: Stands for minus infinity where a slot holds no option: finite, so that gradients stay finite.
 ABSENT = -1e9
+_DIRECTION_STD = 0.01
 #: Questions per forward pass where no gradient is wanted, and questions remembered at most.
 _BATCH = 32
 _POOLED_LIMIT = 50_000
@@ -34,12 +35,16 @@ class PreferenceHead(nn.Module):
     Args:
         hidden_size: Width of the encoder.
         width: Hidden width of the head.
+        context_rank: Directions in which groups may differ.
     """
 
-    def __init__(self, hidden_size: int, width: int) -> None:
+    def __init__(self, hidden_size: int, width: int, context_rank: int) -> None:
         super().__init__()
         self.inner = nn.Linear(2 * hidden_size, width)
         self.score = nn.Linear(width, 1)
+        self.directions = nn.Linear(2 * hidden_size, context_rank, bias=False)
+        # Untrained, they are a weak linear kernel on what the encoder sees in an option.
+        nn.init.normal_(self.directions.weight, std=_DIRECTION_STD)
 
     def features(self, pooled: Tensor) -> Tensor:
         """Features of options: (..., 2 * hidden) float32 to (..., width) float32."""
@@ -49,6 +54,21 @@ class PreferenceHead(nn.Module):
         """Score options: (..., 2 * hidden) float32 to (...) float32."""
         scores: Tensor = self.score(self.features(pooled))
         return scores.squeeze(-1)
+
+    def prior(self, pooled: Tensor, present: Tensor) -> Prior:
+        """What is said of pooled options, in their precision; gradients reach the directions only.
+
+        So the loss in context cannot wear down the prior, which must stand without any context.
+        """
+        with torch.no_grad():
+            features = self.features(pooled)
+            scores: Tensor = self.score(features).squeeze(-1).masked_fill(~present, ABSENT)
+        return Prior(
+            scores=scores,
+            features=functional.normalize(features, dim=-1),
+            directions=self.directions(pooled.detach()),
+            present=present,
+        )
 
 
 class Predictor(nn.Module):
@@ -68,7 +88,9 @@ class Predictor(nn.Module):
         self.encoder = Encoder(config, seed=seed, adapter=adapter)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.head = PreferenceHead(self.encoder.hidden_size, config.head_width)
+            self.head = PreferenceHead(
+                self.encoder.hidden_size, config.head_width, config.context_rank
+            )
         self.questions = QuestionEncoder(self.encoder.tokenizer, config.max_tokens)
         self.cache = PrefixCache(self.encoder)
         self._pooled: dict[Question, Tensor] = {}
@@ -129,10 +151,12 @@ class Predictor(nn.Module):
     def prior(self, questions: Sequence[Question]) -> Prior:
         """What is said of questions before anything is known of a group."""
         pooled, present = self.pooled_now(questions)
-        features = self.head.features(pooled)
-        scores = self.head.score(features).squeeze(-1).masked_fill(~present, ABSENT)
+        prior = self.head.prior(pooled, present)
         return Prior(
-            scores=scores.to(torch.float64), features=unit_features(features), present=present
+            scores=prior.scores.to(torch.float64),
+            features=functional.normalize(prior.features.to(torch.float64), dim=-1),
+            directions=prior.directions.to(torch.float64),
+            present=present,
         )
 
     def predict(

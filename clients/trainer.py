@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,11 @@ from torch import Tensor
 
 from alignment.adapter import load_vector, to_vector
 from alignment.answers import GroupAnswers
-from alignment.config import PredictorConfig, TrainingConfig
+from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
+from alignment.context import scores_in_context
 from alignment.encoding import pad_targets
 from alignment.objectives import cross_entropy
 from alignment.predictor import ABSENT, Predictor
-from alignment.records import Question
 from strategies.round_plan import RoundPlan
 
 
@@ -67,28 +68,24 @@ def _batches(
         steps -= take
 
 
-def _scorer(predictor: Predictor, plan: RoundPlan) -> Callable[[Sequence[Question]], Tensor]:
-    """Scores with gradients: through adapters and head, or through the head alone."""
-    if plan.train_adapter:
-        return lambda questions: predictor(predictor.batch(questions))
-
-    def score_with_head(questions: Sequence[Question]) -> Tensor:
-        pooled, present = predictor.pooled_now(questions)
-        scores: Tensor = predictor.head(pooled)
-        return scores.masked_fill(~present, ABSENT)
-
-    return score_with_head
-
-
 def _optimizer(
     predictor: Predictor, training: TrainingConfig, plan: RoundPlan
 ) -> torch.optim.Optimizer:
-    scale = plan.learning_rate_scale
-    head = [p for name, p in predictor.trainable() if name.startswith("head.")]
-    groups = [{"params": head, "lr": scale * training.learning_rate}]
+    head = predictor.head
+    prior = [*head.inner.parameters(), *head.score.parameters()]
     adapter = [p for name, p in predictor.trainable() if not name.startswith("head.")]
+    groups: list[dict[str, Any]] = [{"params": prior, "lr": training.learning_rate}]
     if plan.train_adapter and adapter:
-        groups.append({"params": adapter, "lr": scale * training.adapter_learning_rate})
+        groups.append({"params": adapter, "lr": training.adapter_learning_rate})
+    if training.context_weight > 0:
+        directions = {
+            "params": list(head.directions.parameters()),
+            "lr": training.context_learning_rate,
+            "weight_decay": training.context_weight_decay,
+        }
+        groups.append(directions)
+    for group in groups:
+        group["lr"] *= plan.learning_rate_scale
     return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
 
 
@@ -96,6 +93,88 @@ def _generator(plan: RoundPlan, group: str) -> np.random.Generator:
     """Batches of a run without privacy: reproducible by seed, round and group."""
     name = hashlib.sha256(group.encode()).digest()[:8]
     return np.random.default_rng([plan.seed, plan.round, int.from_bytes(name, "big")])
+
+
+class _Lesson:
+    """The losses of one client's steps.
+
+    Args:
+        predictor: What learns.
+        answers: What it learns from.
+        plan: What the server asks for.
+        generator: Draws the questions that are shown.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        answers: GroupAnswers,
+        plan: RoundPlan,
+        generator: np.random.Generator,
+    ) -> None:
+        self._predictor = predictor
+        self._answers = answers
+        self._train_adapter = plan.train_adapter
+        self._training = TrainingConfig(**plan.training)  # type: ignore[arg-type]
+        self._reading = ContextConfig(**plan.context)  # type: ignore[arg-type]
+        self._generator = generator
+        weights = torch.tensor(answers.counts, dtype=torch.float32)
+        self._weights = weights / weights.mean()
+
+    def loss(self, batch: Sequence[int]) -> tuple[Tensor, float]:
+        """What to minimise, and the mean cross-entropy of the prior, of one batch of questions."""
+        pooled, present = self._pooled(batch)
+        scores = self._predictor.head(pooled).masked_fill(~present, ABSENT)
+        targets = self._targets(batch, present.shape[1])
+        prior = (self._weights[batch] * cross_entropy(scores, targets)).mean()
+        weight = self._training.context_weight
+        if weight == 0:
+            return prior, prior.item()
+        in_context = self._loss_in_context(batch, pooled.detach(), present, targets)
+        return prior + weight * in_context, prior.item()
+
+    def _pooled(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Pooled options: with gradients for the adapters, or remembered where they are frozen."""
+        questions = [self._answers.questions[i] for i in batch]
+        if not self._train_adapter:
+            return self._predictor.pooled_now(questions)
+        gathered = self._predictor.batch(questions)
+        return self._predictor.pooled(gathered), gathered.present
+
+    def _targets(self, batch: Sequence[int], width: int) -> Tensor:
+        return pad_targets([self._answers.targets[i] for i in batch], width)
+
+    def _loss_in_context(
+        self, batch: Sequence[int], pooled: Tensor, present: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Cross-entropy of the batch when others of the group's answers are shown."""
+        asked = self._predictor.head.prior(pooled, present)
+        if not self._train_adapter:
+            others = np.setdiff1d(np.arange(len(self._answers)), batch)
+            shown = self._generator.permutation(others)[: self._training.context_questions]
+            if len(shown) == 0:
+                return torch.zeros(())
+            rows = shown.tolist()
+            context = self._predictor.head.prior(*self._pooled(rows))
+            answers = self._targets(rows, context.present.shape[1])
+            scores = scores_in_context(asked, context, answers, self._reading, to_the_mode=False)
+            return cross_entropy(scores, targets).mean()
+        # Other questions would have to be encoded anew in each step: the halves of the batch
+        # are shown to each other.
+        if len(batch) < 2:
+            return torch.zeros(())
+        halves = [range(0, len(batch), 2), range(1, len(batch), 2)]
+        total = torch.zeros(())
+        for these, those in (halves, halves[::-1]):
+            scores = scores_in_context(
+                asked.at(these),
+                asked.at(those),
+                targets[list(those)],
+                self._reading,
+                to_the_mode=False,
+            )
+            total = total + cross_entropy(scores, targets[list(these)]).sum()
+        return total / len(batch)
 
 
 def train_locally(
@@ -114,20 +193,17 @@ def train_locally(
     predictor = predictor_for(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
     training = TrainingConfig(**plan.training)  # type: ignore[arg-type]
     load_vector(predictor, vector)
-    score = _scorer(predictor, plan)
     optimizer = _optimizer(predictor, training, plan)
-    weights = torch.tensor(answers.counts, dtype=torch.float32)
-    weights /= weights.mean()
+    generator = _generator(plan, answers.group)
+    lesson = _Lesson(predictor, answers, plan, generator)
     lengths = [len(question.text) for question in answers.questions]
     losses = []
-    for batch in _batches(lengths, training, _generator(plan, answers.group)):
-        scores = score([answers.questions[i] for i in batch])
-        targets = pad_targets([answers.targets[i] for i in batch], scores.shape[1])
-        loss = (weights[batch] * cross_entropy(scores, targets)).mean()
+    for batch in _batches(lengths, training, generator):
+        loss, prior_loss = lesson.loss(batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        losses.append(loss.item())
+        losses.append(prior_loss)
     delta = to_vector(predictor) - vector
     if not np.isfinite(delta).all():
         raise ValueError("training diverged: lower training.learning_rate")

@@ -100,20 +100,21 @@ def benchmarks(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into a file.")] = None,
-    thread_count: Annotated[
-        int | None,
-        typer.Option("--threads", min=1, help="Threads of torch; without it as many as a run has."),
-    ] = None,
+    thread_count: Annotated[int, typer.Option("--threads", min=1, help="Threads of torch.")] = 1,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a goal is missed.")] = False,
 ) -> None:
-    """Measure speed and size as ratios inside one run, beside their goals. Takes 2 to 3 minutes."""
+    """Measure speed and size as ratios inside one run, beside their goals.
+
+    Takes two minutes on one thread, the default: two threads wait for each other wherever other
+    work wants a core, and then measure that work. On a quiet machine --threads 2 shows what a
+    run sees.
+    """
     chosen = {name: find(name) for name in names or BENCHMARKS}
     if out is not None and not out.absolute().parent.is_dir():
         raise ValueError(f"--out {out}: its folder does not exist; make it first")
-    if thread_count is not None:
-        import torch
+    import torch
 
-        torch.set_num_threads(thread_count)
+    torch.set_num_threads(thread_count)
     facts = machine()
     results: dict[str, Sequence[Figure]] = {}
     report: dict[str, Any] = {"machine": facts, "benchmarks": {}}

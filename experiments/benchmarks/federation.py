@@ -52,7 +52,7 @@ class TrainingRounds:
         # The loop ends a run by asking the held-out groups: nobody is there to answer.
         train = dict(list(cohort.train.items())[:groups])
         self._cohort = replace(cohort, train=train, held_out={})
-        self._vector = to_vector(Predictor(self._config.predictor))
+        self.vector = to_vector(Predictor(self._config.predictor))
 
     def __call__(self) -> None:
         """Run one round.
@@ -64,6 +64,6 @@ class TrainingRounds:
             grid=self.grid, cohort=self._cohort, config=self._config, strategy=FedAvg()
         )
         with self.grid.as_server():
-            self._vector = loop.run(self._vector)
+            self.vector = loop.run(self.vector)
         if self.grid.failures:
             raise RuntimeError(self.grid.failures[0].traceback.strip().splitlines()[-1])

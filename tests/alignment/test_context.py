@@ -1,5 +1,7 @@
 """Reading a context: the mode of the posterior, and what must not change it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
+from torch.nn import functional
 
 from alignment.config import ContextConfig
-from alignment.context import Prior, predict_in_context, unit_features
+from alignment.context import Prior, predict_in_context, scores_in_context
 
 ABSENT = -1e9
 
@@ -21,11 +24,17 @@ def make_prior(questions: int, *, seed: int, options: int = 4, width: int = 6) -
     present[::2, -1] = False
     scores = torch.randn(questions, options, generator=generator, dtype=torch.float64)
     features = torch.randn(questions, options, width, generator=generator, dtype=torch.float64)
+    directions = torch.randn(questions, options, 3, generator=generator, dtype=torch.float64)
     return Prior(
         scores=scores.masked_fill(~present, ABSENT),
-        features=unit_features(features),
+        features=functional.normalize(features, dim=-1),
+        directions=directions,
         present=present,
     )
+
+
+def without_directions(prior: Prior) -> Prior:
+    return replace(prior, directions=torch.zeros_like(prior.directions))
 
 
 def make_answers(prior: Prior, *, seed: int, one_hot: bool = False) -> Tensor:
@@ -42,7 +51,9 @@ def naive_kernel(left: Prior, right: Prior, config: ContextConfig) -> np.ndarray
     a = left.features.flatten(0, 1).numpy()
     b = right.features.flatten(0, 1).numpy()
     squares = [[float(((x - y) ** 2).sum()) for y in b] for x in a]
-    return config.strength * np.exp(-np.array(squares) / config.bandwidth)
+    alike = config.strength * np.exp(-np.array(squares) / config.bandwidth)
+    directions = left.directions.flatten(0, 1) @ right.directions.flatten(0, 1).T
+    return alike + directions.numpy()
 
 
 def at_mode(prior: Prior, answers: Tensor, config: ContextConfig) -> Tensor:
@@ -111,6 +122,7 @@ def test_one_binary_question_by_hand() -> None:
     prior = Prior(
         scores=torch.zeros(1, 2, dtype=torch.float64),
         features=features,
+        directions=torch.zeros(1, 2, 0, dtype=torch.float64),
         present=torch.ones(1, 2, dtype=torch.bool),
     )
     config = ContextConfig(strength=2.0, bandwidth=1.0)
@@ -131,7 +143,8 @@ def test_no_context_and_no_strength_give_the_prior() -> None:
     asked = make_prior(5, seed=0)
     answers = make_answers(asked, seed=0)
     none = predict_in_context(asked, asked.at([]), answers[:0], ContextConfig())
-    deaf = predict_in_context(asked, asked, answers, ContextConfig(strength=0.0))
+    plain = without_directions(asked)
+    deaf = predict_in_context(plain, plain, answers, ContextConfig(strength=0.0))
     assert torch.equal(none, asked.probabilities())
     assert torch.equal(deaf, asked.probabilities())
 
@@ -160,7 +173,8 @@ def test_an_answer_speaks_for_similar_options_only() -> None:
     shown = make_prior(1, seed=4, width=40)
     answers = make_answers(shown, seed=5, one_hot=True)
     alike, unlike = make_prior(1, seed=6, width=40), make_prior(1, seed=7, width=40)
-    alike = Prior(scores=alike.scores, features=shown.features, present=alike.present)
+    shown, alike, unlike = (without_directions(each) for each in (shown, alike, unlike))
+    alike = replace(alike, features=shown.features)
     config = ContextConfig(strength=8.0, bandwidth=0.1)
     chosen = int(answers.argmax())
     gain = predict_in_context(alike, shown, answers, config) - alike.probabilities()
@@ -199,7 +213,7 @@ def test_a_shift_of_all_scores_of_a_question_does_not_matter() -> None:
     def shifted(one: Prior) -> Prior:
         by = torch.arange(len(one.scores), dtype=torch.float64)[:, None] * 7 - 5
         scores = torch.where(one.present, one.scores + by, one.scores)
-        return Prior(scores=scores, features=one.features, present=one.present)
+        return replace(one, scores=scores)
 
     moved = predict_in_context(shifted(asked), shifted(prior), answers, ContextConfig())
     assert torch.allclose(plain, moved, atol=1e-6)
@@ -213,7 +227,10 @@ def test_absent_options_get_nothing_and_say_nothing() -> None:
 
     def junk(one: Prior) -> Prior:
         features = torch.where(one.present[..., None], one.features, torch.full((), 3.0).double())
-        return Prior(scores=one.scores, features=features, present=one.present)
+        directions = torch.where(
+            one.present[..., None], one.directions, torch.full((), 9.0).double()
+        )
+        return replace(one, features=features, directions=directions)
 
     other = predict_in_context(junk(asked), junk(prior), answers, ContextConfig())
     assert torch.equal(plain, other)
@@ -254,7 +271,7 @@ def test_every_setting_gives_distributions(
     config = ContextConfig(strength=strength, bandwidth=bandwidth)
     prior, asked = make_prior(questions, seed=seed), make_prior(3, seed=seed + 1)
     scores = torch.where(prior.present, prior.scores * scale, prior.scores)
-    prior = Prior(scores=scores, features=prior.features, present=prior.present)
+    prior = replace(prior, scores=scores)
     answers = make_answers(prior, seed=seed, one_hot=one_hot)
     for one in (asked, prior):
         predicted = predict_in_context(one, prior, answers, config)
@@ -283,7 +300,42 @@ def test_two_hundred_questions_are_read() -> None:
     assert (own - answers).abs().sum() < 0.7 * before
 
 
-def test_features_are_read_on_the_unit_sphere_in_double_precision() -> None:
-    unit = unit_features(torch.tensor([[3.0, 4.0], [0.0, 0.0]], dtype=torch.float32))
-    assert unit.dtype == torch.float64
-    assert unit.tolist() == [[0.6, 0.8], [0.0, 0.0]]
+def test_learned_directions_carry_an_answer_to_unlike_options() -> None:
+    # Orthogonal features, one common direction: only the direction can speak.
+    shown, asked = (without_directions(make_prior(2, seed=seed)) for seed in (1, 2))
+    config = ContextConfig(strength=0.0)
+    answers = make_answers(shown, seed=3, one_hot=True)
+    assert torch.equal(predict_in_context(asked, shown, answers, config), asked.probabilities())
+    along = answers[..., None].repeat(1, 1, 3)
+    shown = replace(shown, directions=along)
+    first = functional.one_hot(torch.zeros(2, dtype=torch.int64), 4).double()
+    asked = replace(asked, directions=first[..., None].repeat(1, 1, 3))
+    gain = predict_in_context(asked, shown, answers, config) - asked.probabilities()
+    assert (gain[:, 0] > 0.1).all()
+
+
+def test_one_newton_step_passes_gradients_to_the_directions() -> None:
+    asked, prior = make_prior(3, seed=1), make_prior(4, seed=2)
+    answers = make_answers(prior, seed=3)
+    targets = make_answers(asked, seed=4)
+
+    def loss(directions: Tensor) -> Tensor:
+        moved = replace(prior, directions=directions)
+        scores = scores_in_context(asked, moved, answers, ContextConfig(), to_the_mode=False)
+        return -(targets * torch.log_softmax(scores, -1)).sum()
+
+    directions = prior.directions.clone().requires_grad_()
+    assert torch.autograd.gradcheck(loss, (directions,))
+
+
+def test_one_newton_step_is_on_the_way_to_the_mode() -> None:
+    prior = make_prior(6, seed=1)
+    answers = make_answers(prior, seed=2)
+    config = ContextConfig(strength=1.0)
+
+    def distance(to_the_mode: bool) -> float:
+        scores = scores_in_context(prior, prior, answers, config, to_the_mode=to_the_mode)
+        return float((torch.softmax(scores, -1) - answers).abs().sum())
+
+    before = float((prior.probabilities() - answers).abs().sum())
+    assert abs(distance(False) - distance(True)) < 0.3 * (before - distance(True))

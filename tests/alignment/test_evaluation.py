@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from alignment.answers import GroupAnswers
 from alignment.config import ContextConfig
@@ -116,6 +117,7 @@ def test_a_groups_own_context_beats_none_and_another_groups_context(evaluator: E
 
 
 def test_a_context_of_no_strength_is_as_good_as_none(predictor: Predictor) -> None:
+    torch.nn.init.zeros_(predictor.head.directions.weight)
     deaf = Evaluator(predictor, ANSWERS, seen=frozenset(), context=ContextConfig(strength=0))
     results = [deaf.evaluate(DRAWS, shown=shown) for shown in ("own", "swapped", "none")]
     assert results[0] == results[1] == results[2]

@@ -120,7 +120,9 @@ def test_gradients_flow_into_adapters_and_head_alone(
     for name, parameter in predictor.named_parameters():
         trains = "lora_" in name or name.startswith("head.")
         assert parameter.requires_grad == trains, name
-        assert (parameter.grad is not None) == trains, name
+        # The directions in which groups differ have a loss of their own.
+        reached = trains and "directions" not in name
+        assert (parameter.grad is not None) == reached, name
         assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
     # A softmax ignores a common shift, so the last bias is the one value without a gradient.
     grads = {name: p.grad for name, p in predictor.trainable() if p.grad is not None}
@@ -182,9 +184,27 @@ def test_trainable_parameters_come_in_one_fixed_order(
     names = [name for name, _ in make_predictor().trainable()]
     assert names == sorted(names)
     assert names == [name for name, _ in make_predictor(seed=9).trainable()]
-    assert len(names) == 24 + 4
+    assert len(names) == 24 + 5
     alone = [name for name, _ in make_predictor(lora_rank=0).trainable()]
-    assert alone == ["head.inner.bias", "head.inner.weight", "head.score.bias", "head.score.weight"]
+    assert alone == [
+        "head.directions.weight",
+        "head.inner.bias",
+        "head.inner.weight",
+        "head.score.bias",
+        "head.score.weight",
+    ]
+
+
+def test_the_loss_in_context_reaches_the_directions_alone(
+    predictor: Predictor, survey: Questions
+) -> None:
+    pooled, present = predictor.pooled_now(survey)
+    prior = predictor.head.prior(pooled.requires_grad_(), present)
+    torch.autograd.backward(prior.directions.square().sum())
+    assert not prior.scores.requires_grad and not prior.features.requires_grad
+    assert pooled.grad is None
+    reached = [name for name, p in predictor.trainable() if p.grad is not None]
+    assert reached == ["head.directions.weight"]
 
 
 def test_a_seed_draws_everything_and_leaves_the_global_generator_alone(
@@ -276,6 +296,7 @@ def test_without_a_context_the_prior_is_predicted(
     asked = (*survey, *pairs)
     plain = predictor.predict(asked, None, ContextConfig())
     empty = predictor.predict(asked, answered(()), ContextConfig())
+    torch.nn.init.zeros_(predictor.head.directions.weight)
     deaf = predictor.predict(asked, answered(asked), ContextConfig(strength=0))
     assert [len(row) for row in plain] == [2, 3, 4, 2, 2]
     assert all(sum(row) == pytest.approx(1, abs=1e-12) for row in plain)

@@ -94,7 +94,6 @@ def reference(predictor: Predictor, vector: np.ndarray) -> Callable[[], torch.Te
     """Cross-entropy of the four questions under the first vector, from the definition."""
 
     def losses() -> torch.Tensor:
-        load_vector(predictor, vector)
         scores = predictor(predictor.batch(list(QUESTIONS)))
         targets = torch.tensor(answers().targets)
         return -(targets * torch.log_softmax(scores, dim=1)).sum(dim=1)

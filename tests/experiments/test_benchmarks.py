@@ -10,15 +10,17 @@ import pytest
 
 from alignment.adapter import to_vector
 from alignment.answers import GroupAnswers
-from alignment.config import PredictorConfig
+from alignment.config import PredictorConfig, TrainingConfig
 from alignment.predictor import Predictor
 from alignment.records import Question
 from experiments.benchmarks import __main__ as command
+from experiments.benchmarks.federation import TrainingRounds
 from experiments.benchmarks.harness import BENCHMARKS, Figure, Goal, find, interleave
 from experiments.benchmarks.prefix import UncachedPredictor
 from experiments.benchmarks.workload import batch_of, lengthened, training_step
 
 AT_LEAST_TWO = Goal(sense="at least", bound=2.0)
+ONE_STEP = TrainingConfig(local_epochs=0.01, batch_size=1)
 
 
 class Clock:
@@ -278,3 +280,27 @@ def test_lengthened_questions_are_as_near_to_the_length_as_they_can_be(
         assert question.text.endswith(f" {original.text}")
         preceding = [q for q in answers.questions if q is not original and q.text in question.text]
         assert len(preceding) == others
+
+
+def test_bytes_are_those_of_the_vector_and_little_more() -> None:
+    up, down, beside = find("bytes")()
+    vector = 4 * to_vector(Predictor(PredictorConfig())).size
+    assert vector < up.value < vector + 2000
+    assert vector < down.value < vector + 2000
+    assert up.samples == 9
+    assert beside.value == pytest.approx(2_852_872 / up.value)
+
+
+def test_a_call_of_training_rounds_sends_train_messages_and_goes_on_from_the_last() -> None:
+    rounds = TrainingRounds(serialize=True, groups=2, training=ONE_STEP)
+    vectors = [rounds.vector]
+    for _ in range(2):
+        rounds()
+        vectors.append(rounds.vector)
+    kinds = [kind for _, kind in rounds.grid.traffic]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"query.setup": 12, "train": 2}
+    assert all(
+        each.messages_up == 2 for (_, k), each in rounds.grid.traffic.items() if k == "train"
+    )
+    assert not np.array_equal(vectors[0], vectors[1])
+    assert not np.array_equal(vectors[1], vectors[2])

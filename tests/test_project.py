@@ -1,0 +1,127 @@
+"""The project as a whole: what the build file says of it, and what must not be in it."""
+
+import ast
+import os
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES: list[str] = PROJECT["tool"]["setuptools"]["packages"]
+ROOMS = ("alignment", "clients", "experiments", "privacy", "server", "strategies")
+
+
+def tracked_files() -> list[Path]:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs a checkout and git")
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+class TestPackages:
+    def test_the_build_file_lists_every_package_and_no_other(self) -> None:
+        found = {
+            ".".join(file.parent.relative_to(ROOT).parts)
+            for room in ROOMS
+            for file in (ROOT / room).rglob("__init__.py")
+        }
+        assert set(PACKAGES) == found
+
+    @pytest.mark.parametrize("package", PACKAGES)
+    def test_every_module_tells_what_it_is(self, package: str) -> None:
+        modules = list((ROOT / Path(*package.split("."))).glob("*.py"))
+        assert modules
+        for module in modules:
+            docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+            assert docstring, module.relative_to(ROOT)
+
+    def test_the_command_is_the_front_door(self) -> None:
+        import fedaccord
+
+        assert PROJECT["project"]["scripts"] == {"fedaccord": "fedaccord:main"}
+        assert PROJECT["tool"]["setuptools"]["py-modules"] == ["fedaccord"]
+        assert callable(fedaccord.main)
+
+    def test_tests_are_no_package(self) -> None:
+        assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+class TestFlowerApp:
+    APP = PROJECT["tool"]["flwr"]["app"]
+
+    @pytest.mark.parametrize("component", ["serverapp", "clientapp"])
+    def test_the_components_exist(self, component: str) -> None:
+        from importlib import import_module
+
+        module, name = self.APP["components"][component].split(":")
+        assert type(getattr(import_module(module), name)).__name__.lower() == component
+
+    def test_the_bundle_holds_what_the_apps_import_and_neither_experiments_nor_tests(self) -> None:
+        bundled = {pattern.split("/")[1] for pattern in self.APP["fab-include"]}
+        assert bundled == {"LICENSE", "alignment", "clients", "privacy", "server", "strategies"}
+        assert all(pattern.startswith("/") for pattern in self.APP["fab-include"])
+        for pattern in self.APP["fab-include"]:
+            assert list(ROOT.glob(pattern[1:])), pattern
+
+    def test_the_bundle_stays_far_below_flowers_limit(self) -> None:
+        files = {file for pattern in self.APP["fab-include"] for file in ROOT.glob(pattern[1:])}
+        assert sum(file.stat().st_size for file in files) < 2_000_000
+
+
+class TestTrackedFiles:
+    def test_none_names_a_home_folder(self) -> None:
+        """A path of one machine breaks on the next, and tells where the work was done."""
+        # Put together here, so that this file is not the first to offend.
+        paths = [f"/{'root'}/", f"/{'work'}/", f"/{'tmp'}/v/"]
+        offending = [
+            f"{file.relative_to(ROOT)}: {path}"
+            for file in tracked_files()
+            for path in paths
+            if path.encode() in file.read_bytes()
+        ]
+        assert not offending
+
+    def test_none_holds_a_private_key(self) -> None:
+        marker = b"-----BEGIN " + b"PRIVATE KEY-----"
+        opening = (marker, marker.replace(b"PRIVATE", b"OPENSSH PRIVATE"))
+        assert not [
+            file for file in tracked_files() if any(m in file.read_bytes() for m in opening)
+        ]
+
+    def test_none_is_a_pickle(self) -> None:
+        suffixes = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".npy", ".npz", ".joblib"}
+        assert not [file for file in tracked_files() if file.suffix in suffixes]
+
+    def test_modules_keep_to_a_readable_length(self) -> None:
+        """About 400 lines; what is longer has a reason, which is named here."""
+        longer = {
+            "alignment/sample_questions.py": "a table of questions",
+            "experiments/local_grid.py": "one class that imitates one class of Flower",
+        }
+        for file in tracked_files():
+            name = file.relative_to(ROOT).as_posix()
+            if name.startswith(ROOMS) and file.suffix == ".py" and name not in longer:
+                assert len(file.read_text(encoding="utf-8").splitlines()) <= 400, name
+
+
+class TestReadme:
+    def test_it_names_the_two_commands_of_a_newcomer(self) -> None:
+        text = (ROOT / "README.md").read_text(encoding="utf-8")
+        assert "make demo" in text
+        assert "make test" in text
+
+    @pytest.mark.parametrize("target", ["demo", "test", "check", "install"])
+    def test_the_commands_exist(self, target: str) -> None:
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_the_checks_of_every_change_can_be_run() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "make check" in script.read_text(encoding="utf-8")
