@@ -24,6 +24,14 @@ from experiments.benchmarks.harness import BENCHMARKS, Benchmark, Figure, find
 
 _VERSIONS = ("torch", "numpy", "transformers", "peft", "flwr")
 
+_HELP = f"""Measure speed and size as ratios inside one run, beside their goals.
+
+NAMES are any of {", ".join(BENCHMARKS)}; without any, all run, in about two minutes.
+
+Torch runs on one thread: two wait for each other wherever other work wants a core, and then
+measure that work. On a quiet machine more --threads show what a run sees.
+"""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -92,22 +100,19 @@ def _show(results: dict[str, Sequence[Figure]], facts: dict[str, Any]) -> None:
     console.print(f"{facts['cores']} cores, {facts['threads']} threads, {versions}")
 
 
-@app.command(epilog="Example: python -m experiments.benchmarks prefix --json --out bench.json")
+@app.command(help=_HELP, epilog="Example: python -m experiments.benchmarks prefix --json")
 def benchmarks(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help=f"Any of {', '.join(BENCHMARKS)}; all without it."),
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument()] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON into a file.")] = None,
     thread_count: Annotated[int, typer.Option("--threads", min=1, help="Threads of torch.")] = 1,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a goal is missed.")] = False,
 ) -> None:
-    """Measure speed and size as ratios inside one run, beside their goals.
+    """Run the named benchmarks, or all, and report their figures.
 
-    Takes two minutes on one thread, the default: two threads wait for each other wherever other
-    work wants a core, and then measure that work. On a quiet machine --threads 2 shows what a
-    run sees.
+    Raises:
+        ValueError: A name is unknown, or ``out`` lies in no folder.
+        typer.Exit: With 1, a goal is missed under ``--check``.
     """
     chosen = {name: find(name) for name in names or BENCHMARKS}
     if out is not None and not out.absolute().parent.is_dir():

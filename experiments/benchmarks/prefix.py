@@ -87,8 +87,8 @@ def measure() -> list[Figure]:
     length, and neither computes gradients inside the frozen layers. Goal with 2 layers: at least
     2 x. Filling the cache for these questions is reported in cached steps; it is paid once a text.
 
-    Not measured: reading activations from a disk, and training without dropout being a choice: with
-    dropout below the adapters nothing could be stored.
+    Not measured: the loss in context, which costs both sides alike; activations read from a disk;
+    and what dropout below the adapters would gain, with which nothing could be stored.
     """
     answers = sample_answers()
     tokens = Predictor(PredictorConfig()).questions

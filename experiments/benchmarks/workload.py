@@ -64,6 +64,9 @@ def mean_tokens(answers: GroupAnswers, encoder: QuestionEncoder) -> float:
 def training_step(predictor: Predictor, answers: GroupAnswers) -> Callable[[], float]:
     """A step of local training without privacy: gather, forward, backward, AdamW.
 
+    Its loss is that of the prior: the loss in context runs on what the encoder has already made
+    of the batch, so it adds to every kind of step alike.
+
     Returns:
         A function that takes the step, always on the same questions, and returns its loss.
     """

@@ -68,13 +68,6 @@ def make_plan(config: RunConfig) -> MakePlan:
 
 
 _SECTIONS = ("predictor", "training", "context")
-_IN_CONTEXT = ("predictor.context_rank", "training.context_weight")
-
-
-@pytest.fixture(scope="session")
-def prior_only(config: RunConfig) -> Mapping[str, object]:
-    """Changes of a plan after which only the prior is trained, whose loss is simple to state."""
-    return {key: type(value)(0) for key, value in config.flat().items() if key in _IN_CONTEXT}
 
 
 @pytest.fixture(scope="session")

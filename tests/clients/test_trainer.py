@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from alignment.adapter import load_vector
+from alignment.adapter import to_vector
 from alignment.answers import GroupAnswers
-from alignment.config import TrainingConfig
+from alignment.config import PredictorConfig, TrainingConfig
 from alignment.predictor import Predictor
 from alignment.records import Question
 from clients.privatizer import release_unprotected
@@ -23,6 +23,9 @@ QUESTIONS = tuple(
     Question(question_id=f"q{i}", text=f"do you like {'tea ' * (i + 1)}?", options=("yes", "no"))
     for i in range(4)
 )
+
+#: Trains what is said of questions before anything is known of a group, and nothing else.
+PRIOR_ONLY = {"training.context_weight": 0.0}
 
 
 def answers(counts: tuple[int, ...] = (1, 1, 1, 1), group: str = "A") -> GroupAnswers:
@@ -89,16 +92,11 @@ class TestBatches:
         assert all(len(set(batch)) == len(batch) for batch in drawn)
 
 
-@pytest.fixture
-def reference(predictor: Predictor, vector: np.ndarray) -> Callable[[], torch.Tensor]:
-    """Cross-entropy of the four questions under the first vector, from the definition."""
-
-    def losses() -> torch.Tensor:
-        scores = predictor(predictor.batch(list(QUESTIONS)))
-        targets = torch.tensor(answers().targets)
-        return -(targets * torch.log_softmax(scores, dim=1)).sum(dim=1)
-
-    return losses
+def prior_losses(predictor: Predictor) -> torch.Tensor:
+    """Cross-entropy of the four questions, from the definition."""
+    scores = predictor(predictor.batch(list(QUESTIONS)))
+    targets = torch.tensor(answers().targets)
+    return -(targets * torch.log_softmax(scores, dim=1)).sum(dim=1)
 
 
 class TestTrainLocally:
@@ -106,29 +104,30 @@ class TestTrainLocally:
     @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
     def test_one_step_is_one_step_of_adamw_on_the_weighted_mean(
         self,
-        predictor: Predictor,
-        vector: np.ndarray,
         make_plan: MakePlan,
-        reference: Callable[[], torch.Tensor],
         counts: tuple[int, ...],
         train_adapter: bool,
     ) -> None:
         plan = make_plan(
             train_adapter=train_adapter,
             learning_rate_scale=0.5,
+            **PRIOR_ONLY,
             **{"training.learning_rate": 0.01, "training.adapter_learning_rate": 0.002},
         )
-        update = train_locally(vector, answers(counts), plan)
+        predictor = Predictor(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
+        update = train_locally(to_vector(predictor), answers(counts), plan)
 
         share = torch.tensor(counts) / sum(counts)
-        loss = (share * reference()).sum()
-        predictor.zero_grad()
+        loss = (share * prior_losses(predictor)).sum()
         loss.backward()
         expected = []
         for name, parameter in predictor.trainable():
             head = name.startswith("head.")
             rate = 0.5 * (0.01 if head else 0.002 if train_adapter else 0.0)
-            assert parameter.grad is not None
+            if parameter.grad is None:  # what tells groups apart takes no part in the prior
+                assert name == "head.directions.weight"
+                expected.append(np.zeros(parameter.numel(), dtype=np.float32))
+                continue
             # The first step of Adam has size one, whatever the gradient; see its bias correction.
             direction = parameter.grad / (parameter.grad.abs() + 1e-8)
             change = -rate * (direction + 0.01 * parameter.detach())
@@ -170,16 +169,54 @@ class TestTrainLocally:
         )
         assert np.abs(three.delta).max() > 2 * np.abs(one.delta).max()
 
+    @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
+    def test_the_loss_in_context_trains_the_directions_and_leaves_the_prior_alone(
+        self, predictor: Predictor, vector: np.ndarray, make_plan: MakePlan, train_adapter: bool
+    ) -> None:
+        directions = np.concatenate(
+            [np.full(p.numel(), "directions" in name) for name, p in predictor.trainable()]
+        )
+        # One step on one question leaves others to be shown; halves of a batch need two.
+        size = 4 if train_adapter else 1
+        steps = {"training.batch_size": size, "training.local_epochs": size / 4}
+        without, with_context = (
+            train_locally(
+                vector, answers(), make_plan(train_adapter=train_adapter, **steps, **changes)
+            )
+            for changes in (PRIOR_ONLY, {"training.context_weight": 1.0})
+        )
+        assert not without.delta[directions].any()
+        assert with_context.delta[directions].any()
+        assert with_context.delta[~directions].tobytes() == without.delta[~directions].tobytes()
+        assert with_context.loss == without.loss
+
+    @pytest.mark.xfail(
+        strict=True, reason="with all questions in one batch no other is left to be shown"
+    )
+    def test_directions_train_in_warmup_where_one_batch_holds_all_questions(
+        self, predictor: Predictor, vector: np.ndarray, make_plan: MakePlan
+    ) -> None:
+        directions = np.concatenate(
+            [np.full(p.numel(), "directions" in name) for name, p in predictor.trainable()]
+        )
+        update = train_locally(vector, answers(), make_plan(train_adapter=False))
+        assert update.delta[directions].any()
+
     def test_a_predictor_without_adapters_trains_its_head(self, make_plan: MakePlan) -> None:
         plan = make_plan(**{"predictor.lora_rank": 0})
-        size = 2 * 32 * 8 + 8 + 8 + 1
-        update = train_locally(np.zeros(size, dtype=np.float32), answers(), plan)
-        assert update.delta.shape == (size,)
+        head = Predictor(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
+        assert {name.partition(".")[0] for name, _ in head.trainable()} == {"head"}
+        update = train_locally(to_vector(head), answers(), plan)
+        assert update.delta.any()
+
+    @pytest.mark.xfail(strict=True, reason="torch warns of the empty tensor of no directions")
+    def test_a_predictor_without_directions_trains(self, make_plan: MakePlan) -> None:
+        plan = make_plan(**{"predictor.context_rank": 0})
+        head = Predictor(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
+        assert train_locally(to_vector(head), answers(), plan).delta.any()
 
 
 def test_the_predictor_is_built_once_per_configuration(make_plan: MakePlan) -> None:
-    from alignment.config import PredictorConfig
-
     config = PredictorConfig(**make_plan().predictor)  # type: ignore[arg-type]
     assert predictor_for(config) is predictor_for(config)
 

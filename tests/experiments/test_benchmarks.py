@@ -197,6 +197,15 @@ def test_a_missed_goal_fails_the_check_alone(run: Run) -> None:
     assert run("fine", "--check") == 0
 
 
+def test_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.app(["--help"])
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    assert [name for name in BENCHMARKS if name not in text] == []
+    assert "Example: python -m experiments.benchmarks" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
