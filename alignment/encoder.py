@@ -14,7 +14,7 @@ import importlib.metadata
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -170,6 +170,11 @@ class _Skipped(nn.Module):
         return (hidden,) if self._returns_tuple else hidden
 
 
+def _take(hidden: Tensor, read: Tensor) -> Tensor:
+    """Tokens at some places: (sequences, tokens, hidden) to (sequences, read tokens, hidden)."""
+    return hidden.gather(1, read[..., None].expand(-1, -1, hidden.shape[-1]))
+
+
 class _PrefixDone(Exception):
     """Ends a forward pass as soon as the activations wanted are there."""
 
@@ -254,6 +259,9 @@ class Encoder(nn.Module):
         self.model.eval()
         _, self._layers = _layer_list(self.model)
         self._returns_tuple = False
+        # BERT and its kin: attention with its residual, then a feed-forward part per token.
+        parts = {name for name, _ in self._layers[-1].named_children()}
+        self._can_narrow = parts == {"attention", "intermediate", "output"}
 
     def _adapted(
         self, base: PreTrainedModel, config: PredictorConfig, *, seed: int, adapter: Path | None
@@ -335,21 +343,45 @@ class Encoder(nn.Module):
             self._layers._modules = whole
             hook.remove()
 
-    def suffix(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    @contextmanager
+    def _last_layer_narrowed(self, read: Tensor) -> Iterator[None]:
+        """Let the last layer's feed-forward part see only the tokens that are read.
+
+        It is two thirds of a layer's work and handles every token by itself.
+        """
+
+        def narrow(_: nn.Module, __: object, output: Any) -> Any:
+            if isinstance(output, tuple):
+                return (_take(output[0], read), *output[1:])
+            return _take(output, read)
+
+        hook = cast(nn.Module, self._layers[-1].attention).register_forward_hook(narrow)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def suffix(self, hidden: Tensor, mask: Tensor, read: Tensor | None = None) -> Tensor:
         """Run the adapted layers on stored activations.
 
         Args:
             hidden: What :meth:`prefix` returned, (sequences, tokens, hidden) float32.
             mask: (sequences, tokens) int64.
+            read: (sequences, read tokens) int64, places of the tokens wanted; None wants all.
 
         Returns:
-            Last hidden states, (sequences, tokens, hidden) float32; equal to :meth:`forward` up
-            to float rounding.
+            Last hidden states of the tokens wanted, (sequences, tokens, hidden) float32; equal to
+            those of :meth:`forward` up to float rounding.
         """
         if self.first == len(self._layers):
-            return hidden
-        with self._prefix_replaced(hidden):
-            return self._run(torch.zeros_like(mask), mask)
+            return hidden if read is None else _take(hidden, read)
+        with ExitStack() as stack:
+            stack.enter_context(self._prefix_replaced(hidden))
+            early = read is not None and self._can_narrow
+            if early and read is not None:
+                stack.enter_context(self._last_layer_narrowed(read))
+            last = self._run(torch.zeros_like(mask), mask)
+        return last if read is None or early else _take(last, read)
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Run the whole encoder: (sequences, tokens) int64 to (sequences, tokens, hidden)."""

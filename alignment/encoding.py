@@ -195,6 +195,8 @@ class QuestionBatch:
         pooling: (sequences, slots, tokens) float32; row sums 1 where a slot holds an option.
         slots: (questions, K) int64, where each option's row lies among sequences * slots.
         present: (questions, K) bool, which options exist.
+        read: (sequences, read tokens) int64, places of the first token and of all options' tokens;
+            None where shapes are fixed, for their number depends on the questions.
     """
 
     hidden: Tensor
@@ -202,6 +204,7 @@ class QuestionBatch:
     pooling: Tensor
     slots: Tensor
     present: Tensor
+    read: Tensor | None = None
 
     @property
     def questions(self) -> int:
@@ -222,10 +225,12 @@ def collate(
         questions: At least one.
         encoder: Tokenises them.
         cache: Holds what the frozen layers make of them.
-        length: Tokens to pad to; None pads to the longest of the batch.
+        length: Tokens to pad to, for shapes that do not depend on the questions; None pads to the
+            longest of the batch and notes which tokens are read.
     """
     per_question = [encoder.sequences(question) for question in questions]
     sequences = [sequence for each in per_question for sequence in each]
+    read = _read_tokens(sequences) if length is None else None
     length = length or max(len(s.token_ids) for s in sequences)
     hidden, mask = cache.fetch(sequences, length)
     width = max(len(sequence.spans) for sequence in sequences)
@@ -242,7 +247,16 @@ def collate(
         slots[i, : len(places)] = torch.tensor(places)
         present[i, : len(places)] = True
         row += len(each)
-    return QuestionBatch(hidden=hidden, mask=mask, pooling=pooling, slots=slots, present=present)
+    return QuestionBatch(
+        hidden=hidden, mask=mask, pooling=pooling, slots=slots, present=present, read=read
+    )
+
+
+def _read_tokens(sequences: Sequence[TokenSequence]) -> Tensor:
+    """Places of the tokens that the head reads, padded with the first token's."""
+    places = [[0, *(t for start, end in s.spans for t in range(start, end))] for s in sequences]
+    most = max(map(len, places))
+    return torch.tensor([each + [0] * (most - len(each)) for each in places])
 
 
 def pad_targets(targets: Sequence[Sequence[float]], width: int) -> Tensor:

@@ -106,8 +106,13 @@ class Predictor(nn.Module):
         The mean of the option's own tokens beside the sequence's first token, each normalised to
         mean 0 and variance 1 without parameters.
         """
-        last = self.encoder.suffix(batch.hidden, batch.mask)
-        options = torch.bmm(batch.pooling, last)
+        last = self.encoder.suffix(batch.hidden, batch.mask, batch.read)
+        pooling = batch.pooling
+        if batch.read is not None:
+            places = batch.read[:, None].expand(-1, pooling.shape[1], -1)
+            # The first token is never an option's: padding with it adds nothing.
+            pooling = pooling.gather(2, places)
+        options = torch.bmm(pooling, last)
         whole = last[:, :1].expand_as(options)
         size = (last.shape[-1],)
         both = [functional.layer_norm(part, size) for part in (options, whole)]

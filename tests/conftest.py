@@ -37,8 +37,10 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokens: dict[str, Any] = {f"{name}_token": piece for name, piece in special.items()}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens).save_pretrained(folder)
-    logging.disable_progress_bar()
+    fast: Any = PreTrainedTokenizerFast
+    fast(tokenizer_object=tokenizer, **tokens).save_pretrained(folder)
+    quiet: Any = logging.disable_progress_bar
+    quiet()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         BertModel(

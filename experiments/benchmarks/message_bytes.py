@@ -20,7 +20,7 @@ def measure() -> list[Figure]:
 
     Measured: the serialised objects of the real messages of one round, default adapters and head,
     float32, one sample per client. Goal: at most 600,000 bytes up. PluralLLM sends 713,218 float32
-    parameters, 2,852,872 bytes, as counted by its own code, without any framing.
+    parameters: 2,852,872 bytes, counted here without any framing.
 
     Not measured: framing of requests, TLS, the messages before training, and secure aggregation.
     """

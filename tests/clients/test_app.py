@@ -153,7 +153,7 @@ class TestEvaluate:
         self, make_grid: MakeGrid, ask: Ask, make_plan: MakePlan
     ) -> None:
         scores = [
-            ask(make_grid(), "evaluate", HELD_OUT, plan).content["metrics"]["alignment"]
+            float(str(ask(make_grid(), "evaluate", HELD_OUT, plan).content["metrics"]["alignment"]))
             for plan in (make_plan(), make_plan(**{"context.strength": 0.0}))
         ]
         assert scores[0] > scores[1]
