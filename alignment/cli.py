@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -42,6 +43,8 @@ def predict(
     from alignment.answers import tally
     from alignment.loading import load_questions, load_records
 
+    if group is not None and context is None:
+        raise ValueError(f"--group {group!r} names a group of --context, which is not given")
     asked = load_questions(questions)
     answers = None
     if context is not None:
@@ -60,8 +63,10 @@ def predict(
             row = {"question": question.text, "options": question.options}
             typer.echo(json.dumps({**row, "distribution": distribution}, ensure_ascii=False))
             continue
-        table = Table(title=question.text, title_justify="left", show_header=False, box=None)
+        # Text, not markup: a question may hold square brackets.
+        title = Text(question.text)
+        table = Table(title=title, title_justify="left", show_header=False, box=None)
         for option, share in zip(question.options, distribution, strict=True):
-            table.add_row(f"{share:6.1%}", "█" * round(_BAR * share), option)
+            table.add_row(f"{share:6.1%}", "█" * round(_BAR * share), Text(option))
         console.print(table)
         console.print()

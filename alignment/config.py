@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 
 
-def _require(holds: bool, name: str, value: object, bound: str, remedy: str) -> None:
-    if not holds:
+def _require(holds: bool, name: str, value: float, bound: str, remedy: str) -> None:
+    if not (holds and math.isfinite(value)):
         raise ValueError(f"{name} = {value!r} must be {bound}: {remedy}")
 
 
@@ -94,7 +95,7 @@ class TrainingConfig:
     local_epochs: float = 1.0
     batch_size: int = 16
     learning_rate: float = 1e-3
-    adapter_learning_rate: float = 1e-3
+    adapter_learning_rate: float = 3e-4
     weight_decay: float = 0.01
     context_learning_rate: float = 1e-3
     context_weight_decay: float = 0.01

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from alignment.answers import GroupAnswers, tally
-from alignment.loading import load_records
+from alignment.loading import DataError, load_records
 from alignment.split import Split, draw_split, read_split
 
 
@@ -58,6 +58,8 @@ def load_population(data: str, *, split: str, seed: int, skip_invalid: bool) -> 
         DataError: The source has invalid rows or cannot be read.
         SplitError: The split does not fit the data.
     """
+    if not data:
+        raise DataError("--data is empty: name a file, a folder, a hub id, or 'sample'")
     return _load(data, split, seed, skip_invalid, (_stamp(data), _stamp(split)))
 
 

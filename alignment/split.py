@@ -69,6 +69,8 @@ class Split:
         for group, draws in self.draws.items():
             known = {question.question_id for question in answers[group].questions}
             for draw in draws:
+                if not draw.target:
+                    raise SplitError(f"split: a draw of {group!r} has no target to predict")
                 if set(draw.context) & set(draw.target):
                     raise SplitError(f"split: a context question of {group!r} is also a target")
                 missing = [q for q in (*draw.context, *draw.target) if q not in known]

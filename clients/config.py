@@ -16,6 +16,7 @@ class SimulatedClientConfig:
         seed: Draws the split.
         skip_invalid: Leave out invalid rows.
         place: Which group this client is, in the order of ``Population.groups``.
+        places: Number of simulated nodes.
     """
 
     data: str
@@ -23,6 +24,7 @@ class SimulatedClientConfig:
     seed: int
     skip_invalid: bool
     place: int
+    places: int
 
     @classmethod
     def read(
@@ -33,7 +35,7 @@ class SimulatedClientConfig:
         Raises:
             ValueError: The node is not part of a simulation.
         """
-        if "partition-id" not in node_config:
+        if not {"partition-id", "num-partitions"} <= set(node_config):
             raise ValueError(
                 "node_config has no partition-id: this client runs in simulations only"
             )
@@ -41,6 +43,7 @@ class SimulatedClientConfig:
             data=str(run_config["data"]),
             split=str(run_config["split"]),
             seed=int(str(run_config["seed"])),
-            skip_invalid=bool(run_config["skip_invalid"]),
+            skip_invalid=run_config["skip_invalid"] is True,
             place=int(str(node_config["partition-id"])),
+            places=int(str(node_config["num-partitions"])),
         )

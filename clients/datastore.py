@@ -31,10 +31,19 @@ class Datastore:
 
 
 def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
-    """Open the records of one simulated group; None where there are more nodes than groups."""
+    """Open the records of one simulated group; None where there are more nodes than groups.
+
+    Raises:
+        ValueError: There are fewer nodes than groups: some would be left out without a word.
+    """
     population = load_population(
         config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
     )
+    if config.places < len(population.groups):
+        needed = len(population.groups)
+        raise ValueError(
+            f"the simulation has {config.places} nodes for {needed} groups: num-supernodes={needed}"
+        )
     if config.place >= len(population.groups):
         return None
     group = population.groups[config.place]

@@ -58,9 +58,10 @@ def _batches(
     steps = max(1, round(training.local_epochs * count / size))
     order: list[int] = []
     while steps > 0:
-        while len(order) < min(steps, _MIXED_BATCHES) * size:
-            order += generator.permutation(count).tolist()
-        take = min(steps, _MIXED_BATCHES)
+        if len(order) < size:
+            # What is left of a pass begins the next one, so that no question is missed.
+            order += [i for i in generator.permutation(count).tolist() if i not in order]
+        take = min(steps, _MIXED_BATCHES, len(order) // size)
         window = sorted(order[: take * size], key=lengths.__getitem__)
         del order[: take * size]
         for batch in generator.permutation(take):
@@ -149,18 +150,16 @@ class _Lesson:
     ) -> Tensor:
         """Cross-entropy of the batch when others of the group's answers are shown."""
         asked = self._predictor.head.prior(pooled, present)
-        if not self._train_adapter:
-            others = np.setdiff1d(np.arange(len(self._answers)), batch)
+        others = np.setdiff1d(np.arange(len(self._answers)), batch)
+        if not self._train_adapter and len(others) > 0:
             shown = self._generator.permutation(others)[: self._training.context_questions]
-            if len(shown) == 0:
-                return torch.zeros(())
             rows = shown.tolist()
             context = self._predictor.head.prior(*self._pooled(rows))
             answers = self._targets(rows, context.present.shape[1])
             scores = scores_in_context(asked, context, answers, self._reading, to_the_mode=False)
             return cross_entropy(scores, targets).mean()
-        # Other questions would have to be encoded anew in each step: the halves of the batch
-        # are shown to each other.
+        # There are no others, or they would have to be encoded anew in each step: the halves of
+        # the batch are shown to each other.
         if len(batch) < 2:
             return torch.zeros(())
         halves = [range(0, len(batch), 2), range(1, len(batch), 2)]

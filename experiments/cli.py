@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -42,7 +43,7 @@ def _show(result: dict[str, Any], out: Path) -> None:
     shown = rows if len(rows) <= 24 else [*rows[:12], *rows[-12:]]
     for name, own, none in shown:
         other = [f"{swapped['groups'][name]:.3f}"] if swapped else []
-        table.add_row(name, f"{own:.3f}", f"{none:.3f}", *other)
+        table.add_row(Text(name), f"{own:.3f}", f"{none:.3f}", *other)
     mean = [scores["unseen_groups"], scores["without_context"], *([swapped] if swapped else [])]
     table.add_section()
     title = "mean" if len(shown) == len(rows) else f"mean of all {len(rows)}"
@@ -90,7 +91,7 @@ def demo(
     config = assemble(
         config=None, assignments=settings or [], given={"out": str(out)}, defaults=_DEMO
     )
-    _finish(run(config, overwrite=True), out, as_json=as_json)
+    _finish(run(config, overwrite=True), Path(config.out), as_json=as_json)
 
 
 @app.command(
@@ -145,12 +146,15 @@ def sample(
     groups: Annotated[int, typer.Option(help="Number of groups, up to 512.")] = 12,
     respondents: Annotated[int, typer.Option(help="Typical respondents of a group.")] = 160,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal files.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
 ) -> None:
     """Write the built-in sample data to a file: invented groups that answer by their values."""
     from alignment.loading import write_records
     from alignment.records import parse_record
     from alignment.sample_data import sample_rows, survey_rows
 
+    if out.exists() and not overwrite:
+        raise ValueError(f"--out {out}: exists; choose another name or --overwrite")
     rows = sample_rows(seed=seed, groups=groups, respondents=respondents)
     if kind not in ("choice", "survey"):
         raise ValueError(f"--kind {kind!r} must be 'choice' or 'survey'")

@@ -23,8 +23,6 @@ from experiments.local_grid import LocalGrid, Traffic
 from server.config import RunConfig
 from server.telemetry import ROUNDS_FILE
 
-RESULT_FILE = "result.json"
-PREDICTIONS_FILE = "predictions.jsonl"
 _PACKAGES = ("fedaccord", "flwr", "torch", "transformers", "peft", "datasets", "numpy")
 
 

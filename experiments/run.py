@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from alignment.population import load_population
-from experiments.plots import draw_plots
-from experiments.report import write_report
-from experiments.results import PREDICTIONS_FILE, RESULT_FILE, build_result, read_rounds
-from experiments.simulate import simulate
 from server.config import ConfigError, RunConfig
 
 logger = logging.getLogger(__name__)
 
 SPLIT_FILE = "split.json"
+RESULT_FILE = "result.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+_HEAD_FILE = "head.safetensors"
 
 
 def _write(path: Path, text: str) -> None:
@@ -28,14 +27,12 @@ def _write(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def _prepare(out: Path, *, overwrite: bool) -> None:
+def _check_out(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; name a folder")
-    if (out / RESULT_FILE).exists():
-        if not overwrite:
-            raise ConfigError(f"--out {out}: holds a finished run; choose another or --overwrite")
-        (out / RESULT_FILE).unlink()
-    out.mkdir(parents=True, exist_ok=True)
+    holds = [name for name in (RESULT_FILE, _HEAD_FILE) if (out / name).exists()]
+    if holds and not overwrite:
+        raise ConfigError(f"--out {out}: holds {holds[0]} of a run; choose another or --overwrite")
 
 
 def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
@@ -47,11 +44,21 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     """
     started = time.perf_counter()
     out = Path(config.out)
-    _prepare(out, overwrite=overwrite)
+    _check_out(out, overwrite=overwrite)
     population = load_population(
         config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
     )
+    # Only now: bad input must not cost what a folder held.
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RESULT_FILE).unlink(missing_ok=True)
     _write(out / SPLIT_FILE, population.split.to_json())
+
+    # Data are checked in a second; what follows takes several to import.
+    from experiments.plots import draw_plots
+    from experiments.report import write_report
+    from experiments.results import build_result, read_rounds
+    from experiments.simulate import simulate
+
     grid = simulate(config, population)
     result, predictions = build_result(config, population, grid, started=started)
     rounds = read_rounds(out)

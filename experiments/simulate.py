@@ -39,16 +39,19 @@ def simulate(config: RunConfig, population: Population, *, serialize: bool = Tru
         node_configs=[{"partition-id": i, "num-partitions": count} for i in range(count)],
         run_config=settings,
         serialize=serialize,
+        before_delivery=lambda _: not grid.failures,
     )
-    failed: CohortError | None = None
     try:
         run_server_app(server_app, grid, run_config=settings)
     except CohortError as error:
-        failed = error
+        _refuse_failures(grid, error)
+        raise
+    _refuse_failures(grid)
+    return grid
+
+
+def _refuse_failures(grid: LocalGrid, cause: Exception | None = None) -> None:
     if grid.failures:
         trace = grid.failures[0].traceback
         logger.debug("first failure of a client:\n%s", trace)
-        raise SimulationError(f"a client failed: {trace.strip().splitlines()[-1]}") from failed
-    if failed is not None:
-        raise failed
-    return grid
+        raise SimulationError(f"a client failed: {trace.strip().splitlines()[-1]}") from cause

@@ -55,6 +55,8 @@ def gather_cohort(grid: Grid, *, minimum_groups: int, timeout_seconds: float) ->
             continue
         answer = reply.content.config_records["setup"]
         group, role = str(answer["group"]), str(answer["role"])
+        if role not in roles:
+            raise CohortError(f"group {group!r} has the unknown role {role!r}: use one version")
         if role != "idle" and any(group in members for members in roles.values()):
             raise CohortError(f"two nodes say they are group {group!r}: give each its own")
         roles[role][group] = reply.metadata.src_node_id

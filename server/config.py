@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -35,11 +36,11 @@ class FederationConfig:
         minimum_groups: Fewer answers than this end the run.
     """
 
-    warmup_rounds: int = 60
-    adapter_rounds: int = 30
+    warmup_rounds: int = 40
+    adapter_rounds: int = 10
     final_learning_rate_scale: float = 0.1
     server_learning_rate: float = 1.0
-    evaluate_every: int = 10
+    evaluate_every: int = 5
     round_timeout_seconds: float = 3600.0
     minimum_groups: int = 1
 
@@ -60,10 +61,11 @@ class FederationConfig:
                 f"server_learning_rate = {self.server_learning_rate} must lie in (0, 2]: "
                 "1 is plain averaging"
             )
-        if self.evaluate_every < 0 or self.minimum_groups < 1 or self.round_timeout_seconds <= 0:
+        timeout = self.round_timeout_seconds
+        if self.evaluate_every < 0 or self.minimum_groups < 1 or not 0 < timeout < math.inf:
             raise ValueError(
-                "evaluate_every must be >= 0, minimum_groups >= 1 and round_timeout_seconds > 0: "
-                f"got {self.evaluate_every}, {self.minimum_groups}, {self.round_timeout_seconds}"
+                "evaluate_every must be >= 0, minimum_groups >= 1, round_timeout_seconds finite, "
+                f"> 0: got {self.evaluate_every}, {self.minimum_groups}, {timeout}"
             )
 
     @property
@@ -150,7 +152,8 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        where = f"setting {name!r}: " if name else ""
+        value = f" = {first['input']!r}" if name in known else ""
+        where = f"setting {name!r}{value}: " if name else ""
         raise ConfigError(f"{where}{message}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error

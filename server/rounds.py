@@ -151,7 +151,7 @@ class RoundLoop:
         for group, content in updates.items():
             (released,) = content.array_records["update"].to_numpy_ndarrays()
             if released.shape != total.shape or not np.isfinite(released).all():
-                raise ValueError(
+                raise CohortError(
                     f"group {group!r} released {released.shape} or a number that is not finite, "
                     f"({total.size},) finite needed: give all groups one version"
                 )

@@ -6,6 +6,7 @@ Observers of :class:`server.rounds.RoundRecord`: a file of JSON lines, a progres
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -55,7 +56,10 @@ def _progress_bar(rounds: int) -> Iterator[Observer]:
                 if not console.is_terminal:
                     console.print(f"round {record.round}/{rounds} {alignment}", highlight=False)
             if record.dropped:
-                console.print(f"round {record.round}: no answer from {', '.join(record.dropped)}")
+                console.print(
+                    f"round {record.round}: no answer from {', '.join(record.dropped)}",
+                    markup=False,
+                )
             what = "adapters and head" if record.train_adapter else "head"
             progress.update(task, completed=record.round, description=what, figures=alignment)
 
@@ -66,6 +70,8 @@ def _progress_bar(rounds: int) -> Iterator[Observer]:
 def _tensorboard(folder: Path) -> Iterator[Observer]:
     from torch.utils.tensorboard import SummaryWriter
 
+    # Events of an earlier run would be drawn as part of this one.
+    shutil.rmtree(folder, ignore_errors=True)
     writer = SummaryWriter(str(folder))
 
     def observe(record: RoundRecord) -> None:

@@ -50,7 +50,6 @@ class TestSetup:
             held_out.add(tuple(last))
         assert len(held_out) > 1
 
-    @pytest.mark.xfail(strict=True, reason="groups without a node are left out without a word")
     def test_fewer_nodes_than_groups_are_refused(self, make_grid: MakeGrid, ask: Ask) -> None:
         """Flower simulates two nodes unless told otherwise; nobody would be held out."""
         assert ask(make_grid(5), "query.setup", 0).has_error()

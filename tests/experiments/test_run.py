@@ -106,7 +106,9 @@ class TestOut:
         config = make_config(tmp_path, ONE_ROUND)
         run(config)
         before = files_of(tmp_path)
-        with pytest.raises(ConfigError, match=r"holds a finished run; choose another or --overw"):
+        with pytest.raises(
+            ConfigError, match=r"holds result.json of a run; choose another or --overw"
+        ):
             run(config)
         assert files_of(tmp_path) == before
 
@@ -135,7 +137,6 @@ class TestOut:
         run(make_config(tmp_path, ONE_ROUND))  # and its folder may be used again
         assert (tmp_path / "result.json").exists()
 
-    @pytest.mark.xfail(strict=True, reason="the old result is removed before data are looked at")
     def test_bad_data_cost_no_finished_run(self, tmp_path: Path, make_config: MakeConfig) -> None:
         out = tmp_path / "out"
         run(make_config(out, ONE_ROUND))
@@ -146,13 +147,11 @@ class TestOut:
             run(make_config(out, {"data": str(bad)}), overwrite=True)
         assert files_of(out) == before
 
-    @pytest.mark.xfail(strict=True, reason="the folder is made before the data are looked at")
     def test_bad_data_leave_no_empty_folder(self, tmp_path: Path, make_config: MakeConfig) -> None:
         with pytest.raises(DataError):
             run(make_config(tmp_path / "out", {"data": str(tmp_path / "none.jsonl")}))
         assert not (tmp_path / "out").exists()
 
-    @pytest.mark.xfail(strict=True, reason="only result.json counts as something to lose")
     def test_a_model_without_a_result_is_not_written_over(
         self, tmp_path: Path, make_config: MakeConfig
     ) -> None:

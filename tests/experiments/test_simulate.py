@@ -134,9 +134,6 @@ class TestFailures:
         with pytest.raises(SimulationError, match="a client failed: ZeroDivisionError: once"):
             rounds_of(make_config(tmp_path))
 
-    @pytest.mark.xfail(
-        strict=True, reason="the rounds go on without the client, and fail when all are done"
-    )
     def test_a_failure_ends_the_run_at_once(
         self, tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -89,7 +89,6 @@ def test_a_client_that_fails_is_not_quoted(
     assert "no records here" not in caplog.text + str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="an unknown role raises KeyError, which names no remedy")
 def test_a_role_of_another_version_is_refused_in_one_line(federation: Federation) -> None:
     with pytest.raises(CohortError, match="observer"):
         gather(federation(groups=[("A", "train"), ("B", "observer")]).grid())

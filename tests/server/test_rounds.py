@@ -196,7 +196,7 @@ class TestDropouts:
                 return broken.astype(np.float32)
             return constant(1.0)(group, plan, vector)
 
-        with pytest.raises(ValueError, match=f"^group 'B' released {named} or a number") as caught:
+        with pytest.raises(CohortError, match=f"^group 'B' released {named} or a number") as caught:
             run_loop(federation(answer=answer), settings())
         assert "\n" not in str(caught.value)
 

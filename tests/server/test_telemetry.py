@@ -95,7 +95,6 @@ class TestProgress:
         watch(settings(tmp_path), record(1, dropped=("North", "South")))
         assert "round 1: no answer from North, South" in capsys.readouterr().err
 
-    @pytest.mark.xfail(strict=True, reason="names of groups are read as markup of rich")
     @pytest.mark.parametrize("name", ["North [red] Lab", "North [/red] Lab"])
     def test_names_are_shown_as_they_are(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -119,7 +118,6 @@ class TestTensorBoard:
         watch(settings(tmp_path), record(0))
         assert [path.name for path in tmp_path.iterdir()] == [ROUNDS_FILE]
 
-    @pytest.mark.xfail(strict=True, reason="events of the run before stay in the folder")
     def test_a_second_run_in_the_folder_replaces_the_first(self, tmp_path: Path) -> None:
         for _ in range(2):
             watch(settings(tmp_path, track="tensorboard"), record(0), record(1))

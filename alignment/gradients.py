@@ -1,0 +1,375 @@
+"""Gradients unit by unit: one row for each person, or each record, ready to be clipped.
+
+A unit of privacy must have one bounded row, and that row must depend on the unit alone, to the
+last bit: otherwise the neighbours of a unit would carry its trace past the clip. So a micro-batch
+has a fixed shape, what is short of it is filled up with rows of weight 0, and whatever is
+remembered of a text was computed from that text alone.
+
+All trainable modules are linear, which makes the rows cheap: the gradient of a weight with respect
+to one unit is the product of what went into the module and of what came back to its output, both
+restricted to that unit. One backward pass to the outputs gives the rows of all units (Goodfellow
+2015, https://arxiv.org/abs/1510.01799). The passes leave nothing behind on the predictor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from alignment.adapter import AdapterLayout
+from alignment.encoding import PrefixCache, QuestionBatch, TokenSequence, collate, pad_targets
+from alignment.objectives import cross_entropy
+from alignment.predictor import ABSENT, Predictor
+from alignment.private_layout import PrivateLayout
+from alignment.records import Question
+from alignment.units import UnitRecords
+
+#: Uniform numbers in [0, 1): takes a count, returns (count,) float64. Production hands over the
+#: stream of the operating system, never a seeded generator.
+Uniforms: TypeAlias = Callable[[int], NDArray[np.float64]]
+
+#: A text of one token, in the place of texts that are not there.
+_NO_TEXT = TokenSequence(token_ids=(0,), spans=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatchShape:
+    """The shape that every micro-batch has, from public bounds only.
+
+    Attributes:
+        rows: Units of a micro-batch.
+        records: Records of a unit that count; the contribution cap.
+        length: Tokens that every text is padded to.
+        options: Most options of a question.
+        apart: Whether options may stand alone in a text, as the responses of a pair do; a question
+            then takes ``options`` texts instead of one.
+    """
+
+    rows: int
+    records: int = 1
+    length: int
+    options: int
+    apart: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that hold nothing."""
+        least = {"rows": 1, "records": 1, "length": 1, "options": 2}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} = {getattr(self, name)} must be >= {bound}: raise it")
+
+    @property
+    def questions(self) -> int:
+        """Questions of a micro-batch, those that fill it up included."""
+        return self.rows * self.records
+
+    @property
+    def texts_per_question(self) -> int:
+        """Texts that every question takes."""
+        return self.options if self.apart else 1
+
+    @property
+    def texts(self) -> int:
+        """Texts of a micro-batch, those that fill it up included."""
+        return self.questions * self.texts_per_question
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class UnitRows:
+    """The gradients of one micro-batch, not clipped: they must not leave the process.
+
+    Attributes:
+        gradients: (rows, layout.dimension) float32; zero where there is no unit.
+        weights: (rows,) float64: 1 for a unit, 0 for a row that fills up.
+    """
+
+    gradients: NDArray[np.float32]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """One use of a linear module within a forward pass."""
+
+    name: str
+    inputs: Tensor
+    outputs: Tensor
+
+
+@contextmanager
+def _recorded(modules: dict[str, nn.Linear]) -> Iterator[list[_Call]]:
+    """Note what goes into modules and what comes out, while the context lasts."""
+    calls: list[_Call] = []
+
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def note(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+            calls.append(_Call(name=name, inputs=inputs[0].detach(), outputs=outputs))
+
+        return note
+
+    hooks = [module.register_forward_hook(hook_of(name)) for name, module in modules.items()]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class UnitGradients:
+    """Gives one gradient row per unit of privacy; built once and used step after step.
+
+    A row is the gradient of the sum of the losses of the unit's records, over the coordinates of
+    the layout, followed by ``metric_scale`` times its metrics. It is a function of the unit and of
+    the predictor's weights alone, bit for bit, whatever else is in the micro-batch and wherever
+    the unit stands: nothing is shared between rows but the shape. (Measured, not proved: matrix
+    products of a fixed shape treat all rows alike in the libraries tested.)
+
+    Where the layout holds no adapter, what the encoder makes of a question is remembered until
+    the adapters change.
+
+    Args:
+        predictor: Whose gradients; its weights are read anew in each step.
+        layout: Which coordinates; see :func:`private_layout`.
+        shape: Of every micro-batch.
+        metric_scale: Factor of the metrics, a public constant; see :func:`metric_scale_for`.
+
+    Raises:
+        ValueError: The layout is of another predictor, or a module is not linear.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        layout: PrivateLayout,
+        shape: MicroBatchShape,
+        metric_scale: float,
+    ) -> None:
+        if layout.whole != AdapterLayout.of(predictor.trainable()):
+            raise ValueError("layout is of another predictor: take it from private_layout()")
+        if not 0 < metric_scale < math.inf:
+            raise ValueError(f"metric_scale = {metric_scale} must be > 0: use metric_scale_for()")
+        self._predictor = predictor
+        self._layout = layout
+        self._shape = shape
+        self._metric_scale = metric_scale
+        self._modules = _linear_modules(predictor, layout.names)
+        self._with_adapters = any(not name.startswith("head.") for name in layout.names)
+        sizes = np.cumsum([0, *(math.prod(shape) for shape in layout.private.shapes)]).tolist()
+        self._places = {name: slice(*sizes[i : i + 2]) for i, name in enumerate(layout.names)}
+        # One text at a time: what is stored of a text does not depend on its neighbours.
+        self._cache = PrefixCache(predictor.encoder, batch=1)
+        self._pooled: dict[Question, Tensor] = {}
+        self._pooled_version = b""
+
+    def prepare(self, units: Iterable[UnitRecords]) -> None:
+        """Check the questions of all units of a group, and compute what is remembered of them.
+
+        A step that met a text for the first time would take longer, and its time tell of it.
+
+        Raises:
+            ValueError: A question exceeds the shape.
+        """
+        self._forget_if_adapters_changed()
+        for question in dict.fromkeys(q for unit in units for q in unit.questions):
+            self._texts(question)
+            if self._with_adapters:
+                self._cache.fetch(self._predictor.questions.sequences(question), self._shape.length)
+            else:
+                self._pooled_alone(question)
+
+    def rows(
+        self, units: Sequence[UnitRecords], *, micro_batches: int, uniforms: Uniforms
+    ) -> Iterator[UnitRows]:
+        """Compute the rows of a sample of units, one micro-batch at a time.
+
+        Args:
+            units: The sample; may be empty.
+            micro_batches: How many there are, whatever the size of the sample.
+            uniforms: Chooses which records of a unit count where they exceed ``shape.records``,
+                anew for each call.
+
+        Returns:
+            Exactly ``micro_batches`` of them, each of the same shape, computed on demand: do not
+            change the weights in between.
+
+        Raises:
+            ValueError: More units than there are rows, or one unit twice.
+        """
+        room = micro_batches * self._shape.rows
+        if micro_batches < 1 or len(units) > room:
+            # The size of a sample is private, so the message leaves it out.
+            raise ValueError(
+                f"the sample exceeds micro_batches * rows = {micro_batches} * {self._shape.rows}: "
+                "take micro_batches from the plan and draw at most its batch cap"
+            )
+        if len({unit.unit for unit in units}) < len(units):
+            raise ValueError("a unit is in the sample twice, it would weigh twice: draw it once")
+        self._forget_if_adapters_changed()
+        size = self._shape.rows
+        starts = range(0, room, size)
+        return (self._micro_batch(units[at : at + size], uniforms) for at in starts)
+
+    def _micro_batch(self, units: Sequence[UnitRecords], uniforms: Uniforms) -> UnitRows:
+        shape = self._shape
+        questions: list[Question | None] = [None] * shape.questions
+        targets: list[tuple[float, ...]] = [()] * shape.questions
+        counts = np.zeros(shape.rows)
+        for row, unit in enumerate(units):
+            kept = self._kept(unit, uniforms)
+            for place, record in enumerate(kept, start=row * shape.records):
+                questions[place], targets[place] = unit.questions[record], unit.targets[record]
+            counts[row] = len(kept)
+        padded = pad_targets(targets, shape.options)
+        with torch.enable_grad(), _recorded(self._modules) as calls:
+            scores = self._scores(questions)
+        losses = cross_entropy(scores, padded)
+        rows = torch.zeros((shape.rows, self._layout.dimension))
+        outputs = [call.outputs for call in calls]
+        found = torch.autograd.grad(losses.sum(), outputs, materialize_grads=True)
+        for call, gradient in zip(calls, found, strict=True):
+            self._add(rows, call, gradient)
+        # A row without a unit has the loss 0, but not the one hit that argmax of nothing gives.
+        hits = (scores.argmax(dim=-1) == padded.argmax(dim=-1)) & (padded.sum(dim=-1) > 0)
+        self._add_metrics(rows, losses.detach(), hits, counts)
+        return UnitRows(gradients=rows.numpy(), weights=(counts > 0).astype(np.float64))
+
+    def _kept(self, unit: UnitRecords, uniforms: Uniforms) -> list[int]:
+        """Which records of a unit count, at most ``shape.records`` of them."""
+        count = len(unit.questions)
+        if count <= self._shape.records:
+            return list(range(count))
+        order = np.argsort(uniforms(count), kind="stable")
+        return sorted(order[: self._shape.records].tolist())
+
+    def _scores(self, questions: Sequence[Question | None]) -> Tensor:
+        """Scores, (questions, options) float32; all ``ABSENT`` where there is no question."""
+        if self._with_adapters:
+            scores: Tensor = self._predictor(self._gather(questions))
+            return scores
+        size = 2 * self._predictor.encoder.hidden_size
+        pooled = torch.zeros((len(questions), self._shape.options, size))
+        present = torch.zeros(pooled.shape[:2], dtype=torch.bool)
+        for place, question in enumerate(questions):
+            if question is not None:
+                options = len(question.options)
+                pooled[place, :options] = self._pooled_alone(question)
+                present[place, :options] = True
+        head: Tensor = self._predictor.head(pooled)
+        return head.masked_fill(~present, ABSENT)
+
+    def _texts(self, question: Question) -> tuple[TokenSequence, ...]:
+        """The texts of a question, filled up to the number that every question takes."""
+        shape = self._shape
+        texts = self._predictor.questions.sequences(question)
+        longest = max(len(text.token_ids) for text in texts)
+        for name, found in (("options", len(question.options)), ("length", longest)):
+            if found > getattr(shape, name):
+                raise ValueError(
+                    f"{name} = {getattr(shape, name)} but a question needs {found}: raise the "
+                    "public bound, or leave the question out"
+                )
+        if len(texts) > shape.texts_per_question:
+            raise ValueError("apart = False but a question has its options in texts of their own")
+        return texts + (_NO_TEXT,) * (shape.texts_per_question - len(texts))
+
+    def _gather(self, questions: Sequence[Question | None]) -> QuestionBatch:
+        """Like :func:`alignment.encoding.collate`, but of the fixed shape."""
+        shape, per_question = self._shape, self._shape.texts_per_question
+        pooling = torch.zeros((shape.texts, shape.options, shape.length))
+        slots = torch.zeros((shape.questions, shape.options), dtype=torch.int64)
+        present = torch.zeros(slots.shape, dtype=torch.bool)
+        texts: list[TokenSequence] = []
+        for place, question in enumerate(questions):
+            own = (_NO_TEXT,) * per_question if question is None else self._texts(question)
+            spots = []
+            for row, text in enumerate(own, start=place * per_question):
+                for slot, (start, end) in enumerate(text.spans):
+                    pooling[row, slot, start:end] = 1.0 / (end - start)
+                    spots.append(row * shape.options + slot)
+            # An absent option reads a slot of its own question, never one of another unit.
+            slots[place] = place * per_question * shape.options
+            slots[place, : len(spots)] = torch.tensor(spots, dtype=torch.int64)
+            present[place, : len(spots)] = True
+            texts += own
+        hidden, mask = self._cache.fetch(texts, shape.length)
+        return QuestionBatch(
+            hidden=hidden, mask=mask, pooling=pooling, slots=slots, present=present
+        )
+
+    def _add(self, rows: Tensor, call: _Call, gradient: Tensor) -> None:
+        """Add what one use of a module contributes to the row of each unit."""
+        if call.inputs.shape[0] not in (self._shape.texts, self._shape.questions):
+            raise ValueError(
+                f"{call.name} reads {call.inputs.shape[0]} texts of {self._shape.texts}: the "
+                "encoder mixes texts, use one that keeps them apart"
+            )
+        units = self._shape.rows
+        back = gradient.reshape(units, -1, gradient.shape[-1])
+        inputs = call.inputs.reshape(units, -1, call.inputs.shape[-1])
+        weight, bias = f"{call.name}.weight", f"{call.name}.bias"
+        if weight in self._places:
+            rows[:, self._places[weight]] += torch.bmm(back.transpose(1, 2), inputs).flatten(1)
+        if bias in self._places:
+            rows[:, self._places[bias]] += back.sum(dim=1)
+
+    def _add_metrics(
+        self, rows: Tensor, losses: Tensor, hits: Tensor, counts: NDArray[np.float64]
+    ) -> None:
+        """Write the metrics of each unit behind its gradient: means over its records."""
+        records = torch.from_numpy(counts).to(torch.float32)
+        at_least_one = records.clamp(min=1)
+        values = {
+            "units": (records > 0).to(torch.float32),
+            "loss": losses.reshape(self._shape.rows, -1).sum(dim=1) / at_least_one,
+            "correct": hits.reshape(self._shape.rows, -1).sum(dim=1) / at_least_one,
+        }
+        for place, name in enumerate(self._layout.metrics, start=self._layout.private.dimension):
+            rows[:, place] = self._metric_scale * values[name]
+
+    @torch.no_grad()
+    def _pooled_alone(self, question: Question) -> Tensor:
+        """What the encoder makes of a question's options, remembered: (options, 2 * hidden)."""
+        known = self._pooled.get(question)
+        if known is None:
+            self._texts(question)
+            batch = collate(
+                [question], self._predictor.questions, self._cache, length=self._shape.length
+            )
+            known = self._pooled[question] = self._predictor.pooled(batch)[0]
+        return known
+
+    def _forget_if_adapters_changed(self) -> None:
+        if self._with_adapters:
+            return
+        digest = hashlib.sha256()
+        for name, parameter in self._predictor.trainable():
+            if name.startswith("encoder."):
+                digest.update(parameter.detach().numpy().tobytes())
+        if digest.digest() != self._pooled_version:
+            self._pooled, self._pooled_version = {}, digest.digest()
+
+
+def _linear_modules(predictor: Predictor, names: Sequence[str]) -> dict[str, nn.Linear]:
+    """The modules that hold tensors, by name; each must be a plain linear one."""
+    modules: dict[str, nn.Linear] = {}
+    for name in names:
+        owner = name.rpartition(".")[0]
+        module = predictor.get_submodule(owner)
+        # A subclass may do more than a matrix product.
+        if type(module) is not nn.Linear:
+            raise ValueError(
+                f"{owner} is a {type(module).__name__}, its gradients by unit are unknown here: "
+                "put adapters on linear modules only"
+            )
+        modules[owner] = module
+    return modules
