@@ -52,6 +52,8 @@ class MicroBatchShape:
         options: Most options of a question.
         apart: Whether options may stand alone in a text, as the responses of a pair do; a question
             then takes ``options`` texts instead of one.
+        read: Tokens of a text that the head reads, the first one and those of all its options: the
+            last layer is spared the others. None bounds them by ``length`` alone.
     """
 
     rows: int
@@ -59,13 +61,15 @@ class MicroBatchShape:
     length: int
     options: int
     apart: bool = False
+    read: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse shapes that hold nothing."""
-        least = {"rows": 1, "records": 1, "length": 1, "options": 2}
+        least = {"rows": 1, "records": 1, "length": 1, "options": 2, "read": 1}
         for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"{name} = {getattr(self, name)} must be >= {bound}: raise it")
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise ValueError(f"{name} = {value} must be >= {bound}: raise it")
 
     @property
     def questions(self) -> int:
@@ -232,10 +236,11 @@ class UnitGradients:
         padded = pad_targets(targets, shape.options)
         with torch.enable_grad(), _recorded(self._modules) as calls:
             scores = self._scores(questions)
-        losses = cross_entropy(scores, padded)
+            losses = cross_entropy(scores, padded)
+            total = losses.sum()
         rows = torch.zeros((shape.rows, self._layout.dimension))
         outputs = [call.outputs for call in calls]
-        found = torch.autograd.grad(losses.sum(), outputs, materialize_grads=True)
+        found = torch.autograd.grad(total, outputs, materialize_grads=True)
         for call, gradient in zip(calls, found, strict=True):
             self._add(rows, call, gradient)
         # A row without a unit has the loss 0, but not the one hit that argmax of nothing gives.
@@ -271,12 +276,17 @@ class UnitGradients:
         """The texts of a question, filled up to the number that every question takes."""
         shape = self._shape
         texts = self._predictor.questions.sequences(question)
-        longest = max(len(text.token_ids) for text in texts)
-        for name, found in (("options", len(question.options)), ("length", longest)):
-            if found > getattr(shape, name):
+        needed = {
+            "options": len(question.options),
+            "length": max(len(text.token_ids) for text in texts),
+            "read": max(len(_read_places(text)) for text in texts),
+        }
+        for name, found in needed.items():
+            bound = getattr(shape, name)
+            if bound is not None and found > bound:
                 raise ValueError(
-                    f"{name} = {getattr(shape, name)} but a question needs {found}: raise the "
-                    "public bound, or leave the question out"
+                    f"{name} = {bound} but a question needs {found}: raise the public bound, or "
+                    "leave the question out"
                 )
         if len(texts) > shape.texts_per_question:
             raise ValueError("apart = False but a question has its options in texts of their own")
@@ -288,6 +298,7 @@ class UnitGradients:
         pooling = torch.zeros((shape.texts, shape.options, shape.length))
         slots = torch.zeros((shape.questions, shape.options), dtype=torch.int64)
         present = torch.zeros(slots.shape, dtype=torch.bool)
+        read = None if shape.read is None else torch.zeros((shape.texts, shape.read)).long()
         texts: list[TokenSequence] = []
         for place, question in enumerate(questions):
             own = (_NO_TEXT,) * per_question if question is None else self._texts(question)
@@ -296,6 +307,9 @@ class UnitGradients:
                 for slot, (start, end) in enumerate(text.spans):
                     pooling[row, slot, start:end] = 1.0 / (end - start)
                     spots.append(row * shape.options + slot)
+                if read is not None:
+                    places = _read_places(text)
+                    read[row, : len(places)] = torch.tensor(places)
             # An absent option reads a slot of its own question, never one of another unit.
             slots[place] = place * per_question * shape.options
             slots[place, : len(spots)] = torch.tensor(spots, dtype=torch.int64)
@@ -303,7 +317,7 @@ class UnitGradients:
             texts += own
         hidden, mask = self._cache.fetch(texts, shape.length)
         return QuestionBatch(
-            hidden=hidden, mask=mask, pooling=pooling, slots=slots, present=present
+            hidden=hidden, mask=mask, pooling=pooling, slots=slots, present=present, read=read
         )
 
     def _add(self, rows: Tensor, call: _Call, gradient: Tensor) -> None:
@@ -357,6 +371,11 @@ class UnitGradients:
                 digest.update(parameter.detach().numpy().tobytes())
         if digest.digest() != self._pooled_version:
             self._pooled, self._pooled_version = {}, digest.digest()
+
+
+def _read_places(text: TokenSequence) -> list[int]:
+    """Places of the tokens that the head reads."""
+    return [0, *(place for start, end in text.spans for place in range(start, end))]
 
 
 def _linear_modules(predictor: Predictor, names: Sequence[str]) -> dict[str, nn.Linear]:

@@ -16,8 +16,8 @@ _DEMO_OUT = Path("runs/demo")
 #: Enough to see what a federation learns, within minutes on two cores.
 _DEMO = {
     "data": "sample",
-    "federation.warmup_rounds": 30,
-    "federation.adapter_rounds": 12,
+    "federation.warmup_rounds": 36,
+    "federation.adapter_rounds": 6,
     "federation.evaluate_every": 6,
 }
 
