@@ -14,7 +14,6 @@ from matplotlib.text import Text
 from PIL import Image
 
 import experiments.plan
-import fedaccord
 from experiments.plan import (
     EPSILONS,
     default_dimension,
@@ -23,7 +22,6 @@ from experiments.plan import (
     other_plans,
     shorter_plans,
 )
-from experiments.plan_cli import app as plan_app
 from experiments.plan_cli import promise
 from experiments.plan_picture import draw_plan
 from experiments.sheet import DPI, WIDTH, Sheet
@@ -47,12 +45,8 @@ FLAGS = {
 
 
 @pytest.fixture
-def plan(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+def plan(command: Command) -> Command:
     """Run ``fedaccord plan`` on the reference flags, changed: ``plan("--quick", epsilon=2)``."""
-    mounted = fedaccord.app.registered_groups
-    if plan_app not in [group.typer_instance for group in mounted]:
-        monkeypatch.setattr(fedaccord.app, "registered_groups", list(mounted))
-        fedaccord.app.add_typer(plan_app)
 
     def call(*more: object, **changes: object) -> Any:
         given = {**FLAGS, **{name.replace("_", "-"): value for name, value in changes.items()}}
