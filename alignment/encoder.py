@@ -232,6 +232,8 @@ class Encoder(nn.Module):
         first: Index of the first adapted layer: everything below is computed once per text.
     """
 
+    _layers: nn.ModuleList
+
     def __init__(
         self, config: PredictorConfig, *, seed: int = 0, adapter: Path | None = None
     ) -> None:
@@ -257,7 +259,8 @@ class Encoder(nn.Module):
         if adapted:
             self.model = self._adapted(base, config, seed=seed, adapter=adapter)
         self.model.eval()
-        _, self._layers = _layer_list(self.model)
+        # Past the registry of modules: the layers are parts of the model already.
+        self.__dict__["_layers"] = _layer_list(self.model)[1]
         self._returns_tuple = False
         # BERT and its kin: attention with its residual, then a feed-forward part per token.
         parts = {name for name, _ in self._layers[-1].named_children()}

@@ -252,9 +252,14 @@ def collate(
     )
 
 
+def read_places(sequence: TokenSequence) -> list[int]:
+    """Places of the tokens that the head reads: the first one and those of all options."""
+    return [0, *(place for start, end in sequence.spans for place in range(start, end))]
+
+
 def _read_tokens(sequences: Sequence[TokenSequence]) -> Tensor:
     """Places of the tokens that the head reads, padded with the first token's."""
-    places = [[0, *(t for start, end in s.spans for t in range(start, end))] for s in sequences]
+    places = [read_places(sequence) for sequence in sequences]
     most = max(map(len, places))
     return torch.tensor([each + [0] * (most - len(each)) for each in places])
 

@@ -13,7 +13,6 @@ restricted to that unit. One backward pass to the outputs gives the rows of all 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from alignment.adapter import AdapterLayout
-from alignment.encoding import PrefixCache, QuestionBatch, TokenSequence, collate, pad_targets
+from alignment.encoding import (
+    PrefixCache,
+    QuestionBatch,
+    TokenSequence,
+    collate,
+    pad_targets,
+    read_places,
+)
 from alignment.objectives import cross_entropy
 from alignment.predictor import ABSENT, Predictor
 from alignment.private_layout import PrivateLayout
@@ -279,7 +285,7 @@ class UnitGradients:
         needed = {
             "options": len(question.options),
             "length": max(len(text.token_ids) for text in texts),
-            "read": max(len(_read_places(text)) for text in texts),
+            "read": max(len(read_places(text)) for text in texts),
         }
         for name, found in needed.items():
             bound = getattr(shape, name)
@@ -308,7 +314,7 @@ class UnitGradients:
                     pooling[row, slot, start:end] = 1.0 / (end - start)
                     spots.append(row * shape.options + slot)
                 if read is not None:
-                    places = _read_places(text)
+                    places = read_places(text)
                     read[row, : len(places)] = torch.tensor(places)
             # An absent option reads a slot of its own question, never one of another unit.
             slots[place] = place * per_question * shape.options
@@ -365,12 +371,9 @@ class UnitGradients:
     def _forget_if_adapters_changed(self) -> None:
         if self._with_adapters:
             return
-        digest = hashlib.sha256()
-        for name, parameter in self._predictor.trainable():
-            if name.startswith("encoder."):
-                digest.update(parameter.detach().numpy().tobytes())
-        if digest.digest() != self._pooled_version:
-            self._pooled, self._pooled_version = {}, digest.digest()
+        version = self._predictor.adapter_version()
+        if version != self._pooled_version:
+            self._pooled, self._pooled_version = {}, version
 
 
 def _products(back: Tensor, inputs: Tensor) -> Tensor:
@@ -379,11 +382,6 @@ def _products(back: Tensor, inputs: Tensor) -> Tensor:
     if back.shape[-1] > inputs.shape[-1]:
         return torch.bmm(inputs.transpose(1, 2), back).transpose(1, 2)
     return torch.bmm(back.transpose(1, 2), inputs)
-
-
-def _read_places(text: TokenSequence) -> list[int]:
-    """Places of the tokens that the head reads."""
-    return [0, *(place for start, end in text.spans for place in range(start, end))]
 
 
 def _linear_modules(predictor: Predictor, names: Sequence[str]) -> dict[str, nn.Linear]:

@@ -135,7 +135,7 @@ class Predictor(nn.Module):
             Pooled options (questions, K, 2 * hidden) float32, zero where there is no option, and
             which exist, (questions, K) bool.
         """
-        version = self._adapter_version()
+        version = self.adapter_version()
         if version != self._pooled_version or len(self._pooled) > _POOLED_LIMIT:
             self._pooled, self._pooled_version = {}, version
         missing = [q for q in dict.fromkeys(questions) if q not in self._pooled]
@@ -190,7 +190,8 @@ class Predictor(nn.Module):
         named = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         return iter(sorted(named, key=lambda item: item[0]))
 
-    def _adapter_version(self) -> bytes:
+    def adapter_version(self) -> bytes:
+        """Digest of the adapters as they are: what was computed under another is out of date."""
         digest = hashlib.sha256()
         for name, parameter in self.trainable():
             if name.startswith("encoder."):
