@@ -67,6 +67,33 @@ def test_prefix_then_suffix_is_the_whole_encoder(
     assert ((whole - plain)[real].abs().max() > 1e-3) == (layers > 0)
 
 
+@pytest.mark.parametrize("layers", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet", "distilbert", "modernbert"])
+def test_reading_some_tokens_gives_what_reading_all_gives_there(
+    encoder_folder: EncoderFolder, shake: Shake, kind: str, layers: int
+) -> None:
+    encoder = Encoder(PredictorConfig(encoder=encoder_folder(kind), lora_layers=layers))
+    shake(encoder, 1)
+    ids, mask = tokens()
+    read = torch.tensor([[0, 2, 1, 0]]).expand(len(ids), -1)
+    with torch.no_grad():
+        hidden = encoder.prefix(ids, mask)
+        some, everything = encoder.suffix(hidden, mask, read), encoder.suffix(hidden, mask)
+    assert some.shape[1] == 4
+    assert (some - everything[:, [0, 2, 1, 0]]).abs().max() < 1e-5
+    assert (some[:, 0] - some[:, 1]).abs().max() > 1e-3
+
+
+def test_the_last_feed_forward_part_sees_only_the_tokens_read(bert: str) -> None:
+    encoder = Encoder(PredictorConfig(encoder=bert, lora_layers=2))
+    ids, mask = tokens()
+    seen: list[int] = []
+    for layer in encoder._layers[2:]:
+        layer.intermediate.register_forward_hook(lambda _, args, __: seen.append(args[0].shape[1]))
+    encoder.suffix(encoder.prefix(ids, mask), mask, torch.zeros((len(ids), 3), dtype=torch.int64))
+    assert seen == [ids.shape[1], 3]
+
+
 def test_many_skipped_layers_of_a_model_that_passes_tuples(
     encoder_folder: EncoderFolder, shake: Shake
 ) -> None:
