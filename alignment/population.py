@@ -12,23 +12,25 @@ from pathlib import Path
 
 from alignment.answers import GroupAnswers, tally
 from alignment.loading import DataError, load_records
+from alignment.records import PreferenceRecord
 from alignment.split import Split, draw_split, read_split
+from alignment.units import UnitRecords, units_of
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Population:
     """The answers of every group, and who trains.
 
     Attributes:
         answers: Every group's answers, groups in alphabetical order.
         split: Train groups and draws of the held-out ones.
-        records: Number of records behind the answers.
+        records: The records behind the answers, by group.
         skipped: One line for each row that was left out.
     """
 
     answers: Mapping[str, GroupAnswers]
     split: Split
-    records: int
+    records: Mapping[str, tuple[PreferenceRecord, ...]]
     skipped: tuple[str, ...]
 
     @property
@@ -41,6 +43,17 @@ class Population:
         """Ids of the questions that train groups train on."""
         train = (self.split.training_answers(self.answers[g]) for g in self.split.train_groups)
         return frozenset(q.question_id for each in train for q in each.questions)
+
+    def training_units(self, group: str, *, unit: str) -> tuple[UnitRecords, ...]:
+        """The units of privacy of a train group, with what they may be trained on."""
+        return _training_units(self, group, unit)
+
+
+@lru_cache(maxsize=2048)
+def _training_units(population: Population, group: str, unit: str) -> tuple[UnitRecords, ...]:
+    unseen = population.split.unseen_questions
+    kept = (r for r in population.records[group] if r.question.question_id not in unseen)
+    return units_of(kept, unit=unit)
 
 
 def _stamp(source: str) -> tuple[int, int]:
@@ -69,6 +82,12 @@ def _load(data: str, split: str, seed: int, skip_invalid: bool, _: object) -> Po
     answers = tally(loaded.records)
     chosen = read_split(Path(split)) if split else draw_split(answers, seed=seed)
     chosen.check(answers)
+    records: dict[str, list[PreferenceRecord]] = {group: [] for group in answers}
+    for record in loaded.records:
+        records[record.group].append(record)
     return Population(
-        answers=answers, split=chosen, records=len(loaded.records), skipped=loaded.skipped
+        answers=answers,
+        split=chosen,
+        records={group: tuple(each) for group, each in records.items()},
+        skipped=loaded.skipped,
     )

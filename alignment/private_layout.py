@@ -95,6 +95,21 @@ class PrivateLayout:
         size = self.private.dimension
         return row[:size], dict(zip(self.metrics, row[size:].tolist(), strict=True))
 
+    def within(self, wider: PrivateLayout) -> NDArray[np.bool_]:
+        """Which coordinates of a wider layout's rows are of this one, (wider.dimension,) bool.
+
+        Raises:
+            ValueError: The other layout lacks a tensor, or has other metrics.
+        """
+        if not set(self.names) <= set(wider.names) or self.metrics != wider.metrics:
+            raise ValueError(
+                f"{len(self.names)} tensors with {self.metrics} do not lie within "
+                f"{len(wider.names)} with {wider.metrics}: take both from private_layout()"
+            )
+        sizes = [math.prod(shape) for shape in wider.private.shapes]
+        tensors = np.repeat([name in self.names for name in wider.names], sizes)
+        return np.append(tensors, np.ones(len(wider.metrics), dtype=np.bool_))
+
     def _chosen(self, vector: NDArray[np.float32]) -> NDArray[np.bool_]:
         if vector.shape != (self.whole.dimension,):
             raise ValueError(

@@ -17,6 +17,7 @@ class SimulatedClientConfig:
         skip_invalid: Leave out invalid rows.
         place: Which group this client is, in the order of ``Population.groups``.
         places: Number of simulated nodes.
+        private: Whether the run was set up as a private one.
     """
 
     data: str
@@ -25,6 +26,7 @@ class SimulatedClientConfig:
     skip_invalid: bool
     place: int
     places: int
+    private: bool
 
     @classmethod
     def read(
@@ -46,4 +48,5 @@ class SimulatedClientConfig:
             skip_invalid=run_config["skip_invalid"] is True,
             place=int(str(node_config["partition-id"])),
             places=int(str(node_config["num-partitions"])),
+            private=run_config["privacy.mode"] != "none",
         )

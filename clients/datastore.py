@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from alignment.answers import GroupAnswers
 from alignment.population import load_population
 from alignment.split import Draw
+from alignment.units import UnitRecords
 from clients.config import SimulatedClientConfig
 
 
@@ -19,12 +21,18 @@ class Datastore:
         training: What it trains on; None for a held-out group.
         answers: All its answers.
         draws: Contexts and targets on which a held-out group measures; empty for a train group.
+        units: Its units of privacy, by the name of the unit; what they may be trained on.
+        private: Whether records of this run may be trained on under a privacy plan only.
+        evaluation_is_public: Whether what is measured on its draws may leave as it is.
     """
 
     group: str
     training: GroupAnswers | None
     answers: GroupAnswers
     draws: tuple[Draw, ...]
+    units: Callable[[str], Sequence[UnitRecords]]
+    private: bool
+    evaluation_is_public: bool
 
     def __repr__(self) -> str:
         return f"Datastore(group={self.group!r})"
@@ -50,4 +58,13 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
     answers = population.answers[group]
     draws = population.split.draws.get(group, ())
     training = None if draws else population.split.training_answers(answers)
-    return Datastore(group=group, training=training, answers=answers, draws=draws)
+    return Datastore(
+        group=group,
+        training=training,
+        answers=answers,
+        draws=draws,
+        units=lambda unit: population.training_units(group, unit=unit),
+        private=config.private,
+        # Held-out groups of a simulation are there to be measured; their data are the researcher's.
+        evaluation_is_public=True,
+    )

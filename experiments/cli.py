@@ -58,13 +58,29 @@ def _show(result: dict[str, Any], out: Path) -> None:
     )
     if result["data"]["skipped"]:
         console.print(f"[bold]{result['data']['skipped']} invalid rows were left out.[/bold]")
-    if result["privacy"]["mode"] == "none":
+    _show_privacy(console, result)
+    console.print(f"Pictures: {out / 'plots'}/", soft_wrap=True)
+    console.print(f"Report:   {out / 'report.html'}", soft_wrap=True)
+
+
+def _show_privacy(console: Console, result: dict[str, Any]) -> None:
+    privacy = result["privacy"]
+    if privacy["mode"] == "none":
         console.print(
             "[bold red]No privacy is guaranteed: this run used neither differential privacy nor "
             "secure aggregation.[/bold red]"
         )
-    console.print(f"Pictures: {out / 'plots'}/", soft_wrap=True)
-    console.print(f"Report:   {out / 'report.html'}", soft_wrap=True)
+        return
+    console.print(
+        f"Every {privacy['unit']} is protected at epsilon = {privacy['epsilon']:g}, delta = "
+        f"{privacy['delta']:g} over the whole run ({privacy['mode']} noise; a second library says "
+        f"{privacy['second_opinion']:.3f})."
+    )
+    if privacy["mode"] == "distributed" and not result["secure_aggregation"]:
+        console.print(
+            "[bold red]Not against the server: without secure aggregation it saw each group's "
+            "share of the noise alone.[/bold red]"
+        )
 
 
 def _finish(result: dict[str, Any], out: Path, *, as_json: bool) -> None:

@@ -26,7 +26,7 @@ PICTURE = "plan.png"
 Block: TypeAlias = tuple[str, Table, str]
 
 # Remove once a command trains with a plan.
-_NOT_YET = "No command trains with this plan yet: training with differential privacy arrives later."
+_NEXT = "Train with it: fedaccord simulate --set privacy.mode=distributed (or local)."
 
 
 @app.command(
@@ -208,7 +208,7 @@ def _show(made: Forecast, console: Console) -> None:
         console.print(f"[bold]{title}[/bold]", highlight=False)
         console.print(table)
         console.print(f"{note}\n", highlight=False)
-    console.print(f"[dim]{_NOT_YET}[/dim]", highlight=False)
+    console.print(f"[dim]{_NEXT}[/dim]", highlight=False)
 
 
 def _table(*columns: str) -> Table:

@@ -78,6 +78,7 @@ def write_report(
         worst=WORST,
         summary=_summary(result),
         notice=_notice(result),
+        notice_title=_notice_title(result),
         pictures=[
             {
                 "title": title,
@@ -140,18 +141,31 @@ def _whose_answers(swapped: float | None, drop: float | None) -> str:
     return f"Shown another group's answers instead, alignment is {figure}, {verdict}."
 
 
-def _notice(result: Json) -> list[str]:
-    """Why nothing is guaranteed about privacy in this run; empty where something is."""
-    reasons = []
+def _notice_title(result: Json) -> str:
+    """What the notice is about."""
     if result["privacy"]["mode"] == "none":
+        return "Nothing is guaranteed about privacy in this run"
+    return "The guarantee of this run does not hold against its server"
+
+
+def _notice(result: Json) -> list[str]:
+    """Against whom nothing is guaranteed in this run; empty where the promise holds for all."""
+    mode, reasons = result["privacy"]["mode"], []
+    if mode == "none":
         reasons.append(
             "Training used no differential privacy: the trained model may reveal single records "
             "of the train groups."
         )
-    if not result["secure_aggregation"]:
+    if not result["secure_aggregation"] and mode == "none":
         reasons.append(
             "Updates were added up without secure aggregation: the server could read the update "
             "of every single group."
+        )
+    if not result["secure_aggregation"] and mode == "distributed":
+        reasons.append(
+            "Every group added only its share of the noise, and the shares were added up without "
+            "secure aggregation: the server could read each of them alone. The promised epsilon "
+            "holds for whoever sees the sums and the model only."
         )
     return reasons
 

@@ -20,6 +20,8 @@ from alignment.metrics import Summary, TargetScore, alignment_score, summarise
 from alignment.population import Population
 from alignment.split import CONTEXT_QUESTIONS, Draw
 from experiments.local_grid import LocalGrid, Traffic
+from privacy.plan import PrivacyPlan
+from server.app import PRIVACY_FILE
 from server.config import RunConfig
 from server.telemetry import ROUNDS_FILE
 
@@ -110,6 +112,50 @@ def _traffic(grid: LocalGrid, clients: int, rounds: int) -> dict[str, int]:
     }
 
 
+#: What the promised epsilon does not speak of, in any run.
+_OUTSIDE = (
+    "settings chosen by looking at results on the same data",
+    "the number of units that each group declares",
+    "what is measured on held-out groups, whose answers count as public",
+    "alignment.train_groups, which only a simulation that holds all records can measure",
+    "answers shown as context at prediction",
+)
+_SHARES_SEEN = (
+    "the server itself: it added the groups' shares without secure aggregation and saw each alone"
+)
+
+
+def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
+    """What the run promises about privacy, from the plan that was registered before it began."""
+    mode = config.privacy.mode
+    if not config.privacy.private:
+        nothing = dict.fromkeys(("unit", "delta", "epsilon", "accountant"))
+        return {"mode": mode, **nothing, "groups": {}}
+    registered = json.loads((out / PRIVACY_FILE).read_text(encoding="utf-8"))
+    plan = PrivacyPlan.from_dict(registered["plan"])
+    units = zip(registered["groups"], plan.sizes, strict=True)
+    return {
+        "mode": mode,
+        "unit": str(plan.unit),
+        "delta": plan.delta,
+        "epsilon": plan.epsilon,
+        "accountant": "dp-accounting PLD",
+        "epsilon_pld": registered["epsilon_pld"],
+        "second_opinion": registered["epsilon_opacus"],
+        "noise_multiplier": plan.noise_multiplier,
+        "noise_std_per_coordinate": plan.noise_std_per_coordinate,
+        "sampling_rate": plan.sampling_rate,
+        "clipping_norm": plan.clipping_norm,
+        "steps": plan.steps,
+        "dimension": plan.dimension,
+        "honest_shares": plan.honest_shares,
+        "relation": str(plan.relation),
+        "plan_digest": registered["plan_digest"],
+        "outside": [*_OUTSIDE, *([_SHARES_SEEN] if mode == "distributed" else [])],
+        "groups": {name: {"units": count, "epsilon": plan.epsilon} for name, count in units},
+    }
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -160,17 +206,10 @@ def build_result(
         },
         "bytes": _traffic(grid, len(population.split.train_groups), config.federation.rounds),
         "secure_aggregation": False,
-        "privacy": {
-            "mode": config.privacy.mode,
-            "unit": None,
-            "delta": None,
-            "epsilon": None,
-            "accountant": None,
-            "groups": {},
-        },
+        "privacy": _privacy(config, out),
         "data": {
             "source": Path(config.data).name,
-            "records": population.records,
+            "records": sum(map(len, population.records.values())),
             "skipped": len(population.skipped),
             "train_groups": len(population.split.train_groups),
             "held_out_groups": len(population.split.draws),

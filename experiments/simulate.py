@@ -54,4 +54,10 @@ def _refuse_failures(grid: LocalGrid, cause: Exception | None = None) -> None:
     if grid.failures:
         trace = grid.failures[0].traceback
         logger.debug("first failure of a client:\n%s", trace)
-        raise SimulationError(f"a client failed: {trace.strip().splitlines()[-1]}") from cause
+        raise SimulationError(f"a client failed: {_first_cause(trace)}") from cause
+
+
+def _first_cause(trace: str) -> str:
+    """The last line of a traceback, or of the first one where one error caused another."""
+    first = trace.split("\nThe above exception was the direct cause", maxsplit=1)[0]
+    return first.strip().splitlines()[-1]

@@ -41,6 +41,14 @@ class ExecutionMismatch(PrivacyError):
     """What is about to be executed is not what was accounted for."""
 
 
+class TooFewShares(PrivacyError):
+    """Fewer noise shares arrived than the promised epsilon needs: the sum must not be used."""
+
+
+class AlreadyCharged(PrivacyError):
+    """A round was asked for again, or beyond the steps the plan has charged."""
+
+
 class AccountingError(PrivacyError):
     """Base of the errors of the accountants."""
 

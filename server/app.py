@@ -8,13 +8,17 @@ import tomli_w
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from server.aggregation import Aggregation, MeanOfUpdates
 from server.cohort import gather_cohort
-from server.config import RunConfig, read_run_config
+from server.config import FederationConfig, RunConfig, read_run_config
 from server.rounds import RoundLoop
 from server.telemetry import observers
+from strategies.base import SumStrategy
 from strategies.fedavg import FedAvg
+from strategies.fedopt import FedAdam
 
 CONFIG_FILE = "config.toml"
+PRIVACY_FILE = "privacy.json"
 
 app = ServerApp()
 
@@ -37,13 +41,36 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         grid,
         minimum_groups=config.federation.minimum_groups,
         timeout_seconds=config.federation.round_timeout_seconds,
+        unit=config.privacy.unit if config.privacy.private else "",
     )
     predictor = Predictor(config.predictor, seed=config.seed)
-    strategy = FedAvg(server_learning_rate=config.federation.server_learning_rate)
+    aggregation: Aggregation = MeanOfUpdates()
+    (out / PRIVACY_FILE).unlink(missing_ok=True)
+    if config.privacy.private:
+        # Not even imported where nothing is private: accountants take seconds.
+        from server.private import PrivateAggregation, register_plan
+
+        aggregation = PrivateAggregation(register_plan(config, cohort, predictor), config)
     with observers(config) as watching:
         loop = RoundLoop(
-            grid=grid, cohort=cohort, config=config, strategy=strategy, observers=watching
+            grid=grid,
+            cohort=cohort,
+            config=config,
+            strategy=_strategy(config.federation),
+            aggregation=aggregation,
+            observers=watching,
         )
         vector = loop.run(to_vector(predictor))
     load_vector(predictor, vector)
     save_predictor(predictor, out, config.context)
+
+
+def _strategy(federation: FederationConfig) -> SumStrategy:
+    if federation.server_optimizer == "average":
+        return FedAvg(server_learning_rate=federation.server_learning_rate)
+    return FedAdam(
+        learning_rate=federation.server_learning_rate,
+        momentum=federation.server_momentum,
+        memory=federation.server_memory,
+        averaging=federation.server_averaging,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -26,14 +26,25 @@ class Cohort:
     Attributes:
         train: Groups that train.
         held_out: Groups that only measure.
+        units: Units of privacy that each train group declares; public, and empty where nothing is
+            private.
     """
 
     train: Mapping[str, int]
     held_out: Mapping[str, int]
+    units: Mapping[str, int] = field(default_factory=dict)
 
 
-def gather_cohort(grid: Grid, *, minimum_groups: int, timeout_seconds: float) -> Cohort:
-    """Ask every node which group it is and what it is for.
+def gather_cohort(
+    grid: Grid, *, minimum_groups: int, timeout_seconds: float, unit: str = ""
+) -> Cohort:
+    """Ask every node which group it is, what it is for, and how many units it declares.
+
+    Args:
+        grid: The way to the nodes.
+        minimum_groups: Fewest train groups.
+        timeout_seconds: How long to wait for nodes and answers.
+        unit: Unit of privacy to be counted; empty where nothing is private.
 
     Raises:
         CohortError: Fewer train groups than ``minimum_groups`` answered in time, or two nodes
@@ -43,11 +54,14 @@ def gather_cohort(grid: Grid, *, minimum_groups: int, timeout_seconds: float) ->
     while not (nodes := list(grid.get_node_ids())) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     messages = [
-        Message(RecordDict({"setup": ConfigRecord({"version": 1})}), node, "query.setup")
+        Message(
+            RecordDict({"setup": ConfigRecord({"version": 1, "unit": unit})}), node, "query.setup"
+        )
         for node in nodes
     ]
     remaining = max(1.0, deadline - time.monotonic())
     roles: dict[str, dict[str, int]] = {"train": {}, "held_out": {}, "idle": {}}
+    units: dict[str, int] = {}
     errors = 0
     for reply in grid.send_and_receive(messages, timeout=remaining):
         if reply.has_error():
@@ -60,6 +74,8 @@ def gather_cohort(grid: Grid, *, minimum_groups: int, timeout_seconds: float) ->
         if role != "idle" and any(group in members for members in roles.values()):
             raise CohortError(f"two nodes say they are group {group!r}: give each its own")
         roles[role][group] = reply.metadata.src_node_id
+        if role == "train" and unit:
+            units[group] = int(str(answer["units"]))
     if len(roles["train"]) < minimum_groups:
         raise CohortError(
             f"{len(roles['train'])} train group(s) answered and {errors} failed; "
@@ -67,5 +83,7 @@ def gather_cohort(grid: Grid, *, minimum_groups: int, timeout_seconds: float) ->
         )
     logger.info("%d groups train, %d are held out", len(roles["train"]), len(roles["held_out"]))
     return Cohort(
-        train=dict(sorted(roles["train"].items())), held_out=dict(sorted(roles["held_out"].items()))
+        train=dict(sorted(roles["train"].items())),
+        held_out=dict(sorted(roles["held_out"].items())),
+        units=dict(sorted(units.items())),
     )

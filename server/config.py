@@ -29,7 +29,14 @@ class FederationConfig:
         adapter_rounds: Rounds after them that train adapters and head.
         final_learning_rate_scale: Learning rates fall in a straight line to this share of
             themselves over the adapter rounds.
-        server_learning_rate: Share of the way to the groups' mean that the server goes.
+        server_optimizer: ``average`` moves by the groups' mean update; ``adam`` adapts the step of
+            every coordinate to what it has seen.
+        server_learning_rate: Of the server: the share of the way to the groups' mean for
+            ``average``, the longest step of a coordinate for ``adam``.
+        server_momentum: Share of the mean update that ``adam`` keeps from round to round.
+        server_memory: The same for the squared update.
+        server_averaging: Share that the published average of ``adam`` keeps from round to round; 0
+            publishes the last iterate.
         evaluate_every: Measure on the held-out groups every so many rounds, and after the last;
             for show alone, nothing is chosen by it. 0 measures after the last only.
         round_timeout_seconds: A group that has not answered by then counts as dropped out.
@@ -39,7 +46,11 @@ class FederationConfig:
     warmup_rounds: int = 40
     adapter_rounds: int = 10
     final_learning_rate_scale: float = 0.1
+    server_optimizer: Literal["average", "adam"] = "average"
     server_learning_rate: float = 1.0
+    server_momentum: float = 0.9
+    server_memory: float = 0.99
+    server_averaging: float = 0.0
     evaluate_every: int = 5
     round_timeout_seconds: float = 3600.0
     minimum_groups: int = 1
@@ -56,11 +67,15 @@ class FederationConfig:
                 f"final_learning_rate_scale = {self.final_learning_rate_scale} must lie in (0, 1]: "
                 "1 keeps the learning rate"
             )
-        if not 0 < self.server_learning_rate <= 2:
+        highest = 2.0 if self.server_optimizer == "average" else 1.0
+        if not 0 < self.server_learning_rate <= highest:
             raise ValueError(
-                f"server_learning_rate = {self.server_learning_rate} must lie in (0, 2]: "
-                "1 is plain averaging"
+                f"server_learning_rate = {self.server_learning_rate} must lie in (0, {highest:g}] "
+                f"with server_optimizer = {self.server_optimizer}: lower it"
             )
+        for name in ("server_momentum", "server_memory", "server_averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must lie in [0, 1): lower it")
         timeout = self.round_timeout_seconds
         if self.evaluate_every < 0 or self.minimum_groups < 1 or not 0 < timeout < math.inf:
             raise ValueError(
@@ -78,11 +93,69 @@ class FederationConfig:
 class PrivacyConfig:
     """Which guarantee a run gives.
 
+    What only calibration can judge (delta against the number of units, whether the noise fits the
+    integers) is refused by the privacy plan, before anything is trained.
+
     Attributes:
-        mode: ``none`` trains without differential privacy; the results say so.
+        mode: ``distributed``: one step a round, each group adds its share of the noise and the sum
+            of all groups is private. ``local``: each group adds the full noise. ``none`` trains
+            without differential privacy; the results say so.
+        unit: Whose presence is hidden: a ``respondent`` with all their records, or a ``record``.
+        epsilon: Bound on the privacy loss over the whole run.
+        delta: Chance that the bound fails; below one over the units of all groups together.
+        sampling_rate: Chance of every unit to take part in a step, drawn by its own group.
+        clipping_norm: Bound on the gradient of a unit; a public constant, never fitted to data.
+        local_steps: Steps of a group in a round, each charged; 1 in distributed mode.
+        local_learning_rate: Of the steps that a group takes within a round, in local mode.
+        survivors: Fewest groups whose sum may be used; 0 asks for all of them.
+        colluding: Groups that may tell the server the noise they added; another group that takes
+            part knows its own, so 1 protects from each of the others.
+        records_per_unit: Records of a respondent that count in a step, drawn anew where there are
+            more; 1 where the unit is a record.
+        micro_batch: Units computed at a time; bounds memory, changes no result.
+        max_options: Most options of a question, in any group.
+        freeze_a: Train only B of each adapter B A, for half the coordinates and so less noise.
     """
 
-    mode: Literal["none"] = "none"
+    mode: Literal["none", "distributed", "local"] = "none"
+    unit: Literal["respondent", "record"] = "respondent"
+    epsilon: float = 8.0
+    delta: float = 1e-5
+    sampling_rate: float = 1.0
+    clipping_norm: float = 0.1
+    local_steps: int = 1
+    local_learning_rate: float = 0.1
+    survivors: int = 0
+    colluding: int = 1
+    records_per_unit: int = 32
+    micro_batch: int = 16
+    max_options: int = 16
+    freeze_a: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no plan could be made of."""
+        least = {"records_per_unit": 1, "micro_batch": 1, "max_options": 2, "local_steps": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} = {getattr(self, name)} must be >= {bound}: raise it")
+        if min(self.survivors, self.colluding) < 0:
+            raise ValueError(
+                f"survivors = {self.survivors} and colluding = {self.colluding} must be >= 0"
+            )
+        if not 0 < self.local_learning_rate < math.inf:
+            raise ValueError(
+                f"local_learning_rate = {self.local_learning_rate} must be finite and > 0"
+            )
+        if self.mode == "distributed" and self.local_steps != 1:
+            raise ValueError(
+                f"local_steps = {self.local_steps} in distributed mode, where no group has the "
+                "noise for a step of its own: use 1, or mode = local"
+            )
+
+    @property
+    def private(self) -> bool:
+        """Whether there is a guarantee at all."""
+        return self.mode != "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +207,22 @@ def _adapter() -> TypeAdapter[RunConfig]:
     return TypeAdapter(RunConfig)
 
 
+#: What a private run does where it is not told: few coordinates, many units in every step, few
+#: rounds, and a server that smooths the noise away.
+PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
+    "predictor.head_width": 32,
+    "federation.warmup_rounds": 60,
+    "federation.adapter_rounds": 0,
+    "federation.server_optimizer": "adam",
+    "federation.server_learning_rate": 0.01,
+    "federation.server_averaging": 0.9,
+}
+
+
 def read_run_config(flat: Mapping[str, object]) -> RunConfig:
     """Check settings given with dotted keys; what is not given has its default.
+
+    A run with ``privacy.mode`` other than ``none`` has the defaults of ``PRIVATE_DEFAULTS``.
 
     Raises:
         ConfigError: One line that names the setting, its value and the bound.
@@ -146,6 +233,8 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
         raise ConfigError(f"unknown setting {unknown[0]!r}: {hint}")
+    if flat.get("privacy.mode", "none") != "none":
+        flat = {**PRIVATE_DEFAULTS, **flat}
     try:
         return _adapter().validate_python(unflatten(flat))
     except ValidationError as error:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from server.aggregation import Aggregation
 from server.cohort import Cohort, CohortError
 from server.config import RunConfig
 from strategies.base import SumStrategy
@@ -33,8 +34,10 @@ class RoundRecord:
         train_adapter: Whether adapters trained, or the head alone.
         groups: Groups whose updates are in the sum.
         dropped: Groups that were asked and did not answer, or failed.
-        loss: Mean training loss over groups, nats; None in round 0.
-        alignment: Mean alignment score on the held-out groups; None where not measured.
+        loss: Mean training loss, nats; None in round 0. In a private run it comes out of the
+            noised sum and is as noisy as that.
+        alignment: Mean alignment score on the held-out groups, whose answers are public; None
+            where not measured.
         seconds_train: From sending the round to its sum.
         seconds_evaluate: Of the measurement.
     """
@@ -61,6 +64,7 @@ class RoundLoop:
         cohort: Who takes part.
         config: The run.
         strategy: What is done with the mean update.
+        aggregation: How the vectors of a round become their mean update.
         observers: Told of every round as it ends.
     """
 
@@ -71,12 +75,14 @@ class RoundLoop:
         cohort: Cohort,
         config: RunConfig,
         strategy: SumStrategy,
+        aggregation: Aggregation,
         observers: Iterable[Observer] = (),
     ) -> None:
         self._grid = grid
         self._cohort = cohort
         self._config = config
         self._strategy = strategy
+        self._aggregation = aggregation
         self._observers = tuple(observers)
 
     def plan(self, number: int) -> RoundPlan:
@@ -95,7 +101,7 @@ class RoundLoop:
         )
 
     def run(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run all rounds from a first global vector, (d,) float32, and return the last.
+        """Run all rounds from a first global vector, (d,) float32; return what is published.
 
         Raises:
             CohortError: Too few groups answered in a round.
@@ -110,29 +116,33 @@ class RoundLoop:
                     f"round {number}: {len(updates)} of {len(self._cohort.train)} groups answered, "
                     f"{self._config.federation.minimum_groups} needed: look at the clients' logs"
                 )
-            mean = self._mean(updates, vector.size)
-            vector = self._strategy.step(vector, mean[:-1])
+            combined = self._aggregation.combine(
+                updates,
+                dimension=vector.size,
+                train_adapter=number > self._config.federation.warmup_rounds,
+            )
+            vector = self._strategy.step(vector, combined.update)
             self._report(
                 number,
                 vector,
                 groups=len(updates),
                 dropped=tuple(name for name in self._cohort.train if name not in updates),
-                loss=float(mean[-1]),
+                loss=combined.loss,
                 seconds_train=time.perf_counter() - start,
             )
-        return vector
+        return self._strategy.published(vector)
 
     def _send(
         self, kind: str, nodes: Mapping[str, int], vector: NDArray[np.float32], plan: RoundPlan
     ) -> dict[str, RecordDict]:
         """Send the vector and the plan to nodes; answers by group, in order of their names."""
         model = ArrayRecord([vector])
-        record = ConfigRecord(dict(plan.to_wire()))
         group_id = str(plan.round)
-        messages = [
-            Message(RecordDict({"model": model, "plan": record}), node, kind, group_id=group_id)
-            for node in nodes.values()
-        ]
+        messages = []
+        for group, node in nodes.items():
+            told = replace(plan, privacy=self._aggregation.work(group) if kind == "train" else {})
+            content = RecordDict({"model": model, "plan": ConfigRecord(dict(told.to_wire()))})
+            messages.append(Message(content, node, kind, group_id=group_id))
         names = {node: group for group, node in nodes.items()}
         answers: dict[str, RecordDict] = {}
         timeout = self._config.federation.round_timeout_seconds
@@ -140,23 +150,9 @@ class RoundLoop:
             # An error's text may quote a client's data: its code is all that is logged.
             if reply.has_error():
                 logger.warning("round %d: a group failed, code %s", plan.round, reply.error.code)
-            elif (group := names.get(reply.metadata.src_node_id)) is not None:
-                answers[group] = reply.content
+            elif (name := names.get(reply.metadata.src_node_id)) is not None:
+                answers[name] = reply.content
         return dict(sorted(answers.items()))
-
-    @staticmethod
-    def _mean(updates: Mapping[str, RecordDict], dimension: int) -> NDArray[np.float64]:
-        """Mean of the released vectors (d + 1,), added in a fixed order so that runs repeat."""
-        total = np.zeros(dimension + 1)
-        for group, content in updates.items():
-            (released,) = content.array_records["update"].to_numpy_ndarrays()
-            if released.shape != total.shape or not np.isfinite(released).all():
-                raise CohortError(
-                    f"group {group!r} released {released.shape} or a number that is not finite, "
-                    f"({total.size},) finite needed: give all groups one version"
-                )
-            total += released
-        return total / len(updates)
 
     def _measure(self, number: int, vector: NDArray[np.float32]) -> float | None:
         """Mean alignment on the held-out groups, over (group, target) pairs; None when not due."""
@@ -165,8 +161,11 @@ class RoundLoop:
         due = number == federation.rounds or (every > 0 and number % every == 0)
         if not due or not self._cohort.held_out:
             return None
-        replies = self._send("evaluate", self._cohort.held_out, vector, self.plan(number))
+        published = self._strategy.published(vector)
+        replies = self._send("evaluate", self._cohort.held_out, published, self.plan(number))
         metrics = [content.metric_records["metrics"] for content in replies.values()]
+        if not all(m["public"] == 1 for m in metrics):
+            raise CohortError("a group measured on answers that are not public: do not ask it")
         targets = np.array([float(str(m["targets"])) for m in metrics])
         scores = np.array([float(str(m["alignment"])) for m in metrics])
         return float(targets @ scores / targets.sum()) if len(metrics) else None

@@ -37,3 +37,13 @@ class SumStrategy(Protocol):
         Returns:
             (d,) float32, the vector of the next round.
         """
+
+    def published(self, current: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is measured and published when training stands at a vector.
+
+        Args:
+            current: (d,) float32, what ``step`` returned last, or the first vector.
+
+        Returns:
+            (d,) float32; ``current`` itself, unless the strategy averages.
+        """

@@ -6,10 +6,10 @@ Only a :class:`RoundPlan` and the global vector travel to a client; only one vec
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 Scalar = bool | int | float | str
-_SECTIONS = ("predictor", "training", "context")
+_SECTIONS = ("predictor", "training", "context", "privacy")
 
 
 def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, Scalar]:
@@ -51,6 +51,58 @@ def unflatten(flat: Mapping[str, object]) -> dict[str, object]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrivateWork:
+    """What a client is asked to execute under differential privacy.
+
+    Everything is public, and the client checks it against the plan before it touches a record.
+
+    Attributes:
+        plan: JSON of a ``privacy.plan.PrivacyPlan``.
+        place: Which of the plan's groups the client is, from 0.
+        rounds: Rounds of the run.
+        local_steps: Steps of a round.
+        sampling: How the units of a step are drawn.
+        sampling_rate: Chance of a unit to be drawn.
+        clipping_norm: Bound on the gradient of a unit.
+        records_per_unit: Records of a unit that count in a step, at most.
+        micro_batch: Units that are computed at a time.
+        max_options: Most options of a question.
+        freeze_a: Whether only B of each adapter B A is trained.
+        local_learning_rate: Of the plain steps a group takes in local mode, before the server's.
+    """
+
+    plan: str
+    place: int
+    rounds: int
+    local_steps: int
+    sampling: str
+    sampling_rate: float
+    clipping_norm: float
+    records_per_unit: int
+    micro_batch: int
+    max_options: int
+    freeze_a: bool
+    local_learning_rate: float
+
+    @classmethod
+    def read(cls, section: Mapping[str, Scalar]) -> PrivateWork:
+        """Read the section of a round plan.
+
+        Raises:
+            ValueError: A field is missing, unknown, or of the wrong type.
+        """
+        kinds = {"bool": bool, "int": int, "float": float, "str": str}
+        expected = {each.name: kinds[str(each.type)] for each in fields(cls)}
+        if set(section) != set(expected):
+            odd = set(section) ^ set(expected)
+            raise ValueError(f"round plan: privacy.{min(odd)} is missing or unknown")
+        for name, kind in expected.items():
+            if type(section[name]) is not kind:
+                raise ValueError(f"round plan: privacy.{name} is not {kind.__name__}")
+        return cls(**section)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundPlan:
     """What a client is asked to do in one round.
 
@@ -62,6 +114,7 @@ class RoundPlan:
         predictor: Fields of ``alignment.config.PredictorConfig``.
         training: Fields of ``alignment.config.TrainingConfig``.
         context: Fields of ``alignment.config.ContextConfig``.
+        privacy: Fields of :class:`PrivateWork`; empty where nothing is private.
     """
 
     round: int
@@ -71,6 +124,7 @@ class RoundPlan:
     predictor: Mapping[str, Scalar]
     training: Mapping[str, Scalar]
     context: Mapping[str, Scalar]
+    privacy: Mapping[str, Scalar] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Scalar]:
         """A flat mapping of scalars."""
@@ -83,7 +137,7 @@ class RoundPlan:
         Raises:
             ValueError: A field is missing, unknown, or of the wrong type.
         """
-        nested = unflatten(wire)
+        nested = {"privacy": {}, **unflatten(wire)}
         expected = {"round": int, "seed": int, "train_adapter": bool, "learning_rate_scale": float}
         if set(nested) != {*expected, *_SECTIONS}:
             odd = set(nested) ^ {*expected, *_SECTIONS}

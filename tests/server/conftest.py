@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from experiments.local_grid import LocalGrid
+from server.aggregation import MeanOfUpdates
 from server.cohort import Cohort, gather_cohort
 from server.config import RunConfig, read_run_config
 from server.rounds import RoundLoop, RoundRecord
@@ -165,6 +166,7 @@ def run_loop() -> RunLoop:
                 cohort=cohort,
                 config=config,
                 strategy=FedAvg(server_learning_rate=config.federation.server_learning_rate),
+                aggregation=MeanOfUpdates(),
                 observers=[records.append],
             )
             first = np.zeros(DIMENSION, dtype=np.float32) if start is None else start

@@ -1,0 +1,253 @@
+"""Private training at a client: sample units, take their gradients, and hand over what is noised.
+
+Everything the server asks for is checked against the plan before a record is touched, and charged
+before anything is computed: a round is executed once or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from flwr.app import ConfigRecord, RecordDict
+from numpy.typing import NDArray
+
+from alignment.adapter import load_vector
+from alignment.config import PredictorConfig
+from alignment.gradients import MicroBatchShape, UnitGradients
+from alignment.private_layout import PrivateLayout, metric_scale_for, private_layout
+from alignment.units import UnitRecords
+from clients.privatizer import noised_sum, release_means, release_share
+from clients.trainer import predictor_for
+from privacy.errors import AlreadyCharged, ExecutionMismatch
+from privacy.plan import PrivacyPlan
+from privacy.randomness import ByteSource, SystemRandomStream, poisson_sample, random_uniforms
+from privacy.release import own_mean
+from privacy.terms import Mode
+from privacy.types import Noised, Update
+from strategies.round_plan import PrivateWork, RoundPlan
+
+#: Largest weight of a unit: all weigh alike.
+_WEIGHT = 1.0
+_CHARGES = "charges"
+
+
+@lru_cache(maxsize=8)
+def verified_plan(text: str) -> PrivacyPlan:
+    """Read a plan and recompute its epsilon; takes about a second, so results are kept.
+
+    Raises:
+        PlanRefused: The plan asks for what cannot be guaranteed, or promises what it does not keep.
+    """
+    plan = PrivacyPlan.from_dict(json.loads(text))
+    plan.verify()
+    return plan
+
+
+def charge(state: RecordDict, plan: PrivacyPlan, number: int) -> None:
+    """Count the steps of a round as spent, before any of them is taken.
+
+    Args:
+        state: What this client keeps between messages.
+        plan: The plan of the run; a client follows one.
+        number: The round; each is charged once, in rising order.
+
+    Raises:
+        AlreadyCharged: The round, or the whole plan, is spent.
+        ExecutionMismatch: The plan is not the one this run began with.
+    """
+    spent = state.config_records.get(_CHARGES)
+    steps, last = 0, 0
+    if spent is not None:
+        steps, last = int(str(spent["steps"])), int(str(spent["round"]))
+        if spent["plan"] != plan.digest():
+            raise ExecutionMismatch("the privacy plan changed within a run; start a new run")
+    if number <= last:
+        raise AlreadyCharged(
+            f"round {number} was asked for after round {last}; each is answered once, in order"
+        )
+    if steps + plan.local_steps > plan.steps:
+        raise AlreadyCharged(f"all {plan.steps} steps of the plan are spent; make a new plan")
+    state[_CHARGES] = ConfigRecord(
+        {"plan": plan.digest(), "round": number, "steps": steps + plan.local_steps}
+    )
+
+
+class PrivateTrainer:
+    """The steps of one client under one plan; keeps what is remembered of texts between rounds.
+
+    Args:
+        config: Shape of the predictor.
+        work: What the server asks for.
+        adapters: Whether adapters are trained, or the head alone.
+        apart: Whether options stand in texts of their own, as the responses of pairs do.
+    """
+
+    def __init__(
+        self, config: PredictorConfig, work: PrivateWork, *, adapters: bool, apart: bool
+    ) -> None:
+        self._predictor = predictor_for(config)
+        self._plan = verified_plan(work.plan)
+        self._work = work
+        head_only = private_layout(self._predictor, adapters=False)
+        both = private_layout(self._predictor, freeze_a=work.freeze_a)
+        # A run that never trains adapters has no coordinates for them.
+        whole = head_only if head_only.dimension == self._plan.dimension else both
+        self._layout: PrivateLayout = whole if adapters else head_only
+        if whole.dimension != self._plan.dimension:
+            raise ExecutionMismatch(
+                f"dimension = {whole.dimension} would be executed but {self._plan.dimension} was "
+                "accounted for; give all groups one predictor"
+            )
+        self._chosen = self._layout.within(whole)
+        self._gradients = UnitGradients(
+            self._predictor,
+            layout=self._layout,
+            shape=MicroBatchShape(
+                rows=work.micro_batch,
+                records=work.records_per_unit,
+                length=config.max_tokens,
+                options=work.max_options,
+                apart=apart,
+            ),
+            metric_scale=metric_scale_for(work.clipping_norm, options=work.max_options),
+        )
+        self._prepared: set[int] = set()
+
+    def release(
+        self, vector: NDArray[np.float32], units: Sequence[UnitRecords], place: int
+    ) -> NDArray[np.generic]:
+        """Take the steps of one round and return the vector to be released.
+
+        Args:
+            vector: The global vector.
+            units: All units of the group.
+            place: Which of the plan's groups it is.
+
+        Returns:
+            (d,): residues of the noised sum in distributed mode; float32, the mean of the group's
+            private mean gradients over its local steps, in local mode.
+
+        Raises:
+            ExecutionMismatch: Something else would be executed than was accounted for.
+        """
+        micro_batches = self._check(len(units), place)
+        load_vector(self._predictor, vector)
+        if id(units) not in self._prepared:
+            self._gradients.prepare(units)
+            self._prepared.add(id(units))
+        source = SystemRandomStream()
+        try:
+            if self._plan.mode is Mode.DISTRIBUTED:
+                return release_share(self._step(units, place, micro_batches, source))
+            return release_means(self._local_steps(vector, units, place, micro_batches, source))
+        finally:
+            source.erase()
+
+    def _check(self, units: int, place: int) -> int:
+        """Compare what will be executed with what was accounted for; the micro-batches of a step.
+
+        The values compared are those the steps below use.
+        """
+        work, plan = self._work, self._plan
+        micro_batches = -(-plan.batch_cap(place) // work.micro_batch)
+        plan.check_executed(
+            group=place,
+            units=units,
+            sampling=work.sampling,
+            sampling_rate=work.sampling_rate,
+            clipping_norm=work.clipping_norm,
+            largest_weight=_WEIGHT,
+            micro_batch_rows=work.micro_batch,
+            micro_batches=micro_batches,
+            rounds=work.rounds,
+            local_steps=work.local_steps,
+        )
+        return micro_batches
+
+    def _step(
+        self, units: Sequence[UnitRecords], place: int, micro_batches: int, source: ByteSource
+    ) -> Noised:
+        """One step: a fresh Poisson sample, clipped, summed and noised; empty samples too."""
+        sample = poisson_sample(
+            source,
+            sampling_rate=self._work.sampling_rate,
+            units=len(units),
+            batch_cap=self._plan.batch_cap(place),
+        )
+        updates = self._updates([units[i] for i in sample], micro_batches, source)
+        return noised_sum(updates, self._plan, source)
+
+    def _updates(
+        self, sample: Sequence[UnitRecords], micro_batches: int, source: ByteSource
+    ) -> Iterator[Update]:
+        """The rows of a sample, widened to the coordinates of the plan."""
+        rows = self._gradients.rows(
+            sample,
+            micro_batches=micro_batches,
+            uniforms=lambda count: random_uniforms(source, count),
+        )
+        for each in rows:
+            gradients = each.gradients
+            if not self._chosen.all():
+                gradients = np.zeros((len(each.weights), self._plan.dimension), dtype=np.float32)
+                gradients[:, self._chosen] = each.gradients
+            yield Update(gradients=gradients, weights=_WEIGHT * each.weights)
+
+    def _local_steps(
+        self,
+        vector: NDArray[np.float32],
+        units: Sequence[UnitRecords],
+        place: int,
+        micro_batches: int,
+        source: ByteSource,
+    ) -> list[NDArray[np.float64]]:
+        """Plain steps down the group's private mean gradients, which are returned."""
+        means = []
+        values = self._layout.extract(vector).astype(np.float64)
+        for _ in range(self._work.local_steps):
+            noised = self._step(units, place, micro_batches, source)
+            means.append(own_mean(noised, self._plan, group=place))
+            gradient, _ = self._layout.split(means[-1][self._chosen])
+            values -= self._work.local_learning_rate * gradient
+            load_vector(self._predictor, self._layout.embed(vector, values.astype(np.float32)))
+        return means
+
+
+@lru_cache(maxsize=2)
+def _trainer(
+    config: PredictorConfig, work: PrivateWork, adapters: bool, apart: bool
+) -> PrivateTrainer:
+    return PrivateTrainer(config, work, adapters=adapters, apart=apart)
+
+
+def train_privately(
+    vector: NDArray[np.float32],
+    units: Sequence[UnitRecords],
+    plan: RoundPlan,
+    state: RecordDict,
+) -> NDArray[np.generic]:
+    """Answer one round of a private run.
+
+    Args:
+        vector: (d,) float32, the global vector.
+        units: All units of privacy of the group.
+        plan: What the server asks for.
+        state: What this client keeps between messages: the steps it has spent.
+
+    Returns:
+        What may be released; see :meth:`PrivateTrainer.release`.
+
+    Raises:
+        PrivacyError: The request contradicts the plan or is spent.
+    """
+    work = PrivateWork.read(plan.privacy)
+    charge(state, verified_plan(work.plan), plan.round)
+    config = PredictorConfig(**plan.predictor)  # type: ignore[arg-type]
+    apart = any(not question.together for unit in units for question in unit.questions)
+    # The place changes nothing that is kept: groups of one process share what it remembers.
+    trainer = _trainer(config, replace(work, place=0), plan.train_adapter, apart)
+    return trainer.release(vector, units, work.place)

@@ -1,0 +1,171 @@
+"""The privacy plan of a run, registered before it begins, and what the server does under it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import RecordDict
+
+from alignment.opacus_opinion import opacus_prv_epsilon
+from alignment.predictor import Predictor
+from alignment.private_layout import PrivateLayout, private_layout
+from privacy.accounting import second_opinion
+from privacy.plan import PrivacyPlan
+from privacy.release import summed_mean
+from privacy.terms import Mode, PrivacyTerms, Unit
+from server.aggregation import Combined, mean_of_floats, released
+from server.cohort import Cohort
+from server.config import RunConfig
+from strategies.round_plan import PrivateWork, Scalar
+
+logger = logging.getLogger(__name__)
+
+PRIVACY_FILE = "privacy.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredPlan:
+    """A plan, the two opinions on its epsilon, and the coordinates it covers.
+
+    Attributes:
+        plan: Calibrated for this run.
+        epsilon_pld: Its epsilon by privacy loss distributions, at ``plan.accounted_delta``.
+        epsilon_opacus: The second opinion.
+        groups: Names of the train groups, in the order of the plan.
+        layout: Coordinates that are trained, and the metrics behind them.
+        warmup: Coordinates of the rounds that train the head alone.
+    """
+
+    plan: PrivacyPlan
+    epsilon_pld: float
+    epsilon_opacus: float
+    groups: tuple[str, ...]
+    layout: PrivateLayout
+    warmup: PrivateLayout
+
+    def as_dict(self) -> dict[str, Any]:
+        """All that is public of it, as JSON types."""
+        return {
+            "plan": self.plan.as_dict(),
+            "plan_digest": self.plan.digest(),
+            "epsilon_pld": self.epsilon_pld,
+            "epsilon_opacus": self.epsilon_opacus,
+            "groups": list(self.groups),
+            "tensors": list(self.layout.names),
+            "metrics": list(self.layout.metrics),
+        }
+
+
+def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> RegisteredPlan:
+    """Make the plan of a private run, have a second library confirm it, and write it down.
+
+    Raises:
+        PlanRefused: Something asked for could not be guaranteed.
+        AccountantsDisagree: The two libraries differ by more than their tolerance.
+    """
+    privacy, federation = config.privacy, config.federation
+    adapters = federation.adapter_rounds > 0 and config.predictor.lora_rank > 0
+    layout = private_layout(predictor, adapters=adapters, freeze_a=privacy.freeze_a)
+    groups = tuple(cohort.train)
+    mode = Mode(privacy.mode)
+    plan = PrivacyPlan.calibrate(
+        PrivacyTerms(
+            unit=Unit(privacy.unit),
+            mode=mode,
+            epsilon=privacy.epsilon,
+            delta=privacy.delta,
+            groups=len(groups),
+            units_per_group=tuple(cohort.units[group] for group in groups),
+            sampling_rate=privacy.sampling_rate,
+            rounds=federation.rounds,
+            local_steps=privacy.local_steps,
+            survivors=privacy.survivors or len(groups),
+            colluding=privacy.colluding if mode is Mode.DISTRIBUTED else 0,
+            clipping_norm=privacy.clipping_norm,
+            dimension=layout.dimension,
+        )
+    )
+    opinion = second_opinion(plan.mechanism, delta=plan.accounted_delta, opinion=opacus_prv_epsilon)
+    registered = RegisteredPlan(
+        plan=plan,
+        epsilon_pld=plan.verify(),
+        epsilon_opacus=opinion,
+        groups=groups,
+        layout=layout,
+        warmup=private_layout(predictor, adapters=False),
+    )
+    _write(Path(config.out) / PRIVACY_FILE, registered.as_dict())
+    logger.info("noise multiplier %.4f for epsilon = %g", plan.noise_multiplier, plan.epsilon)
+    return registered
+
+
+class PrivateAggregation:
+    """Sums noised integers in distributed mode, averages private means in local mode.
+
+    Args:
+        registered: The plan of the run.
+        config: The run.
+    """
+
+    def __init__(self, registered: RegisteredPlan, config: RunConfig) -> None:
+        self._registered = registered
+        self._privacy = config.privacy
+        self._rounds = config.federation.rounds
+        self._head_only = registered.warmup.within(registered.layout)
+        self._plan_text = json.dumps(registered.plan.as_dict(), sort_keys=True)
+
+    def work(self, group: str) -> Mapping[str, Scalar]:
+        """What a group is told; see :class:`server.aggregation.Aggregation`."""
+        privacy = self._privacy
+        return asdict(
+            PrivateWork(
+                plan=self._plan_text,
+                place=self._registered.groups.index(group),
+                rounds=self._rounds,
+                local_steps=privacy.local_steps,
+                sampling="poisson",
+                sampling_rate=privacy.sampling_rate,
+                clipping_norm=privacy.clipping_norm,
+                records_per_unit=1 if privacy.unit == "record" else privacy.records_per_unit,
+                micro_batch=privacy.micro_batch,
+                max_options=privacy.max_options,
+                freeze_a=privacy.freeze_a,
+                local_learning_rate=privacy.local_learning_rate,
+            )
+        )
+
+    def combine(
+        self, updates: Mapping[str, RecordDict], *, dimension: int, train_adapter: bool
+    ) -> Combined:
+        """Sum or average; the update points down the gradient."""
+        plan, layout = self._registered.plan, self._registered.layout
+        if plan.mode is Mode.DISTRIBUTED:
+            shares: Sequence[Any] = [released(group, each) for group, each in updates.items()]
+            mean = summed_mean(shares, plan)
+        else:
+            mean = mean_of_floats(updates, plan.dimension)
+        if not train_adapter:
+            # The rest is noise alone.
+            mean = np.where(self._head_only, mean, 0.0)
+        gradient, metrics = layout.split(mean)
+        whole = np.zeros(dimension, dtype=np.float32)
+        update = -layout.embed(whole, np.asarray(gradient, dtype=np.float32)).astype(np.float64)
+        return Combined(update=update, loss=_mean_loss(metrics))
+
+
+def _mean_loss(metrics: Mapping[str, float]) -> float | None:
+    """The mean loss of units, weighted by how little each was clipped; noisy like all the rest."""
+    return metrics["loss"] / metrics["units"] if metrics["units"] > 0 else None
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
