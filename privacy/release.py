@@ -52,7 +52,9 @@ def own_mean(noised: Noised, plan: PrivacyPlan, *, group: int) -> NDArray[np.flo
             "mode; only the sum of all shares may be read"
         )
     _require(noised.settings == plan.kernel, "kernel settings", noised.settings, plan.kernel)
-    mean: NDArray[np.float64] = plan.mean_gradient_scale(group) * centred(noised.vector)
+    mean: NDArray[np.float64] = np.multiply(
+        centred(noised.vector), plan.mean_gradient_scale(group), dtype=np.float64
+    )
     return mean
 
 
@@ -87,7 +89,9 @@ def summed_mean(shares: Sequence[Modular], plan: PrivacyPlan) -> NDArray[np.floa
     for share in shares:
         _require((share.dtype, share.shape) == expected, "a share", share.shape, expected)
         total += share
-    mean: NDArray[np.float64] = plan.mean_gradient_scale() * centred(total)
+    mean: NDArray[np.float64] = np.multiply(
+        centred(total), plan.mean_gradient_scale(), dtype=np.float64
+    )
     return mean
 
 

@@ -10,6 +10,7 @@ from alignment.population import load_population
 from alignment.predictor import Predictor
 from clients.app import app as client_app
 from experiments.local_grid import LocalGrid
+from server.aggregation import MeanOfUpdates
 from server.cohort import gather_cohort
 from server.config import FederationConfig, RunConfig
 from server.rounds import RoundLoop
@@ -61,7 +62,11 @@ class TrainingRounds:
             RuntimeError: A client failed.
         """
         loop = RoundLoop(
-            grid=self.grid, cohort=self._cohort, config=self._config, strategy=FedAvg()
+            grid=self.grid,
+            cohort=self._cohort,
+            config=self._config,
+            strategy=FedAvg(),
+            aggregation=MeanOfUpdates(),
         )
         with self.grid.as_server():
             self.vector = loop.run(self.vector)
