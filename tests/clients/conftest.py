@@ -86,6 +86,8 @@ def ask(vector: np.ndarray, make_plan: MakePlan) -> Ask:
         model = ArrayRecord([vector] if arrays is None else list(arrays))
         record = ConfigRecord(dict((plan or make_plan()).to_wire()))
         content = RecordDict({"model": model, "plan": record})
+        if kind == "query.setup":
+            content["setup"] = ConfigRecord({"version": 1, "unit": ""})
         with grid.as_server():
             message = Message(content, node, kind)
             (reply,) = grid.send_and_receive([message])

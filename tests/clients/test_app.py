@@ -144,7 +144,7 @@ class TestEvaluate:
         reply = ask(make_grid(), "evaluate", HELD_OUT)
         assert list(reply.content) == ["metrics"]
         metrics = reply.content.metric_records["metrics"]
-        assert set(metrics) == {"alignment", "targets"}
+        assert set(metrics) == {"alignment", "targets", "public"}
         assert metrics["targets"] == 5 * 8  # 12 questions: 4 shown, 8 targets, five draws
         assert 0.1674 < float(str(metrics["alignment"])) < 1
 

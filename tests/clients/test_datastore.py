@@ -15,7 +15,7 @@ from clients.datastore import Datastore, open_datastore
 def opened(tiny_data: Path) -> Callable[..., Datastore | None]:
     def open_at(place: int, **changes: Any) -> Datastore | None:
         settings: dict[str, Any] = {"data": str(tiny_data), "split": "", "seed": 0}
-        settings |= {"skip_invalid": False, "places": 6, **changes}
+        settings |= {"skip_invalid": False, "places": 6, "private": False, **changes}
         return open_datastore(SimulatedClientConfig(place=place, **settings))
 
     return open_at
@@ -70,7 +70,7 @@ def test_a_changed_file_is_read_again(
 ) -> None:
     def first_target(data: Path) -> tuple[float, ...]:
         config = SimulatedClientConfig(
-            data=str(data), split="", seed=0, skip_invalid=False, place=0, places=6
+            data=str(data), split="", seed=0, skip_invalid=False, place=0, places=6, private=False
         )
         store = open_datastore(config)
         assert store is not None
@@ -89,10 +89,11 @@ class TestConfig:
             "split": "s",
             "seed": 7,
             "skip_invalid": True,
+            "privacy.mode": "local",
             "other": 1,
         }
         assert SimulatedClientConfig.read(
             {"partition-id": 3, "num-partitions": 5}, run
         ) == SimulatedClientConfig(
-            data="d", split="s", seed=7, skip_invalid=True, place=3, places=5
+            data="d", split="s", seed=7, skip_invalid=True, place=3, places=5, private=True
         )

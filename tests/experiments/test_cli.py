@@ -131,7 +131,7 @@ class TestSimulate:
             ("training.batch_size=none", "'training.batch_size'"),
             ("training.batch_size", "write key=value"),
             ("predictor.max_tokens=3", "max_tokens = 3 must be >= 16"),
-            ("privacy.mode=local", "'privacy.mode'"),
+            ("privacy.mode=secret", "'privacy.mode'"),
         ],
     )
     def test_a_bad_setting_is_one_line(

@@ -250,7 +250,13 @@ def test_the_summary_says_whether_it_matters_whose_answers_are_shown(
 
 @pytest.mark.parametrize(
     ("mode", "secure", "reasons"),
-    [("none", False, 2), ("none", True, 1), ("distributed", False, 1), ("distributed", True, 0)],
+    [
+        ("none", False, 2),
+        ("none", True, 1),
+        ("distributed", False, 1),
+        ("distributed", True, 0),
+        ("local", False, 0),
+    ],
 )
 def test_the_notice_stands_wherever_nothing_is_guaranteed(
     folder: Path, result: dict[str, Any], mode: str, secure: bool, reasons: int
@@ -260,9 +266,11 @@ def test_the_notice_stands_wherever_nothing_is_guaranteed(
     _, page = write(folder, result)
     notices = [a for tag, a in page.tags if tag == "section" and a.get("class") == "notice"]
     assert len(notices) == (reasons > 0)
-    assert ("Nothing is guaranteed about privacy" in page.text) == (reasons > 0)
+    assert ("Nothing is guaranteed about privacy" in page.text) == (mode == "none")
+    against_the_server = "does not hold against its server" in page.text
+    assert against_the_server == (mode == "distributed" and not secure)
     assert ("used no differential privacy" in page.text) == (mode == "none")
-    assert ("without secure aggregation" in page.text) == (not secure)
+    assert ("without secure aggregation" in page.text) == (not secure and mode != "local")
     assert ["mode", mode] in page.rows
     assert ["secure aggregation", "yes" if secure else "no"] in page.rows
 

@@ -154,7 +154,7 @@ class TestWire:
         "change",
         [
             {"budget": 1},
-            {"privacy.mode": "none"},
+            {"secrecy.mode": "none"},
             {"predictor": 5},
             {"seed.part": 1},
             {"round.number": 1},
