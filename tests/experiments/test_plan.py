@@ -261,7 +261,7 @@ class TestWords:
             "Epsilon against rounds",
             "charged as a whole",
             "Epsilon if sums with less noise were opened",
-            "No command trains with this plan yet",
+            "Train with it",
             "Picture:",
         ]
         places = [text.index(each) for each in order]
