@@ -10,7 +10,7 @@ from alignment.answers import GroupAnswers
 from alignment.config import ContextConfig
 from alignment.context import Prior, predict_in_context
 from alignment.encoding import pad_targets
-from alignment.metrics import TargetScore, alignment_score
+from alignment.metrics import TargetScore, alignment_score, log_loss
 from alignment.predictor import Predictor
 from alignment.split import Draw
 
@@ -77,6 +77,7 @@ class Evaluator:
                 question_id=question.question_id,
                 seen=question.question_id in self._seen,
                 score=alignment_score(predicted, actual),
+                log_loss=log_loss(predicted, actual),
             )
             predictions.append(Prediction(score=score, predicted=predicted))
         return predictions

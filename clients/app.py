@@ -113,7 +113,8 @@ def evaluate(message: Message, context: Context) -> Message:
         predictor, {store.group: store.answers}, seen=frozenset(), context=reading
     )
     predictions = evaluator.evaluate({store.group: store.draws})
-    alignment = summarise([prediction.score for prediction in predictions]).mean
+    summary = summarise([prediction.score for prediction in predictions])
     targets = sum(len(draw.target) for draw in store.draws)
-    metrics = MetricRecord({"alignment": alignment, "targets": targets, "public": 1})
+    figures = {"alignment": summary.mean, "log_loss": summary.log_loss, "targets": targets}
+    metrics = MetricRecord({**figures, "public": 1})
     return Message(RecordDict({"metrics": metrics}), reply_to=message)

@@ -16,9 +16,10 @@ import numpy as np
 from alignment.adapter import load_predictor, to_vector
 from alignment.answers import GroupAnswers
 from alignment.evaluation import Evaluator, Prediction
-from alignment.metrics import Summary, TargetScore, alignment_score, summarise
+from alignment.metrics import summarise
 from alignment.population import Population
 from alignment.split import CONTEXT_QUESTIONS, Draw
+from experiments.baselines import question_mean_summary
 from experiments.local_grid import LocalGrid, Traffic
 from privacy.plan import PrivacyPlan
 from server.app import PRIVACY_FILE
@@ -83,10 +84,9 @@ def _uniform(
     for prediction in predictions:
         score = prediction.score
         options = len(prediction.predicted)
-        value = alignment_score([1 / options] * options, actual[score.group, score.question_id])
-        scores.append(TargetScore(**{**asdict(score), "score": value}))
-    summary: Summary = summarise(scores)
-    return asdict(summary)
+        even = [1 / options] * options
+        scores.append(score.of_another(even, actual[score.group, score.question_id]))
+    return asdict(summarise(scores))
 
 
 def _actual(answers: Mapping[str, GroupAnswers]) -> dict[tuple[str, str], tuple[float, ...]]:
@@ -117,7 +117,8 @@ _OUTSIDE = (
     "settings chosen by looking at results on the same data",
     "the number of units that each group declares",
     "what is measured on held-out groups, whose answers count as public",
-    "alignment.train_groups, which only a simulation that holds all records can measure",
+    "alignment.train_groups and alignment.question_mean, which only a simulation that holds all "
+    "records can measure",
     "answers shown as context at prediction",
 )
 _SHARES_SEEN = (
@@ -192,6 +193,7 @@ def build_result(
             "without_context": none,
             "swapped_context": swapped,
             "uniform": _uniform(measured.own, population.answers),
+            "question_mean": asdict(question_mean_summary(measured.own, population)),
             "train_groups": _summary(measured.train),
         },
         "context_gain": own["mean"] - none["mean"],

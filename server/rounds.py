@@ -38,6 +38,7 @@ class RoundRecord:
             noised sum and is as noisy as that.
         alignment: Mean alignment score on the held-out groups, whose answers are public; None
             where not measured.
+        log_loss: Mean log-loss of the same predictions, nats.
         seconds_train: From sending the round to its sum.
         seconds_evaluate: Of the measurement.
     """
@@ -49,6 +50,7 @@ class RoundRecord:
     dropped: tuple[str, ...]
     loss: float | None
     alignment: float | None
+    log_loss: float | None
     seconds_train: float
     seconds_evaluate: float
 
@@ -154,21 +156,31 @@ class RoundLoop:
                 answers[name] = reply.content
         return dict(sorted(answers.items()))
 
-    def _measure(self, number: int, vector: NDArray[np.float32]) -> float | None:
-        """Mean alignment on the held-out groups, over (group, target) pairs; None when not due."""
+    def _measure(
+        self, number: int, vector: NDArray[np.float32]
+    ) -> tuple[float, float] | tuple[None, None]:
+        """Mean alignment and log-loss on the held-out groups; None twice when not due.
+
+        Both are means over (group, target) pairs.
+        """
         federation = self._config.federation
         every = federation.evaluate_every
         due = number == federation.rounds or (every > 0 and number % every == 0)
         if not due or not self._cohort.held_out:
-            return None
+            return None, None
         published = self._strategy.published(vector)
         replies = self._send("evaluate", self._cohort.held_out, published, self.plan(number))
         metrics = [content.metric_records["metrics"] for content in replies.values()]
         if not all(m["public"] == 1 for m in metrics):
             raise CohortError("a group measured on answers that are not public: do not ask it")
         targets = np.array([float(str(m["targets"])) for m in metrics])
-        scores = np.array([float(str(m["alignment"])) for m in metrics])
-        return float(targets @ scores / targets.sum()) if len(metrics) else None
+        if not metrics:
+            return None, None
+        alignment, log_loss = (
+            float(targets @ [float(str(m[name])) for m in metrics] / targets.sum())
+            for name in ("alignment", "log_loss")
+        )
+        return alignment, log_loss
 
     def _report(
         self,
@@ -181,7 +193,7 @@ class RoundLoop:
         seconds_train: float,
     ) -> None:
         start = time.perf_counter()
-        alignment = self._measure(number, vector)
+        alignment, log_loss = self._measure(number, vector)
         record = RoundRecord(
             round=number,
             rounds=self._config.federation.rounds,
@@ -190,6 +202,7 @@ class RoundLoop:
             dropped=dropped,
             loss=loss,
             alignment=alignment,
+            log_loss=log_loss,
             seconds_train=seconds_train,
             seconds_evaluate=time.perf_counter() - start,
         )

@@ -78,6 +78,7 @@ def _tensorboard(folder: Path) -> Iterator[Observer]:
         figures = {
             "loss/train": record.loss,
             "alignment/held_out_groups": record.alignment,
+            "log_loss/held_out_groups": record.log_loss,
             "seconds/train": record.seconds_train,
             "groups/in_sum": record.groups,
         }

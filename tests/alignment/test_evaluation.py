@@ -8,7 +8,7 @@ import torch
 from alignment.answers import GroupAnswers
 from alignment.config import ContextConfig
 from alignment.evaluation import Evaluator, Prediction
-from alignment.metrics import alignment_score, summarise
+from alignment.metrics import alignment_score, log_loss, summarise
 from alignment.predictor import Predictor
 from alignment.records import Question
 from alignment.split import Draw
@@ -80,6 +80,8 @@ def test_scores_hold_the_prediction_against_the_groups_own_answer(evaluator: Eva
             answers = ANSWERS[score.group].select([score.question_id])
             expected = alignment_score(prediction.predicted, answers.targets[0])
             assert score.score == pytest.approx(expected)
+            loss = log_loss(prediction.predicted, answers.targets[0])
+            assert score.log_loss == pytest.approx(loss)
 
 
 @pytest.mark.parametrize("shown", ["own", "swapped", "none"])

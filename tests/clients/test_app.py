@@ -144,9 +144,10 @@ class TestEvaluate:
         reply = ask(make_grid(), "evaluate", HELD_OUT)
         assert list(reply.content) == ["metrics"]
         metrics = reply.content.metric_records["metrics"]
-        assert set(metrics) == {"alignment", "targets", "public"}
+        assert set(metrics) == {"alignment", "log_loss", "targets", "public"}
         assert metrics["targets"] == 5 * 8  # 12 questions: 4 shown, 8 targets, five draws
         assert 0.1674 < float(str(metrics["alignment"])) < 1
+        assert 0 < float(str(metrics["log_loss"])) < 27.64
 
     def test_the_context_setting_counts(
         self, make_grid: MakeGrid, ask: Ask, make_plan: MakePlan

@@ -18,7 +18,15 @@ from server.config import RunConfig
 
 MakeConfig = Callable[..., RunConfig]
 
-SUMMARY = {"mean", "seen_questions", "unseen_questions", "worst_group", "cov", "groups"}
+SUMMARY = {
+    "mean",
+    "seen_questions",
+    "unseen_questions",
+    "worst_group",
+    "cov",
+    "groups",
+    "log_loss",
+}
 
 
 @pytest.fixture
@@ -53,7 +61,8 @@ class TestContent:
 
         scores = finished.result["alignment"]
         assert all(math.isfinite(number) for number in numbers(finished.result))
-        for name in ("unseen_groups", "without_context", "swapped_context", "uniform"):
+        names = ("unseen_groups", "without_context", "swapped_context", "uniform", "question_mean")
+        for name in names:
             summary = scores[name]
             assert len(summary["groups"]) == 2, name
             assert 0.1674 < summary["worst_group"] <= summary["mean"] <= 1
@@ -102,6 +111,9 @@ class TestConsistency:
         last = read_rounds(finished.out)[-1]
         assert last["alignment"] == pytest.approx(
             finished.result["alignment"]["unseen_groups"]["mean"], abs=1e-6
+        )
+        assert last["log_loss"] == pytest.approx(
+            finished.result["alignment"]["unseen_groups"]["log_loss"], abs=1e-6
         )
 
     def test_context_helps_and_another_groups_context_does_not(self, finished: Any) -> None:

@@ -80,7 +80,8 @@ class Scripted:
         def evaluate(message: Message, context: Context) -> Message:
             group, _ = self._take("evaluate", message, context)
             targets, alignment = self.targets.get(group, (1, 0.5))
-            metrics = MetricRecord({"alignment": alignment, "targets": targets, "public": 1})
+            figures = {"alignment": alignment, "log_loss": 2 * alignment, "targets": targets}
+            metrics = MetricRecord({**figures, "public": 1})
             return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
         return app

@@ -224,6 +224,7 @@ class TestMeasurement:
     ) -> None:
         ran = run_loop(federation(targets={"X": (30, 0.9), "Y": (10, 0.5)}), settings())
         assert ran.records[-1].alignment == pytest.approx((30 * 0.9 + 10 * 0.5) / 40)
+        assert ran.records[-1].log_loss == pytest.approx((30 * 1.8 + 10 * 1.0) / 40)
 
     def test_held_out_groups_see_the_vector_after_the_step_and_never_train(
         self, federation: Federation, settings: Settings, run_loop: RunLoop
@@ -266,6 +267,7 @@ class TestMeasurement:
         scripted = federation(groups=groups, unreachable=frozenset(gone))
         ran = run_loop(scripted, settings(evaluate_every=1))
         assert [record.alignment for record in ran.records] == [None] * 4
+        assert [record.log_loss for record in ran.records] == [None] * 4
 
 
 class TestRecords:

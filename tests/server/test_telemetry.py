@@ -20,6 +20,7 @@ def record(number: int, **changes: Any) -> RoundRecord:
         "dropped": (),
         "loss": None if number == 0 else 1.0 / number,
         "alignment": 0.5 + number / 10 if number % 2 == 0 else None,
+        "log_loss": 1.5 - number / 10 if number % 2 == 0 else None,
         "seconds_train": 0.25,
         "seconds_evaluate": 0.125,
     }
@@ -51,6 +52,7 @@ def test_rounds_are_written_one_a_line(tmp_path: Path) -> None:
         "dropped": ["Ä", "B"],
         "loss": 1.0,
         "alignment": None,
+        "log_loss": None,
         "seconds_train": 0.25,
         "seconds_evaluate": 0.125,
     }
@@ -110,6 +112,7 @@ class TestTensorBoard:
         assert scalars == {
             "loss/train": [(1, 1.0), (2, 0.5)],
             "alignment/held_out_groups": [(0, 0.5), (2, pytest.approx(0.7))],
+            "log_loss/held_out_groups": [(0, 1.5), (2, pytest.approx(1.3))],
             "seconds/train": [(0, 0.25), (1, 0.25), (2, 0.25)],
             "groups/in_sum": [(0, 0.0), (1, 4.0), (2, 4.0)],
         }

@@ -1,0 +1,86 @@
+"""Yardsticks to hold a trained predictor against, computed without any privacy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alignment.evaluation import Prediction
+from alignment.metrics import Summary, summarise
+from alignment.population import Population
+from alignment.records import Question
+
+#: Answers, spread evenly over the options, that are added to those of every question.
+PSEUDO_ANSWERS = 1.0
+
+_Options = tuple[str, ...]
+
+
+def question_mean(population: Population) -> Callable[[Question], tuple[float, ...]]:
+    """Predict every question by the mean answer of the train groups, whoever asks.
+
+    Computed from the train groups' answers in one place and without any privacy: a yardstick to
+    hold a trained predictor against, not a release.
+
+    A question's mean counts every record once, so that large groups weigh more, and is shrunk
+    towards even shares by ``PSEUDO_ANSWERS``: with ``n`` records of mean ``m`` over ``K`` options
+    it is ``(n m + 1/K) / (n + 1)``. A question that no train group trains on is predicted by the
+    mean over the train questions that offer the same options in the same order, each question
+    counted once; where there is none, by even shares.
+
+    Args:
+        population: Its train groups' training answers are all that is looked at.
+
+    Returns:
+        A function from a question to a distribution over its options; none of it is 0.
+    """
+    sums: dict[tuple[str, _Options], NDArray[np.float64]] = {}
+    for group in population.split.train_groups:
+        answers = population.split.training_answers(population.answers[group])
+        rows = zip(answers.questions, answers.targets, answers.counts, strict=True)
+        for question, target, count in rows:
+            key = (question.question_id, question.options)
+            answered = count * np.asarray(target, dtype=np.float64)
+            sums[key] = sums[key] + answered if key in sums else answered
+    means: dict[tuple[str, _Options], NDArray[np.float64]] = {}
+    alike: dict[_Options, list[NDArray[np.float64]]] = {}
+    for (question_id, options), total in sums.items():
+        shrunk = (total + PSEUDO_ANSWERS / len(options)) / (total.sum() + PSEUDO_ANSWERS)
+        means[question_id, options] = shrunk
+        alike.setdefault(options, []).append(shrunk)
+    unknown = {options: np.mean(each, axis=0) for options, each in alike.items()}
+
+    def predict(question: Question) -> tuple[float, ...]:
+        options = question.options
+        even = np.full(len(options), 1 / len(options))
+        found = means.get((question.question_id, options), unknown.get(options, even))
+        return tuple(found.tolist())
+
+    return predict
+
+
+def question_mean_summary(predictions: Sequence[Prediction], population: Population) -> Summary:
+    """Score :func:`question_mean` on the targets of given predictions, each as often as given.
+
+    Computed without privacy: a yardstick, not a release.
+
+    Raises:
+        ValueError: There is no prediction.
+    """
+    predict = question_mean(population)
+    groups = dict.fromkeys(prediction.score.group for prediction in predictions)
+    answered = {
+        (group, question.question_id): (question, target)
+        for group in groups
+        for question, target in zip(
+            population.answers[group].questions, population.answers[group].targets, strict=True
+        )
+    }
+    scores = []
+    for prediction in predictions:
+        score = prediction.score
+        question, actual = answered[score.group, score.question_id]
+        scores.append(score.of_another(predict(question), actual))
+    return summarise(scores)
