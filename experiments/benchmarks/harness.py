@@ -24,7 +24,7 @@ BENCHMARKS: dict[str, str] = {
     "prefix": "experiments.benchmarks.prefix",
     "grid": "experiments.benchmarks.grid",
     "bytes": "experiments.benchmarks.message_bytes",
-    "dp-kernel": "experiments.benchmarks.dp_kernel",
+    "dp": "experiments.benchmarks.dp",
 }
 
 
