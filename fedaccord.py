@@ -23,6 +23,7 @@ import typer  # noqa: E402
 from alignment.cli import app as alignment_app  # noqa: E402
 from experiments.cli import app as experiments_app  # noqa: E402
 from experiments.plan_cli import app as plan_app  # noqa: E402
+from experiments.study_cli import app as study_app  # noqa: E402
 
 app = typer.Typer(
     name="fedaccord",
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _mounted in (experiments_app, plan_app, alignment_app):
+for _mounted in (experiments_app, plan_app, study_app, alignment_app):
     app.add_typer(_mounted)
 
 _debug = False

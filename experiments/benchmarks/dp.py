@@ -36,15 +36,15 @@ _NOISE_GOAL = Goal(sense="at most", bound=25.0)
 def measure() -> list[Figure]:
     """Time of a private step over that of a plain step on the same questions.
 
-    Measured, each in turns with its plain step on 128 questions of the built-in survey, one per
-    unit, all units in every step: gradients by unit, clipping in integers, and exact noise from the
-    system's randomness. (1) Adapters and head, with the same parameters and the same 8
+    Measured: private steps, in turns with plain ones, on 128 questions of the built-in survey, one
+    per unit, all units in every step: gradients by unit, clipping in integers, and exact noise from
+    the system's randomness. (1) Adapters and head, with the same parameters and the same 8
     micro-batches, padded alike, that the plain step accumulates before AdamW moves the weights.
     (2) The same with the bounds that a run pads to by default (128 tokens, 16 options, every token
     read) against the plain step of a run: the price of shapes that tell nothing. (3) The head alone
     on remembered encodings, as private runs train by default, against the plain step that does the
     same. (4) Exact noise for 100,000 coordinates, in thousandths of plain step (1): the
-    milliseconds it would take if the step took 1 s. Goals: at most 1.10 for (1), at most 25 for
+    milliseconds it would take if the step took 1 s. Goal: at most 1.10 for (1), at most 25 for
     (4).
 
     Not measured: the accounting, which is done once before a run, the ledger and secure
