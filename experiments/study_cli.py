@@ -1,0 +1,165 @@
+"""Studies of many runs: ``fedaccord experiment``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from experiments.held_out_respondents import split_respondents
+
+if TYPE_CHECKING:
+    from experiments.epsilon_study import StudyRun
+
+app = typer.Typer(no_args_is_help=True)
+experiment = typer.Typer(no_args_is_help=True, help="Studies that take many runs, and their data.")
+app.add_typer(experiment, name="experiment")
+
+experiment.command(
+    "split-respondents",
+    epilog="Example: fedaccord experiment split-respondents --data polis.jsonl.gz "
+    "--out runs/polis-data",
+)(split_respondents)
+
+
+@experiment.command(
+    epilog="Example: fedaccord experiment epsilon --data answers.jsonl.gz --split split.json "
+    "--out runs/epsilon --epsilons 1,4,none --draws 2"
+)
+def epsilon(
+    data: Annotated[
+        str, typer.Option(help="A file, a folder, a hub id, or 'sample' for the built-in data.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for runs, figures and pictures.")],
+    split: Annotated[
+        Path | None,
+        typer.Option(help="Which groups train and which are held out; drawn once without it."),
+    ] = None,
+    epsilons: Annotated[
+        str, typer.Option(help="Privacy losses; 'none' trains without privacy.")
+    ] = "1,2,4,8,none",
+    modes: Annotated[
+        str, typer.Option(help="Who adds noise: 'distributed', 'local' or both.")
+    ] = "distributed,local",
+    draws: Annotated[
+        int, typer.Option(help="Runs of each kind, with seeds from 0 and noise of their own.")
+    ] = 3,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: key=value, as in privacy.unit=record."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Run again what was run with other settings.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print epsilon.json instead of a table.")
+    ] = False,
+) -> None:
+    """Measure what privacy costs: alignment on groups never seen, against epsilon.
+
+    Runs one simulation per mode, epsilon and draw, and draws a picture of them all. Finished runs
+    are kept: stop it with Ctrl-C, and the same command goes on where it was.
+    """
+    from experiments.epsilon_study import (
+        execute,
+        plan_study,
+        read_epsilons,
+        read_modes,
+        summarise_study,
+        write_study,
+    )
+
+    runs = plan_study(
+        data=data,
+        split=split,
+        out=out,
+        epsilons=read_epsilons(epsilons),
+        modes=read_modes(modes),
+        draws=draws,
+        config=config,
+        assignments=settings or [],
+    )
+    console = Console(stderr=True)
+    results: dict[StudyRun, dict[str, Any]] = {}
+
+    def keep(run: StudyRun, result: dict[str, Any]) -> None:
+        results[run] = result
+        write_study(out, summarise_study(runs, results))
+
+    stopped = False
+    try:
+        execute(runs, overwrite=overwrite, say=_sayer(console), finished=keep)
+    except KeyboardInterrupt:
+        stopped = True
+    if results:
+        _publish(summarise_study(runs, results), out, as_json=as_json)
+    if stopped:
+        _sayer(console)(
+            f"stopped: {len(results)} of {len(runs)} runs have finished and are kept; the same "
+            "command goes on with the others"
+        )
+        raise typer.Exit(130)
+
+
+def _sayer(console: Console) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    return say
+
+
+def _publish(study: dict[str, Any], out: Path, *, as_json: bool) -> None:
+    """Draw the pictures, and print the figures."""
+    from experiments.plot_epsilon import draw_study
+
+    pictures = draw_study(out, study)
+    if as_json:
+        typer.echo(json.dumps(study, indent=2))
+        return
+    console = Console()
+    console.print(_table(study))
+    for caveat in study["caveats"]:
+        console.print(caveat, highlight=False)
+    for picture in pictures:
+        console.print(f"Picture: {picture}", highlight=False, markup=False, soft_wrap=True)
+
+
+_COLUMNS = {
+    "alignment": "alignment",
+    "unseen_questions": "unseen\nquestions",
+    "worst_group": "worst\ngroup",
+    "log_loss": "log-loss",
+    "noise_multiplier": "noise\nmultiplier",
+}
+
+
+def _table(study: dict[str, Any]) -> Table:
+    """Means over draws, with the spread of some; no wider than 80 columns."""
+    title = "Groups never seen in training: alignment (1 is perfect)"
+    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
+    for name in ("mode", "epsilon", "draws"):
+        table.add_column(name, justify="left" if name == "mode" else "right")
+    means = study["means"]
+    shown = [key for key in _COLUMNS if any(row[key]["mean"] is not None for row in means)]
+    for key in shown:
+        table.add_column(_COLUMNS[key], justify="right")
+    for row in means:
+        loss = "none" if row["epsilon"] is None else f"{row['epsilon']:g}"
+        cells = [_cell(row[key], spread=key in ("alignment", "log_loss")) for key in shown]
+        table.add_row(row["mode"], loss, str(row["draws"]), *cells)
+    return table
+
+
+def _cell(figure: dict[str, float | None], *, spread: bool) -> str:
+    mean, deviation = figure["mean"], figure["spread"]
+    if mean is None:
+        return "\N{EN DASH}"
+    beside = f" ± {deviation:.3f}" if spread and deviation is not None else ""
+    return f"{mean:.3f}{beside}"
