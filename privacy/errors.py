@@ -83,3 +83,67 @@ class StreamErased(RandomnessError):
 
 class StageSkipped(PrivacyError, TypeError):
     """A vector was moved to a later stage, or out of the process, without the step between."""
+
+
+class SecaggAbort(PrivacyError):
+    """A party of secure aggregation stops: nothing more of this attempt is sent or unmasked."""
+
+
+class MalformedMessage(SecaggAbort, ValueError):
+    """Bytes that are no message of the protocol, or not the one expected."""
+
+
+class BadSignature(SecaggAbort):
+    """A signature does not belong to the pinned identity of its sender, or to these words."""
+
+
+class Replayed(SecaggAbort):
+    """A message of another attempt, or one that was answered before."""
+
+
+class ThresholdRefused(SecaggAbort):
+    """A threshold so low that two views of a round could both be unmasked."""
+
+
+class PolicyRefused(SecaggAbort):
+    """The server asks for something else than the client's own policy and plan say."""
+
+
+class TooFewMembers(SecaggAbort):
+    """Fewer members are left than the protocol needs to go on."""
+
+
+class DuplicateKey(SecaggAbort):
+    """Two members, or two roles of one, have the same key, or a key hides nothing."""
+
+
+class BadCiphertext(SecaggAbort):
+    """A share was not encrypted for this member in this round by that sender."""
+
+
+class SurvivorSetRefused(SecaggAbort):
+    """Who is said to have answered contradicts what was said before."""
+
+
+class NoiseShortfall(SecaggAbort):
+    """So few honest shares of noise are in the sum that it would not keep the promised epsilon."""
+
+
+class SplitView(SecaggAbort):
+    """Too few members have signed the same set of survivors."""
+
+
+class BadShares(SecaggAbort):
+    """Members gave shares that do not belong to the secret, or dealt such shares; names them.
+
+    Attributes:
+        members: whose shares are bad.
+    """
+
+    def __init__(self, message: str, *, members: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.members = members
+
+
+class ReconstructionFailed(SecaggAbort):
+    """Fewer good shares of a secret arrived than its threshold."""

@@ -1,4 +1,4 @@
-"""The stages of a private vector: Update -> Clipped -> Noised -> Masked.
+"""The stages of a vector on its way out: Update -> Clipped -> Noised -> Masked.
 
 One frozen type per stage. A stage can only be made by the step that turns the stage before it into
 it, so code that forgets to clip or to add noise does not run, and only `Masked` may leave
@@ -161,32 +161,71 @@ class Noised(_StaysHere, _Stage):
     made_by = "privacy.discrete_gaussian.add_noise"
 
 
-class Masked(_Stage):
-    """A noised vector under the pads of secure aggregation: all a client ever sends."""
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Quantised(_StaysHere):
+    """A real vector as integers, with its weight as the last coordinate: exact, and not private.
 
-    made_by = "privacy.types.mask"
+    Attributes:
+        vector: `(d + 1,) uint32`.
+        fraction_bits: f; the integers count multiples of 2^-f.
+    """
+
+    vector: Modular
+    fraction_bits: int
+    seal: InitVar[object] = None
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise StageSkipped("Quantised is made by privacy.quantisation.quantise alone; call it")
+        self.vector.flags.writeable = False
+
+    def __repr__(self) -> str:
+        return f"Quantised({self.vector.size} x {self.vector.dtype})"
 
 
-def mask(noised: Noised, pad: Modular) -> Masked:
-    """Add the pad of secure aggregation to a noised vector.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Masked:
+    """A vector under the pads of secure aggregation: all a client ever sends.
+
+    Attributes:
+        vector: `(d,)`, uniformly random to whoever does not know the pad.
+    """
+
+    vector: Modular
+    seal: InitVar[object] = None
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise StageSkipped("Masked is made by privacy.types.mask alone; call it instead")
+        self.vector.flags.writeable = False
+
+    def __repr__(self) -> str:
+        return f"Masked({self.vector.size} x {self.vector.dtype})"
+
+
+def mask(stage: Noised | Quantised, pad: Modular) -> Masked:
+    """Add the pad of secure aggregation to a vector that is ready to be summed.
 
     Args:
-        noised: the vector to hide.
+        stage: the vector to hide.
         pad: `(d,)` of the same modulus, the sum of a client's self and pairwise masks.
 
     Raises:
-        StageSkipped: if the vector is not `Noised`, or the pad is all zero and hides nothing.
+        StageSkipped: if the vector is neither `Noised` nor `Quantised`, or the pad is all zero and
+            hides nothing.
     """
-    if not isinstance(noised, Noised):
-        raise StageSkipped(f"mask() takes Noised, not {type(noised).__name__}; add noise first")
-    if pad.shape != noised.vector.shape or pad.dtype != noised.vector.dtype:
+    if not isinstance(stage, Noised | Quantised):
+        raise StageSkipped(
+            f"mask() takes Noised or Quantised, not {type(stage).__name__}; add noise first"
+        )
+    if pad.shape != stage.vector.shape or pad.dtype != stage.vector.dtype:
         raise ValueError(
             f"pad is {pad.dtype} of shape {pad.shape}; "
-            f"give {noised.vector.dtype} of shape {noised.vector.shape}"
+            f"give {stage.vector.dtype} of shape {stage.vector.shape}"
         )
     if not pad.any():
         raise StageSkipped("the pad is all zero and hides nothing; expand it from agreed keys")
-    return Masked(settings=noised.settings, vector=noised.vector + pad, seal=_SEAL)
+    return Masked(vector=stage.vector + pad, seal=_SEAL)
 
 
 def residues(integers: NDArray[np.signedinteger[Any]], settings: KernelSettings) -> Modular:

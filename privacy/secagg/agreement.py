@@ -1,0 +1,86 @@
+"""What members and server agree on once the advertisements are known: terms, keys and graph."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from privacy.errors import SurvivorSetRefused
+from privacy.secagg.graph import Graph
+from privacy.secagg.keys import Roster, digest, require_distinct
+from privacy.secagg.messages import Advert, ShareRequest
+from privacy.secagg.terms import RoundTerms
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The terms of a round and the advertisement of every member, in their order.
+
+    Attributes:
+        terms: checked.
+        adverts: of the members, in the order of the terms.
+        encoded: the same advertisements as bytes, as they were signed.
+    """
+
+    terms: RoundTerms
+    adverts: tuple[Advert, ...]
+    encoded: tuple[bytes, ...]
+
+    @classmethod
+    def read(cls, request: ShareRequest) -> "Agreement":
+        """Read terms and advertisements: what is in them holds, who has signed is not looked at.
+
+        Raises:
+            SecaggAbort: one of its subclasses.
+        """
+        terms = RoundTerms.decode(request.terms)
+        terms.check()
+        adverts = tuple(Advert.decode(each) for each in request.adverts)
+        if tuple(advert.sender for advert in adverts) != terms.members:
+            raise SurvivorSetRefused("the advertisements are not those of the members, in order")
+        require_distinct(key for a in adverts for key in (a.cipher_key, a.mask_key))
+        require_distinct(advert.commitment for advert in adverts)
+        return cls(terms, adverts, request.adverts)
+
+    def check_signatures(self, roster: Roster) -> None:
+        """Check that every advertisement is of a pinned identity and of this very attempt.
+
+        Raises:
+            PolicyRefused: if a member is not in the roster.
+            BadSignature: if an advertisement is not signed by its sender, for this attempt.
+        """
+        for advert in self.adverts:
+            check_advert(advert, roster, self.terms.attempt.context())
+
+    @cached_property
+    def context(self) -> bytes:
+        """32 bytes that tell this round, and these advertisements, from all others."""
+        return digest(self.terms.context(), *self.encoded)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Who shares with whom; nobody could choose it."""
+        return Graph.of(
+            len(self.adverts),
+            digest(b"graph", *(advert.nonce for advert in self.adverts)),
+            complete=self.terms.vector.shares_noise,
+            threshold=self.terms.threshold,
+        )
+
+    def mask_sign(self, member: int, other: int) -> int:
+        """The sign with which a member adds the mask of a pair: the two cancel."""
+        return 1 if member < other else -1
+
+
+def check_advert(advert: Advert, roster: Roster, context: bytes) -> None:
+    """Check an advertisement against the roster; see `Agreement.check_signatures`."""
+    roster.check(advert.sender, advert.signature, "advert", context, advert.words())
+
+
+def require_subset(places: Sequence[int], of: Sequence[int], what: str) -> None:
+    """Refuse members that were not there before.
+
+    Raises:
+        SurvivorSetRefused: if there is one.
+    """
+    if not set(places) <= set(of):
+        raise SurvivorSetRefused(f"{what}: names members that had not come so far")

@@ -1,0 +1,413 @@
+"""A member's side: five stages, each a function of what it kept, of its own policy, and of bytes.
+
+The server relays everything and is believed nothing. What a member keeps between two stages is
+returned as a state, which is secret and belongs to one attempt: whoever calls keeps it, and
+replaces it by the next one *before* a message is sent, so that no stage is answered twice.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from privacy.errors import (
+    BadCiphertext,
+    NoiseShortfall,
+    PolicyRefused,
+    Replayed,
+    SplitView,
+    SurvivorSetRefused,
+    TooFewMembers,
+)
+from privacy.randomness import ByteSource
+from privacy.secagg import shamir
+from privacy.secagg.agreement import Agreement, require_subset
+from privacy.secagg.keys import Identity, Roster, agree, derive, public_of
+from privacy.secagg.masking import (
+    commitment_of,
+    mask_public,
+    mask_secret,
+    pad_of,
+    pair_mask_key,
+    self_mask_key,
+)
+from privacy.secagg.messages import (
+    NO_SIGNATURE,
+    Advert,
+    Advertised,
+    AdvertiseRequest,
+    Confirmed,
+    Consistency,
+    ConsistencyRequest,
+    MaskedInput,
+    Masking,
+    MaskRequest,
+    Shared,
+    ShareRequest,
+    Shares,
+    Unmask,
+    UnmaskRequest,
+    survivors_digest,
+)
+from privacy.secagg.shamir import SECRET_BYTES, SHARE_BYTES
+from privacy.secagg.terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
+from privacy.types import Noised, Quantised, mask
+
+#: A key encrypts one message only, so its nonce may be constant.
+_NONCE = bytes(12)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What a member insists on, from its own plan and files, whatever the server says.
+
+    Attributes:
+        vector: what it would send.
+        task: digest of what it would compute.
+        fewest_members: below so many it stays away.
+    """
+
+    vector: VectorTerms
+    task: str
+    fewest_members: int = FEWEST_MEMBERS
+
+    def check(self, terms: RoundTerms) -> None:
+        """Compare the terms of a round.
+
+        Raises:
+            PolicyRefused: names the first field that differs.
+            TooFewMembers: if there are fewer members than the member insists on.
+        """
+        for field in fields(VectorTerms):
+            asked, own = getattr(terms.vector, field.name), getattr(self.vector, field.name)
+            if asked != own:
+                raise PolicyRefused(
+                    f"the server asks for {field.name} = {asked!r}, the member's own plan says "
+                    f"{own!r}: nothing is sent"
+                )
+        if terms.task != self.task:
+            raise PolicyRefused(
+                "the terms are about another task than the one this member was given"
+            )
+        if len(terms.members) < self.fewest_members:
+            raise TooFewMembers(
+                f"{len(terms.members)} members are fewer than the {self.fewest_members} that this "
+                "member insists on"
+            )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Everything of a mask request, checked, before anything is computed or charged.
+
+    Attributes:
+        agreement: the round.
+        model: digest of the vector to start from.
+    """
+
+    agreement: Agreement
+    model: str
+    _place: int
+    _advertised: Advertised
+    _sharers: tuple[int, ...]
+    _shares: tuple[tuple[int, bytes], ...]
+
+    def __repr__(self) -> str:
+        return f"Opened({self.agreement.terms.attempt})"
+
+
+class Member:
+    """One member of secure aggregation.
+
+    Args:
+        name: as in the roster.
+        identity: signs every message.
+        roster: pinned keys of all members, from a file of its own.
+        source: of keys, seeds and shares: the operating system's stream.
+    """
+
+    def __init__(
+        self, *, name: str, identity: Identity, roster: Roster, source: ByteSource
+    ) -> None:
+        if name not in roster or roster[name] != identity.public:
+            raise PolicyRefused(f"the roster does not pin the own key of {name!r}; mend the roster")
+        self._name = name
+        self._identity = identity
+        self._roster = roster
+        self._source = source
+
+    def advertise(self, request: bytes, *, last: Attempt | None) -> tuple[bytes, Advertised]:
+        """Stage 0: draw the secrets of an attempt and advertise their public parts.
+
+        Args:
+            request: an `AdvertiseRequest`.
+            last: the attempt advertised for last, None before the first.
+
+        Raises:
+            Replayed: if the attempt does not come after the last one.
+        """
+        attempt = AdvertiseRequest.decode(request).attempt
+        if last is not None and not attempt.follows(last):
+            raise Replayed(
+                f"round {attempt.round}, attempt {attempt.attempt} does not come after round "
+                f"{last.round}, attempt {last.attempt}: each is answered once"
+            )
+        cipher_secret = self._source.take(32)
+        mask_seed = self._source.take(SECRET_BYTES)
+        self_seed = self._source.take(SECRET_BYTES)
+        unsigned = Advert(
+            self._name,
+            public_of(cipher_secret),
+            mask_public(mask_seed),
+            commitment_of(self_seed),
+            self._source.take(32),
+            NO_SIGNATURE,
+        )
+        advert = self._signed("advert", attempt.context(), unsigned)
+        return advert, Advertised(attempt, cipher_secret, mask_seed, self_seed, advert)
+
+    def share(self, state: Advertised, request: bytes, policy: Policy) -> tuple[bytes, Shared]:
+        """Stage 1: check terms, members and keys, and share both seeds among the neighbours.
+
+        Args:
+            state: of stage 0.
+            request: a `ShareRequest`.
+            policy: what this member insists on.
+
+        Raises:
+            SecaggAbort: one of its subclasses, for the first thing that does not hold.
+        """
+        agreement = Agreement.read(ShareRequest.decode(request))
+        if agreement.terms.attempt != state.attempt:
+            raise Replayed("the terms are of another attempt than the one advertised for")
+        policy.check(agreement.terms)
+        agreement.check_signatures(self._roster)
+        place = self._place_in(agreement, state)
+        holders = agreement.graph.holders(place)
+        rows = shamir.split(
+            [state.self_seed, state.mask_seed],
+            threshold=agreement.graph.shares,
+            points=[holder + 1 for holder in holders],
+            source=self._source,
+        )
+        pairs = dict(zip(holders, (b + s for b, s in zip(*rows, strict=True)), strict=True))
+        own = pairs.pop(place)
+        ciphertexts = tuple(
+            (holder, self._seal(agreement, state, place, holder, pair))
+            for holder, pair in pairs.items()
+        )
+        unsigned = Shares(agreement.context, ciphertexts, NO_SIGNATURE)
+        message = self._signed("shares", agreement.context, unsigned)
+        return message, Shared(state.encode(), request, own)
+
+    def open(self, state: Shared, request: bytes) -> Opened:
+        """Stage 2, before training: check who has shared, and decrypt what they did.
+
+        Args:
+            state: of stage 1.
+            request: a `MaskRequest`.
+
+        Raises:
+            SecaggAbort: one of its subclasses; nothing is to be charged or computed then.
+        """
+        asked = MaskRequest.decode(request)
+        agreement = Agreement.read(ShareRequest.decode(state.request))
+        _require_equal(asked.context, agreement.context)
+        advertised = Advertised.decode(state.advertised)
+        place = self._place_in(agreement, advertised)
+        everyone = range(len(agreement.adverts))
+        require_subset(asked.sharers, everyone, "sharers")
+        if place not in asked.sharers:
+            raise SurvivorSetRefused("this member has shared but is not said to have")
+        if len(asked.sharers) < agreement.terms.survivors:
+            raise TooFewMembers(
+                f"{len(asked.sharers)} members have shared, {agreement.terms.survivors} needed"
+            )
+        expected = [n for n in agreement.graph.neighbours(place) if n in set(asked.sharers)]
+        if [sender for sender, _ in asked.ciphertexts] != expected:
+            raise SurvivorSetRefused("ciphertexts are not those of the neighbours that have shared")
+        needed = agreement.graph.fewest_neighbours
+        if len(expected) < needed:
+            raise TooFewMembers(f"{len(expected)} neighbours have shared, {needed} needed")
+        shares = [
+            (sender, self._unseal(agreement, advertised, sender, place, ciphertext))
+            for sender, ciphertext in asked.ciphertexts
+        ]
+        shares = sorted([*shares, (place, state.own_share)])
+        return Opened(
+            agreement, agreement.terms.model, place, advertised, asked.sharers, tuple(shares)
+        )
+
+    def mask(self, opened: Opened, vector: Noised | Quantised) -> tuple[bytes, Masking]:
+        """Stage 2, after training: hide the vector under the masks of all neighbours that shared.
+
+        Raises:
+            PolicyRefused: if the vector is not of the terms.
+        """
+        terms, place = opened.agreement.terms, opened._place
+        if _terms_of(vector, terms.vector) != terms.vector:
+            raise PolicyRefused("the vector is not what the terms of the round describe")
+        keys = [(self_mask_key(opened._advertised.self_seed), 1)]
+        secret = mask_secret(opened._advertised.mask_seed)
+        for sender, _ in opened._shares:
+            if sender != place:
+                public = opened.agreement.adverts[sender].mask_key
+                key = pair_mask_key(secret, public, opened.agreement.context)
+                keys.append((key, opened.agreement.mask_sign(place, sender)))
+        pad = pad_of(keys, dimension=vector.vector.size, dtype=vector.vector.dtype)
+        words = mask(vector, pad).vector
+        data = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
+        context = opened.agreement.context
+        message = self._signed("masked", context, MaskedInput(context, data, NO_SIGNATURE))
+        needed = opened.agreement.graph.fewest_neighbours
+        return message, Masking(
+            terms.encode(), context, opened._sharers, opened._shares, place, needed
+        )
+
+    def confirm(self, state: Masking, request: bytes) -> tuple[bytes, Confirmed]:
+        """Stage 3: sign the set of survivors, if the sum over them would be private.
+
+        Args:
+            state: of stage 2.
+            request: a `ConsistencyRequest`.
+
+        Raises:
+            SurvivorSetRefused: if the set holds members that had not shared, or not this one.
+            TooFewMembers: if it is smaller than the terms demand.
+            NoiseShortfall: if it holds too few honest shares of noise.
+        """
+        asked = ConsistencyRequest.decode(request)
+        terms = RoundTerms.decode(state.terms)
+        _require_equal(asked.context, state.context)
+        require_subset(asked.survivors, state.sharers, "survivors")
+        if state.place not in asked.survivors:
+            raise SurvivorSetRefused("this member has sent its vector but is not a survivor")
+        count = len(asked.survivors)
+        if count - terms.vector.colluding < terms.vector.honest_shares:
+            raise NoiseShortfall(
+                f"{count} survivors less colluding = {terms.vector.colluding} leave fewer than the "
+                f"{terms.vector.honest_shares} shares of noise that were accounted for"
+            )
+        neighbours = sum(sender in asked.survivors for sender, _ in state.shares) - 1
+        if count < terms.survivors or neighbours < state.needed:
+            raise TooFewMembers(
+                f"{count} members and {neighbours} neighbours survive, {terms.survivors} and "
+                f"{state.needed} needed"
+            )
+        signed = survivors_digest(asked.survivors)
+        unsigned = Consistency(state.context, signed, NO_SIGNATURE)
+        message = self._signed("consistency", state.context, unsigned)
+        return message, Confirmed(state.encode(), asked.survivors)
+
+    def unmask(self, state: Confirmed, request: bytes) -> bytes:
+        """Stage 4: give one share of one seed of every neighbour; the state is spent thereby.
+
+        Args:
+            state: of stage 3; forget it before the message is sent.
+            request: an `UnmaskRequest`.
+
+        Raises:
+            SplitView: if too few members have signed the set that this one has signed.
+            BadSignature: if a signature is not of a survivor's own key, over that set.
+        """
+        asked = UnmaskRequest.decode(request)
+        masking = Masking.decode(state.masking)
+        terms = RoundTerms.decode(masking.terms)
+        _require_equal(asked.context, masking.context)
+        signers = [place for place, _ in asked.signatures]
+        require_subset(signers, state.survivors, "signers")
+        if len(signers) < terms.threshold:
+            raise SplitView(
+                f"{len(signers)} members have signed these survivors, {terms.threshold} needed"
+            )
+        signed = Consistency(masking.context, survivors_digest(state.survivors), NO_SIGNATURE)
+        for place, signature in asked.signatures:
+            self._roster.check(
+                terms.members[place], signature, "consistency", masking.context, signed.words()
+            )
+        survivors = set(state.survivors)
+        # Of each member exactly one half is read: both are never in one message.
+        halves = tuple(
+            (sender, pair[:SHARE_BYTES] if sender in survivors else pair[SHARE_BYTES:])
+            for sender, pair in masking.shares
+        )
+        unsigned = Unmask(masking.context, halves, NO_SIGNATURE)
+        return self._signed("unmask", masking.context, unsigned)
+
+    def _place_in(self, agreement: Agreement, state: Advertised) -> int:
+        """The member's place; refuses an agreement without the very advertisement it sent."""
+        if self._name not in agreement.terms.members:
+            raise SurvivorSetRefused("this member has advertised but is not among the members")
+        place = agreement.terms.members.index(self._name)
+        if agreement.encoded[place] != state.advert:
+            raise Replayed("the own advertisement is not the one that was sent for this attempt")
+        return place
+
+    def _seal(
+        self, agreement: Agreement, state: Advertised, sender: int, receiver: int, pair: bytes
+    ) -> bytes:
+        public = agreement.adverts[receiver].cipher_key
+        key, words = _channel(agreement, state, public, sender, receiver)
+        return AESGCM(key).encrypt(_NONCE, pair, words)
+
+    def _unseal(
+        self, agreement: Agreement, state: Advertised, sender: int, receiver: int, data: bytes
+    ) -> bytes:
+        public = agreement.adverts[sender].cipher_key
+        key, words = _channel(agreement, state, public, sender, receiver)
+        try:
+            pair = AESGCM(key).decrypt(_NONCE, data, words)
+        except InvalidTag as error:
+            raise BadCiphertext(
+                f"the share of {agreement.terms.members[sender]!r} was not encrypted for this "
+                "member in this round"
+            ) from error
+        if len(pair) != 2 * SHARE_BYTES:
+            raise BadCiphertext(
+                f"the share of {agreement.terms.members[sender]!r} has {len(pair)} bytes"
+            )
+        return pair
+
+    def _signed(
+        self,
+        kind: str,
+        context: bytes,
+        unsigned: Advert | Shares | MaskedInput | Consistency | Unmask,
+    ) -> bytes:
+        words = unsigned.words()
+        return words + self._identity.sign(kind, context, words)
+
+
+def _channel(
+    agreement: Agreement, state: Advertised, public: bytes, sender: int, receiver: int
+) -> tuple[bytes, bytes]:
+    """The key of one direction between two members, and what is authenticated beside the text."""
+    words = agreement.context + sender.to_bytes(4, "big") + receiver.to_bytes(4, "big")
+    return derive(agree(state.cipher_secret, public), "encrypt", words), words
+
+
+def _terms_of(vector: Noised | Quantised, terms: VectorTerms) -> VectorTerms:
+    """The terms that a vector itself speaks of, the others as given."""
+    if isinstance(vector, Noised):
+        settings = vector.settings
+        return replace(
+            terms,
+            dimension=settings.dimension,
+            modulus_bits=settings.modulus_bits,
+            noise_log2=settings.noise_log2,
+            sensitivity=settings.sensitivity,
+            fraction_bits=0,
+        )
+    return replace(
+        terms,
+        dimension=vector.vector.size,
+        modulus_bits=8 * vector.vector.itemsize,
+        noise_log2=0,
+        sensitivity=0,
+        fraction_bits=vector.fraction_bits,
+    )
+
+
+def _require_equal(found: bytes, expected: bytes) -> None:
+    if found != expected:
+        raise Replayed("the message belongs to another round or to other advertisements")

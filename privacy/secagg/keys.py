@@ -1,0 +1,195 @@
+"""Identities that are pinned, keys that live for one attempt, and what is derived from both."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn, Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from privacy.errors import BadSignature, DuplicateKey, PolicyRefused
+
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+
+_DOMAIN = b"fedaccord secure aggregation 1\0"
+
+
+class Identity:
+    """A member's long-lived Ed25519 key: it signs, and never leaves its machine.
+
+    Args:
+        key: the private key; `create` draws one, `read` takes it from a file.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    @classmethod
+    def create(cls) -> Self:
+        """Draw a key from the operating system."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a key in PEM form (PKCS 8, not encrypted).
+
+        Raises:
+            ValueError: if the file holds no Ed25519 key.
+        """
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"{path}: is no Ed25519 key; make one with Identity.create()")
+        return cls(key)
+
+    def write(self, path: Path) -> None:
+        """Write the key to a new file that only its owner may read."""
+        pem = self._key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes: what others pin."""
+        return self._key.public_key().public_bytes_raw()
+
+    def sign(self, kind: str, context: bytes, body: bytes) -> bytes:
+        """Sign words of one kind in one context: 64 bytes."""
+        return self._key.sign(signed_words(kind, context, body))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Identity cannot be copied or pickled; keep its file where it is")
+
+    def __repr__(self) -> str:
+        return f"Identity(public={self.public.hex()[:16]}...)"
+
+
+class Roster(Mapping[str, bytes]):
+    """The pinned public keys of all who may be members, by name.
+
+    A member reads it from a file of its own: never from the server, nor from code it sent.
+
+    Args:
+        keys: 32 bytes for each name.
+
+    Raises:
+        ValueError: if a key is not of 32 bytes, or stands for two names.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        for name, key in keys.items():
+            if not name or len(key) != KEY_BYTES:
+                raise ValueError(
+                    f"roster: {name!r} has a key of {len(key)} bytes; give {KEY_BYTES}"
+                )
+        if len(set(keys.values())) < len(keys):
+            raise ValueError("roster: one key stands for two names; give each member its own")
+        self._keys = dict(sorted(keys.items()))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read `{"members": {name: public key in hexadecimal}}`.
+
+        Raises:
+            ValueError: if the file is anything else.
+        """
+        try:
+            members = json.loads(path.read_text(encoding="utf-8"))["members"]
+            keys = {str(name): bytes.fromhex(key) for name, key in members.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f'{path}: is no roster; write {{"members": {{"NAME": "64 hexadecimal digits"}}}}'
+            ) from error
+        return cls(keys)
+
+    def to_json(self) -> str:
+        """The text of a roster file."""
+        return json.dumps({"members": {name: key.hex() for name, key in self.items()}}, indent=2)
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._keys[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def check(self, name: str, signature: bytes, kind: str, context: bytes, body: bytes) -> None:
+        """Check that a member has signed these words.
+
+        Raises:
+            PolicyRefused: if the name is not pinned.
+            BadSignature: if the signature is not theirs.
+        """
+        if name not in self._keys:
+            raise PolicyRefused(f"{name!r} is not in the roster; pin its key before it takes part")
+        try:
+            key = Ed25519PublicKey.from_public_bytes(self._keys[name])
+            key.verify(signature, signed_words(kind, context, body))
+        except InvalidSignature as error:
+            raise BadSignature(
+                f"the {kind} message of {name!r} is not signed by its key"
+            ) from error
+
+
+def signed_words(kind: str, context: bytes, body: bytes) -> bytes:
+    """The bytes that are signed: of one kind, in one context, unlike any of another."""
+    return b"".join((_DOMAIN, kind.encode("ascii"), b"\0", digest(context), digest(body)))
+
+
+def digest(*parts: bytes) -> bytes:
+    """SHA-256 of parts that are each told by their length."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    return state.digest()
+
+
+def derive(secret: bytes, label: str, context: bytes) -> bytes:
+    """A key of 32 bytes from a secret, for one purpose in one context (HKDF-SHA256)."""
+    info = _DOMAIN + label.encode("ascii") + b"\0" + context
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(secret)
+
+
+def public_of(secret: bytes) -> bytes:
+    """The X25519 public key of 32 secret bytes."""
+    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+def agree(secret: bytes, public: bytes) -> bytes:
+    """The X25519 secret that two keys share, 32 bytes; to be passed through `derive`.
+
+    Raises:
+        DuplicateKey: if the public key is one of the few that hide nothing.
+    """
+    try:
+        key = X25519PublicKey.from_public_bytes(public)
+        return X25519PrivateKey.from_private_bytes(secret).exchange(key)
+    except ValueError as error:
+        raise DuplicateKey("a public key is of low order: anybody knows what it agrees") from error
+
+
+def require_distinct(keys: Iterable[bytes]) -> None:
+    """Refuse keys of which two are equal.
+
+    Raises:
+        DuplicateKey: if they are.
+    """
+    listed = list(keys)
+    if len(set(listed)) < len(listed):
+        raise DuplicateKey("two members, or two roles of one, advertise the same key")

@@ -1,0 +1,308 @@
+"""The server's side of one attempt: relays, counts, and removes masks from the sum.
+
+Every vector is added to the sum as it comes and forgotten. A message that does not hold raises and
+leaves the attempt as it was: its sender counts as one who did not answer.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from privacy.errors import (
+    BadShares,
+    MalformedMessage,
+    NoiseShortfall,
+    ReconstructionFailed,
+    Replayed,
+    SurvivorSetRefused,
+    TooFewMembers,
+)
+from privacy.secagg import shamir
+from privacy.secagg.agreement import Agreement, check_advert
+from privacy.secagg.keys import Roster
+from privacy.secagg.masking import (
+    add_masks,
+    commitment_of,
+    mask_public,
+    mask_secret,
+    pair_mask_key,
+    self_mask_key,
+)
+from privacy.secagg.messages import (
+    Advert,
+    Consistency,
+    ConsistencyRequest,
+    MaskedInput,
+    MaskRequest,
+    ShareRequest,
+    Shares,
+    Unmask,
+    UnmaskRequest,
+    survivors_digest,
+)
+from privacy.secagg.terms import Attempt, RoundTerms
+from privacy.types import Modular
+
+#: Sets of holders that are left out in search of the good ones, before an owner is blamed.
+_MOST_SETS = 5000
+
+
+def accept_advert(name: str, data: bytes, *, attempt: Attempt, roster: Roster) -> bytes:
+    """Check an advertisement that a member has sent, and return it.
+
+    Raises:
+        SecaggAbort: if it is of another member or attempt, or not signed by its sender.
+    """
+    advert = Advert.decode(data)
+    if advert.sender != name:
+        raise SurvivorSetRefused(f"{name!r} sent the advertisement of {advert.sender!r}")
+    check_advert(advert, roster, attempt.context())
+    return data
+
+
+class ServerRound:
+    """One attempt, from its terms to the sum.
+
+    Args:
+        terms: of the round; the members are those whose advertisements were accepted.
+        adverts: advertisements by member.
+        roster: public keys of the members, as the server knows them.
+
+    Raises:
+        SecaggAbort: if the terms protect nobody, or advertisements are missing or doubled.
+    """
+
+    def __init__(self, terms: RoundTerms, adverts: Mapping[str, bytes], roster: Roster) -> None:
+        missing = [name for name in terms.members if name not in adverts]
+        if missing:
+            raise TooFewMembers(f"no advertisement of {', '.join(missing)}")
+        request = ShareRequest(terms.encode(), tuple(adverts[name] for name in terms.members))
+        self.agreement = Agreement.read(request)
+        self.share_request = request.encode()
+        self._roster = roster
+        self._places = {name: place for place, name in enumerate(terms.members)}
+        self._sealed: dict[int, dict[int, bytes]] = {}
+        self._sharers: tuple[int, ...] | None = None
+        dtype = np.dtype(f"uint{terms.vector.modulus_bits}")
+        self._total: Modular = np.zeros(terms.vector.dimension, dtype=dtype)
+        self._masked: set[int] = set()
+        self._survivors: tuple[int, ...] | None = None
+        self._signatures: dict[int, bytes] = {}
+        self._given: dict[int, dict[int, bytes]] = {}
+
+    @property
+    def sharers(self) -> tuple[str, ...]:
+        """Members whose shares have come."""
+        return self._names(self._sharers or ())
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """Members whose vectors are in the sum."""
+        return self._names(self._survivors or ())
+
+    def take_shares(self, name: str, data: bytes) -> None:
+        """Keep the encrypted shares of a member; stage 1."""
+        place = self._place(name)
+        if place in self._sealed or self._sharers is not None:
+            raise Replayed(f"the shares of {name!r} came twice or too late")
+        shares = Shares.decode(data)
+        self._check(name, "shares", shares)
+        if tuple(to for to, _ in shares.ciphertexts) != self.agreement.graph.neighbours(place):
+            raise SurvivorSetRefused(f"{name!r} has not shared with exactly its neighbours")
+        self._sealed[place] = dict(shares.ciphertexts)
+
+    def close_sharing(self) -> tuple[str, ...]:
+        """End stage 1; the members that go on.
+
+        Raises:
+            TooFewMembers: if fewer have shared than must survive.
+        """
+        self._require(len(self._sealed), "have shared")
+        self._sharers = tuple(sorted(self._sealed))
+        return self.sharers
+
+    def mask_request(self, name: str) -> bytes:
+        """What a member needs for stage 2."""
+        place, sharers = self._place(name), self._sharers or ()
+        ciphertexts = tuple(
+            (sender, self._sealed[sender][place])
+            for sender in self.agreement.graph.neighbours(place)
+            if sender in self._sealed
+        )
+        return MaskRequest(self.agreement.context, sharers, ciphertexts).encode()
+
+    def take_masked(self, name: str, data: bytes) -> None:
+        """Add a member's masked vector to the sum; stage 2."""
+        place = self._place(name)
+        if place not in (self._sharers or ()):
+            raise SurvivorSetRefused(f"{name!r} sent a vector but had not shared")
+        if place in self._masked or self._survivors is not None:
+            raise Replayed(f"the vector of {name!r} came twice or too late")
+        masked = MaskedInput.decode(data)
+        self._check(name, "masked", masked)
+        if len(masked.vector) != self._total.nbytes:
+            raise MalformedMessage(
+                f"{name!r} sent {len(masked.vector)} bytes, {self._total.nbytes} needed"
+            )
+        self._total += np.frombuffer(masked.vector, self._total.dtype.newbyteorder("<"))
+        self._masked.add(place)
+
+    def close_masking(self) -> tuple[str, ...]:
+        """End stage 2; the members whose vectors are in the sum.
+
+        Raises:
+            TooFewMembers: if fewer sent a vector than must survive.
+            NoiseShortfall: if that leaves too little noise.
+        """
+        vector = self.agreement.terms.vector
+        if len(self._masked) - vector.colluding < vector.honest_shares:
+            raise NoiseShortfall(
+                f"{len(self._masked)} vectors less colluding = {vector.colluding} leave fewer than "
+                f"the {vector.honest_shares} shares of noise that were accounted for"
+            )
+        self._require(len(self._masked), "have sent a vector")
+        self._survivors = tuple(sorted(self._masked))
+        return self.survivors
+
+    def consistency_request(self) -> bytes:
+        """What every survivor is asked in stage 3."""
+        return ConsistencyRequest(self.agreement.context, self._survivors or ()).encode()
+
+    def take_consistency(self, name: str, data: bytes) -> None:
+        """Keep a survivor's signature of the survivors; stage 3."""
+        place = self._survivor(name)
+        if place in self._signatures:
+            raise Replayed(f"{name!r} has signed twice")
+        consistency = Consistency.decode(data)
+        self._check(name, "consistency", consistency)
+        if consistency.survivors != survivors_digest(self._survivors or ()):
+            raise SurvivorSetRefused(f"{name!r} has signed another set of survivors")
+        self._signatures[place] = consistency.signature
+
+    def unmask_request(self) -> bytes:
+        """What every survivor is asked in stage 4.
+
+        Raises:
+            TooFewMembers: if fewer have signed than the threshold.
+        """
+        threshold = self.agreement.terms.threshold
+        if len(self._signatures) < threshold:
+            raise TooFewMembers(f"{len(self._signatures)} members signed, {threshold} needed")
+        # More signatures than needed prove nothing more, and cost every member its checks.
+        chosen = sorted(self._signatures.items())[:threshold]
+        return UnmaskRequest(self.agreement.context, tuple(chosen)).encode()
+
+    def take_unmask(self, name: str, data: bytes) -> None:
+        """Keep a survivor's shares; stage 4."""
+        place = self._survivor(name)
+        if place in self._given:
+            raise Replayed(f"the shares of {name!r} for unmasking came twice")
+        unmask = Unmask.decode(data)
+        self._check(name, "unmask", unmask)
+        sharers = set(self._sharers or ())
+        expected = [h for h in self.agreement.graph.holders(place) if h in sharers]
+        if [owner for owner, _ in unmask.shares] != expected:
+            raise SurvivorSetRefused(f"{name!r} has not given one share of each neighbour")
+        self._given[place] = dict(unmask.shares)
+
+    def total(self) -> tuple[Modular, tuple[str, ...]]:
+        """Remove all masks: the sum over the survivors, and members who gave bad shares.
+
+        Bad shares are left out where the others suffice.
+
+        Raises:
+            BadShares: if no good secret comes out of a member's shares.
+            ReconstructionFailed: if too few holders of a secret have answered.
+        """
+        agreement, total = self.agreement, self._total.copy()
+        survivors = set(self._survivors or ())
+        bad: set[int] = set()
+        for owner in self._sharers or ():
+            advert = agreement.adverts[owner]
+            if owner in survivors:
+                seed = self._secret(owner, bad, commitment_of, advert.commitment)
+                add_masks(total, [(self_mask_key(seed), -1)])
+                continue
+            seed = self._secret(owner, bad, mask_public, advert.mask_key)
+            secret = mask_secret(seed)
+            pairs = [other for other in agreement.graph.neighbours(owner) if other in survivors]
+            add_masks(
+                total,
+                (
+                    (
+                        pair_mask_key(secret, agreement.adverts[other].mask_key, agreement.context),
+                        -agreement.mask_sign(other, owner),
+                    )
+                    for other in pairs
+                ),
+            )
+        return total, self._names(sorted(bad))
+
+    def _secret(
+        self, owner: int, bad: set[int], publish: Callable[[bytes], bytes], published: bytes
+    ) -> bytes:
+        """Recover a seed from whatever shares came, and note whose shares do not belong to it.
+
+        Args:
+            owner: whose seed.
+            bad: places of holders whose shares are known to be bad; added to.
+            publish: what an owner advertises of such a seed.
+            published: what this owner has advertised.
+        """
+        shares = {h + 1: given[owner] for h, given in self._given.items() if owner in given}
+        needed = self.agreement.graph.shares
+        name = self.agreement.terms.members[owner]
+        if len(shares) < needed:
+            raise ReconstructionFailed(
+                f"{len(shares)} holders of a secret of {name!r} answered, {needed} needed"
+            )
+        # Those known to be bad come last, so that they are not tried again.
+        points = sorted(shares, key=lambda point: (point - 1 in bad, point))
+        spare = len(points) - needed
+        sets = itertools.chain.from_iterable(
+            itertools.combinations(points, size) for size in range(spare + 1)
+        )
+        for left_out in itertools.islice(sets, _MOST_SETS):
+            chosen = [point for point in points if point not in left_out][:needed]
+            value = shamir.recover(chosen, [shares[point] for point in chosen])
+            if value.bit_length() > 8 * shamir.SECRET_BYTES:
+                continue
+            secret = value.to_bytes(shamir.SECRET_BYTES, "big")
+            if publish(secret) == published:
+                for point in set(points) - set(chosen):
+                    expected = shamir.recover(chosen, [shares[p] for p in chosen], at=point)
+                    if int.from_bytes(shares[point], "big") != expected:
+                        bad.add(point - 1)
+                return secret
+        raise BadShares(
+            f"the shares of {name!r} give no seed that it committed to: it dealt bad shares, or "
+            f"more than {spare} of their holders lie",
+            members=(name,),
+        )
+
+    def _place(self, name: str) -> int:
+        if name not in self._places:
+            raise SurvivorSetRefused(f"{name!r} is not a member of this round")
+        return self._places[name]
+
+    def _survivor(self, name: str) -> int:
+        place = self._place(name)
+        if place not in (self._survivors or ()):
+            raise SurvivorSetRefused(f"{name!r} is not a survivor of this round")
+        return place
+
+    def _check(
+        self, name: str, kind: str, message: Shares | MaskedInput | Consistency | Unmask
+    ) -> None:
+        if message.context != self.agreement.context:
+            raise Replayed(f"{name!r} sent a {kind} message of another round")
+        self._roster.check(name, message.signature, kind, message.context, message.words())
+
+    def _require(self, count: int, what: str) -> None:
+        needed = self.agreement.terms.survivors
+        if count < needed:
+            raise TooFewMembers(f"{count} members {what}, {needed} needed: nothing is unmasked")
+
+    def _names(self, places: tuple[int, ...] | list[int]) -> tuple[str, ...]:
+        return tuple(self.agreement.terms.members[place] for place in places)
