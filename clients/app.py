@@ -6,7 +6,7 @@ Heavy imports stay inside the handlers, for a deployment starts a process for ev
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clients.datastore import Datastore
+    from clients.privatizer import Trained
+    from clients.secagg_session import Session
+    from privacy.secagg.client import Opened
     from strategies.round_plan import RoundPlan
 
 app = ClientApp()
@@ -34,41 +37,172 @@ def setup(message: Message, context: Context) -> Message:
     store = _datastore(context)
     role = "idle" if store is None else "train" if store.training else "held_out"
     answer = ConfigRecord({"group": "" if store is None else store.group, "role": role})
-    unit = str(message.content.config_records["setup"]["unit"])
-    if unit and store is not None and store.training is not None:
-        answer["units"] = len(store.units(unit))
+    asked = message.content.config_records["setup"]
+    unit = str(asked["unit"])
+    if store is not None and store.training is not None:
+        if unit:
+            answer["units"] = len(store.units(unit))
+        if asked["secure"]:
+            from clients.identity import own_identity
+
+            answer["identity"] = own_identity(store.out, store.group).public.hex()
     return Message(RecordDict({"setup": answer}), reply_to=message)
 
 
-class PrivateTrainingFailed(RuntimeError):
+class TrainingFailed(RuntimeError):
     """Training failed; what failed may be about a record and is not told."""
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Train one round on the group's own records."""
-    from clients.privatizer import release_unprotected
-    from clients.trainer import train_locally
-    from strategies.round_plan import RoundPlan
+    """Train one round and send what came of it as it is: only where nothing is to be hidden."""
+    from clients.privatizer import release_in_the_clear
 
-    store = _datastore(context)
-    if store is None or store.training is None:
-        raise ValueError("a held-out group does not train: ask train groups only")
-    plan = RoundPlan.from_wire(message.content.config_records["plan"])
-    (vector,) = message.content.array_records["model"].to_numpy_ndarrays()
-    if plan.privacy:
-        released = _released_privately(store, plan, vector, context)
-    elif store.private:
-        raise ValueError("this run is private, the round asked for is not: nothing was trained")
-    else:
-        released = release_unprotected(train_locally(vector, store.training, plan))
+    store = _train_store(context)
+    if store.secure:
+        raise ValueError("vectors of this run leave under masks only: nothing was trained")
+    plan, vector = _plan(message), _model(message)
+    released = release_in_the_clear(_trained(store, plan, vector, context))
     content = ArrayRecord([released])
     return Message(RecordDict({"update": content}), reply_to=message)
 
 
-def _released_privately(
+@app.query("advertise")
+def advertise(message: Message, context: Context) -> Message:
+    """Secure aggregation, stage 0: fresh public keys for an attempt at a round."""
+    session = _session(_train_store(context), context)
+    return _answer(message, {"advertise": session.advertise(_part(message, "advertise"))})
+
+
+@app.query("share")
+def share(message: Message, context: Context) -> Message:
+    """Secure aggregation, stage 1: check the terms of a round, and share seeds."""
+    from clients.secagg_session import policy_for, terms_in
+
+    store = _train_store(context)
+    request = _part(message, "share")
+    plan = _plan(message)
+    _require_guarantee(store, plan)
+    policy = policy_for(plan, terms_in(request))
+    return _answer(message, {"share": _session(store, context).share(request, policy)})
+
+
+@app.train("masked")
+def masked(message: Message, context: Context) -> Message:
+    """Secure aggregation, stage 2: train one round and send what came of it under masks."""
+    import numpy as np
+
+    from clients.privatizer import release_masked
+    from privacy.errors import PolicyRefused
+    from strategies.round_plan import vector_digest
+
+    store = _train_store(context)
+    plan, vector = _plan(message), _model(message)
+
+    def train_as_agreed(opened: Opened) -> Trained:
+        agreed = opened.agreement.terms
+        if plan.digest() != agreed.task or vector_digest(vector) != agreed.model:
+            raise PolicyRefused("plan or model are not those of the terms: nothing was trained")
+        return _trained(store, plan, vector, context)
+
+    request = _part(message, "mask")
+    released = release_masked(_session(store, context), request, train_as_agreed)
+    content = ArrayRecord([np.frombuffer(released, dtype=np.uint8)])
+    return Message(RecordDict({"masked": content}), reply_to=message)
+
+
+@app.query("confirm")
+def confirm(message: Message, context: Context) -> Message:
+    """Secure aggregation, stage 3: sign whose vectors are in the sum."""
+    session = _session(_train_store(context), context)
+    return _answer(message, {"confirm": session.confirm(_part(message, "confirm"))})
+
+
+@app.query("unmask")
+def unmask(message: Message, context: Context) -> Message:
+    """Secure aggregation, stage 4: give shares, and advertise for the next round."""
+    session = _session(_train_store(context), context)
+    parts = {}
+    if (request := _part(message, "unmask", required=False)) is not None:
+        parts["unmask"] = session.unmask(request)
+    if (request := _part(message, "advertise", required=False)) is not None:
+        parts["advertise"] = session.advertise(request)
+    return _answer(message, parts)
+
+
+def _train_store(context: Context) -> Datastore:
+    store = _datastore(context)
+    if store is None or store.training is None:
+        raise ValueError("a held-out group does not train: ask train groups only")
+    return store
+
+
+def _plan(message: Message) -> RoundPlan:
+    from strategies.round_plan import RoundPlan
+
+    return RoundPlan.from_wire(message.content.config_records["plan"])
+
+
+def _model(message: Message) -> NDArray[np.float32]:
+    (vector,) = message.content.array_records["model"].to_numpy_ndarrays()
+    return vector
+
+
+def _session(store: Datastore, context: Context) -> Session:
+    from clients.identity import own_identity, simulated_roster
+    from clients.secagg_session import Session
+    from privacy.randomness import SystemRandomStream
+    from privacy.secagg.client import Member
+
+    if not store.secure:
+        raise ValueError("this run was set up without secure aggregation: use one configuration")
+    member = Member(
+        name=store.group,
+        identity=own_identity(store.out, store.group),
+        roster=simulated_roster(store.out),
+        source=SystemRandomStream(),
+    )
+    return Session(context.state, member)
+
+
+@overload
+def _part(message: Message, name: str) -> bytes: ...
+@overload
+def _part(message: Message, name: str, *, required: Literal[False]) -> bytes | None: ...
+def _part(message: Message, name: str, *, required: bool = True) -> bytes | None:
+    """One part of a request of secure aggregation."""
+    part = message.content.config_records["secagg"].get(name)
+    if isinstance(part, bytes) or (part is None and not required):
+        return part
+    raise ValueError(f"the request has no part {name!r}: use one version")
+
+
+def _answer(message: Message, parts: dict[str, bytes]) -> Message:
+    return Message(RecordDict({"secagg": ConfigRecord(dict(parts))}), reply_to=message)
+
+
+def _require_guarantee(store: Datastore, plan: RoundPlan) -> None:
+    if store.private and not plan.privacy:
+        raise ValueError("this run is private, the round asked for is not: nothing was trained")
+
+
+def _trained(
     store: Datastore, plan: RoundPlan, vector: NDArray[np.float32], context: Context
-) -> NDArray[np.generic]:
+) -> Trained:
+    """Train as the plan says, privately or not."""
+    _require_guarantee(store, plan)
+    if plan.privacy:
+        return _trained_privately(store, plan, vector, context)
+    from clients.trainer import train_locally
+
+    if store.training is None:
+        raise ValueError("a held-out group does not train: ask train groups only")
+    return train_locally(vector, store.training, plan)
+
+
+def _trained_privately(
+    store: Datastore, plan: RoundPlan, vector: NDArray[np.float32], context: Context
+) -> Trained:
     """Train under the plan; the text of an error must not tell the server of a record."""
     from clients.private_trainer import train_privately
     from privacy.errors import PrivacyError
@@ -81,7 +215,7 @@ def _released_privately(
         # These quote the plan only, which the server has made.
         raise
     except Exception as error:
-        raise PrivateTrainingFailed(
+        raise TrainingFailed(
             f"private training failed with a {type(error).__name__}; its text stays at the client"
         ) from error
 

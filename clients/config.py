@@ -18,6 +18,8 @@ class SimulatedClientConfig:
         place: Which group this client is, in the order of ``Population.groups``.
         places: Number of simulated nodes.
         private: Whether the run was set up as a private one.
+        secure: Whether its vectors leave under masks only.
+        out: Folder of the run, where the keys of simulated groups lie.
     """
 
     data: str
@@ -27,6 +29,8 @@ class SimulatedClientConfig:
     place: int
     places: int
     private: bool
+    secure: bool
+    out: str
 
     @classmethod
     def read(
@@ -49,4 +53,6 @@ class SimulatedClientConfig:
             place=int(str(node_config["partition-id"])),
             places=int(str(node_config["num-partitions"])),
             private=run_config["privacy.mode"] != "none",
+            secure=run_config["federation.secure_aggregation"] is not False,
+            out=str(run_config["out"]),
         )

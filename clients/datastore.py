@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from alignment.answers import GroupAnswers
 from alignment.population import load_population
@@ -23,6 +24,8 @@ class Datastore:
         draws: Contexts and targets on which a held-out group measures; empty for a train group.
         units: Its units of privacy, by the name of the unit; what they may be trained on.
         private: Whether records of this run may be trained on under a privacy plan only.
+        secure: Whether its vectors leave under masks only.
+        out: Folder of the run.
         evaluation_is_public: Whether what is measured on its draws may leave as it is.
     """
 
@@ -32,6 +35,8 @@ class Datastore:
     draws: tuple[Draw, ...]
     units: Callable[[str], Sequence[UnitRecords]]
     private: bool
+    secure: bool
+    out: Path
     evaluation_is_public: bool
 
     def __repr__(self) -> str:
@@ -65,6 +70,8 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
         draws=draws,
         units=lambda unit: population.training_units(group, unit=unit),
         private=config.private,
+        secure=config.secure,
+        out=Path(config.out),
         # Held-out groups of a simulation are there to be measured; their data are the researcher's.
         evaluation_is_public=True,
     )

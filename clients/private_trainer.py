@@ -6,13 +6,12 @@ before anything is computed: a round is executed once or not at all.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from alignment.adapter import load_vector
@@ -20,10 +19,10 @@ from alignment.config import PredictorConfig
 from alignment.gradients import MicroBatchShape, UnitGradients
 from alignment.private_layout import PrivateLayout, metric_scale_for, private_layout
 from alignment.units import UnitRecords
-from clients.privatizer import noised_sum, release_means, release_share
+from clients.budget import charge, verified_plan
+from clients.privatizer import noised_sum
 from clients.trainer import predictor_for
-from privacy.errors import AlreadyCharged, ExecutionMismatch
-from privacy.plan import PrivacyPlan
+from privacy.errors import ExecutionMismatch
 from privacy.randomness import ByteSource, SystemRandomStream, poisson_sample, random_uniforms
 from privacy.release import own_mean
 from privacy.terms import Mode
@@ -32,48 +31,6 @@ from strategies.round_plan import PrivateWork, RoundPlan
 
 #: Largest weight of a unit: all weigh alike.
 _WEIGHT = 1.0
-_CHARGES = "charges"
-
-
-@lru_cache(maxsize=8)
-def verified_plan(text: str) -> PrivacyPlan:
-    """Read a plan and recompute its epsilon; takes about a second, so results are kept.
-
-    Raises:
-        PlanRefused: The plan asks for what cannot be guaranteed, or promises what it does not keep.
-    """
-    plan = PrivacyPlan.from_dict(json.loads(text))
-    plan.verify()
-    return plan
-
-
-def charge(state: RecordDict, plan: PrivacyPlan, number: int) -> None:
-    """Count the steps of a round as spent, before any of them is taken.
-
-    Args:
-        state: What this client keeps between messages.
-        plan: The plan of the run; a client follows one.
-        number: The round; each is charged once, in rising order.
-
-    Raises:
-        AlreadyCharged: The round, or the whole plan, is spent.
-        ExecutionMismatch: The plan is not the one this run began with.
-    """
-    spent = state.config_records.get(_CHARGES)
-    steps, last = 0, 0
-    if spent is not None:
-        steps, last = int(str(spent["steps"])), int(str(spent["round"]))
-        if spent["plan"] != plan.digest():
-            raise ExecutionMismatch("the privacy plan changed within a run; start a new run")
-    if number <= last:
-        raise AlreadyCharged(
-            f"round {number} was asked for after round {last}; each is answered once, in order"
-        )
-    if steps + plan.local_steps > plan.steps:
-        raise AlreadyCharged(f"all {plan.steps} steps of the plan are spent; make a new plan")
-    state[_CHARGES] = ConfigRecord(
-        {"plan": plan.digest(), "round": number, "steps": steps + plan.local_steps}
-    )
 
 
 class PrivateTrainer:
@@ -117,10 +74,10 @@ class PrivateTrainer:
         )
         self._prepared: set[int] = set()
 
-    def release(
+    def train(
         self, vector: NDArray[np.float32], units: Sequence[UnitRecords], place: int
-    ) -> NDArray[np.generic]:
-        """Take the steps of one round and return the vector to be released.
+    ) -> Noised | NDArray[np.float64]:
+        """Take the steps of one round.
 
         Args:
             vector: The global vector.
@@ -128,8 +85,8 @@ class PrivateTrainer:
             place: Which of the plan's groups it is.
 
         Returns:
-            (d,): residues of the noised sum in distributed mode; float32, the mean of the group's
-            private mean gradients over its local steps, in local mode.
+            In distributed mode the noised sum of the step, a share that is not private alone. In
+            local mode (d,), the mean of the group's private mean gradients over its local steps.
 
         Raises:
             ExecutionMismatch: Something else would be executed than was accounted for.
@@ -142,8 +99,10 @@ class PrivateTrainer:
         source = SystemRandomStream()
         try:
             if self._plan.mode is Mode.DISTRIBUTED:
-                return release_share(self._step(units, place, micro_batches, source))
-            return release_means(self._local_steps(vector, units, place, micro_batches, source))
+                return self._step(units, place, micro_batches, source)
+            means = self._local_steps(vector, units, place, micro_batches, source)
+            mean: NDArray[np.float64] = np.mean(means, axis=0)
+            return mean
         finally:
             source.erase()
 
@@ -229,7 +188,7 @@ def train_privately(
     units: Sequence[UnitRecords],
     plan: RoundPlan,
     state: RecordDict,
-) -> NDArray[np.generic]:
+) -> Noised | NDArray[np.float64]:
     """Answer one round of a private run.
 
     Args:
@@ -239,7 +198,7 @@ def train_privately(
         state: What this client keeps between messages: the steps it has spent.
 
     Returns:
-        What may be released; see :meth:`PrivateTrainer.release`.
+        What the privatizer may release; see :meth:`PrivateTrainer.train`.
 
     Raises:
         PrivacyError: The request contradicts the plan or is spent.
@@ -250,4 +209,4 @@ def train_privately(
     apart = any(not question.together for unit in units for question in unit.questions)
     # The place changes nothing that is kept: groups of one process share what it remembers.
     trainer = _trainer(config, replace(work, place=0), plan.train_adapter, apart)
-    return trainer.release(vector, units, work.place)
+    return trainer.train(vector, units, work.place)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.secagg_session import Session
 from clients.trainer import LocalUpdate
 from privacy.clipping import clip_sum
 from privacy.discrete_gaussian import add_noise
 from privacy.plan import PrivacyPlan
+from privacy.quantisation import quantise
 from privacy.randomness import ByteSource
 from privacy.release import unmasked_share
-from privacy.types import Modular, Noised, Update
+from privacy.secagg.client import Opened
+from privacy.types import Noised, Quantised, Update
 
-
-def release_unprotected(update: LocalUpdate) -> NDArray[np.float32]:
-    """Pass an update on as it is: **no guarantee of any kind**; results say so.
-
-    Args:
-        update: What local training changed.
-
-    Returns:
-        (d + 1,) float32: the update, and the training loss as a last coordinate, so that a metric
-        takes the way of the update and never one of its own.
-    """
-    return np.append(update.delta, np.float32(update.loss)).astype(np.float32)
+#: What training made of a round: a share of noise and gradients, a private mean gradient, (d,)
+#: float64, or an update without any guarantee.
+Trained: TypeAlias = Noised | NDArray[np.float64] | LocalUpdate
 
 
 def noised_sum(updates: Iterable[Update], plan: PrivacyPlan, source: ByteSource) -> Noised:
@@ -40,16 +35,46 @@ def noised_sum(updates: Iterable[Update], plan: PrivacyPlan, source: ByteSource)
     return add_noise(clip_sum(updates, plan.kernel), source)
 
 
-def release_share(noised: Noised) -> Modular:
-    """Release a group's share of the sum: (d,) residues, not masked; results say so."""
-    return unmasked_share(noised)
-
-
-def release_means(means: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
-    """Release the mean over local steps of a group's private mean gradients, (d,) float32.
+def release_masked(session: Session, request: bytes, train: Callable[[Opened], Trained]) -> bytes:
+    """Train, and hide what came of it under the masks of secure aggregation.
 
     Args:
-        means: What :func:`privacy.release.own_mean` gave in each step.
+        session: Of secure aggregation.
+        request: The server's, for the masked vector.
+        train: Called once everything is agreed on and checked.
+
+    Returns:
+        The signed message: all that leaves the client.
     """
-    mean: NDArray[np.float32] = np.mean(means, axis=0).astype(np.float32)
-    return mean
+
+    def ready(opened: Opened) -> Noised | Quantised:
+        trained = train(opened)
+        if isinstance(trained, Noised):
+            return trained
+        members = len(opened.agreement.terms.members)
+        return quantise(_numbers(trained), members=members)
+
+    return session.mask(request, ready)
+
+
+def release_in_the_clear(trained: Trained) -> NDArray[np.generic]:
+    """Pass on what training made, where the run does without secure aggregation.
+
+    The server then sees this group's vector alone; results say so. Without differential privacy
+    that vector has **no guarantee of any kind**; in distributed mode its one share of noise
+    protects nobody from the server.
+    """
+    if isinstance(trained, Noised):
+        return unmasked_share(trained)
+    return _numbers(trained).astype(np.float32)
+
+
+def _numbers(trained: NDArray[np.float64] | LocalUpdate) -> NDArray[np.float64]:
+    """Real numbers to be averaged.
+
+    Of an update without guarantee the training loss is the last coordinate, so that a metric takes
+    the way of the update and never one of its own.
+    """
+    if isinstance(trained, LocalUpdate):
+        return np.append(trained.delta.astype(np.float64), np.float32(trained.loss))
+    return trained

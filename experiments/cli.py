@@ -69,6 +69,9 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
         console.print(
             "[bold red]No privacy is guaranteed: this run used neither differential privacy nor "
             "secure aggregation.[/bold red]"
+            if not result["secure_aggregation"]
+            else "[bold red]No differential privacy: what the model tells of single records is not "
+            "bounded.[/bold red] The server saw the sum of the groups' updates alone."
         )
         return
     console.print(
@@ -81,6 +84,8 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
             "[bold red]Not against the server: without secure aggregation it saw each group's "
             "share of the noise alone.[/bold red]"
         )
+    if result["aborted_rounds"]:
+        console.print(f"{result['aborted_rounds']} rounds were aborted and gave nothing.")
 
 
 def _finish(result: dict[str, Any], out: Path, *, as_json: bool) -> None:

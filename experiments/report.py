@@ -196,9 +196,11 @@ def _cost(result: Json, rounds: Sequence[Json]) -> list[tuple[str, str]]:
     """What the run took, as terms and figures."""
     seconds, sent = result["seconds"], result["bytes"]
     dropped = sum(bool(record["dropped"]) for record in rounds)
+    aborted = sum(bool(record["aborted"]) for record in rounds)
     return [
         ("Rounds", f"{result['rounds']:,}"),
         ("Rounds in which a group dropped out", f"{dropped:,}"),
+        ("Rounds that were aborted and gave nothing", f"{aborted:,}"),
         ("Trained parameters", f"{result['parameters']:,}"),
         ("Time in all", _duration(seconds["total"])),
         ("Time training", _duration(seconds["train"])),

@@ -103,8 +103,12 @@ def read_rounds(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+#: Messages that are no part of a round of training.
+_BESIDE = ("query.setup", "evaluate")
+
+
 def _traffic(grid: LocalGrid, clients: int, rounds: int) -> dict[str, int]:
-    train = [each for (_, kind), each in grid.traffic.items() if kind == "train"]
+    train = [each for (_, kind), each in grid.traffic.items() if kind not in _BESIDE]
     total = sum(train, start=Traffic())
     return {
         "up_per_client_per_round": round(total.bytes_up / (clients * rounds)),
@@ -134,6 +138,7 @@ def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
         return {"mode": mode, **nothing, "groups": {}}
     registered = json.loads((out / PRIVACY_FILE).read_text(encoding="utf-8"))
     plan = PrivacyPlan.from_dict(registered["plan"])
+    seen = mode == "distributed" and not config.federation.secure_aggregation
     units = zip(registered["groups"], plan.sizes, strict=True)
     return {
         "mode": mode,
@@ -152,7 +157,7 @@ def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
         "honest_shares": plan.honest_shares,
         "relation": str(plan.relation),
         "plan_digest": registered["plan_digest"],
-        "outside": [*_OUTSIDE, *([_SHARES_SEEN] if mode == "distributed" else [])],
+        "outside": [*_OUTSIDE, *([_SHARES_SEEN] if seen else [])],
         "groups": {name: {"units": count, "epsilon": plan.epsilon} for name, count in units},
     }
 
@@ -203,11 +208,12 @@ def build_result(
         "seconds": {
             "total": now - started,
             "train": sum(r["seconds_train"] for r in rounds),
-            "secagg": 0.0,
+            "secagg": sum(r["seconds_secagg"] for r in rounds),
             "evaluate": evaluate,
         },
         "bytes": _traffic(grid, len(population.split.train_groups), config.federation.rounds),
-        "secure_aggregation": False,
+        "secure_aggregation": config.federation.secure_aggregation,
+        "aborted_rounds": sum(bool(r["aborted"]) for r in rounds),
         "privacy": _privacy(config, out),
         "data": {
             "source": Path(config.data).name,

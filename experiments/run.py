@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,17 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     _write(out / SPLIT_FILE, population.split.to_json())
 
     # Data are checked in a second; what follows takes several to import.
+    from clients.identity import IDENTITIES_FOLDER
     from experiments.plots import draw_plots
     from experiments.report import write_report
     from experiments.results import build_result, read_rounds
     from experiments.simulate import simulate
 
-    grid = simulate(config, population)
+    try:
+        grid = simulate(config, population)
+    finally:
+        # Keys of simulated groups are of no use after their run.
+        shutil.rmtree(out / IDENTITIES_FOLDER, ignore_errors=True)
     result, predictions = build_result(config, population, grid, started=started)
     rounds = read_rounds(out)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)

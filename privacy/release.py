@@ -58,12 +58,27 @@ def own_mean(noised: Noised, plan: PrivacyPlan, *, group: int) -> NDArray[np.flo
     return mean
 
 
-def summed_mean(shares: Sequence[Modular], plan: PrivacyPlan) -> NDArray[np.float64]:
-    """Add the shares of a round and return the mean gradient of all units: distributed mode only.
+def sum_of_shares(shares: Sequence[Modular], plan: PrivacyPlan) -> Modular:
+    """Add shares in the clear, where no secure aggregation adds them: `(d,)` residues.
+
+    Raises:
+        ExecutionMismatch: if a share is not of the plan's shape or modulus.
+    """
+    expected = (plan.kernel.modulus_dtype, (plan.dimension,))
+    total = np.zeros(plan.dimension, dtype=plan.kernel.modulus_dtype)
+    for share in shares:
+        _require((share.dtype, share.shape) == expected, "a share", share.shape, expected)
+        total += share
+    return total
+
+
+def mean_of_sum(total: Modular, plan: PrivacyPlan, *, shares: int) -> NDArray[np.float64]:
+    """Turn the sum of a round into the mean gradient of all units: distributed mode only.
 
     Args:
-        shares: one vector of `plan.dimension` residues from each group that answered.
+        total: sum of the shares of the groups that answered, `(d,)` residues.
         plan: a plan in distributed mode.
+        shares: how many groups that were.
 
     Returns:
         `(d,) float64`: the sum over the groups that answered, divided by the public number of
@@ -71,24 +86,21 @@ def summed_mean(shares: Sequence[Modular], plan: PrivacyPlan) -> NDArray[np.floa
 
     Raises:
         TooFewShares: if fewer groups answered than the plan's noise counts on.
-        ExecutionMismatch: if a share is not of the plan's shape or modulus.
+        ExecutionMismatch: if the sum is not of the plan's shape or modulus.
     """
     if plan.mode is not Mode.DISTRIBUTED:
-        raise StageSkipped(f"summed_mean() is of distributed mode, not {plan.mode}; use own_mean()")
-    if len(shares) < plan.survivors:
+        raise StageSkipped(f"mean_of_sum() is of distributed mode, not {plan.mode}; use own_mean()")
+    if shares < plan.survivors:
         raise TooFewShares(
-            f"{len(shares)} groups answered, below survivors = {plan.survivors}: their noise would "
+            f"{shares} groups answered, below survivors = {plan.survivors}: their noise would "
             "not pay for the promised epsilon; nothing is used of this round"
         )
-    if len(shares) > plan.groups:
+    if shares > plan.groups:
         raise ExecutionMismatch(
-            f"{len(shares)} shares came from {plan.groups} groups; count each group once"
+            f"{shares} shares came from {plan.groups} groups; count each group once"
         )
     expected = (plan.kernel.modulus_dtype, (plan.dimension,))
-    total = np.zeros(plan.dimension, dtype=plan.kernel.modulus_dtype)
-    for share in shares:
-        _require((share.dtype, share.shape) == expected, "a share", share.shape, expected)
-        total += share
+    _require((total.dtype, total.shape) == expected, "the sum", total.shape, expected)
     mean: NDArray[np.float64] = np.multiply(
         centred(total), plan.mean_gradient_scale(), dtype=np.float64
     )

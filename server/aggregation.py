@@ -10,6 +10,9 @@ import numpy as np
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
+from privacy.quantisation import dequantised_mean, fraction_bits
+from privacy.secagg.terms import VectorTerms
+from privacy.types import Modular
 from server.cohort import CohortError
 from strategies.round_plan import Scalar
 
@@ -28,23 +31,58 @@ class Combined:
 
 
 class Aggregation(Protocol):
-    """Turns the released vectors of a round into one update of the global vector."""
+    """Turns what comes back in a round into one update of the global vector.
+
+    The vectors come either one by one, or as a sum that secure aggregation has made of them.
+    """
 
     def work(self, group: str) -> Mapping[str, Scalar]:
         """What a group is told about privacy: the section of its round plan."""
 
-    def combine(
-        self, updates: Mapping[str, RecordDict], *, dimension: int, train_adapter: bool
-    ) -> Combined:
-        """Combine what came back.
+    @property
+    def fewest(self) -> int:
+        """The fewest groups whose sum may be used."""
+
+    def vector_terms(self, dimension: int, *, members: int) -> VectorTerms:
+        """What every member of a secure sum must send.
+
+        Args:
+            dimension: d, of the global vector.
+            members: Vectors that the sum may have.
+        """
+
+    def mean_of_updates(
+        self, updates: Mapping[str, RecordDict], *, dimension: int
+    ) -> NDArray[np.float64]:
+        """The mean of vectors that came one by one.
 
         Args:
             updates: Replies by group, in a fixed order so that sums of floats repeat.
             dimension: d, of the global vector.
-            train_adapter: Whether adapters took part in the round.
 
         Raises:
-            CohortError: A vector is not what the run needs, or too few came.
+            CohortError: A vector is not what the run needs.
+            PrivacyError: Too few came for the noise to suffice.
+        """
+
+    def mean_of_sum(self, total: Modular, *, members: int, summed: int) -> NDArray[np.float64]:
+        """The mean out of a secure sum.
+
+        Args:
+            total: Residues, as ``vector_terms`` describes them.
+            members: Vectors that the sum might have had.
+            summed: Vectors that it has.
+        """
+
+    def combine(
+        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
+    ) -> Combined:
+        """Read a mean.
+
+        Args:
+            mean: Of the groups' vectors.
+            dimension: d, of the global vector.
+            train_adapter: Whether adapters took part in the round.
         """
 
 
@@ -60,16 +98,36 @@ def released(group: str, content: RecordDict) -> NDArray[np.generic]:
 class MeanOfUpdates:
     """The mean of unprotected updates, each group alike; the loss rides as the last coordinate."""
 
+    fewest = 1
+
     def work(self, group: str) -> Mapping[str, Scalar]:
         """Nothing is private; see :class:`Aggregation`."""
         return {}
 
-    def combine(
-        self, updates: Mapping[str, RecordDict], *, dimension: int, train_adapter: bool
-    ) -> Combined:
+    def vector_terms(self, dimension: int, *, members: int) -> VectorTerms:
+        """Update, loss and weight, quantised; see :class:`Aggregation`."""
+        return quantised_terms(dimension + 1, members=members)
+
+    def mean_of_updates(
+        self, updates: Mapping[str, RecordDict], *, dimension: int
+    ) -> NDArray[np.float64]:
         """Average; see :class:`Aggregation`."""
-        mean = mean_of_floats(updates, dimension + 1)
+        return mean_of_floats(updates, dimension + 1)
+
+    def mean_of_sum(self, total: Modular, *, members: int, summed: int) -> NDArray[np.float64]:
+        """Divide by the weights; see :class:`Aggregation`."""
+        return dequantised_mean(total, members=members)
+
+    def combine(
+        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
+    ) -> Combined:
+        """Part update and loss; see :class:`Aggregation`."""
         return Combined(update=mean[:-1], loss=float(mean[-1]))
+
+
+def quantised_terms(size: int, *, members: int, plan: str = "") -> VectorTerms:
+    """The terms of quantised vectors of so many numbers; a weight follows each."""
+    return VectorTerms(dimension=size + 1, fraction_bits=fraction_bits(members), plan=plan)
 
 
 def mean_of_floats(updates: Mapping[str, RecordDict], size: int) -> NDArray[np.float64]:

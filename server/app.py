@@ -10,10 +10,12 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.aggregation import Aggregation, MeanOfUpdates
 from server.cohort import gather_cohort
+from server.collection import Collector, PlainCollector
 from server.config import FederationConfig, RunConfig, read_run_config
 from server.rounds import RoundLoop
+from server.secagg_coordinator import SecureCollector
 from server.telemetry import observers
-from strategies.base import SumStrategy
+from strategies.base import SumStrategy, require_visible
 from strategies.fedavg import FedAvg
 from strategies.fedopt import FedAdam
 
@@ -34,6 +36,8 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
     from alignment.adapter import load_vector, save_predictor, to_vector
     from alignment.predictor import Predictor
 
+    strategy, secure = _strategy(config.federation), config.federation.secure_aggregation
+    require_visible(strategy, secure_aggregation=secure)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / CONFIG_FILE).write_text(tomli_w.dumps(config.nested()), encoding="utf-8")
@@ -42,6 +46,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         minimum_groups=config.federation.minimum_groups,
         timeout_seconds=config.federation.round_timeout_seconds,
         unit=config.privacy.unit if config.privacy.private else "",
+        secure=secure,
     )
     predictor = Predictor(config.predictor, seed=config.seed)
     aggregation: Aggregation = MeanOfUpdates()
@@ -51,13 +56,16 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         from server.private import PrivateAggregation, register_plan
 
         aggregation = PrivateAggregation(register_plan(config, cohort, predictor), config)
+    kind = SecureCollector if secure else PlainCollector
+    collector: Collector = kind(grid, cohort, config.federation, aggregation)
     with observers(config) as watching:
         loop = RoundLoop(
             grid=grid,
             cohort=cohort,
             config=config,
-            strategy=_strategy(config.federation),
+            strategy=strategy,
             aggregation=aggregation,
+            collector=collector,
             observers=watching,
         )
         vector = loop.run(to_vector(predictor))

@@ -28,15 +28,23 @@ class Cohort:
         held_out: Groups that only measure.
         units: Units of privacy that each train group declares; public, and empty where nothing is
             private.
+        identities: Public keys of the train groups, 32 bytes each; empty without secure
+            aggregation. They keep members apart for the server; members pin keys of their own.
     """
 
     train: Mapping[str, int]
     held_out: Mapping[str, int]
     units: Mapping[str, int] = field(default_factory=dict)
+    identities: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def gather_cohort(
-    grid: Grid, *, minimum_groups: int, timeout_seconds: float, unit: str = ""
+    grid: Grid,
+    *,
+    minimum_groups: int,
+    timeout_seconds: float,
+    unit: str = "",
+    secure: bool = False,
 ) -> Cohort:
     """Ask every node which group it is, what it is for, and how many units it declares.
 
@@ -45,6 +53,7 @@ def gather_cohort(
         minimum_groups: Fewest train groups.
         timeout_seconds: How long to wait for nodes and answers.
         unit: Unit of privacy to be counted; empty where nothing is private.
+        secure: Whether train groups must name the keys that they sign with.
 
     Raises:
         CohortError: Fewer train groups than ``minimum_groups`` answered in time, or two nodes
@@ -53,15 +62,12 @@ def gather_cohort(
     deadline = time.monotonic() + timeout_seconds
     while not (nodes := list(grid.get_node_ids())) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-    messages = [
-        Message(
-            RecordDict({"setup": ConfigRecord({"version": 1, "unit": unit})}), node, "query.setup"
-        )
-        for node in nodes
-    ]
+    asked = RecordDict({"setup": ConfigRecord({"version": 1, "unit": unit, "secure": secure})})
+    messages = [Message(asked, node, "query.setup") for node in nodes]
     remaining = max(1.0, deadline - time.monotonic())
     roles: dict[str, dict[str, int]] = {"train": {}, "held_out": {}, "idle": {}}
     units: dict[str, int] = {}
+    identities: dict[str, bytes] = {}
     errors = 0
     for reply in grid.send_and_receive(messages, timeout=remaining):
         if reply.has_error():
@@ -76,6 +82,8 @@ def gather_cohort(
         roles[role][group] = reply.metadata.src_node_id
         if role == "train" and unit:
             units[group] = int(str(answer["units"]))
+        if role == "train" and secure:
+            identities[group] = bytes.fromhex(str(answer["identity"]))
     if len(roles["train"]) < minimum_groups:
         raise CohortError(
             f"{len(roles['train'])} train group(s) answered and {errors} failed; "
@@ -86,4 +94,5 @@ def gather_cohort(
         train=dict(sorted(roles["train"].items())),
         held_out=dict(sorted(roles["held_out"].items())),
         units=dict(sorted(units.items())),
+        identities=dict(sorted(identities.items())),
     )

@@ -39,8 +39,13 @@ class FederationConfig:
             publishes the last iterate.
         evaluate_every: Measure on the held-out groups every so many rounds, and after the last;
             for show alone, nothing is chosen by it. 0 measures after the last only.
-        round_timeout_seconds: A group that has not answered by then counts as dropped out.
-        minimum_groups: Fewer answers than this end the run.
+        secure_aggregation: Groups hide their vectors under masks that cancel in the sum, so that
+            the server learns the sum alone; off, it sees every group's vector, and results say so.
+        threshold: Groups that must confirm one set of survivors before it is unmasked; 0 takes the
+            least that is sound, more than two thirds.
+        round_timeout_seconds: A group that has not trained by then counts as dropped out.
+        stage_timeout_seconds: The same for the stages of secure aggregation, which train nothing.
+        minimum_groups: With fewer answers a round is aborted.
     """
 
     warmup_rounds: int = 40
@@ -52,7 +57,10 @@ class FederationConfig:
     server_memory: float = 0.99
     server_averaging: float = 0.0
     evaluate_every: int = 5
+    secure_aggregation: bool = True
+    threshold: int = 0
     round_timeout_seconds: float = 3600.0
+    stage_timeout_seconds: float = 600.0
     minimum_groups: int = 1
 
     def __post_init__(self) -> None:
@@ -76,12 +84,12 @@ class FederationConfig:
         for name in ("server_momentum", "server_memory", "server_averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must lie in [0, 1): lower it")
-        timeout = self.round_timeout_seconds
-        if self.evaluate_every < 0 or self.minimum_groups < 1 or not 0 < timeout < math.inf:
-            raise ValueError(
-                "evaluate_every must be >= 0, minimum_groups >= 1, round_timeout_seconds finite, "
-                f"> 0: got {self.evaluate_every}, {self.minimum_groups}, {timeout}"
-            )
+        for name in ("round_timeout_seconds", "stage_timeout_seconds"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} = {getattr(self, name)} must be finite and > 0")
+        for name, least in (("evaluate_every", 0), ("threshold", 0), ("minimum_groups", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} must be >= {least}: raise it")
 
     @property
     def rounds(self) -> int:

@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 from flwr.app import RecordDict
+from numpy.typing import NDArray
 
 from alignment.opacus_opinion import opacus_prv_epsilon
 from alignment.predictor import Predictor
 from alignment.private_layout import PrivateLayout, private_layout
 from privacy.accounting import second_opinion
 from privacy.plan import PrivacyPlan
-from privacy.release import summed_mean
+from privacy.quantisation import dequantised_mean
+from privacy.release import mean_of_sum, sum_of_shares
+from privacy.secagg.terms import VectorTerms
 from privacy.terms import Mode, PrivacyTerms, Unit
-from server.aggregation import Combined, mean_of_floats, released
+from privacy.types import Modular
+from server.aggregation import Combined, mean_of_floats, quantised_terms, released
 from server.cohort import Cohort
 from server.config import RunConfig
 from strategies.round_plan import PrivateWork, Scalar
@@ -141,16 +145,41 @@ class PrivateAggregation:
             )
         )
 
-    def combine(
-        self, updates: Mapping[str, RecordDict], *, dimension: int, train_adapter: bool
-    ) -> Combined:
-        """Sum or average; the update points down the gradient."""
-        plan, layout = self._registered.plan, self._registered.layout
+    @property
+    def fewest(self) -> int:
+        """As the plan's noise counts on them; see :class:`server.aggregation.Aggregation`."""
+        plan = self._registered.plan
+        return plan.survivors if plan.mode is Mode.DISTRIBUTED else 1
+
+    def vector_terms(self, dimension: int, *, members: int) -> VectorTerms:
+        """Noised integers, or quantised means; see :class:`server.aggregation.Aggregation`."""
+        plan = self._registered.plan
         if plan.mode is Mode.DISTRIBUTED:
-            shares: Sequence[Any] = [released(group, each) for group, each in updates.items()]
-            mean = summed_mean(shares, plan)
-        else:
-            mean = mean_of_floats(updates, plan.dimension)
+            return VectorTerms.of_plan(plan)
+        return quantised_terms(plan.dimension, members=members, plan=plan.digest())
+
+    def mean_of_updates(
+        self, updates: Mapping[str, RecordDict], *, dimension: int
+    ) -> NDArray[np.float64]:
+        """Sum or average in the clear; see :class:`server.aggregation.Aggregation`."""
+        plan = self._registered.plan
+        if plan.mode is not Mode.DISTRIBUTED:
+            return mean_of_floats(updates, plan.dimension)
+        shares: Sequence[Any] = [released(group, each) for group, each in updates.items()]
+        return mean_of_sum(sum_of_shares(shares, plan), plan, shares=len(shares))
+
+    def mean_of_sum(self, total: Modular, *, members: int, summed: int) -> NDArray[np.float64]:
+        """Lift and scale; see :class:`server.aggregation.Aggregation`."""
+        plan = self._registered.plan
+        if plan.mode is not Mode.DISTRIBUTED:
+            return dequantised_mean(total, members=members)
+        return mean_of_sum(total, plan, shares=summed)
+
+    def combine(
+        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
+    ) -> Combined:
+        """Part gradient and metrics; the update points down the gradient."""
+        layout = self._registered.layout
         if not train_adapter:
             # The rest is noise alone.
             mean = np.where(self._head_only, mean, 0.0)

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from server.aggregation import Aggregation
 from server.cohort import Cohort, CohortError
+from server.collection import Collector, RoundAborted, ask
 from server.config import RunConfig
 from strategies.base import SumStrategy
 from strategies.round_plan import RoundPlan
 
 logger = logging.getLogger(__name__)
+
+#: So many aborted rounds in a row end the run: the cohort has gone for good.
+_MOST_ABORTED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +38,14 @@ class RoundRecord:
         train_adapter: Whether adapters trained, or the head alone.
         groups: Groups whose updates are in the sum.
         dropped: Groups that were asked and did not answer, or failed.
+        aborted: Why the round gave nothing and the model stayed as it was; empty where it did not.
         loss: Mean training loss, nats; None in round 0. In a private run it comes out of the
             noised sum and is as noisy as that.
         alignment: Mean alignment score on the held-out groups, whose answers are public; None
             where not measured.
         log_loss: Mean log-loss of the same predictions, nats.
-        seconds_train: From sending the round to its sum.
+        seconds_train: From sending the round to its sum, less what follows.
+        seconds_secagg: Of it, in stages of secure aggregation that train nothing, and in unmasking.
         seconds_evaluate: Of the measurement.
     """
 
@@ -48,10 +54,12 @@ class RoundRecord:
     train_adapter: bool
     groups: int
     dropped: tuple[str, ...]
+    aborted: str
     loss: float | None
     alignment: float | None
     log_loss: float | None
     seconds_train: float
+    seconds_secagg: float
     seconds_evaluate: float
 
 
@@ -66,7 +74,8 @@ class RoundLoop:
         cohort: Who takes part.
         config: The run.
         strategy: What is done with the mean update.
-        aggregation: How the vectors of a round become their mean update.
+        aggregation: How the mean of a round becomes an update.
+        collector: How the vectors of a round come in.
         observers: Told of every round as it ends.
     """
 
@@ -78,6 +87,7 @@ class RoundLoop:
         config: RunConfig,
         strategy: SumStrategy,
         aggregation: Aggregation,
+        collector: Collector,
         observers: Iterable[Observer] = (),
     ) -> None:
         self._grid = grid
@@ -85,6 +95,7 @@ class RoundLoop:
         self._config = config
         self._strategy = strategy
         self._aggregation = aggregation
+        self._collector = collector
         self._observers = tuple(observers)
 
     def plan(self, number: int) -> RoundPlan:
@@ -105,56 +116,42 @@ class RoundLoop:
     def run(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run all rounds from a first global vector, (d,) float32; return what is published.
 
+        An aborted round leaves the vector as it was and counts as a round.
+
         Raises:
-            CohortError: Too few groups answered in a round.
+            CohortError: Several rounds in a row were aborted, or a group sent what is of no use.
         """
-        rounds = self._config.federation.rounds
-        self._report(0, vector, groups=0, dropped=(), loss=None, seconds_train=0.0)
-        for number in range(1, rounds + 1):
+        self._report(0, vector)
+        aborted = 0
+        for number in range(1, self._config.federation.rounds + 1):
             start = time.perf_counter()
-            updates = self._send("train", self._cohort.train, vector, self.plan(number))
-            if len(updates) < self._config.federation.minimum_groups:
-                raise CohortError(
-                    f"round {number}: {len(updates)} of {len(self._cohort.train)} groups answered, "
-                    f"{self._config.federation.minimum_groups} needed: look at the clients' logs"
-                )
+            try:
+                collected = self._collector.collect(self.plan(number), vector)
+            except RoundAborted as error:
+                aborted += 1
+                if aborted == _MOST_ABORTED or number == 1:
+                    raise CohortError(f"round {number}: {error}") from error
+                logger.warning("round %d was aborted: %s", number, error)
+                seconds = time.perf_counter() - start
+                self._report(number, vector, aborted=str(error), seconds_train=seconds)
+                continue
+            aborted = 0
             combined = self._aggregation.combine(
-                updates,
+                collected.mean,
                 dimension=vector.size,
                 train_adapter=number > self._config.federation.warmup_rounds,
             )
             vector = self._strategy.step(vector, combined.update)
+            seconds = time.perf_counter() - start - collected.seconds_secagg
             self._report(
                 number,
                 vector,
-                groups=len(updates),
-                dropped=tuple(name for name in self._cohort.train if name not in updates),
+                groups=collected.groups,
                 loss=combined.loss,
-                seconds_train=time.perf_counter() - start,
+                seconds_train=seconds,
+                seconds_secagg=collected.seconds_secagg,
             )
         return self._strategy.published(vector)
-
-    def _send(
-        self, kind: str, nodes: Mapping[str, int], vector: NDArray[np.float32], plan: RoundPlan
-    ) -> dict[str, RecordDict]:
-        """Send the vector and the plan to nodes; answers by group, in order of their names."""
-        model = ArrayRecord([vector])
-        group_id = str(plan.round)
-        messages = []
-        for group, node in nodes.items():
-            told = replace(plan, privacy=self._aggregation.work(group) if kind == "train" else {})
-            content = RecordDict({"model": model, "plan": ConfigRecord(dict(told.to_wire()))})
-            messages.append(Message(content, node, kind, group_id=group_id))
-        names = {node: group for group, node in nodes.items()}
-        answers: dict[str, RecordDict] = {}
-        timeout = self._config.federation.round_timeout_seconds
-        for reply in self._grid.send_and_receive(messages, timeout=timeout):
-            # An error's text may quote a client's data: its code is all that is logged.
-            if reply.has_error():
-                logger.warning("round %d: a group failed, code %s", plan.round, reply.error.code)
-            elif (name := names.get(reply.metadata.src_node_id)) is not None:
-                answers[name] = reply.content
-        return dict(sorted(answers.items()))
 
     def _measure(
         self, number: int, vector: NDArray[np.float32]
@@ -168,8 +165,18 @@ class RoundLoop:
         due = number == federation.rounds or (every > 0 and number % every == 0)
         if not due or not self._cohort.held_out:
             return None, None
-        published = self._strategy.published(vector)
-        replies = self._send("evaluate", self._cohort.held_out, published, self.plan(number))
+        model = ArrayRecord([self._strategy.published(vector)])
+        record = ConfigRecord(dict(self.plan(number).to_wire()))
+        held_out = self._cohort.held_out
+        content = RecordDict({"model": model, "plan": record})
+        replies = ask(
+            self._grid,
+            held_out,
+            "evaluate",
+            dict.fromkeys(held_out, content),
+            round_number=number,
+            timeout_seconds=federation.round_timeout_seconds,
+        )
         metrics = [content.metric_records["metrics"] for content in replies.values()]
         if not all(m["public"] == 1 for m in metrics):
             raise CohortError("a group measured on answers that are not public: do not ask it")
@@ -187,23 +194,27 @@ class RoundLoop:
         number: int,
         vector: NDArray[np.float32],
         *,
-        groups: int,
-        dropped: tuple[str, ...],
-        loss: float | None,
-        seconds_train: float,
+        groups: tuple[str, ...] = (),
+        aborted: str = "",
+        loss: float | None = None,
+        seconds_train: float = 0.0,
+        seconds_secagg: float = 0.0,
     ) -> None:
         start = time.perf_counter()
         alignment, log_loss = self._measure(number, vector)
+        asked = self._cohort.train if number else {}
         record = RoundRecord(
             round=number,
             rounds=self._config.federation.rounds,
             train_adapter=number > self._config.federation.warmup_rounds,
-            groups=groups,
-            dropped=dropped,
+            groups=len(groups),
+            dropped=tuple(name for name in asked if name not in groups),
+            aborted=aborted,
             loss=loss,
             alignment=alignment,
             log_loss=log_loss,
             seconds_train=seconds_train,
+            seconds_secagg=seconds_secagg,
             seconds_evaluate=time.perf_counter() - start,
         )
         for observe in self._observers:

@@ -18,6 +18,10 @@ class Visibility(Enum):
     INDIVIDUAL = "individual"
 
 
+class StrategyRefused(ValueError):
+    """A strategy needs to see what this run hides."""
+
+
 class SumStrategy(Protocol):
     """Turns the mean update of a round into the next global vector."""
 
@@ -47,3 +51,16 @@ class SumStrategy(Protocol):
         Returns:
             (d,) float32; ``current`` itself, unless the strategy averages.
         """
+
+
+def require_visible(strategy: SumStrategy, *, secure_aggregation: bool) -> None:
+    """Refuse a strategy that needs what secure aggregation hides.
+
+    Raises:
+        StrategyRefused: It needs every group's own update.
+    """
+    if secure_aggregation and strategy.visibility is Visibility.INDIVIDUAL:
+        raise StrategyRefused(
+            f"{type(strategy).__name__} needs every group's own update, which secure aggregation "
+            "hides: choose another, or give up hiding with federation.secure_aggregation = false"
+        )

@@ -5,8 +5,13 @@ Only a :class:`RoundPlan` and the global vector travel to a client; only one vec
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
 
 Scalar = bool | int | float | str
 _SECTIONS = ("predictor", "training", "context", "privacy")
@@ -130,6 +135,11 @@ class RoundPlan:
         """A flat mapping of scalars."""
         return flatten(vars(self))
 
+    def digest(self) -> str:
+        """SHA-256 of what all groups are asked alike: everything but a group's own place."""
+        alike = {key: value for key, value in self.to_wire().items() if key != "privacy.place"}
+        return hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()
+
     @classmethod
     def from_wire(cls, wire: Mapping[str, object]) -> RoundPlan:
         """Read a plan from the wire.
@@ -149,3 +159,8 @@ class RoundPlan:
             if not isinstance(nested[name], dict):
                 raise ValueError(f"round plan: {name} is not a section")
         return cls(**nested)  # type: ignore[arg-type]
+
+
+def vector_digest(vector: NDArray[np.float32]) -> str:
+    """SHA-256 of a global vector, (d,) float32, as little-endian bytes."""
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").tobytes()).hexdigest()

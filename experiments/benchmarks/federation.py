@@ -12,6 +12,7 @@ from clients.app import app as client_app
 from experiments.local_grid import LocalGrid
 from server.aggregation import MeanOfUpdates
 from server.cohort import gather_cohort
+from server.collection import PlainCollector
 from server.config import FederationConfig, RunConfig
 from server.rounds import RoundLoop
 from strategies.fedavg import FedAvg
@@ -38,7 +39,9 @@ class TrainingRounds:
     ) -> None:
         self._config = RunConfig(
             training=training or TrainingConfig(),
-            federation=FederationConfig(warmup_rounds=0, adapter_rounds=1),
+            federation=FederationConfig(
+                warmup_rounds=0, adapter_rounds=1, secure_aggregation=False
+            ),
         )
         population = load_population("sample", split="", seed=0, skip_invalid=False)
         count = len(population.groups)
@@ -61,12 +64,15 @@ class TrainingRounds:
         Raises:
             RuntimeError: A client failed.
         """
+        aggregation = MeanOfUpdates()
+        federation = self._config.federation
         loop = RoundLoop(
             grid=self.grid,
             cohort=self._cohort,
             config=self._config,
             strategy=FedAvg(),
-            aggregation=MeanOfUpdates(),
+            aggregation=aggregation,
+            collector=PlainCollector(self.grid, self._cohort, federation, aggregation),
         )
         with self.grid.as_server():
             self.vector = loop.run(self.vector)

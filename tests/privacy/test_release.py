@@ -10,7 +10,7 @@ from privacy.discrete_gaussian import add_noise
 from privacy.errors import ExecutionMismatch, StageSkipped, TooFewShares
 from privacy.plan import PrivacyPlan
 from privacy.randomness import SystemRandomStream
-from privacy.release import own_mean, summed_mean, unmasked_share
+from privacy.release import mean_of_sum, own_mean, sum_of_shares, unmasked_share
 from privacy.terms import Mode, PrivacyTerms
 from privacy.types import Noised, Update
 
@@ -53,7 +53,8 @@ def test_the_sum_of_shares_is_the_integers_and_the_noise_of_all_groups() -> None
     plan = plan_of(Mode.DISTRIBUTED)
     updates = [update_of(seed) for seed in range(GROUPS)]
     exact = sum(clip_rows(u, plan.kernel).sum(axis=0, dtype=np.int64) for u in updates)
-    mean = summed_mean([unmasked_share(noised(plan, u)) for u in updates], plan)
+    shares = [unmasked_share(noised(plan, u)) for u in updates]
+    mean = mean_of_sum(sum_of_shares(shares, plan), plan, shares=GROUPS)
     noise = mean / plan.mean_gradient_scale() - exact
     assert np.allclose(noise, np.rint(noise), atol=1e-3)
     assert noise.std() / (2**plan.noise_log2 * np.sqrt(GROUPS)) == pytest.approx(1, abs=0.02)
@@ -63,14 +64,14 @@ def test_fewer_shares_than_the_noise_counts_on_are_not_used() -> None:
     plan = plan_of(Mode.DISTRIBUTED)
     shares = [unmasked_share(noised(plan, None)) for _ in range(GROUPS - 1)]
     with pytest.raises(TooFewShares, match="survivors = 4"):
-        summed_mean(shares, plan)
+        mean_of_sum(sum_of_shares(shares, plan), plan, shares=len(shares))
 
 
 def test_a_group_counts_once() -> None:
     plan = plan_of(Mode.DISTRIBUTED)
     share = unmasked_share(noised(plan, None))
     with pytest.raises(ExecutionMismatch, match="count each group once"):
-        summed_mean([share] * (GROUPS + 1), plan)
+        mean_of_sum(share, plan, shares=GROUPS + 1)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(DIMENSION, np.uint64), np.zeros(3, np.uint32)])
@@ -78,7 +79,9 @@ def test_a_share_of_another_shape_or_modulus_is_refused(wrong: np.ndarray) -> No
     plan = plan_of(Mode.DISTRIBUTED)
     good = [unmasked_share(noised(plan, None)) for _ in range(GROUPS - 1)]
     with pytest.raises(ExecutionMismatch, match="a share"):
-        summed_mean([*good, wrong], plan)
+        sum_of_shares([*good, wrong], plan)
+    with pytest.raises(ExecutionMismatch, match="the sum"):
+        mean_of_sum(wrong, plan, shares=GROUPS)
 
 
 def test_a_group_reads_its_own_sum_in_local_mode_only() -> None:
@@ -89,7 +92,7 @@ def test_a_group_reads_its_own_sum_in_local_mode_only() -> None:
     with pytest.raises(StageSkipped, match="distributed"):
         own_mean(noised(shared, None), shared, group=0)
     with pytest.raises(StageSkipped):
-        summed_mean([], local)
+        mean_of_sum(np.zeros(DIMENSION, np.uint32), local, shares=GROUPS)
 
 
 def test_a_vector_made_under_other_settings_is_refused() -> None:

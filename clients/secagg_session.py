@@ -1,0 +1,135 @@
+"""A client's side of secure aggregation between messages: what it keeps, and the order of stages.
+
+What is kept lies in the client's own state and never in a message. It is replaced *before* a reply
+leaves, so a stage is answered once, and an unmasked attempt leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import TypeVar
+
+from flwr.app import ConfigRecord, RecordDict
+
+from clients.budget import verified_plan
+from privacy.errors import Replayed
+from privacy.quantisation import fraction_bits
+from privacy.secagg.client import Member, Opened, Policy
+from privacy.secagg.messages import (
+    Advertised,
+    Confirmed,
+    Masking,
+    Message,
+    Shared,
+    ShareRequest,
+)
+from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+from privacy.terms import Mode
+from privacy.types import Noised, Quantised
+from strategies.round_plan import PrivateWork, RoundPlan
+
+_KEPT = "secagg"
+_State = TypeVar("_State", bound=Message)
+
+
+class Session:
+    """Drives one member through its stages.
+
+    Args:
+        state: What this client keeps between messages.
+        member: Who it is.
+    """
+
+    def __init__(self, state: RecordDict, member: Member) -> None:
+        self._state = state
+        self._member = member
+
+    def advertise(self, request: bytes) -> bytes:
+        """Stage 0: begin an attempt; what was left of another is forgotten."""
+        message, kept = self._member.advertise(request, last=self._last())
+        self._keep("advertised", kept, kept.attempt)
+        return message
+
+    def share(self, request: bytes, policy: Policy) -> bytes:
+        """Stage 1: agree to the terms of a round."""
+        kept = self._kept("advertised", Advertised)
+        message, following = self._member.share(kept, request, policy)
+        self._keep("shared", following)
+        return message
+
+    def mask(self, request: bytes, train: Callable[[Opened], Noised | Quantised]) -> bytes:
+        """Stage 2: check the request, train, and hide what came of it.
+
+        Args:
+            request: Of the server.
+            train: Called once everything is checked; charges, trains and returns the vector.
+        """
+        opened = self._member.open(self._kept("shared", Shared), request)
+        # Whatever becomes of the training: this attempt is not begun again.
+        self._forget()
+        message, following = self._member.mask(opened, train(opened))
+        self._keep("masking", following)
+        return message
+
+    def confirm(self, request: bytes) -> bytes:
+        """Stage 3: sign the survivors."""
+        kept = self._kept("masking", Masking)
+        message, following = self._member.confirm(kept, request)
+        self._keep("confirmed", following)
+        return message
+
+    def unmask(self, request: bytes) -> bytes:
+        """Stage 4: give shares, once."""
+        kept = self._kept("confirmed", Confirmed)
+        self._forget()
+        return self._member.unmask(kept, request)
+
+    def _last(self) -> Attempt | None:
+        record = self._state.config_records.get(_KEPT)
+        if record is None:
+            return None
+        return Attempt(
+            run=str(record["run"]),
+            round=int(str(record["round"])),
+            attempt=int(str(record["attempt"])),
+        )
+
+    def _kept(self, stage: str, kind: type[_State]) -> _State:
+        record = self._state.config_records.get(_KEPT)
+        if record is None or record["stage"] != stage:
+            raise Replayed(f"this stage follows on {stage!r} and is answered once")
+        return kind.decode(bytes(record["secret"]))  # type: ignore[arg-type]
+
+    def _keep(self, stage: str, kept: Message, attempt: Attempt | None = None) -> None:
+        known = asdict(attempt or self._last() or Attempt(run="", round=0))
+        self._state[_KEPT] = ConfigRecord({**known, "stage": stage, "secret": kept.encode()})
+
+    def _forget(self) -> None:
+        known = asdict(self._last() or Attempt(run="", round=0))
+        self._state[_KEPT] = ConfigRecord({**known, "stage": "spent", "secret": b"spent"})
+
+
+def terms_in(request: bytes) -> RoundTerms:
+    """The terms that a share request proposes, not yet checked against anything."""
+    return RoundTerms.decode(ShareRequest.decode(request).terms)
+
+
+def policy_for(plan: RoundPlan, terms: RoundTerms) -> Policy:
+    """What this client insists on: what it would itself send if it did what it is asked.
+
+    Where nothing tells the number of coordinates beforehand it is taken from the terms, and
+    compared with the vector once there is one.
+
+    Raises:
+        PlanRefused: The privacy plan it is asked to follow does not keep what it promises.
+    """
+    bits = fraction_bits(len(terms.members))
+    vector = VectorTerms(dimension=terms.vector.dimension, fraction_bits=bits)
+    if plan.privacy:
+        privacy = verified_plan(PrivateWork.read(plan.privacy).plan)
+        if privacy.mode is Mode.DISTRIBUTED:
+            vector = VectorTerms.of_plan(privacy)
+        else:
+            vector = replace(vector, dimension=privacy.dimension + 1, plan=privacy.digest())
+    return Policy(vector=vector, task=plan.digest())

@@ -1,0 +1,131 @@
+"""How the vectors of a round come in: one by one, or (in ``secagg_coordinator``) as a sum alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from privacy.errors import PrivacyError
+from server.aggregation import Aggregation
+from server.cohort import Cohort
+from server.config import FederationConfig
+from strategies.round_plan import RoundPlan
+
+logger = logging.getLogger(__name__)
+
+
+class RoundAborted(RuntimeError):
+    """A round gave no mean; nothing of it is used, and the run can go on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Collected:
+    """What a round gave.
+
+    Attributes:
+        mean: Mean of the groups' vectors, float64.
+        groups: Whose vectors are in it.
+        seconds_secagg: Spent in stages of secure aggregation that train nothing, and in unmasking.
+    """
+
+    mean: NDArray[np.float64]
+    groups: tuple[str, ...]
+    seconds_secagg: float = 0.0
+
+
+class Collector(Protocol):
+    """Collects the vectors of a round."""
+
+    def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
+        """Have all train groups train, and return the mean of what they made.
+
+        Args:
+            plan: The same for all groups but for what ``Aggregation.work`` adds.
+            vector: (d,) float32, where they start.
+
+        Raises:
+            RoundAborted: Too few answered, or the protocol ended early.
+            CohortError: A group sent what the run cannot use.
+        """
+
+
+def ask(
+    grid: Grid,
+    nodes: Mapping[str, int],
+    kind: str,
+    contents: Mapping[str, RecordDict],
+    *,
+    round_number: int,
+    timeout_seconds: float,
+) -> dict[str, RecordDict]:
+    """Send each group its content; the answers by group, in order of their names.
+
+    Groups that fail or do not answer in time are missing.
+    """
+    messages = [
+        Message(content, nodes[group], kind, group_id=str(round_number))
+        for group, content in contents.items()
+    ]
+    names = {nodes[group]: group for group in contents}
+    answers: dict[str, RecordDict] = {}
+    for reply in grid.send_and_receive(messages, timeout=timeout_seconds):
+        # An error's text may quote a client's data: its code is all that is logged.
+        if reply.has_error():
+            logger.warning("round %d: a group failed, code %s", round_number, reply.error.code)
+        elif (name := names.get(reply.metadata.src_node_id)) is not None:
+            answers[name] = reply.content
+    return dict(sorted(answers.items()))
+
+
+def told(plan: RoundPlan, group: str, aggregation: Aggregation) -> ConfigRecord:
+    """The plan as one group is told it."""
+    return ConfigRecord(dict(replace(plan, privacy=aggregation.work(group)).to_wire()))
+
+
+class PlainCollector:
+    """Takes the vectors one by one: the server sees each of them.
+
+    Args:
+        grid: The way to the clients.
+        cohort: Who takes part.
+        config: Timeouts and the fewest groups.
+        aggregation: What is made of the vectors.
+    """
+
+    def __init__(
+        self, grid: Grid, cohort: Cohort, config: FederationConfig, aggregation: Aggregation
+    ) -> None:
+        self._grid = grid
+        self._cohort = cohort
+        self._config = config
+        self._aggregation = aggregation
+
+    def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
+        """One trip; see :class:`Collector`."""
+        model = ArrayRecord([vector])
+        train = self._cohort.train
+        contents = {
+            group: RecordDict({"model": model, "plan": told(plan, group, self._aggregation)})
+            for group in train
+        }
+        updates = ask(
+            self._grid, train, "train", contents,
+            round_number=plan.round, timeout_seconds=self._config.round_timeout_seconds,
+        )  # fmt: skip
+        if len(updates) < self._config.minimum_groups:
+            raise RoundAborted(
+                f"{len(updates)} of {len(train)} groups answered, "
+                f"{self._config.minimum_groups} needed: look at the clients' logs"
+            )
+        try:
+            mean = self._aggregation.mean_of_updates(updates, dimension=vector.size)
+        except PrivacyError as error:
+            raise RoundAborted(str(error)) from error
+        return Collected(mean=mean, groups=tuple(updates))

@@ -1,0 +1,271 @@
+"""Rounds under secure aggregation: five stages on the grid, of which the server learns a sum.
+
+A round costs four trips: share, train and mask, confirm, unmask. The advertisement of the next
+round rides on the last of them, so that only the first round has a trip of its own for it. A group
+that misses a stage is asked to advertise again at the end of the round, and is back in the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from privacy.errors import PrivacyError, SecaggAbort, TooFewMembers
+from privacy.secagg.graph import consistency_threshold
+from privacy.secagg.keys import Roster
+from privacy.secagg.messages import AdvertiseRequest
+from privacy.secagg.server import ServerRound, accept_advert
+from privacy.secagg.terms import FEWEST_MEMBERS, Attempt, RoundTerms
+from server.aggregation import Aggregation
+from server.cohort import Cohort, CohortError
+from server.collection import Collected, RoundAborted, ask, told
+from server.config import FederationConfig
+from strategies.round_plan import RoundPlan, vector_digest
+
+logger = logging.getLogger(__name__)
+
+#: A round is tried again while nobody has been charged for it.
+_ATTEMPTS = 2
+
+
+@dataclass
+class _Trip:
+    """Measures the stages that train nothing."""
+
+    seconds: float = 0.0
+    begun: float = field(default_factory=time.perf_counter)
+
+    def mark(self, *, counts: bool) -> None:
+        now = time.perf_counter()
+        self.seconds += (now - self.begun) if counts else 0.0
+        self.begun = now
+
+
+class SecureCollector:
+    """Sums the vectors of the train groups without seeing any.
+
+    Args:
+        grid: The way to the clients.
+        cohort: Who takes part, and their public keys.
+        config: Timeouts and thresholds.
+        aggregation: What is made of the sum.
+
+    Raises:
+        CohortError: There are too few groups for a sum to hide one.
+    """
+
+    def __init__(
+        self, grid: Grid, cohort: Cohort, config: FederationConfig, aggregation: Aggregation
+    ) -> None:
+        if len(cohort.train) < FEWEST_MEMBERS:
+            raise CohortError(
+                f"{len(cohort.train)} train group: secure aggregation hides a group among others; "
+                "give more groups or set federation.secure_aggregation = false"
+            )
+        self._grid = grid
+        self._cohort = cohort
+        self._config = config
+        self._aggregation = aggregation
+        self._roster = Roster(cohort.identities)
+        self._run = secrets.token_hex(16)
+        self._next: Attempt | None = None
+        self._adverts: dict[str, bytes] = {}
+
+    def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
+        """Five stages; see :class:`server.collection.Collector`."""
+        trip = _Trip()
+        for number in range(1, _ATTEMPTS + 1):
+            attempt = Attempt(run=self._run, round=plan.round, attempt=number)
+            if self._next != attempt:
+                self._advertise(attempt)
+            masking = False
+            try:
+                prepared = self._share(attempt, plan, vector)
+                trip.mark(counts=True)
+                # From here on groups are charged: the attempt is not repeated.
+                masking = True
+                self._train_and_mask(prepared, plan, vector)
+                trip.mark(counts=False)
+                total, groups = self._unmask(prepared, plan)
+                mean = self._aggregation.mean_of_sum(
+                    total, members=len(prepared.agreement.terms.members), summed=len(groups)
+                )
+                trip.mark(counts=True)
+                return Collected(mean=mean, groups=groups, seconds_secagg=trip.seconds)
+            except PrivacyError as abort:
+                self._next, self._adverts = None, {}
+                reason = f"{type(abort).__name__}: {abort}"
+                if masking or number == _ATTEMPTS:
+                    raise RoundAborted(reason) from abort
+                logger.warning("round %d: attempt %d ended: %s", plan.round, number, reason)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _advertise(self, attempt: Attempt) -> None:
+        """A trip for advertisements alone."""
+        request = AdvertiseRequest(attempt).encode()
+        replies = self._ask(
+            "query.advertise", self._online(), attempt, lambda _: {"advertise": request}
+        )
+        self._keep_adverts(attempt, replies)
+
+    def _keep_adverts(self, attempt: Attempt, replies: Mapping[str, bytes]) -> None:
+        self._next, self._adverts = attempt, {}
+
+        def keep(name: str, data: bytes) -> None:
+            self._adverts[name] = accept_advert(name, data, attempt=attempt, roster=self._roster)
+
+        _take(replies, keep)
+
+    def _share(self, attempt: Attempt, plan: RoundPlan, vector: NDArray[np.float32]) -> ServerRound:
+        members = tuple(sorted(self._adverts))
+        count = len(members)
+        threshold = self._config.threshold or consistency_threshold(count)
+        fewest = max(threshold, self._aggregation.fewest, self._config.minimum_groups)
+        if count < max(fewest, FEWEST_MEMBERS):
+            raise TooFewMembers(
+                f"{count} of {len(self._cohort.train)} groups advertised, {fewest} needed"
+            )
+        terms = RoundTerms(
+            attempt=attempt,
+            members=members,
+            threshold=threshold,
+            survivors=fewest,
+            vector=self._aggregation.vector_terms(vector.size, members=count),
+            task=replace(plan, privacy=self._aggregation.work(members[0])).digest(),
+            model=vector_digest(vector),
+        )
+        prepared = ServerRound(terms, self._adverts, self._roster)
+        replies = self._ask(
+            "query.share", members, attempt, lambda _: {"share": prepared.share_request}, plan=plan
+        )
+        _take(replies, prepared.take_shares)
+        prepared.close_sharing()
+        return prepared
+
+    def _train_and_mask(
+        self, prepared: ServerRound, plan: RoundPlan, vector: NDArray[np.float32]
+    ) -> None:
+        model = ArrayRecord([vector])
+        replies = ask(
+            self._grid,
+            self._cohort.train,
+            "train.masked",
+            {
+                group: RecordDict(
+                    {
+                        "secagg": ConfigRecord({"mask": prepared.mask_request(group)}),
+                        "plan": told(plan, group, self._aggregation),
+                        "model": model,
+                    }
+                )
+                for group in prepared.sharers
+            },
+            round_number=plan.round,
+            timeout_seconds=self._config.round_timeout_seconds,
+        )
+        _take({name: _vector(content) for name, content in replies.items()}, prepared.take_masked)
+        prepared.close_masking()
+
+    def _unmask(
+        self, prepared: ServerRound, plan: RoundPlan
+    ) -> tuple[NDArray[np.unsignedinteger], tuple[str, ...]]:
+        attempt = prepared.agreement.terms.attempt
+        asked = prepared.consistency_request()
+        survivors = prepared.survivors
+        signed = self._ask("query.confirm", survivors, attempt, lambda _: {"confirm": asked})
+        _take(signed, prepared.take_consistency)
+        unmask = prepared.unmask_request()
+        following = Attempt(run=self._run, round=plan.round + 1)
+        advertise = AdvertiseRequest(following).encode()
+
+        last = plan.round == self._config.rounds
+
+        def request(name: str) -> dict[str, bytes]:
+            # Whoever missed a stage is asked for the next round alone.
+            own = {"unmask": unmask} if name in signed else {}
+            return own if last else {**own, "advertise": advertise}
+
+        asked_groups = signed if last else {*signed, *self._online()}
+        replies = self._ask_all("query.unmask", asked_groups, attempt, request)
+        _take(replies["unmask"], prepared.take_unmask)
+        total, bad = prepared.total()
+        self._keep_adverts(following, replies.get("advertise", {}))
+        for name in bad:
+            logger.warning("round %d: %s gave shares that fit no secret", plan.round, name)
+        return total, survivors
+
+    def _online(self) -> list[str]:
+        """Train groups whose nodes can be reached."""
+        online = set(self._grid.get_node_ids())
+        return [name for name, node in self._cohort.train.items() if node in online]
+
+    def _ask(
+        self,
+        kind: str,
+        groups: Iterable[str],
+        attempt: Attempt,
+        request: Callable[[str], dict[str, bytes]],
+        plan: RoundPlan | None = None,
+    ) -> dict[str, bytes]:
+        """The answers to requests of one part each."""
+        (answers,) = self._ask_all(kind, groups, attempt, request, plan).values() or ({},)
+        return answers
+
+    def _ask_all(
+        self,
+        kind: str,
+        groups: Iterable[str],
+        attempt: Attempt,
+        request: Callable[[str], dict[str, bytes]],
+        plan: RoundPlan | None = None,
+    ) -> dict[str, dict[str, bytes]]:
+        """The answers by part of the request and group; a part that is missing is left out."""
+        contents: dict[str, RecordDict] = {}
+        parts: dict[str, None] = {}
+        for group in sorted(groups):
+            asked = request(group)
+            parts |= dict.fromkeys(asked)
+            content = RecordDict({"secagg": ConfigRecord(dict(asked))})
+            if plan is not None:
+                content["plan"] = told(plan, group, self._aggregation)
+            contents[group] = content
+        replies = ask(
+            self._grid,
+            self._cohort.train,
+            kind,
+            contents,
+            round_number=attempt.round,
+            timeout_seconds=self._config.stage_timeout_seconds,
+        )
+        return {
+            part: {
+                name: data
+                for name, content in replies.items()
+                if isinstance(data := content.config_records["secagg"].get(part), bytes)
+            }
+            for part in parts
+        }
+
+
+def _vector(content: RecordDict) -> bytes:
+    """The message that a reply holds as an array of bytes: it may be of many megabytes."""
+    (array,) = content.array_records["masked"].to_numpy_ndarrays()
+    data: bytes = array.tobytes()
+    return data
+
+
+def _take(replies: Mapping[str, bytes], take: Callable[[str, bytes], None]) -> None:
+    """Hand over replies; whoever sent one that does not hold counts as having sent none."""
+    for name, data in replies.items():
+        try:
+            take(name, data)
+        except SecaggAbort as error:
+            logger.warning("%s is left out: %s: %s", name, type(error).__name__, error)
