@@ -64,14 +64,12 @@ def _show(result: dict[str, Any], out: Path) -> None:
 
 
 def _show_privacy(console: Console, result: dict[str, Any]) -> None:
-    privacy = result["privacy"]
+    privacy, secure = result["privacy"], result["secure_aggregation"]
     if privacy["mode"] == "none":
+        seen = "each group's update alone" if not secure else "the sum of the groups' updates only"
         console.print(
-            "[bold red]No privacy is guaranteed: this run used neither differential privacy nor "
-            "secure aggregation.[/bold red]"
-            if not result["secure_aggregation"]
-            else "[bold red]No differential privacy: what the model tells of single records is not "
-            "bounded.[/bold red] The server saw the sum of the groups' updates alone."
+            "[bold red]No privacy is guaranteed: without differential privacy the model may reveal "
+            f"single records.[/bold red] The server saw {seen}."
         )
         return
     console.print(
@@ -79,7 +77,7 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
         f"{privacy['delta']:g} over the whole run ({privacy['mode']} noise; a second library says "
         f"{privacy['second_opinion']:.3f})."
     )
-    if privacy["mode"] == "distributed" and not result["secure_aggregation"]:
+    if privacy["mode"] == "distributed" and not secure:
         console.print(
             "[bold red]Not against the server: without secure aggregation it saw each group's "
             "share of the noise alone.[/bold red]"

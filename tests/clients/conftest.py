@@ -21,7 +21,8 @@ Ask = Callable[..., Message]
 
 @pytest.fixture(scope="session")
 def config(tiny_settings: Mapping[str, Any]) -> RunConfig:
-    return read_run_config(tiny_settings)
+    """Vectors in the clear, so that a test sees what training made."""
+    return read_run_config({**tiny_settings, "federation.secure_aggregation": False})
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +88,7 @@ def ask(vector: np.ndarray, make_plan: MakePlan) -> Ask:
         record = ConfigRecord(dict((plan or make_plan()).to_wire()))
         content = RecordDict({"model": model, "plan": record})
         if kind == "query.setup":
-            content["setup"] = ConfigRecord({"version": 1, "unit": ""})
+            content["setup"] = ConfigRecord({"version": 1, "unit": "", "secure": False})
         with grid.as_server():
             message = Message(content, node, kind)
             (reply,) = grid.send_and_receive([message])

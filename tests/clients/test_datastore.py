@@ -15,7 +15,8 @@ from clients.datastore import Datastore, open_datastore
 def opened(tiny_data: Path) -> Callable[..., Datastore | None]:
     def open_at(place: int, **changes: Any) -> Datastore | None:
         settings: dict[str, Any] = {"data": str(tiny_data), "split": "", "seed": 0}
-        settings |= {"skip_invalid": False, "places": 6, "private": False, **changes}
+        settings |= {"skip_invalid": False, "places": 6, "private": False, "secure": True}
+        settings |= {"out": "runs/x", **changes}
         return open_datastore(SimulatedClientConfig(place=place, **settings))
 
     return open_at
@@ -70,7 +71,15 @@ def test_a_changed_file_is_read_again(
 ) -> None:
     def first_target(data: Path) -> tuple[float, ...]:
         config = SimulatedClientConfig(
-            data=str(data), split="", seed=0, skip_invalid=False, place=0, places=6, private=False
+            data=str(data),
+            split="",
+            seed=0,
+            skip_invalid=False,
+            place=0,
+            places=6,
+            private=False,
+            secure=True,
+            out="",
         )
         store = open_datastore(config)
         assert store is not None
@@ -90,10 +99,20 @@ class TestConfig:
             "seed": 7,
             "skip_invalid": True,
             "privacy.mode": "local",
+            "federation.secure_aggregation": True,
+            "out": "runs/x",
             "other": 1,
         }
         assert SimulatedClientConfig.read(
             {"partition-id": 3, "num-partitions": 5}, run
         ) == SimulatedClientConfig(
-            data="d", split="s", seed=7, skip_invalid=True, place=3, places=5, private=True
+            data="d",
+            split="s",
+            seed=7,
+            skip_invalid=True,
+            place=3,
+            places=5,
+            private=True,
+            secure=True,
+            out="runs/x",
         )

@@ -13,7 +13,7 @@ from alignment.answers import GroupAnswers
 from alignment.config import PredictorConfig, TrainingConfig
 from alignment.predictor import Predictor
 from alignment.records import Question
-from clients.privatizer import release_unprotected
+from clients.privatizer import release_in_the_clear
 from clients.trainer import LocalUpdate, _batches, predictor_for, train_locally
 from strategies.round_plan import RoundPlan
 
@@ -211,7 +211,7 @@ def test_the_predictor_is_built_once_per_configuration(make_plan: MakePlan) -> N
 class TestRelease:
     def test_the_loss_is_the_last_coordinate_of_float32(self) -> None:
         delta = np.array([1.5, -2.0, 0.0], dtype=np.float32)
-        vector = release_unprotected(LocalUpdate(delta=delta, loss=0.1))
+        vector = release_in_the_clear(LocalUpdate(delta=delta, loss=0.1))
         assert vector.dtype == np.float32
         assert vector.tolist() == [1.5, -2.0, 0.0, np.float32(0.1)]
         assert not np.shares_memory(vector, delta)

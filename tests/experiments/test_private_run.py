@@ -35,8 +35,12 @@ def configured(tiny_settings: Mapping[str, Any], tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize(
     ("changes", "steps"),
-    [({}, 4), ({"privacy.mode": "local", "privacy.local_steps": 2}, 8)],
-    ids=["distributed", "local"],
+    [
+        ({}, 4),
+        ({"federation.secure_aggregation": False}, 4),
+        ({"privacy.mode": "local", "privacy.local_steps": 2}, 8),
+    ],
+    ids=["distributed", "distributed in the clear", "local"],
 )
 def test_a_private_run_trains_head_and_adapters_and_says_what_it_promises(
     configured: Any, changes: dict[str, Any], steps: int
@@ -49,7 +53,9 @@ def test_a_private_run_trains_head_and_adapters_and_says_what_it_promises(
     assert {each["units"] for each in privacy["groups"].values()} == {6}
     assert privacy["honest_shares"] == (3 if privacy["mode"] == "distributed" else 1)
     unseen = any("server itself" in line for line in privacy["outside"])
-    assert unseen == (privacy["mode"] == "distributed")
+    assert unseen == ("federation.secure_aggregation" in changes)
+    assert result["secure_aggregation"] is not unseen
+    assert result["aborted_rounds"] == 0
     # The adapters that a run trains start at zero: B moves only if its coordinates do.
     from safetensors.numpy import load_file
 
@@ -76,7 +82,7 @@ def test_an_epsilon_that_cannot_be_kept_stops_the_run_before_it_trains(configure
 
 
 class Asked:
-    """One train group of a private run, and a server that may ask it for anything."""
+    """One train group of a private run in the clear, and a server that may ask it for anything."""
 
     def __init__(self, config: RunConfig) -> None:
         self.grid = LocalGrid(
@@ -125,7 +131,7 @@ _SECTIONS = ("predictor", "training", "context")
 
 @pytest.fixture
 def asked(configured: Any) -> Asked:
-    return Asked(configured())
+    return Asked(configured(**{"federation.secure_aggregation": False}))
 
 
 def test_a_round_is_answered_once_and_in_order(asked: Asked) -> None:

@@ -115,6 +115,7 @@ ROUNDS = [
         "train_adapter": number > 1,
         "groups": 2,
         "dropped": ["Hill farms"] if number == 2 else [],
+        "aborted": "",
         "loss": 1.0 if number else None,
         "alignment": 0.6 + 0.1 * number,
         "seconds_train": 1.0,

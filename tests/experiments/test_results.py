@@ -73,7 +73,7 @@ class TestContent:
         assert privacy["mode"] == "none"
         assert all(privacy[key] is None for key in ("unit", "delta", "epsilon", "accountant"))
         assert privacy["groups"] == {}
-        assert read(finished.out)["secure_aggregation"] is False
+        assert read(finished.out)["secure_aggregation"] is True
 
     def test_the_run_is_described(self, finished: Any) -> None:
         result = read(finished.out)
@@ -93,11 +93,12 @@ class TestContent:
         predictor, _ = load_predictor(finished.out)
         size = to_vector(predictor).size
         assert finished.result["parameters"] == size
-        # Four bytes a coordinate, the loss, and a little for names and identity.
+        # Four bytes a coordinate, the loss, the weight, and a little for identity; then keys,
+        # signatures and shares of four members in four further messages.
         up = finished.result["bytes"]["up_per_client_per_round"]
-        assert 4 * (size + 1) < up < 4 * (size + 1) + 2000
+        assert 4 * (size + 2) < up < 4 * (size + 2) + 5000
         down = finished.result["bytes"]["down_per_client_per_round"]
-        assert 4 * size < down < 4 * size + 3000
+        assert 4 * size < down < 4 * size + 12000
 
     def test_seconds_add_up(self, finished: Any) -> None:
         seconds = finished.result["seconds"]

@@ -110,7 +110,7 @@ def test_answers_of_train_groups_do_influence_training(
 def test_only_train_groups_are_asked_to_train(tmp_path: Path, make_config: MakeConfig) -> None:
     grid = rounds_of(make_config(tmp_path))
     nodes = list(grid.get_node_ids())
-    trained = {node for node, kind in grid.traffic if kind == "train"}
+    trained = {node for node, kind in grid.traffic if kind == "train.masked"}
     measured = {node for node, kind in grid.traffic if kind == "evaluate"}
     assert trained == set(nodes[:4])
     assert measured == set(nodes[4:])
@@ -184,13 +184,13 @@ def test_the_counted_bytes_are_those_of_the_message(
 
     def weighing(message: Message, context: Any) -> Message:
         reply: Message = app(message, context)
-        if message.metadata.message_type == "train":
+        if message.metadata.message_type == "train.masked":
             sizes.append(sum(len(o.deflate()) for o in get_all_nested_objects(reply).values()))
         return reply
 
     monkeypatch.setattr(experiments.simulate, "client_app", weighing)
     grid = rounds_of(make_config(tmp_path))
-    up = sum(each.bytes_up for (_, kind), each in grid.traffic.items() if kind == "train")
+    up = sum(each.bytes_up for (_, kind), each in grid.traffic.items() if kind == "train.masked")
     assert len(sizes) == 4 * 4
     # Identity and time are filled in on the way: a few bytes a message.
     assert up == pytest.approx(sum(sizes), abs=32 * len(sizes))

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 from experiments.local_grid import LocalGrid
 from server.aggregation import MeanOfUpdates
 from server.cohort import Cohort, gather_cohort
+from server.collection import PlainCollector
 from server.config import RunConfig, read_run_config
 from server.rounds import RoundLoop, RoundRecord
 from strategies.fedavg import FedAvg
@@ -162,12 +163,14 @@ def run_loop() -> RunLoop:
         records: list[RoundRecord] = []
         with grid.as_server():
             cohort = gather_cohort(grid, minimum_groups=1, timeout_seconds=5)
+            aggregation = MeanOfUpdates()
             loop = RoundLoop(
                 grid=grid,
                 cohort=cohort,
                 config=config,
                 strategy=FedAvg(server_learning_rate=config.federation.server_learning_rate),
-                aggregation=MeanOfUpdates(),
+                aggregation=aggregation,
+                collector=PlainCollector(grid, cohort, config.federation, aggregation),
                 observers=[records.append],
             )
             first = np.zeros(DIMENSION, dtype=np.float32) if start is None else start

@@ -18,10 +18,12 @@ def record(number: int, **changes: Any) -> RoundRecord:
         "train_adapter": number > 1,
         "groups": 0 if number == 0 else 4,
         "dropped": (),
+        "aborted": "",
         "loss": None if number == 0 else 1.0 / number,
         "alignment": 0.5 + number / 10 if number % 2 == 0 else None,
         "log_loss": 1.5 - number / 10 if number % 2 == 0 else None,
         "seconds_train": 0.25,
+        "seconds_secagg": 0.0625,
         "seconds_evaluate": 0.125,
     }
     return RoundRecord(**{**fields, **changes})
@@ -50,10 +52,12 @@ def test_rounds_are_written_one_a_line(tmp_path: Path) -> None:
         "train_adapter": False,
         "groups": 4,
         "dropped": ["Ä", "B"],
+        "aborted": "",
         "loss": 1.0,
         "alignment": None,
         "log_loss": None,
         "seconds_train": 0.25,
+        "seconds_secagg": 0.0625,
         "seconds_evaluate": 0.125,
     }
     assert text.endswith("}\n")
