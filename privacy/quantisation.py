@@ -31,7 +31,7 @@ def fraction_bits(members: int) -> int:
 
 
 def error_bound(members: int) -> float:
-    """Return how far the quantised mean of equally weighted vectors can be from the exact one.
+    """Return how far the quantised mean of vectors of weight 1 can be from the exact one.
 
     Every coordinate is rounded by half of 2^-f at most, and so is the mean; the result is a float64
     quotient, which adds less than a billionth of the bound.
@@ -54,7 +54,7 @@ def quantise(values: NDArray[np.floating[Any]], *, members: int, weight: float =
         OutOfRange: if a number is not finite or exceeds `RANGE`; says nothing of its value.
     """
     if not 0 < weight <= 1:
-        raise OutOfRange(f"weight = {weight} is outside (0, 1]; divide by the largest permitted")
+        raise OutOfRange("weight is outside (0, 1]; divide by the largest permitted")
     exact = np.asarray(values, dtype=np.float64)
     if not np.all(np.abs(exact) <= RANGE):
         raise OutOfRange(

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from privacy.errors import SurvivorSetRefused
 from privacy.secagg.graph import Graph
-from privacy.secagg.keys import Roster, digest, require_distinct
+from privacy.secagg.keys import Roster, digest, require_distinct, require_hiding
 from privacy.secagg.messages import Advert, ShareRequest
 from privacy.secagg.terms import RoundTerms
 
@@ -47,6 +47,7 @@ class Agreement:
         Raises:
             PolicyRefused: if a member is not in the roster.
             BadSignature: if an advertisement is not signed by its sender, for this attempt.
+            DuplicateKey: if a key hides nothing.
         """
         for advert in self.adverts:
             check_advert(advert, roster, self.terms.attempt.context())
@@ -66,14 +67,29 @@ class Agreement:
             threshold=self.terms.threshold,
         )
 
+    def pair_context(self, member: int, other: int) -> bytes:
+        """What tells the mask of a pair from every other: the round, and who the two are.
+
+        Several public keys agree on one secret (u and 1/u do), so that a member who advertised the
+        twin of another's key would else share that one's masks, and cancel them.
+        """
+        low, high = sorted((member, other))
+        return self.context + low.to_bytes(4, "big") + high.to_bytes(4, "big")
+
     def mask_sign(self, member: int, other: int) -> int:
         """The sign with which a member adds the mask of a pair: the two cancel."""
         return 1 if member < other else -1
 
 
 def check_advert(advert: Advert, roster: Roster, context: bytes) -> None:
-    """Check an advertisement against the roster; see `Agreement.check_signatures`."""
+    """Check an advertisement against the roster, and that its keys hide something.
+
+    Raises:
+        DuplicateKey: if a key is of low order: who advertised it is to blame, not who meets it.
+    """
     roster.check(advert.sender, advert.signature, "advert", context, advert.words())
+    require_hiding(advert.cipher_key)
+    require_hiding(advert.mask_key)
 
 
 def require_subset(places: Sequence[int], of: Sequence[int], what: str) -> None:

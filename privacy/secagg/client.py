@@ -252,7 +252,8 @@ class Member:
         for sender, _ in opened._shares:
             if sender != place:
                 public = opened.agreement.adverts[sender].mask_key
-                key = pair_mask_key(secret, public, opened.agreement.context)
+                pair = opened.agreement.pair_context(place, sender)
+                key = pair_mask_key(secret, public, pair)
                 keys.append((key, opened.agreement.mask_sign(place, sender)))
         pad = pad_of(keys, dimension=vector.vector.size, dtype=vector.vector.dtype)
         words = mask(vector, pad).vector

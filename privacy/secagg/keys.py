@@ -19,6 +19,18 @@ from privacy.errors import BadSignature, DuplicateKey, PolicyRefused
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 
+_X25519_PRIME = 2**255 - 19
+#: The u-coordinates of the points of order 1, 2, 4 and 8 on Curve25519 and on its twist.
+_LOW_ORDER = frozenset(
+    {
+        0,
+        1,
+        _X25519_PRIME - 1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    }
+)
+
 _DOMAIN = b"fedaccord secure aggregation 1\0"
 
 
@@ -182,6 +194,16 @@ def agree(secret: bytes, public: bytes) -> bytes:
         return X25519PrivateKey.from_private_bytes(secret).exchange(key)
     except ValueError as error:
         raise DuplicateKey("a public key is of low order: anybody knows what it agrees") from error
+
+
+def require_hiding(public: bytes) -> None:
+    """Refuse an X25519 public key of low order, before anything depends on it.
+
+    Raises:
+        DuplicateKey: if whatever is agreed with it is known to all.
+    """
+    if int.from_bytes(public, "little") % 2**255 % _X25519_PRIME in _LOW_ORDER:
+        raise DuplicateKey("a public key is of low order: anybody knows what it agrees")
 
 
 def require_distinct(keys: Iterable[bytes]) -> None:

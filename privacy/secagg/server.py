@@ -5,7 +5,7 @@ leaves the attempt as it was: its sender counts as one who did not answer.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -209,7 +209,9 @@ class ServerRound:
     def total(self) -> tuple[Modular, tuple[str, ...]]:
         """Remove all masks: the sum over the survivors, and members who gave bad shares.
 
-        Bad shares are left out where the others suffice.
+        Bad shares are left out where the others suffice: always up to half of those to spare, and
+        up to all of them in small rounds. Who are named did lie, unless all but the fewest needed
+        lie together.
 
         Raises:
             BadShares: if no good secret comes out of a member's shares.
@@ -231,7 +233,11 @@ class ServerRound:
                 total,
                 (
                     (
-                        pair_mask_key(secret, agreement.adverts[other].mask_key, agreement.context),
+                        pair_mask_key(
+                            secret,
+                            agreement.adverts[other].mask_key,
+                            agreement.pair_context(owner, other),
+                        ),
                         -agreement.mask_sign(other, owner),
                     )
                     for other in pairs
@@ -250,34 +256,31 @@ class ServerRound:
             publish: what an owner advertises of such a seed.
             published: what this owner has advertised.
         """
-        shares = {h + 1: given[owner] for h, given in self._given.items() if owner in given}
+        answers = sorted(self._given.items())
+        shares = {holder + 1: given[owner] for holder, given in answers if owner in given}
         needed = self.agreement.graph.shares
         name = self.agreement.terms.members[owner]
         if len(shares) < needed:
             raise ReconstructionFailed(
                 f"{len(shares)} holders of a secret of {name!r} answered, {needed} needed"
             )
-        # Those known to be bad come last, so that they are not tried again.
-        points = sorted(shares, key=lambda point: (point - 1 in bad, point))
-        spare = len(points) - needed
-        sets = itertools.chain.from_iterable(
-            itertools.combinations(points, size) for size in range(spare + 1)
-        )
-        for left_out in itertools.islice(sets, _MOST_SETS):
-            chosen = [point for point in points if point not in left_out][:needed]
-            value = shamir.recover(chosen, [shares[point] for point in chosen])
+        for left_out in _suspects(shares, {holder + 1 for holder in bad}, needed):
+            kept = [point for point in shares if point not in left_out]
+            if len(kept) < needed:
+                continue
+            chosen = {point: shares[point] for point in kept[:needed]}
+            value = shamir.recover([*chosen], [*chosen.values()])
             if value.bit_length() > 8 * shamir.SECRET_BYTES:
                 continue
             secret = value.to_bytes(shamir.SECRET_BYTES, "big")
-            if publish(secret) == published:
-                for point in set(points) - set(chosen):
-                    expected = shamir.recover(chosen, [shares[p] for p in chosen], at=point)
-                    if int.from_bytes(shares[point], "big") != expected:
-                        bad.add(point - 1)
+            # All that are kept must agree: liars whose errors cancel out in the secret would else
+            # have the honest blamed, who do not lie on their polynomial.
+            if publish(secret) == published and not _off(kept[needed:], shares, chosen):
+                bad.update(point - 1 for point in _off([*left_out], shares, chosen))
                 return secret
         raise BadShares(
             f"the shares of {name!r} give no seed that it committed to: it dealt bad shares, or "
-            f"more than {spare} of their holders lie",
+            f"more than {len(shares) - needed} of their holders lie",
             members=(name,),
         )
 
@@ -306,3 +309,26 @@ class ServerRound:
 
     def _names(self, places: tuple[int, ...] | list[int]) -> tuple[str, ...]:
         return tuple(self.agreement.terms.members[place] for place in places)
+
+
+def _suspects(shares: Mapping[int, bytes], bad: set[int], needed: int) -> Iterator[Collection[int]]:
+    """Points whose shares to leave out: those known to be bad, those that can be told, then all."""
+    yield bad & set(shares)
+    told = shamir.strangers([*shares], [*shares.values()], threshold=needed)
+    if told is not None:
+        yield told
+    sizes = range(len(shares) - needed + 1)
+    sets = itertools.chain.from_iterable(itertools.combinations(shares, size) for size in sizes)
+    yield from itertools.islice(sets, _MOST_SETS)
+
+
+def _off(
+    points: Sequence[int], shares: Mapping[int, bytes], chosen: Mapping[int, bytes]
+) -> list[int]:
+    """The points whose shares do not lie on the polynomial through the chosen ones."""
+    through = [*chosen], [*chosen.values()]
+    return [
+        point
+        for point in points
+        if int.from_bytes(shares[point], "big") != shamir.recover(*through, at=point)
+    ]

@@ -69,6 +69,76 @@ def recover(points: Sequence[int], shares: Sequence[bytes], *, at: int = 0) -> i
     ) % (PRIME)
 
 
+def strangers(
+    points: Sequence[int], shares: Sequence[bytes], *, threshold: int
+) -> tuple[int, ...] | None:
+    """Find the shares that do not lie on the polynomial of the others.
+
+    Up to half of those beyond the threshold can be told, wherever they are, and however they were
+    chosen (Gao 2003, https://doi.org/10.1007/978-1-4757-3789-9_5): Euclid's algorithm on
+    prod(x - point) and the polynomial through all shares comes by the good polynomial times one
+    that vanishes at the bad points.
+
+    Returns:
+        Their points, or None if more shares are bad than can be told.
+    """
+    whole = [1]
+    through: list[int] = [0]
+    for point, share in zip(points, shares, strict=True):
+        # Newton: add to what passes through the points so far a multiple of what vanishes there.
+        gap = (int.from_bytes(share, "big") - _value(through, point)) % PRIME
+        scale = gap * pow(_value(whole, point), -1, PRIME)
+        through = _minus(through, [-scale * c for c in whole])
+        whole = _minus([0, *whole], [point * c for c in whole])
+    older, newer = whole, through
+    vanishing, next_vanishing = [0], [1]
+    while 2 * (len(newer) - 1) >= len(points) + threshold:
+        quotient, remainder = _divided(older, newer)
+        older, newer = newer, remainder
+        product = _times(quotient, next_vanishing)
+        vanishing, next_vanishing = next_vanishing, _minus(vanishing, product)
+    good, rest = _divided(newer, next_vanishing)
+    if any(rest) or len(good) > threshold:
+        return None
+    pairs = zip(points, shares, strict=True)
+    return tuple(p for p, share in pairs if int.from_bytes(share, "big") != _value(good, p))
+
+
+def _value(coefficients: Sequence[int], at: int) -> int:
+    total = 0
+    for coefficient in reversed(coefficients):
+        total = (total * at + coefficient) % PRIME
+    return total
+
+
+def _minus(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    size = max(len(one), len(other))
+    padded = ([*c, *[0] * (size - len(c))] for c in (one, other))
+    difference = [(a - b) % PRIME for a, b in zip(*padded, strict=True)]
+    while len(difference) > 1 and not difference[-1]:
+        difference.pop()
+    return difference
+
+
+def _times(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    product = [0] * (len(one) + len(other) - 1)
+    for i, a in enumerate(one):
+        for j, b in enumerate(other):
+            product[i + j] = (product[i + j] + a * b) % PRIME
+    return product
+
+
+def _divided(one: Sequence[int], by: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The quotient and the remainder of two polynomials, lowest coefficients first."""
+    rest, inverse = list(one), pow(by[-1], -1, PRIME)
+    quotient = [0] * max(1, len(one) - len(by) + 1)
+    for shift in range(len(one) - len(by), -1, -1):
+        factor = quotient[shift] = rest[shift + len(by) - 1] * inverse % PRIME
+        for i, c in enumerate(by):
+            rest[shift + i] = (rest[shift + i] - factor * c) % PRIME
+    return quotient, _minus(rest, [0])
+
+
 @lru_cache(maxsize=4096)
 def _weights(points: tuple[int, ...], at: int) -> tuple[int, ...]:
     """The Lagrange weights of points for evaluating at another."""

@@ -165,7 +165,14 @@ class RoundTerms:
                 }
             )
             exact = terms.encode() == data
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (
+            ArithmeticError,  # an integer too large for a float
+            AttributeError,
+            KeyError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise MalformedMessage("the terms of a round cannot be read") from error
         if not exact or not _well_typed(terms):
             raise MalformedMessage("the terms of a round are not in canonical form")
