@@ -10,8 +10,19 @@ import pytest
 from privacy.clipping import clip_sum
 from privacy.discrete_gaussian import add_noise
 from privacy.errors import StageSkipped
+from privacy.quantisation import quantise
 from privacy.randomness import SystemRandomStream
-from privacy.types import Clipped, KernelSettings, Masked, Noised, Update, centred, mask, residues
+from privacy.types import (
+    Clipped,
+    KernelSettings,
+    Masked,
+    Noised,
+    Quantised,
+    Update,
+    centred,
+    mask,
+    residues,
+)
 
 
 @pytest.fixture
@@ -29,12 +40,18 @@ def noised(clipped: Clipped) -> Noised:
     return add_noise(clipped, SystemRandomStream())
 
 
-@pytest.mark.parametrize("stage", [Clipped, Noised, Masked])
+@pytest.fixture
+def quantised() -> Quantised:
+    return quantise(np.ones(999), members=3)
+
+
+@pytest.mark.parametrize("stage", [Clipped, Noised, Quantised, Masked])
 def test_stages_cannot_be_made_by_hand(stage: type, settings) -> None:
+    others = {Quantised: {"fraction_bits": 20}, Masked: {}}.get(stage, {"settings": settings()})
     with pytest.raises(StageSkipped, match="alone"):
-        stage(settings=settings(), vector=np.zeros(1000, dtype=np.uint32))
+        stage(vector=np.zeros(1000, dtype=np.uint32), **others)
     with pytest.raises(StageSkipped, match="alone"):
-        stage(settings=settings(), vector=np.zeros(1000, dtype=np.uint32), seal=object())
+        stage(vector=np.zeros(1000, dtype=np.uint32), seal=object(), **others)
 
 
 def test_stages_cannot_be_replaced_or_changed(noised: Noised) -> None:
@@ -44,6 +61,13 @@ def test_stages_cannot_be_replaced_or_changed(noised: Noised) -> None:
         noised.vector = np.zeros(1000, dtype=np.uint32)  # type: ignore[misc]
     with pytest.raises(ValueError, match="read-only"):
         noised.vector[0] = 0
+
+
+def test_quantised_vectors_cannot_be_replaced_or_changed(quantised: Quantised) -> None:
+    with pytest.raises((StageSkipped, ValueError)):
+        dataclasses.replace(quantised, vector=np.zeros(1000, dtype=np.uint32))
+    with pytest.raises(ValueError, match="read-only"):
+        quantised.vector[0] = 0
 
 
 def test_a_stage_cannot_be_skipped(update: Update, clipped: Clipped, noised: Noised) -> None:
@@ -57,9 +81,9 @@ def test_a_stage_cannot_be_skipped(update: Update, clipped: Clipped, noised: Noi
 
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_only_masked_vectors_may_leave(
-    update: Update, clipped: Clipped, noised: Noised, duplicate
+    update: Update, clipped: Clipped, noised: Noised, quantised: Quantised, duplicate
 ) -> None:
-    for private in (update, clipped, noised):
+    for private in (update, clipped, noised, quantised):
         with pytest.raises(StageSkipped, match="must not leave"):
             duplicate(private)
     masked = mask(noised, np.ones(1000, dtype=np.uint32))
@@ -67,15 +91,21 @@ def test_only_masked_vectors_may_leave(
     assert np.array_equal(copied.vector, masked.vector)
 
 
-def test_no_contents_are_printed(update: Update, clipped: Clipped, noised: Noised) -> None:
+def test_no_contents_are_printed(
+    update: Update, clipped: Clipped, noised: Noised, quantised: Quantised
+) -> None:
     assert repr(update) == "Update(dimension=1000)"
     assert repr(clipped) == "Clipped(1000 x uint32)"
     assert repr(noised) == "Noised(1000 x uint32)"
+    assert repr(quantised) == "Quantised(1000 x uint32)"
+    masked = mask(quantised, np.ones(1000, dtype=np.uint32))
+    assert repr(masked) == "Masked(1000 x uint32)"
 
 
-def test_masking_adds_the_pad_modulo_the_modulus(noised: Noised) -> None:
+def test_masking_adds_the_pad_modulo_the_modulus(noised: Noised, quantised: Quantised) -> None:
     pad = np.full(1000, 2**32 - 1, dtype=np.uint32)
-    assert np.array_equal(mask(noised, pad).vector + np.uint32(1), noised.vector)
+    for stage in (noised, quantised):
+        assert np.array_equal(mask(stage, pad).vector + np.uint32(1), stage.vector)
 
 
 def test_a_pad_that_hides_nothing_or_does_not_fit_is_refused(noised: Noised) -> None:
