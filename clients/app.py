@@ -83,7 +83,7 @@ def share(message: Message, context: Context) -> Message:
     request = _part(message, "share")
     plan = _plan(message)
     _require_guarantee(store, plan)
-    policy = policy_for(plan, terms_in(request))
+    policy = policy_for(plan, terms_in(request), fewest_members=store.fewest_members)
     return _answer(message, {"share": _session(store, context).share(request, policy)})
 
 

@@ -19,6 +19,7 @@ class SimulatedClientConfig:
         places: Number of simulated nodes.
         private: Whether the run was set up as a private one.
         secure: Whether its vectors leave under masks only.
+        fewest_members: Into a sum over fewer groups than these no vector goes.
         out: Folder of the run, where the keys of simulated groups lie.
     """
 
@@ -30,6 +31,7 @@ class SimulatedClientConfig:
     places: int
     private: bool
     secure: bool
+    fewest_members: int
     out: str
 
     @classmethod
@@ -54,5 +56,6 @@ class SimulatedClientConfig:
             places=int(str(node_config["num-partitions"])),
             private=run_config["privacy.mode"] != "none",
             secure=run_config["federation.secure_aggregation"] is not False,
+            fewest_members=int(str(run_config["federation.minimum_groups"])),
             out=str(run_config["out"]),
         )

@@ -25,6 +25,7 @@ class Datastore:
         units: Its units of privacy, by the name of the unit; what they may be trained on.
         private: Whether records of this run may be trained on under a privacy plan only.
         secure: Whether its vectors leave under masks only.
+        fewest_members: Into a sum over fewer groups than these no vector goes.
         out: Folder of the run.
         evaluation_is_public: Whether what is measured on its draws may leave as it is.
     """
@@ -36,6 +37,7 @@ class Datastore:
     units: Callable[[str], Sequence[UnitRecords]]
     private: bool
     secure: bool
+    fewest_members: int
     out: Path
     evaluation_is_public: bool
 
@@ -71,6 +73,7 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
         units=lambda unit: population.training_units(group, unit=unit),
         private=config.private,
         secure=config.secure,
+        fewest_members=config.fewest_members,
         out=Path(config.out),
         # Held-out groups of a simulation are there to be measured; their data are the researcher's.
         evaluation_is_public=True,

@@ -24,7 +24,7 @@ from privacy.secagg.messages import (
     Shared,
     ShareRequest,
 )
-from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+from privacy.secagg.terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
 from privacy.terms import Mode
 from privacy.types import Noised, Quantised
 from strategies.round_plan import PrivateWork, RoundPlan
@@ -115,11 +115,16 @@ def terms_in(request: bytes) -> RoundTerms:
     return RoundTerms.decode(ShareRequest.decode(request).terms)
 
 
-def policy_for(plan: RoundPlan, terms: RoundTerms) -> Policy:
+def policy_for(plan: RoundPlan, terms: RoundTerms, *, fewest_members: int) -> Policy:
     """What this client insists on: what it would itself send if it did what it is asked.
 
     Where nothing tells the number of coordinates beforehand it is taken from the terms, and
     compared with the vector once there is one.
+
+    Args:
+        plan: What this client is asked to do.
+        terms: What the server proposes.
+        fewest_members: Below so many this client stays away.
 
     Raises:
         PlanRefused: The privacy plan it is asked to follow does not keep what it promises.
@@ -132,4 +137,5 @@ def policy_for(plan: RoundPlan, terms: RoundTerms) -> Policy:
             vector = VectorTerms.of_plan(privacy)
         else:
             vector = replace(vector, dimension=privacy.dimension + 1, plan=privacy.digest())
-    return Policy(vector=vector, task=plan.digest())
+    fewest = max(FEWEST_MEMBERS, fewest_members)
+    return Policy(vector=vector, task=plan.digest(), fewest_members=fewest)

@@ -121,6 +121,7 @@ def test_rows_equal_a_naive_loop(
     kind: str,
     choice: dict[str, bool],
 ) -> None:
+    """Test 4. Six encoders, three layouts: 1e-6 of the norm from float64 autograd."""
     predictor = make(kind)
     layout = private_layout(predictor, **choice)
     expected = naive_rows(predictor, make(kind), units, layout)
@@ -179,6 +180,7 @@ def test_the_sum_of_the_rows_is_the_gradient_of_the_loss_in_the_order_of_trainab
 def test_rows_equal_those_of_opacus(
     make: Callable[..., Predictor], units: tuple[UnitRecords, ...]
 ) -> None:
+    """Test 4. Within 2e-6, relative to the norm."""
     from opacus.grad_sample import GradSampleModule
 
     predictor = make()
@@ -219,6 +221,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 def test_companions_and_positions_change_no_bit_of_a_row(
     make: Callable[..., Predictor], units: tuple[UnitRecords, ...], choice: dict[str, bool]
 ) -> None:
+    """Test 5. Other companions, other places, other order: the same bytes."""
     predictor = make()
     expected = all_rows(gradients_of(predictor, **choice), units)
     for places in [(4, 3, 2, 1, 0), (2,), (3, 0, 1)]:
@@ -285,6 +288,7 @@ def test_shapes_do_not_depend_on_the_size_of_the_sample(
     monkeypatch: pytest.MonkeyPatch,
     size: int,
 ) -> None:
+    """Test 25. 0 to 12 units: four micro-batches of one shape, each."""
     predictor = make()
     suffix, shapes = predictor.encoder.suffix, []
 
@@ -333,6 +337,7 @@ def test_rows_that_fill_up_contribute_nothing(
 def test_a_respondent_of_a_thousand_records_contributes_as_many_as_permitted(
     make: Callable[..., Predictor], survey: tuple[Question, ...]
 ) -> None:
+    """Test 23. 1000 records, a cap of 3: the row of the 3 drawn, bit for bit."""
     answers = [(survey[i % 3], i) for i in range(1000)]
     loud = UnitRecords(
         unit="loud",
@@ -361,6 +366,41 @@ def test_a_respondent_of_a_thousand_records_contributes_as_many_as_permitted(
     assert rows[0].tobytes() == rows[1].tobytes()
     one = replace(chosen, questions=chosen.questions[:1], targets=chosen.targets[:1])
     assert np.count_nonzero(all_rows(gradients, [one], 1).any(axis=1)) == 1
+
+
+@pytest.mark.parametrize("choice", [{}, {"adapters": False}], ids=str)
+def test_no_neighbour_of_a_respondent_is_further_than_the_sensitivity(
+    make: Callable[..., Predictor], units: tuple[UnitRecords, ...], choice: dict[str, bool]
+) -> None:
+    """Test 24. All 31 subsets of five respondents against each with one left out: at most S.
+
+    A task is one respondent, and nothing that is trained privately mixes the records of two: there
+    are no bins, so no neighbour costs 2 S. Norms are those of integers, exact.
+    """
+    predictor = make()
+    settings = KernelSettings(
+        dimension=private_layout(predictor, **choice).dimension,
+        clipping_norm=0.01,
+        sensitivity=10**6,
+        noise_log2=4,
+        modulus_bits=64,
+    )
+
+    def summed(sample: Sequence[UnitRecords]) -> NDArray[np.int64]:
+        gradients = gradients_of(predictor, **choice)
+        rows = gradients.rows(sample, micro_batches=2, uniforms=never)
+        updates = [Update(gradients=each.gradients, weights=each.weights) for each in rows]
+        return clip_sum(updates, settings).vector.view(np.int64)
+
+    subsets = [[u for i, u in enumerate(units) if mask >> i & 1] for mask in range(2 ** len(units))]
+    sums = [summed(subset) for subset in subsets]
+    furthest = 0
+    for mask, i in (
+        (m, i) for m in range(1, len(subsets)) for i in range(len(units)) if m >> i & 1
+    ):
+        moved = sums[mask] - sums[mask ^ (1 << i)]
+        furthest = max(furthest, sum(int(v) ** 2 for v in moved))
+    assert 0.99 * settings.sensitivity**2 < furthest <= settings.sensitivity**2
 
 
 def test_a_unit_cannot_be_in_a_sample_twice(

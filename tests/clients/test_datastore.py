@@ -16,6 +16,7 @@ def opened(tiny_data: Path) -> Callable[..., Datastore | None]:
     def open_at(place: int, **changes: Any) -> Datastore | None:
         settings: dict[str, Any] = {"data": str(tiny_data), "split": "", "seed": 0}
         settings |= {"skip_invalid": False, "places": 6, "private": False, "secure": True}
+        settings["fewest_members"] = 1
         settings |= {"out": "runs/x", **changes}
         return open_datastore(SimulatedClientConfig(place=place, **settings))
 
@@ -79,6 +80,7 @@ def test_a_changed_file_is_read_again(
             places=6,
             private=False,
             secure=True,
+            fewest_members=2,
             out="",
         )
         store = open_datastore(config)
@@ -100,6 +102,7 @@ class TestConfig:
             "skip_invalid": True,
             "privacy.mode": "local",
             "federation.secure_aggregation": True,
+            "federation.minimum_groups": 2,
             "out": "runs/x",
             "other": 1,
         }
@@ -114,5 +117,6 @@ class TestConfig:
             places=5,
             private=True,
             secure=True,
+            fewest_members=2,
             out="runs/x",
         )
