@@ -55,7 +55,13 @@ def _progress_bar(rounds: int) -> Iterator[Observer]:
                 alignment = f"alignment {record.alignment:.4f}"
                 if not console.is_terminal:
                     console.print(f"round {record.round}/{rounds} {alignment}", highlight=False)
-            if record.dropped:
+            if record.aborted:
+                console.print(
+                    f"round {record.round} was aborted, the model stays as it was: "
+                    f"{record.aborted}",
+                    markup=False,
+                )
+            elif record.dropped:
                 console.print(
                     f"round {record.round}: no answer from {', '.join(record.dropped)}",
                     markup=False,

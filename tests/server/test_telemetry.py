@@ -101,6 +101,15 @@ class TestProgress:
         watch(settings(tmp_path), record(1, dropped=("North", "South")))
         assert "round 1: no answer from North, South" in capsys.readouterr().err
 
+    def test_an_aborted_round_says_why(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        reason = "TooFewMembers: 2 members have shared, 3 needed"
+        watch(settings(tmp_path), record(1, dropped=("North",), aborted=reason))
+        shown = " ".join(capsys.readouterr().err.split())
+        assert f"round 1 was aborted, the model stays as it was: {reason}" in shown
+        assert "no answer" not in shown
+
     @pytest.mark.parametrize("name", ["North [red] Lab", "North [/red] Lab"])
     def test_names_are_shown_as_they_are(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
