@@ -46,8 +46,22 @@ class Session:
         self._member = member
 
     def advertise(self, request: bytes) -> bytes:
-        """Stage 0: begin an attempt; what was left of another is forgotten."""
-        message, kept = self._member.advertise(request, last=self._last())
+        """Stage 0: begin an attempt; what was left of another is forgotten.
+
+        Raises:
+            Replayed: The attempt is not new, or this round has had a vector of this client: a
+                second one, in another cohort, would tell it from the rest where there is no noise.
+        """
+        last = self._last()
+        message, kept = self._member.advertise(request, last=last)
+        again = last is not None and (last.run, last.round) == (
+            kept.attempt.run,
+            kept.attempt.round,
+        )
+        if again and self._stage() not in ("advertised", "shared"):
+            raise Replayed(
+                f"round {kept.attempt.round} has had this client's vector; ask for the next"
+            )
         self._keep("advertised", kept, kept.attempt)
         return message
 
@@ -84,6 +98,9 @@ class Session:
         kept = self._kept("confirmed", Confirmed)
         self._forget()
         return self._member.unmask(kept, request)
+
+    def _stage(self) -> str:
+        return str(self._state.config_records[_KEPT]["stage"])
 
     def _last(self) -> Attempt | None:
         record = self._state.config_records.get(_KEPT)

@@ -12,7 +12,7 @@ from alignment.metrics import Summary, summarise
 from alignment.population import Population
 from alignment.records import Question
 
-#: Answers, spread evenly over the options, that are added to those of every question.
+#: Answers that are added to those of every question, spread as what is like it was answered.
 PSEUDO_ANSWERS = 1.0
 
 _Options = tuple[str, ...]
@@ -24,11 +24,11 @@ def question_mean(population: Population) -> Callable[[Question], tuple[float, .
     Computed from the train groups' answers in one place and without any privacy: a yardstick to
     hold a trained predictor against, not a release.
 
-    A question's mean counts every record once, so that large groups weigh more, and is shrunk
-    towards even shares by ``PSEUDO_ANSWERS``: with ``n`` records of mean ``m`` over ``K`` options
-    it is ``(n m + 1/K) / (n + 1)``. A question that no train group trains on is predicted by the
-    mean over the train questions that offer the same options in the same order, each question
-    counted once; where there is none, by even shares.
+    A question's mean counts every record once, so that large groups weigh more, and is shrunk by
+    ``PSEUDO_ANSWERS`` towards the mean over all train questions that offer the same options in the
+    same order, each question counted once and even shares as one more: with ``n`` records of mean
+    ``m`` and that mean ``a`` it is ``(n m + a) / (n + 1)``. A question that no train group trains
+    on is predicted by ``a``, and by even shares where nothing offers its options.
 
     Args:
         population: Its train groups' training answers are all that is looked at.
@@ -44,19 +44,18 @@ def question_mean(population: Population) -> Callable[[Question], tuple[float, .
             key = (question.question_id, question.options)
             answered = count * np.asarray(target, dtype=np.float64)
             sums[key] = sums[key] + answered if key in sums else answered
-    means: dict[tuple[str, _Options], NDArray[np.float64]] = {}
     alike: dict[_Options, list[NDArray[np.float64]]] = {}
-    for (question_id, options), total in sums.items():
-        shrunk = (total + PSEUDO_ANSWERS / len(options)) / (total.sum() + PSEUDO_ANSWERS)
-        means[question_id, options] = shrunk
-        alike.setdefault(options, []).append(shrunk)
+    for (_, options), total in sums.items():
+        means = alike.setdefault(options, [np.full(len(options), 1 / len(options))])
+        means.append(total / total.sum())
     unknown = {options: np.mean(each, axis=0) for options, each in alike.items()}
 
     def predict(question: Question) -> tuple[float, ...]:
         options = question.options
-        even = np.full(len(options), 1 / len(options))
-        found = means.get((question.question_id, options), unknown.get(options, even))
-        return tuple(found.tolist())
+        prior = unknown.get(options, np.full(len(options), 1 / len(options)))
+        total = sums.get((question.question_id, options), np.zeros(len(options)))
+        shrunk = (total + PSEUDO_ANSWERS * prior) / (total.sum() + PSEUDO_ANSWERS)
+        return tuple(shrunk.tolist())
 
     return predict
 

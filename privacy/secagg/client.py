@@ -5,7 +5,7 @@ returned as a state, which is secret and belongs to one attempt: whoever calls k
 replaces it by the next one *before* a message is sent, so that no stage is answered twice.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -53,8 +53,8 @@ from privacy.secagg.shamir import SECRET_BYTES, SHARE_BYTES
 from privacy.secagg.terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
 from privacy.types import Noised, Quantised, mask
 
-#: A key encrypts one message only, so its nonce may be constant.
-_NONCE = bytes(12)
+#: A key is meant for one message; a nonce of its own keeps even a repeated one apart.
+_NONCE_BYTES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +245,7 @@ class Member:
             PolicyRefused: if the vector is not of the terms.
         """
         terms, place = opened.agreement.terms, opened._place
-        if _terms_of(vector, terms.vector) != terms.vector:
+        if terms.vector.as_in(vector) != terms.vector:
             raise PolicyRefused("the vector is not what the terms of the round describe")
         keys = [(self_mask_key(opened._advertised.self_seed), 1)]
         secret = mask_secret(opened._advertised.mask_seed)
@@ -349,7 +349,8 @@ class Member:
     ) -> bytes:
         public = agreement.adverts[receiver].cipher_key
         key, words = _channel(agreement, state, public, sender, receiver)
-        return AESGCM(key).encrypt(_NONCE, pair, words)
+        nonce = self._source.take(_NONCE_BYTES)
+        return nonce + AESGCM(key).encrypt(nonce, pair, words)
 
     def _unseal(
         self, agreement: Agreement, state: Advertised, sender: int, receiver: int, data: bytes
@@ -357,8 +358,8 @@ class Member:
         public = agreement.adverts[sender].cipher_key
         key, words = _channel(agreement, state, public, sender, receiver)
         try:
-            pair = AESGCM(key).decrypt(_NONCE, data, words)
-        except InvalidTag as error:
+            pair = AESGCM(key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], words)
+        except (InvalidTag, ValueError) as error:
             raise BadCiphertext(
                 f"the share of {agreement.terms.members[sender]!r} was not encrypted for this "
                 "member in this round"
@@ -385,28 +386,6 @@ def _channel(
     """The key of one direction between two members, and what is authenticated beside the text."""
     words = agreement.context + sender.to_bytes(4, "big") + receiver.to_bytes(4, "big")
     return derive(agree(state.cipher_secret, public), "encrypt", words), words
-
-
-def _terms_of(vector: Noised | Quantised, terms: VectorTerms) -> VectorTerms:
-    """The terms that a vector itself speaks of, the others as given."""
-    if isinstance(vector, Noised):
-        settings = vector.settings
-        return replace(
-            terms,
-            dimension=settings.dimension,
-            modulus_bits=settings.modulus_bits,
-            noise_log2=settings.noise_log2,
-            sensitivity=settings.sensitivity,
-            fraction_bits=0,
-        )
-    return replace(
-        terms,
-        dimension=vector.vector.size,
-        modulus_bits=8 * vector.vector.itemsize,
-        noise_log2=0,
-        sensitivity=0,
-        fraction_bits=vector.fraction_bits,
-    )
 
 
 def _require_equal(found: bytes, expected: bytes) -> None:

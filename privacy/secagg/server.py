@@ -210,8 +210,8 @@ class ServerRound:
         """Remove all masks: the sum over the survivors, and members who gave bad shares.
 
         Bad shares are left out where the others suffice: always up to half of those to spare, and
-        up to all of them in small rounds. Who are named did lie, unless all but the fewest needed
-        lie together.
+        up to all of them in small rounds. Who is named gave a share that does not fit; it may have
+        been dealt so. Where as many lie as are to spare, they can have others named.
 
         Raises:
             BadShares: if no good secret comes out of a member's shares.
@@ -330,5 +330,5 @@ def _off(
     return [
         point
         for point in points
-        if int.from_bytes(shares[point], "big") != shamir.recover(*through, at=point)
+        if int.from_bytes(shares[point], "big") % shamir.PRIME != shamir.recover(*through, at=point)
     ]

@@ -101,7 +101,7 @@ def strangers(
     if any(rest) or len(good) > threshold:
         return None
     pairs = zip(points, shares, strict=True)
-    return tuple(p for p, share in pairs if int.from_bytes(share, "big") != _value(good, p))
+    return tuple(p for p, share in pairs if int.from_bytes(share, "big") % PRIME != _value(good, p))
 
 
 def _value(coefficients: Sequence[int], at: int) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from privacy.canonical import canonical_json
@@ -10,6 +10,7 @@ from privacy.errors import MalformedMessage, NoiseShortfall, ThresholdRefused, T
 from privacy.plan import PrivacyPlan
 from privacy.secagg.graph import consistency_threshold
 from privacy.terms import Mode
+from privacy.types import Noised, Quantised
 
 FEWEST_MEMBERS = 2
 """A sum over one member is that member's vector."""
@@ -55,6 +56,19 @@ class VectorTerms:
             honest_shares=plan.honest_shares,
             colluding=plan.colluding,
             plan=plan.digest(),
+        )
+
+    def as_in(self, vector: Noised | Quantised) -> Self:
+        """These terms, with what a vector itself says in place of what they say of it."""
+        seen = replace(self, dimension=vector.vector.size, modulus_bits=8 * vector.vector.itemsize)
+        if isinstance(vector, Quantised):
+            return replace(seen, noise_log2=0, sensitivity=0, fraction_bits=vector.fraction_bits)
+        settings = vector.settings
+        return replace(
+            seen,
+            noise_log2=settings.noise_log2,
+            sensitivity=settings.sensitivity,
+            fraction_bits=0,
         )
 
     @property

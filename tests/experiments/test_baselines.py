@@ -61,11 +61,11 @@ def prediction(name: str, *, draw: int = 0) -> Prediction:
     return Prediction(score=score, predicted=(0.9, 0.1))
 
 
-#: Nine records of ten say yes, and half of the one that is added.
-TEA = (9.5 / 11, 1.5 / 11)
-COFFEE = (1.5 / 5, 3.5 / 5)
-#: Nobody trained on it: the mean over both questions of these options.
-HIDDEN = ((TEA[0] + COFFEE[0]) / 2, (TEA[1] + COFFEE[1]) / 2)
+#: Nobody trained on it: the mean of nine in ten, one in four, and even shares.
+HIDDEN = ((0.9 + 0.25 + 0.5) / 3, (0.1 + 0.75 + 0.5) / 3)
+#: Nine records of ten say yes, and one is added that answers as the questions like it.
+TEA = ((9 + HIDDEN[0]) / 11, (1 + HIDDEN[1]) / 11)
+COFFEE = ((1 + HIDDEN[0]) / 5, (3 + HIDDEN[1]) / 5)
 
 
 def test_a_question_is_predicted_by_the_mean_over_records_of_train_groups() -> None:
@@ -78,7 +78,8 @@ def test_a_question_without_training_answers_takes_the_mean_of_its_options() -> 
     """The large group's fifty answers to it are no training answers."""
     assert question_mean(population_of())(Q["hidden"]) == pytest.approx(HIDDEN)
     trained = question_mean(population_of(unseen=frozenset()))
-    assert trained(Q["hidden"]) == pytest.approx((0.5 / 51, 50.5 / 51))
+    like_it = (0.9 + 0.25 + 0.0 + 0.5) / 4
+    assert trained(Q["hidden"]) == pytest.approx((like_it / 51, 1 - like_it / 51))
 
 
 def test_options_that_no_train_question_offers_are_guessed_evenly() -> None:

@@ -424,3 +424,30 @@ class TestOneClient:
         for number in (2, 1):
             assert "Replayed" in advertise(number).error.reason
         assert not advertise(3).has_error()
+
+    def test_a_round_that_has_had_a_vector_is_not_tried_again(self, grid: LocalGrid) -> None:
+        from clients.secagg_session import Session
+        from privacy.errors import Replayed
+        from privacy.randomness import SystemRandomStream
+        from privacy.secagg.keys import Identity, Roster
+        from privacy.secagg.messages import AdvertiseRequest
+        from privacy.secagg.terms import Attempt
+
+        identity, state = Identity.create(), RecordDict()
+        member = Member(
+            name="a",
+            identity=identity,
+            roster=Roster({"a": identity.public}),
+            source=SystemRandomStream(),
+        )
+        session = Session(state, member)
+
+        def request(number: int, attempt: int) -> bytes:
+            return AdvertiseRequest(Attempt(run="r", round=number, attempt=attempt)).encode()
+
+        session.advertise(request(1, 1))
+        session.advertise(request(1, 2))  # nothing was trained: it may be tried again
+        session._forget()  # as training leaves it
+        with pytest.raises(Replayed, match="has had this client's vector"):
+            session.advertise(request(1, 3))
+        session.advertise(request(2, 1))
