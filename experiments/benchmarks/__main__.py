@@ -20,13 +20,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmarks.harness import BENCHMARKS, Benchmark, Figure, find
+from experiments.benchmarks.harness import (
+    BENCHMARKS,
+    Benchmark,
+    Figure,
+    find,
+    find_picture,
+    values_by_key,
+)
 
 _VERSIONS = ("torch", "numpy", "transformers", "peft", "flwr")
 
 _HELP = f"""Measure speed and size as ratios inside one run, beside their goals.
 
-NAMES are any of {", ".join(BENCHMARKS)}; without any, all run, in about two minutes.
+NAMES are any of {", ".join(BENCHMARKS)}; without any, all run, in about six minutes.
 
 Torch runs on one thread: two wait for each other wherever other work wants a core, and then
 measure that work. On a quiet machine more --threads show what a run sees.
@@ -65,9 +72,20 @@ def _measure(name: str, benchmark: Benchmark) -> tuple[dict[str, Any], Sequence[
     described = {
         "measures": " ".join((benchmark.__doc__ or "").split()),
         "seconds": seconds,
+        **values_by_key(figures),
         "figures": [figure.as_dict() for figure in figures],
     }
     return described, figures
+
+
+def _draw(results: dict[str, Sequence[Figure]], out: Path) -> None:
+    """Draw what can be drawn, as OUT-NAME.png beside the JSON."""
+    for name, figures in results.items():
+        picture = find_picture(name)
+        if picture is not None:
+            path = out.with_name(f"{out.stem}-{name}.png")
+            picture(figures, path)
+            print(f"{name}: drawn as {path}", file=sys.stderr, flush=True)
 
 
 def _number(value: float) -> str:
@@ -104,7 +122,9 @@ def _show(results: dict[str, Sequence[Figure]], facts: dict[str, Any]) -> None:
 def benchmarks(
     names: Annotated[list[str] | None, typer.Argument()] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Also write the JSON into a file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the JSON into a file, and pictures beside it.")
+    ] = None,
     thread_count: Annotated[int, typer.Option("--threads", min=1, help="Threads of torch.")] = 1,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a goal is missed.")] = False,
 ) -> None:
@@ -128,6 +148,7 @@ def benchmarks(
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     if out is not None:
         out.write_text(text, encoding="utf-8")
+        _draw(results, out)
     if as_json:
         typer.echo(text, nl=False)
     else:

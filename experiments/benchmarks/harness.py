@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 FEWEST_TURNS = 3
 
 #: Every benchmark by name: a module with a function ``measure``, imported when it is asked for.
+#: It may have a function ``draw`` beside it.
 BENCHMARKS: dict[str, str] = {
     "prefix": "experiments.benchmarks.prefix",
     "grid": "experiments.benchmarks.grid",
     "bytes": "experiments.benchmarks.message_bytes",
     "dp": "experiments.benchmarks.dp",
+    "secagg": "experiments.benchmarks.secagg",
 }
 
 
@@ -57,6 +60,8 @@ class Figure:
         upper: Third quartile of the samples.
         samples: How many there were.
         goal: What the value should reach; None for a figure that is there to be known.
+        key: What programs call it, whatever its name says; empty where none asks for it.
+        at: Where a series that ``key`` names was measured; empty for a figure of its own.
     """
 
     name: str
@@ -66,6 +71,8 @@ class Figure:
     upper: float
     samples: int
     goal: Goal | None = None
+    key: str = ""
+    at: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -74,6 +81,9 @@ class Figure:
         samples: NDArray[np.floating[Any]] | Sequence[float],
         unit: str,
         goal: Goal | None = None,
+        *,
+        key: str = "",
+        at: Mapping[str, float] | None = None,
     ) -> Figure:
         """The median and quartiles of samples.
 
@@ -92,6 +102,8 @@ class Figure:
             upper=upper,
             samples=values.size,
             goal=goal,
+            key=key,
+            at=dict(at or {}),
         )
 
     @property
@@ -104,7 +116,21 @@ class Figure:
         return {**asdict(self), "holds": self.holds}
 
 
+def values_by_key(figures: Sequence[Figure]) -> dict[str, float]:
+    """The values of figures that have a key and are no part of a series.
+
+    Raises:
+        ValueError: Two have the same key.
+    """
+    named = [(figure.key, figure.value) for figure in figures if figure.key and not figure.at]
+    values = dict(named)
+    if len(values) < len(named):
+        raise ValueError(f"two figures share a key among {sorted(values)}: name them apart")
+    return values
+
+
 Benchmark = Callable[[], Sequence[Figure]]
+Picture = Callable[[Sequence[Figure], Path], None]
 
 
 def find(name: str) -> Benchmark:
@@ -116,6 +142,11 @@ def find(name: str) -> Benchmark:
     if name not in BENCHMARKS:
         raise ValueError(f"unknown benchmark {name!r}: choose from {', '.join(BENCHMARKS)}")
     return cast(Benchmark, importlib.import_module(BENCHMARKS[name]).measure)
+
+
+def find_picture(name: str) -> Picture | None:
+    """The function ``draw`` of a benchmark, which writes its figures as a PNG; None without one."""
+    return cast(Picture | None, getattr(importlib.import_module(BENCHMARKS[name]), "draw", None))
 
 
 def interleave(

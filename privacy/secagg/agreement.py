@@ -49,8 +49,9 @@ class Agreement:
             BadSignature: if an advertisement is not signed by its sender, for this attempt.
             DuplicateKey: if a key hides nothing.
         """
+        context = self.terms.attempt.context()
         for advert in self.adverts:
-            check_advert(advert, roster, self.terms.attempt.context())
+            check_advert(advert, roster, context)
 
     @cached_property
     def context(self) -> bytes:

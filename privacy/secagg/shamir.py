@@ -3,6 +3,8 @@
 Secrets of 31 bytes always fit the field. Whole arrays of secrets are shared and recovered at once.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -64,9 +66,10 @@ def recover(points: Sequence[int], shares: Sequence[bytes], *, at: int = 0) -> i
         known of the secret.
     """
     weights = _weights(tuple(points), at)
-    return sum(
-        w * int.from_bytes(share, "big") for w, share in zip(weights, shares, strict=True)
-    ) % (PRIME)
+    return (
+        sum(w * int.from_bytes(share, "big") for w, share in zip(weights, shares, strict=True))
+        % PRIME
+    )
 
 
 def strangers(
@@ -139,20 +142,35 @@ def _divided(one: Sequence[int], by: Sequence[int]) -> tuple[list[int], list[int
     return quotient, _minus(rest, [0])
 
 
-@lru_cache(maxsize=4096)
-def _weights(points: tuple[int, ...], at: int) -> tuple[int, ...]:
+def _weights(points: tuple[int, ...], at: int) -> list[int]:
     """The Lagrange weights of points for evaluating at another."""
+    after = [1]
+    for point in reversed(points):
+        after.append(after[-1] * (at - point) % PRIME)
+    weights, before = [], 1
+    for i, (point, inverse) in enumerate(zip(points, _inverse_gaps(points), strict=True)):
+        weights.append(before * after[len(points) - 1 - i] % PRIME * inverse % PRIME)
+        before = before * (at - point) % PRIME
+    return weights
+
+
+@lru_cache(maxsize=4096)
+def _inverse_gaps(points: tuple[int, ...]) -> tuple[int, ...]:
+    """One over the product of a point's distances to all others, for each point."""
     if len(set(points)) < len(points):
         raise ValueError("two shares are of one point; take each holder's once")
-    weights = []
-    for i, own in enumerate(points):
-        numerator, denominator = 1, 1
-        for j, other in enumerate(points):
-            if i != j:
-                numerator = numerator * (at - other) % PRIME
-                denominator = denominator * (own - other) % PRIME
-        weights.append(numerator * pow(denominator, -1, PRIME) % PRIME)
-    return tuple(weights)
+    gaps = [
+        math.prod(own - other for j, other in enumerate(points) if i != j) % PRIME
+        for i, own in enumerate(points)
+    ]
+    # One inversion for all (Montgomery's trick): it costs as much as a hundred products.
+    products = list(itertools.accumulate(gaps, lambda one, other: one * other % PRIME, initial=1))
+    inverse = pow(products[-1], -1, PRIME)
+    inverses = []
+    for gap, product in zip(reversed(gaps), reversed(products[:-1]), strict=True):
+        inverses.append(inverse * product % PRIME)
+        inverse = inverse * gap % PRIME
+    return tuple(reversed(inverses))
 
 
 def _random_elements(source: ByteSource, count: int) -> NDArray[Any]:

@@ -15,7 +15,14 @@ from alignment.predictor import Predictor
 from alignment.records import Question
 from experiments.benchmarks import __main__ as command
 from experiments.benchmarks.federation import TrainingRounds
-from experiments.benchmarks.harness import BENCHMARKS, Figure, Goal, find, interleave
+from experiments.benchmarks.harness import (
+    BENCHMARKS,
+    Figure,
+    Goal,
+    find,
+    interleave,
+    values_by_key,
+)
 from experiments.benchmarks.prefix import UncachedPredictor
 from experiments.benchmarks.workload import batch_of, lengthened, training_step
 
@@ -106,6 +113,18 @@ def test_a_figure_of_nothing_or_of_no_number_is_refused(samples: list[float]) ->
         Figure.of("f", samples, "x")
 
 
+def test_values_have_the_keys_of_figures_that_are_no_part_of_a_series() -> None:
+    figures = [
+        Figure.of("f", [5.0], "x", key="ratio"),
+        Figure.of("g", [1.0], "x"),
+        *(Figure.of(f"h at {n}", [float(n)], "ms", key="ms", at={"n": n}) for n in (1, 2)),
+    ]
+    assert values_by_key(figures) == {"ratio": 5.0}
+    assert figures[2].as_dict()["at"] == {"n": 1}
+    with pytest.raises(ValueError, match=r"two figures share a key among \['ratio'\]"):
+        values_by_key([*figures, figures[0]])
+
+
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
 def test_every_benchmark_is_found_and_says_what_it_measures_and_what_not(name: str) -> None:
     text = find(name).__doc__ or ""
@@ -127,10 +146,15 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def plant(name: str, value: float) -> None:
         def measure() -> Sequence[Figure]:
             """Nothing real."""
-            return [Figure.of(f"ratio of {name}", [value] * 3, "x", AT_LEAST_TWO)]
+            return [Figure.of(f"ratio of {name}", [value] * 3, "x", AT_LEAST_TWO, key="ratio")]
+
+        def draw(figures: Sequence[Figure], path: Path) -> None:
+            path.write_text(", ".join(figure.name for figure in figures))
 
         module = ModuleType(f"{name}_benchmark")
         module.measure = measure  # type: ignore[attr-defined]
+        if name == "planted":
+            module.draw = draw  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setitem(BENCHMARKS, name, module.__name__)
 
@@ -160,6 +184,7 @@ def test_json_holds_the_machine_and_every_figure(
     assert list(report["benchmarks"]) == ["planted", "fine"]
     planted = report["benchmarks"]["planted"]
     assert planted["measures"] == "Nothing real."
+    assert planted["ratio"] == 0.5
     (figure,) = planted["figures"]
     assert figure["value"] == 0.5
     assert figure["goal"] == {"sense": "at least", "bound": 2.0}
@@ -176,6 +201,17 @@ def test_named_benchmarks_alone_run_and_the_json_goes_into_a_file_too(
     shown = capsys.readouterr().out
     assert "ratio of fine" in shown
     assert "planted" not in shown
+
+
+def test_a_picture_lies_beside_the_file_where_a_benchmark_draws_one(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--out", tmp_path / "b.json", "--json") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b-planted.png", "b.json"]
+    assert (tmp_path / "b-planted.png").read_text() == "ratio of planted"
+    captured = capsys.readouterr()
+    assert f"planted: drawn as {tmp_path / 'b-planted.png'}" in captured.err
+    assert json.loads(captured.out) == json.loads((tmp_path / "b.json").read_text())
 
 
 def test_the_table_shows_figures_goals_and_verdicts(

@@ -283,4 +283,4 @@ def sealed_by(agreement: Agreement, state: Advertised, sender: int, victim: str)
     receiver = agreement.terms.members.index(victim)
     public = agreement.adverts[receiver].cipher_key
     key, words = _channel(agreement, state, public, sender, receiver)
-    return AESGCM(key).encrypt(bytes(12), bytes(64), words)
+    return bytes(12) + AESGCM(key).encrypt(bytes(12), bytes(64), words)
