@@ -29,6 +29,15 @@ class GroupAnswers:
     def __len__(self) -> int:
         return len(self.questions)
 
+    def evidence(self, single_choice: float) -> tuple[float, ...]:
+        """How much each answer says: 1 where many share it, less where it is one person's choice.
+
+        Args:
+            single_choice: What one record says that chose one option alone.
+        """
+        pairs = zip(self.targets, self.counts, strict=True)
+        return tuple(single_choice if n == 1 and max(t) == 1 else 1.0 for t, n in pairs)
+
     def select(self, question_ids: Sequence[str]) -> GroupAnswers:
         """The answers to some questions, in the order asked for.
 

@@ -56,23 +56,29 @@ class PredictorConfig:
 class ContextConfig:
     """How strongly a group's own answers correct the prior.
 
-    Both values were chosen on the train groups of a public survey by leaving groups out. Reading a
-    context trains nothing: it costs no privacy budget and the answers never leave their group.
+    Strength and bandwidth were chosen on the train groups of a public survey by leaving groups out.
+    Reading a context trains nothing: it costs no privacy budget and the answers never leave their
+    group.
 
     Attributes:
         strength: Variance, in squared logits, of a group's deviation from the common prior that
             options alike share; the directions the federation learned come on top.
         bandwidth: Width of the kernel over option features on the unit sphere: smaller means that
             an answer speaks only for very similar options.
+        single_choice: How much the choice of one person says, where an answer that many share says
+            1; chosen on held-out persons of a public poll.
     """
 
     strength: float = 8.0
     bandwidth: float = 1.0
+    single_choice: float = 0.25
 
     def __post_init__(self) -> None:
         """Refuse values without a meaning."""
         _require(self.strength >= 0, "strength", self.strength, ">= 0", "8 is usual")
         _require(self.bandwidth > 0, "bandwidth", self.bandwidth, "> 0", "1 is usual")
+        share = self.single_choice
+        _require(0 < share <= 1, "single_choice", share, "in (0, 1]", "0.25 is usual")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,36 +71,39 @@ def _log_probabilities(prior: Prior, deviations: Tensor) -> Tensor:
     return torch.log_softmax(scores, dim=-1)[prior.present]
 
 
-def _newton_step(prior: Prior, target: Tensor, covariance: Tensor, weights: Tensor) -> Tensor:
+def _newton_step(
+    prior: Prior, target: Tensor, evidence: Tensor, covariance: Tensor, weights: Tensor
+) -> Tensor:
     """The weights after one full Newton step; differentiable.
 
-    The deviations are ``covariance @ weights``; at the mode, the weights are target minus
-    prediction.
+    The deviations are ``covariance @ weights``; at the mode, the weights are evidence times target
+    minus prediction.
     """
     deviations = covariance @ weights
     p = _log_probabilities(prior, deviations).exp()
     rows = torch.arange(len(prior.present))[:, None].expand_as(prior.present)[prior.present]
     same = rows[:, None] == rows[None, :]
     curvature = torch.diag(p) - torch.where(same, p[:, None] * p[None, :], 0.0)
+    curvature = evidence[:, None] * curvature
     identity = torch.eye(len(p), dtype=p.dtype)
     step: Tensor = torch.linalg.solve(
-        identity + curvature @ covariance, curvature @ deviations + target - p
+        identity + curvature @ covariance, curvature @ deviations + evidence * (target - p)
     )
     return step
 
 
-def _mode(prior: Prior, target: Tensor, covariance: Tensor) -> Tensor:
+def _mode(prior: Prior, target: Tensor, evidence: Tensor, covariance: Tensor) -> Tensor:
     """The weights at the mode, by Newton steps that are halved until they improve."""
 
     def objective(weights: Tensor) -> float:
         deviations = covariance @ weights
-        likelihood = target @ _log_probabilities(prior, deviations)
+        likelihood = (evidence * target) @ _log_probabilities(prior, deviations)
         return float(likelihood - (weights @ deviations) / 2)
 
     weights = torch.zeros_like(target)
     value = objective(weights)
     for _ in range(_NEWTON_STEPS):
-        step = _newton_step(prior, target, covariance, weights) - weights
+        step = _newton_step(prior, target, evidence, covariance, weights) - weights
         scale = 1.0
         while (proposed := objective(weights + scale * step)) < value and scale > 1e-4:
             scale /= 2
@@ -119,6 +122,7 @@ def scores_in_context(
     answers: Tensor,
     config: ContextConfig,
     *,
+    evidence: Sequence[float] | None = None,
     to_the_mode: bool = True,
 ) -> Tensor:
     """Score options as a group would, given some of its answers.
@@ -128,6 +132,7 @@ def scores_in_context(
         context: Prior of the questions the group has answered, at least one.
         answers: (context questions, K) their answers, rows sum to 1.
         config: How strongly the context speaks.
+        evidence: How much each answer says, :meth:`GroupAnswers.evidence`; None means 1 each.
         to_the_mode: False takes a single Newton step, which gradients can pass.
 
     Returns:
@@ -135,17 +140,24 @@ def scores_in_context(
     """
     covariance = _kernel(context, context, config)
     target = answers[context.present].to(covariance.dtype)
+    said = torch.ones(len(answers)) if evidence is None else torch.tensor(list(evidence))
+    each = said[:, None].expand_as(context.present)[context.present].to(target.dtype)
     if to_the_mode:
-        weights = _mode(context, target, covariance)
+        weights = _mode(context, target, each, covariance)
     else:
-        weights = _newton_step(context, target, covariance, torch.zeros_like(target))
+        weights = _newton_step(context, target, each, covariance, torch.zeros_like(target))
     scores = asked.scores.clone()
     scores[asked.present] += _kernel(asked, context, config) @ weights
     return scores
 
 
 def predict_in_context(
-    asked: Prior, context: Prior, answers: Tensor, config: ContextConfig
+    asked: Prior,
+    context: Prior,
+    answers: Tensor,
+    config: ContextConfig,
+    *,
+    evidence: Sequence[float] | None = None,
 ) -> Tensor:
     """Predict how a group answers, given some of its answers; without any, the prior.
 
@@ -154,10 +166,12 @@ def predict_in_context(
         context: Prior of the questions the group has answered.
         answers: (context questions, K) their answers, rows sum to 1.
         config: How strongly the context speaks.
+        evidence: How much each answer says; None means 1 each.
 
     Returns:
         Distributions, (asked questions, K) float64, zero where there is no option.
     """
     if len(answers) == 0:
         return asked.probabilities()
-    return torch.softmax(scores_in_context(asked, context, answers, config), dim=-1)
+    scores = scores_in_context(asked, context, answers, config, evidence=evidence)
+    return torch.softmax(scores, dim=-1)

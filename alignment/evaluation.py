@@ -65,7 +65,10 @@ class Evaluator:
         else:
             shown = self._prior_of(context)
             answers = pad_targets(context.targets, shown.present.shape[1])
-            distributions = predict_in_context(prior, shown, answers, self._context)
+            evidence = context.evidence(self._context.single_choice)
+            distributions = predict_in_context(
+                prior, shown, answers, self._context, evidence=evidence
+            )
         predictions = []
         for question, actual, row in zip(
             asked.questions, asked.targets, distributions.tolist(), strict=True

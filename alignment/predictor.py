@@ -181,7 +181,8 @@ class Predictor(nn.Module):
         else:
             shown = self.prior(context.questions)
             answers = pad_targets(context.targets, shown.present.shape[1])
-            distributions = predict_in_context(prior, shown, answers, config)
+            evidence = context.evidence(config.single_choice)
+            distributions = predict_in_context(prior, shown, answers, config, evidence=evidence)
         rows = zip(questions, distributions.tolist(), strict=True)
         return [row[: len(question.options)] for question, row in rows]
 

@@ -121,6 +121,7 @@ class _Lesson:
         self._generator = generator
         weights = torch.tensor(answers.counts, dtype=torch.float32)
         self._weights = weights / weights.mean()
+        self._evidence = answers.evidence(self._reading.single_choice)
 
     def loss(self, batch: Sequence[int]) -> tuple[Tensor, float]:
         """What to minimise, and the mean cross-entropy of the prior, of one batch of questions."""
@@ -156,7 +157,14 @@ class _Lesson:
             rows = shown.tolist()
             context = self._predictor.head.prior(*self._pooled(rows))
             answers = self._targets(rows, context.present.shape[1])
-            scores = scores_in_context(asked, context, answers, self._reading, to_the_mode=False)
+            scores = scores_in_context(
+                asked,
+                context,
+                answers,
+                self._reading,
+                evidence=[self._evidence[i] for i in rows],
+                to_the_mode=False,
+            )
             return cross_entropy(scores, targets).mean()
         # There are no others, or they would have to be encoded anew in each step: the halves of
         # the batch are shown to each other.
@@ -170,6 +178,7 @@ class _Lesson:
                 asked.at(those),
                 targets[list(those)],
                 self._reading,
+                evidence=[self._evidence[batch[i]] for i in those],
                 to_the_mode=False,
             )
             total = total + cross_entropy(scores, targets[list(these)]).sum()

@@ -279,7 +279,7 @@ def _footnote(study: Json) -> str:
             parts.append(
                 "The runs without privacy are the product's own: where nothing is set they have "
                 "a wider head, train adapters and average updates, so the gap to them is more "
-                "than noise. 'No training' is the initial predictor of the private runs."
+                "than noise."
             )
     if study["finished"] < study["runs"]:
         parts.append(f"Unfinished: {study['finished']} of {plural(study['runs'], 'run')}.")

