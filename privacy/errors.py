@@ -147,3 +147,43 @@ class BadShares(SecaggAbort):
 
 class ReconstructionFailed(SecaggAbort):
     """Fewer good shares of a secret arrived than its threshold."""
+
+
+class LedgerError(PrivacyError):
+    """Base of the errors of the budget ledger."""
+
+
+class LedgerCorrupt(LedgerError):
+    """A line of a ledger is not what its owner wrote there.
+
+    Attributes:
+        line: the first bad line, counted from 1.
+    """
+
+    def __init__(self, message: str, *, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class LedgerRolledBack(LedgerError):
+    """A ledger lacks an event that somebody else has seen in it."""
+
+
+class LedgerLocked(LedgerError):
+    """A ledger is open elsewhere; two writers would each spend what the other has spent."""
+
+
+class LedgerUnwritable(LedgerError):
+    """An event could not be made durable: what it stands for must not happen."""
+
+
+class LedgerRefused(LedgerError, ValueError):
+    """Something a ledger cannot record: an unknown name, or words that contradict earlier ones."""
+
+
+class BudgetExhausted(LedgerError):
+    """A step would cost more than what is left for the data."""
+
+
+class BudgetRaised(LedgerError):
+    """A larger budget was asked for on data that has one: budgets may only shrink."""

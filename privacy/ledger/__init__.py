@@ -1,0 +1,28 @@
+"""The budget ledger: what was spent on which data, in a file its owner cannot quietly rewrite.
+
+One JSON Lines file per group, appended to and never changed. Every line names the hash of the line
+before it and is signed by the group's `Identity`. A spend is on disk before the function that
+reserves it returns, is never refunded, and belongs to the units it was spent on: another run, a
+subset, a superset or relabelled data go on from there.
+
+What the file alone cannot show: that lines were cut off its end, or that an older copy was put in
+its place. Heads that others keep (`Ledger.countersign`, `known_head`) show that.
+"""
+
+from privacy.ledger.book import Ledger
+from privacy.ledger.chain import Event, Head, head_words, read_events, sign_head
+from privacy.ledger.filter import best_order
+from privacy.ledger.state import Dataset, Remaining, SpendReceipt
+
+__all__ = [
+    "Dataset",
+    "Event",
+    "Head",
+    "Ledger",
+    "Remaining",
+    "SpendReceipt",
+    "best_order",
+    "head_words",
+    "read_events",
+    "sign_head",
+]

@@ -1,0 +1,324 @@
+"""What the events of a ledger add up to: units, budgets, plans, spends.
+
+`State.apply` is the only way to change it, for events just written and for events read back, so a
+ledger that is opened again knows what the one that wrote it knew.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Self
+
+from privacy.accounting import NeighboringRelation, rdp_budget
+from privacy.errors import DeltaTooLarge, LedgerRefused
+from privacy.ledger.chain import Event
+from privacy.ledger.filter import Mechanism, Steps, cost, total
+from privacy.ledger.units import unpack_tags
+from privacy.terms import Unit
+
+# Another machine may round a logarithm differently.
+_ROUNDING = 1e-9
+
+Attempt = tuple[str, int, int]
+"""Run, round and attempt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Data that a ledger knows.
+
+    Attributes:
+        fingerprint: its name in the ledger.
+        units: number of units.
+        unit: the unit of privacy; one for the whole ledger.
+        relation: the neighbouring relation; add or remove one.
+        parents: fingerprints of the data known before it that share a unit with it.
+    """
+
+    fingerprint: str
+    units: int
+    unit: Unit
+    relation: NeighboringRelation
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What may be spent on data: `bound` of Renyi divergence at `order`."""
+
+    epsilon: float
+    delta: float
+    order: int
+    bound: float
+
+    @classmethod
+    def of(cls, *, epsilon: float, delta: float, order: int, units: int) -> Self:
+        """The budget of data of so many units; see `Ledger.set_budget` for what is refused."""
+        epsilon, delta = float(epsilon), float(delta)
+        if not 0 < delta < 1 / units:
+            raise DeltaTooLarge(
+                f"delta = {delta} is not in (0, 1/{units}), one over the units; lower it"
+            )
+        if isinstance(order, bool) or not isinstance(order, int) or order < 2:
+            raise LedgerRefused(
+                f"order = {order!r} is not an integer of at least 2; use best_order"
+            )
+        bound = rdp_budget(epsilon=epsilon, delta=delta, order=order)
+        if not bound > 0:
+            raise LedgerRefused(
+                f"order = {order} certifies nothing at epsilon = {epsilon}, delta = {delta}; "
+                "use best_order"
+            )
+        return cls(epsilon=epsilon, delta=delta, order=order, bound=bound)
+
+    @property
+    def words(self) -> str:
+        """For messages."""
+        return f"epsilon = {self.epsilon}, delta = {self.delta}, order = {self.order}"
+
+    def within(self, other: Self) -> bool:
+        """Whether this is no more than another budget, at the same delta and order."""
+        same = (self.delta, self.order) == (other.delta, other.order)
+        return same and self.epsilon <= other.epsilon
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a run has announced: its data, and at most `steps` steps, `per_round` at a time."""
+
+    dataset: str
+    digest: str
+    mechanism: Mechanism
+    steps: int
+    per_round: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpendReceipt:
+    """A spend that is on disk: what pays for one release.
+
+    Attributes:
+        seq: number of the event.
+        hash: hash of the event.
+        dataset: fingerprint of the data that is charged.
+        run: name of the run.
+        round: its round.
+        attempt: the attempt at this round.
+        rdp: what it cost, at the order of the budget.
+    """
+
+    seq: int
+    hash: str
+    dataset: str
+    run: str
+    round: int
+    attempt: int
+    rdp: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remaining:
+    """What is left for data, at the order of its own budget.
+
+    Attributes:
+        bound: what may be spent in all.
+        used: what the unit that has spent most has spent.
+        rounds: rounds of the plan asked about that still fit, other budgets on the same units
+            and the plan's own steps included; None without a plan.
+    """
+
+    bound: float
+    used: float
+    rounds: int | None
+
+    @property
+    def left(self) -> float:
+        """What may still be spent."""
+        return self.bound - self.used
+
+
+@dataclass(kw_only=True)
+class State:
+    """The sum of all events so far."""
+
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    plans: dict[str, RunPlan] = field(default_factory=dict)
+    spends: dict[Attempt, SpendReceipt] = field(default_factory=dict)
+    open: dict[str, SpendReceipt] = field(default_factory=dict)
+    refused: dict[Attempt, str] = field(default_factory=dict)
+    run_steps: dict[str, int] = field(default_factory=dict)
+    hashes: list[str] = field(default_factory=list)
+    # Steps charged to each data set itself; the sets of data sets that some unit is in, as bits in
+    # the order of registration; and for each unit the set it is in.
+    _direct: dict[str, Steps] = field(default_factory=dict)
+    _sharing: set[int] = field(default_factory=set)
+    _memberships: dict[bytes, int] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> None:
+        """Take in the next event.
+
+        Raises:
+            ValueError: if it contradicts the events before it, or lacks a field.
+            KeyError: if it names something unknown.
+        """
+        getattr(self, f"_{event.type.lower()}")(event, event.body)
+        self.hashes.append(event.hash)
+
+    def parents_of(self, tags: tuple[bytes, ...]) -> tuple[str, ...]:
+        """Fingerprints of the known data that have one of these units."""
+        shared = 0
+        for tag in tags:
+            shared |= self._memberships.get(tag, 0)
+        return tuple(name for bit, name in enumerate(self.datasets) if shared >> bit & 1)
+
+    def used(self, dataset: str, order: int, *, also: str | None = None) -> Fraction | None:
+        """What the unit of some data that has spent most has spent, at one order.
+
+        Every step on any data the unit is in counts, once, whenever it was taken.
+
+        Args:
+            dataset: fingerprint of the data.
+            order: of the divergence.
+            also: only units that are in this data too; None is returned if there are none.
+        """
+        names = list(self.datasets)
+        needed = 1 << names.index(dataset) | 1 << names.index(also or dataset)
+        return max(
+            (
+                total(
+                    (self._direct[name] for bit, name in enumerate(names) if units >> bit & 1),
+                    order,
+                )
+                for units in self._sharing
+                if units & needed == needed
+            ),
+            default=None,
+        )
+
+    def affordable(
+        self, dataset: str, mechanism: Mechanism, *, slack: float = 0.0
+    ) -> tuple[int, str]:
+        """How many steps fit into every budget on these units, and the data whose is tightest.
+
+        Args:
+            dataset: fingerprint of data that has a budget.
+            mechanism: of every step.
+            slack: part of a bound that is added to it, for sums another machine has rounded.
+        """
+        fits = {}
+        for name, budget in self.budgets.items():
+            used = self.used(name, budget.order, also=dataset)
+            if used is not None:
+                left = Fraction(budget.bound) * (1 + Fraction(slack)) - used
+                step = Fraction(cost(mechanism, budget.order))
+                fits[name] = max(0, math.floor(left / step)) if step else 2**63 - 1
+        tightest = min(fits, key=lambda name: fits[name])
+        return fits[tightest], tightest
+
+    def _dataset(self, event: Event, body: Mapping[str, Any]) -> None:
+        tags = unpack_tags(body["tags"])
+        dataset = Dataset(
+            fingerprint=event.dataset,
+            units=body["units"],
+            unit=Unit(body["unit"]),
+            relation=NeighboringRelation(body["adjacency"]),
+            parents=tuple(body["parents"]),
+        )
+        if event.dataset in self.datasets or dataset.parents != self.parents_of(tags):
+            raise LedgerRefused("the data are known, or share units with other data than stated")
+        if len(tags) != dataset.units:
+            raise LedgerRefused("the data have another number of units than stated")
+        bit = 1 << len(self.datasets)
+        self.datasets[event.dataset] = dataset
+        self._direct[event.dataset] = Steps()
+        for tag in tags:
+            self._memberships[tag] = self._memberships.get(tag, 0) | bit
+        self._sharing = set(self._memberships.values())
+
+    def _budget(self, event: Event, body: Mapping[str, Any]) -> None:
+        budget = Budget(
+            epsilon=float(body["epsilon"]),
+            delta=float(body["delta"]),
+            order=body["order"],
+            bound=float(body["bound"]),
+        )
+        bound = rdp_budget(epsilon=budget.epsilon, delta=budget.delta, order=budget.order)
+        _require_close("bound", budget.bound, bound)
+        old = self.budgets.get(self.datasets[event.dataset].fingerprint)
+        if old and not budget.within(old):
+            raise LedgerRefused("a budget was raised")
+        self.budgets[event.dataset] = budget
+
+    def _plan(self, event: Event, body: Mapping[str, Any]) -> None:
+        if body["run"] in self.plans:
+            raise LedgerRefused("a run has two plans")
+        mechanism = Mechanism(noise_multiplier=float(body["z"]), sampling_rate=float(body["q"]))
+        order = self.budgets[event.dataset].order
+        _require_close("rdp", float(body["rdp"]), cost(mechanism, order))
+        self.plans[body["run"]] = RunPlan(
+            dataset=event.dataset,
+            digest=body["plan"],
+            mechanism=mechanism,
+            steps=body["T"],
+            per_round=body["local_steps"],
+        )
+        self.run_steps[body["run"]] = 0
+
+    def _spend(self, event: Event, body: Mapping[str, Any]) -> None:
+        plan = self.plans[body["run"]]
+        key = attempt_of(body)
+        stated = Mechanism(noise_multiplier=float(body["z"]), sampling_rate=float(body["q"]))
+        told = (event.dataset, stated, body["steps"])
+        if told != (plan.dataset, plan.mechanism, plan.per_round):
+            raise LedgerRefused("a spend differs from the plan of its run")
+        if key in self.spends or key in self.refused:
+            raise LedgerRefused("an attempt is spent that was spent or refused before")
+        if self.run_steps[key[0]] + plan.per_round > plan.steps:
+            raise LedgerRefused("a run spends more steps than its plan has")
+        budget = self.budgets[event.dataset]
+        rdp = float(body["rdp"])
+        _require_close("rdp", rdp, plan.per_round * cost(plan.mechanism, budget.order))
+        fits, tightest = self.affordable(event.dataset, plan.mechanism, slack=_ROUNDING)
+        if fits < plan.per_round:
+            raise LedgerRefused(f"a spend exceeds the budget of {tightest[:16]}...")
+        self._direct[event.dataset][plan.mechanism] += plan.per_round
+        self.run_steps[key[0]] += plan.per_round
+        receipt = SpendReceipt(
+            seq=event.seq,
+            hash=event.hash,
+            dataset=event.dataset,
+            run=key[0],
+            round=key[1],
+            attempt=key[2],
+            rdp=rdp,
+        )
+        self.spends[key] = self.open[event.hash] = receipt
+
+    def _released(self, event: Event, body: Mapping[str, Any]) -> None:
+        if self.open.pop(body["spend"]).dataset != event.dataset:
+            raise LedgerRefused("a release names other data than its spend")
+
+    def _aborted(self, event: Event, body: Mapping[str, Any]) -> None:
+        self._released(event, body)
+
+    def _refused(self, event: Event, body: Mapping[str, Any]) -> None:
+        key = attempt_of(body)
+        if key in self.spends or key in self.refused or body["run"] not in self.plans:
+            raise LedgerRefused("an attempt is refused that was spent or refused before")
+        self.refused[key] = body["code"]
+
+    def _head(self, event: Event, body: Mapping[str, Any]) -> None:
+        if not 1 <= body["seq"] < event.seq or self.hashes[body["seq"] - 1] != body["hash"]:
+            raise LedgerRefused("a head is countersigned that this ledger never had")
+
+
+def attempt_of(body: Mapping[str, Any]) -> Attempt:
+    """The run, round and attempt an event is about."""
+    return str(body["run"]), int(body["round"]), int(body["attempt"])
+
+
+def _require_close(name: str, stated: float, computed: float) -> None:
+    if not math.isclose(stated, computed, rel_tol=_ROUNDING):
+        raise LedgerRefused(f"{name} = {stated} is stated, but {computed} follows from the rest")
