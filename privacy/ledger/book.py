@@ -336,20 +336,7 @@ class Ledger:
             LedgerRefused: if the data have no budget, or the run no plan on them.
         """
         with self._turn:
-            known = self._known(dataset)
-            budget = self._state.budgets.get(known.fingerprint)
-            plan = None if run is None else self._state.plans.get(run)
-            if budget is None or (run is not None and plan is None):
-                raise LedgerRefused(f"the data have no budget, or run {run!r} no plan; set them")
-            used = self._state.used(known.fingerprint, budget.order)
-            rounds = None
-            if run is not None and plan is not None:
-                if plan.dataset != known.fingerprint:
-                    raise LedgerRefused(f"run {run!r} is on other data; name those")
-                steps, _ = self._state.affordable(plan.dataset, plan.mechanism)
-                steps = min(steps, plan.steps - self._state.run_steps[run])
-                rounds = steps // plan.per_round
-            return Remaining(bound=budget.bound, used=float(used or 0), rounds=rounds)
+            return self._state.remaining(self._known(dataset).fingerprint, run)
 
     def _require_steps(self, plan: RunPlan, key: Attempt) -> None:
         spent = self._state.run_steps[key[0]]

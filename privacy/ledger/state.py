@@ -217,6 +217,21 @@ class State:
         tightest = min(fits, key=lambda name: fits[name])
         return fits[tightest], tightest
 
+    def remaining(self, dataset: str, run: str | None) -> Remaining:
+        """What is left for data, and for a run on them; see `Ledger.remaining`."""
+        budget = self.budgets.get(dataset)
+        plan = None if run is None else self.plans.get(run)
+        if budget is None or (run is not None and plan is None):
+            raise LedgerRefused(f"the data have no budget, or run {run!r} no plan; set them")
+        used = self.used(dataset, budget.order)
+        rounds = None
+        if run is not None and plan is not None:
+            if plan.dataset != dataset:
+                raise LedgerRefused(f"run {run!r} is on other data; name those")
+            steps, _ = self.affordable(plan.dataset, plan.mechanism)
+            rounds = min(steps, plan.steps - self.run_steps[run]) // plan.per_round
+        return Remaining(bound=budget.bound, used=float(used or 0), rounds=rounds)
+
     def _dataset(self, event: Event, body: Mapping[str, Any]) -> None:
         tags = unpack_tags(body["tags"])
         dataset = Dataset(
