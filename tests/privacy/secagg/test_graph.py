@@ -44,7 +44,7 @@ def test_the_degree_is_the_least_that_keeps_the_odds(members: int) -> None:
     ("members", "neighbours", "shares"), [(500, 60, 39), (1000, 68, 43), (100, 32, 21)]
 )
 def test_degrees_that_were_published(members: int, neighbours: int, shares: int) -> None:
-    """PRIVACY.md has 30 at n = 100; the union over both cuts of the ring, 2^-39.8, needs 32."""
+    """At n = 100 a degree of 30 just misses: both cuts of the ring have odds of 2^-39.8."""
     assert (degree(members).neighbours, degree(members).shares) == (neighbours, shares)
 
 
