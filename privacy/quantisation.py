@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.errors import PrivacyError
 from privacy.types import _SEAL, Modular, Quantised, centred
 
 MODULUS_BITS = 32
@@ -18,8 +19,8 @@ RANGE = 16.0
 """Largest coordinate, weight included: an update beyond it has gone wrong."""
 
 
-class OutOfRange(ValueError):
-    """A coordinate that the sum has no room for."""
+class OutOfRange(PrivacyError, ValueError):
+    """A number that a sum has no room for, or a sum that no honest members could have made."""
 
 
 def fraction_bits(members: int) -> int:
@@ -77,11 +78,11 @@ def dequantised_mean(total: Modular, *, members: int) -> NDArray[np.float64]:
         `(d,) float64`, within `error_bound` of the exact mean where all weights are 1.
 
     Raises:
-        ValueError: if the weights do not sum to anything.
+        OutOfRange: if no honest members could have such a sum of weights.
     """
     integers = centred(total)
     weights = int(integers[-1])
     if weights <= 0 or weights > members * 2 ** fraction_bits(members):
-        raise ValueError("the weights of a sum are out of bounds; a member has sent a wrong vector")
+        raise OutOfRange("the weights of a sum are out of bounds; a member has sent a wrong vector")
     mean: NDArray[np.float64] = integers[:-1] / weights
     return mean

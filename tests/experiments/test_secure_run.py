@@ -451,3 +451,23 @@ class TestOneClient:
         with pytest.raises(Replayed, match="has had this client's vector"):
             session.advertise(request(1, 3))
         session.advertise(request(2, 1))
+
+
+def test_a_member_that_spoils_the_weights_costs_a_round_and_not_the_run(
+    configured: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs are not proved: what comes out of a wrong one is not used, and round 3 goes on."""
+    honest = ServerRound.total
+
+    def spoiled(self: ServerRound) -> Any:
+        total, bad = honest(self)
+        if self.agreement.terms.attempt.round == 2:
+            total[-1] = 0
+        return total, bad
+
+    monkeypatch.setattr(ServerRound, "total", spoiled)
+    config = configured()
+    federate(config)
+    rows = read_rounds(Path(config.out))
+    assert [bool(row["aborted"]) for row in rows] == [False, False, True, False, False]
+    assert rows[2]["aborted"].startswith("OutOfRange: the weights of a sum are out of bounds")
