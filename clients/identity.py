@@ -30,9 +30,12 @@ def own_identity(out: Path, group: str) -> Identity:
     if not key.exists():
         Identity.create().write(key)
     identity = Identity.read(key)
-    part = place.with_suffix(".part")
-    part.write_text(json.dumps({"group": group, "public": identity.public.hex()}), encoding="utf-8")
-    os.replace(part, place.with_suffix(".json"))
+    pinned = place.with_suffix(".json")
+    if not pinned.exists():
+        part = place.with_suffix(".part")
+        entry = {"group": group, "public": identity.public.hex()}
+        part.write_text(json.dumps(entry), encoding="utf-8")
+        os.replace(part, pinned)
     return identity
 
 
