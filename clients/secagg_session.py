@@ -128,8 +128,14 @@ class Session:
 
 
 def terms_in(request: bytes) -> RoundTerms:
-    """The terms that a share request proposes, not yet checked against anything."""
-    return RoundTerms.decode(ShareRequest.decode(request).terms)
+    """The terms that a share request proposes; they protect somebody, and are not yet agreed to.
+
+    Raises:
+        SecaggAbort: They protect nobody, or are no terms.
+    """
+    terms = RoundTerms.decode(ShareRequest.decode(request).terms)
+    terms.check()
+    return terms
 
 
 def policy_for(plan: RoundPlan, terms: RoundTerms, *, fewest_members: int) -> Policy:

@@ -26,7 +26,7 @@ class VectorTerms:
         fraction_bits: binary digits after the point of quantised numbers; 0 in distributed mode.
         noise_log2: k in distributed mode; else 0.
         sensitivity: S in distributed mode; else 0.
-        sampling_rate: q; 0 without differential privacy.
+        sampling_rate: q in distributed mode; else 0, as the noise is then whole in every vector.
         honest_shares: h, the shares of noise that must be in the sum and unknown to others.
         colluding: c, members that may tell the server what they know.
         plan: digest of the privacy plan; empty without differential privacy.

@@ -411,6 +411,19 @@ class TestOneClient:
         )
         assert "Replayed" in reply.error.reason
 
+    def test_terms_without_members_are_refused_by_name(self) -> None:
+        from clients.secagg_session import terms_in
+        from privacy.errors import TooFewMembers
+        from privacy.secagg.messages import ShareRequest
+        from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+
+        nobody = RoundTerms(
+            attempt=Attempt(run="r", round=1), members=(), threshold=1, survivors=1,
+            vector=VectorTerms(dimension=3), task="", model="",
+        )  # fmt: skip
+        with pytest.raises(TooFewMembers):
+            terms_in(ShareRequest(nobody.encode(), ()).encode())
+
     def test_an_attempt_is_advertised_for_once(self, grid: LocalGrid) -> None:
         from privacy.secagg.messages import AdvertiseRequest
         from privacy.secagg.terms import Attempt
