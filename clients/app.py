@@ -231,15 +231,13 @@ def evaluate(message: Message, context: Context) -> Message:
     from alignment.evaluation import Evaluator
     from alignment.metrics import summarise
     from clients.trainer import predictor_for
-    from strategies.round_plan import RoundPlan
 
     store = _datastore(context)
     if store is None or not store.draws:
         raise ValueError("a train group holds nothing out: ask held-out groups only")
     if not store.evaluation_is_public:
         raise ValueError("this group's answers are private: nothing measured on them may leave")
-    plan = RoundPlan.from_wire(message.content.config_records["plan"])
-    (vector,) = message.content.array_records["model"].to_numpy_ndarrays()
+    plan, vector = _plan(message), _model(message)
     predictor = predictor_for(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
     load_vector(predictor, vector)
     reading = ContextConfig(**plan.context)  # type: ignore[arg-type]

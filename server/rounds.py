@@ -5,7 +5,6 @@ No torch here: the server handles vectors.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -21,8 +20,6 @@ from server.collection import Collector, RoundAborted, ask
 from server.config import RunConfig
 from strategies.base import SumStrategy
 from strategies.round_plan import RoundPlan
-
-logger = logging.getLogger(__name__)
 
 #: So many aborted rounds in a row end the run: the cohort has gone for good.
 _MOST_ABORTED = 3
@@ -131,7 +128,6 @@ class RoundLoop:
                 aborted += 1
                 if aborted == _MOST_ABORTED or number == 1:
                     raise CohortError(f"round {number}: {error}") from error
-                logger.warning("round %d was aborted: %s", number, error)
                 seconds = time.perf_counter() - start
                 self._report(number, vector, aborted=str(error), seconds_train=seconds)
                 continue
