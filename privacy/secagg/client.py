@@ -101,12 +101,10 @@ class Opened:
     """Everything of a mask request, checked, before anything is computed or charged.
 
     Attributes:
-        agreement: the round.
-        model: digest of the vector to start from.
+        agreement: the round; its terms name the task and the model to start from.
     """
 
     agreement: Agreement
-    model: str
     _place: int
     _advertised: Advertised
     _sharers: tuple[int, ...]
@@ -223,7 +221,8 @@ class Member:
             raise TooFewMembers(
                 f"{len(asked.sharers)} members have shared, {agreement.terms.survivors} needed"
             )
-        expected = [n for n in agreement.graph.neighbours(place) if n in set(asked.sharers)]
+        sharers = set(asked.sharers)
+        expected = [other for other in agreement.graph.neighbours(place) if other in sharers]
         if [sender for sender, _ in asked.ciphertexts] != expected:
             raise SurvivorSetRefused("ciphertexts are not those of the neighbours that have shared")
         needed = agreement.graph.fewest_neighbours
@@ -234,9 +233,7 @@ class Member:
             for sender, ciphertext in asked.ciphertexts
         ]
         shares = sorted([*shares, (place, state.own_share)])
-        return Opened(
-            agreement, agreement.terms.model, place, advertised, asked.sharers, tuple(shares)
-        )
+        return Opened(agreement, place, advertised, asked.sharers, tuple(shares))
 
     def mask(self, opened: Opened, vector: Noised | Quantised) -> tuple[bytes, Masking]:
         """Stage 2, after training: hide the vector under the masks of all neighbours that shared.
