@@ -4,8 +4,8 @@ In a sparse round every member has k neighbours on a ring that is shuffled by a 
 advertisements, so that neither the server nor a few members choose the neighbours of anybody
 (Bell et al. 2020, https://eprint.iacr.org/2020/704). The degree follows from stated odds, which
 speak of members that drop out by themselves. A server that lets members of its choice drop once it
-knows the graph can part a sparse round into sums over fewer members, each still of dozens. Where
-the noise of all members counts, the graph must therefore be complete.
+knows the graph, with corrupt members in the gaps, can part a sparse round into sums over far fewer
+members than survive. Where the noise of all members counts, the graph must therefore be complete.
 """
 
 import math
