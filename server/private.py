@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 PRIVACY_FILE = "privacy.json"
 
+#: A noised sum is divided by where it is at least so many standard deviations of its noise.
+_CLEAR = 4.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredPlan:
@@ -179,19 +182,30 @@ class PrivateAggregation:
         self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
     ) -> Combined:
         """Part gradient and metrics; the update points down the gradient."""
-        layout = self._registered.layout
+        plan, layout = self._registered.plan, self._registered.layout
         if not train_adapter:
             # The rest is noise alone.
             mean = np.where(self._head_only, mean, 0.0)
         gradient, metrics = layout.split(mean)
         whole = np.zeros(dimension, dtype=np.float32)
         update = -layout.embed(whole, np.asarray(gradient, dtype=np.float32)).astype(np.float64)
-        return Combined(update=update, loss=_mean_loss(metrics))
+        loss = mean_loss(metrics, noise_std=plan.noise_std_per_coordinate)
+        return Combined(update=update, loss=loss)
 
 
-def _mean_loss(metrics: Mapping[str, float]) -> float | None:
-    """The mean loss of units, weighted by how little each was clipped; noisy like all the rest."""
-    return metrics["loss"] / metrics["units"] if metrics["units"] > 0 else None
+def mean_loss(metrics: Mapping[str, float], *, noise_std: float) -> float | None:
+    """The mean loss of units, weighted by how little each was clipped; noisy like all the rest.
+
+    Args:
+        metrics: Noised sums of ``loss`` and ``units``, of one scale.
+        noise_std: Of the noise on either.
+
+    Returns:
+        None where the noise could be most of what the loss is divided by: the quotient would then
+        be any number.
+    """
+    drowned = metrics["units"] < _CLEAR * noise_std
+    return None if drowned else metrics["loss"] / metrics["units"]
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
