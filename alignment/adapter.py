@@ -96,8 +96,12 @@ def load_vector(predictor: Predictor, vector: NDArray[np.float32]) -> None:
     AdapterLayout.of(predictor.trainable()).restore(vector, predictor.trainable())
 
 
-def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -> None:
-    """Write ``adapter/`` and ``head.safetensors`` into a folder, replacing what was there."""
+def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -> tuple[str, ...]:
+    """Write ``adapter/`` and ``head.safetensors`` into a folder, replacing what was there.
+
+    Returns:
+        Names of the files, within the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     adapter = folder / ADAPTER_FOLDER
     if adapter.is_dir():
@@ -118,6 +122,8 @@ def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -
     metadata = {METADATA_KEY: json.dumps(content, sort_keys=True)}
     tensors = {name: tensor.contiguous() for name, tensor in predictor.head.state_dict().items()}
     save_file(tensors, str(folder / HEAD_FILE), metadata=metadata)
+    files = sorted(path for path in adapter.rglob("*") if path.is_file())
+    return (HEAD_FILE, *(path.relative_to(folder).as_posix() for path in files))
 
 
 def _tidy(adapter: Path) -> None:

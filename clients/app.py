@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clients.books import Account, Books
     from clients.datastore import Datastore
     from clients.privatizer import Trained
     from clients.secagg_session import Session
@@ -42,10 +43,8 @@ def setup(message: Message, context: Context) -> Message:
     if store is not None and store.training is not None:
         if unit:
             answer["units"] = len(store.units(unit))
-        if asked["secure"]:
-            from clients.identity import own_identity
-
-            answer["identity"] = own_identity(store.out, store.group).public.hex()
+        if asked["secure"] or store.private:
+            answer["identity"] = store.keys.own(store.group).public.hex()
     return Message(RecordDict({"setup": answer}), reply_to=message)
 
 
@@ -56,13 +55,21 @@ class TrainingFailed(RuntimeError):
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train one round and send what came of it as it is: only where nothing is to be hidden."""
+    from clients.books import words_stay_here
     from clients.privatizer import release_in_the_clear
+    from strategies.round_plan import round_context, vector_digest
 
     store = _train_store(context)
     if store.secure:
         raise ValueError("vectors of this run leave under masks only: nothing was trained")
     plan, vector = _plan(message), _model(message)
-    released = release_in_the_clear(_trained(store, plan, vector, context))
+    _require_guarantee(store, plan)
+    model = vector_digest(vector)
+    with words_stay_here(), _account(store, plan) as account:
+        _prepare(store, plan, model)
+        account.charge(1, round_context(plan, model))
+        released = release_in_the_clear(_trained(store, plan, vector))
+        account.release(released.tobytes())
     content = ArrayRecord([released])
     return Message(RecordDict({"update": content}), reply_to=message)
 
@@ -70,20 +77,27 @@ def train(message: Message, context: Context) -> Message:
 @app.query("advertise")
 def advertise(message: Message, context: Context) -> Message:
     """Secure aggregation, stage 0: fresh public keys for an attempt at a round."""
-    session = _session(_train_store(context), context)
-    return _answer(message, {"advertise": session.advertise(_part(message, "advertise"))})
+    store = _train_store(context)
+    return _answer(message, {"advertise": _advertised(store, message, context)})
 
 
 @app.query("share")
 def share(message: Message, context: Context) -> Message:
-    """Secure aggregation, stage 1: check the terms of a round, and share seeds."""
+    """Secure aggregation, stage 1: check the terms of a round and the budget, and share seeds."""
+    from clients.books import words_stay_here
     from clients.secagg_session import policy_for, terms_in
 
     store = _train_store(context)
     request = _part(message, "share")
     plan = _plan(message)
     _require_guarantee(store, plan)
-    policy = policy_for(plan, terms_in(request), fewest_members=store.fewest_members)
+    terms = terms_in(request)
+    policy = policy_for(plan, terms, fewest_members=store.fewest_members)
+    with words_stay_here():
+        _countersign(store, message)
+        if (books := _prepare(store, plan, terms.model)) is not None:
+            # What could not be paid for is not begun: a dropout here costs the others nothing.
+            books.require(terms.attempt.run, terms.attempt.round, terms.attempt.attempt)
     return _answer(message, {"share": _session(store, context).share(request, policy)})
 
 
@@ -92,6 +106,7 @@ def masked(message: Message, context: Context) -> Message:
     """Secure aggregation, stage 2: train one round and send what came of it under masks."""
     import numpy as np
 
+    from clients.books import words_stay_here
     from clients.privatizer import release_masked
     from privacy.errors import PolicyRefused
     from strategies.round_plan import vector_digest
@@ -103,10 +118,13 @@ def masked(message: Message, context: Context) -> Message:
         agreed = opened.agreement.terms
         if plan.digest() != agreed.task or vector_digest(vector) != agreed.model:
             raise PolicyRefused("plan or model are not those of the terms: nothing was trained")
-        return _trained(store, plan, vector, context)
+        account.charge(agreed.attempt.attempt, opened.agreement.context)
+        return _trained(store, plan, vector)
 
     request = _part(message, "mask")
-    released = release_masked(_session(store, context), request, train_as_agreed)
+    with words_stay_here(), _account(store, plan) as account:
+        released = release_masked(_session(store, context), request, train_as_agreed)
+        account.release(released)
     content = ArrayRecord([np.frombuffer(released, dtype=np.uint8)])
     return Message(RecordDict({"masked": content}), reply_to=message)
 
@@ -121,13 +139,25 @@ def confirm(message: Message, context: Context) -> Message:
 @app.query("unmask")
 def unmask(message: Message, context: Context) -> Message:
     """Secure aggregation, stage 4: give shares, and advertise for the next round."""
-    session = _session(_train_store(context), context)
+    store = _train_store(context)
     parts = {}
     if (request := _part(message, "unmask", required=False)) is not None:
-        parts["unmask"] = session.unmask(request)
-    if (request := _part(message, "advertise", required=False)) is not None:
-        parts["advertise"] = session.advertise(request)
+        parts["unmask"] = _session(store, context).unmask(request)
+    if _part(message, "advertise", required=False) is not None:
+        parts["advertise"] = _advertised(store, message, context)
     return _answer(message, parts)
+
+
+@app.query("close")
+def close(message: Message, context: Context) -> Message:
+    """Keep the server's word on the last head of the ledger; the run is over."""
+    from clients.books import words_stay_here
+
+    store = _train_store(context)
+    with words_stay_here():
+        _countersign(store, message)
+    _session(store, context).end()
+    return _answer(message, {})
 
 
 def _train_store(context: Context) -> Datastore:
@@ -149,7 +179,6 @@ def _model(message: Message) -> NDArray[np.float32]:
 
 
 def _session(store: Datastore, context: Context) -> Session:
-    from clients.identity import own_identity, simulated_roster
     from clients.secagg_session import Session
     from privacy.randomness import SystemRandomStream
     from privacy.secagg.client import Member
@@ -158,8 +187,8 @@ def _session(store: Datastore, context: Context) -> Session:
         raise ValueError("this run was set up without secure aggregation: use one configuration")
     member = Member(
         name=store.group,
-        identity=own_identity(store.out, store.group),
-        roster=simulated_roster(store.out),
+        identity=store.keys.own(store.group),
+        roster=store.keys.roster(),
         source=SystemRandomStream(),
     )
     return Session(context.state, member)
@@ -186,13 +215,67 @@ def _require_guarantee(store: Datastore, plan: RoundPlan) -> None:
         raise ValueError("this run is private, the round asked for is not: nothing was trained")
 
 
-def _trained(
-    store: Datastore, plan: RoundPlan, vector: NDArray[np.float32], context: Context
-) -> Trained:
+def _books(store: Datastore) -> Books:
+    from clients.books import Books
+    from privacy.key_folder import SERVERS
+
+    return Books(
+        store.ledger,
+        store.keys.own(store.group),
+        store.keys.roster(role=SERVERS),
+        budget_epsilon=store.budget_epsilon,
+        budget_delta=store.budget_delta,
+    )
+
+
+def _account(store: Datastore, plan: RoundPlan) -> Account:
+    """What a round will cost the group."""
+    from clients.books import Account
+    from strategies.round_plan import PrivateWork
+
+    if not plan.privacy:
+        return Account(None)
+    run = PrivateWork.read(plan.privacy).run
+    return Account(_books(store), run=run, round_number=plan.round)
+
+
+def _prepare(store: Datastore, plan: RoundPlan, model: str) -> Books | None:
+    """Have the ledger know data, budget and plan of a private run; None where nothing is."""
+    from clients.books import verified_plan
+    from strategies.round_plan import PrivateWork
+
+    if not plan.privacy:
+        return None
+    work = PrivateWork.read(plan.privacy)
+    privacy, books = verified_plan(work.plan), _books(store)
+    books.prepare(work.run, store.units(str(privacy.unit)), privacy, model=model)
+    return books
+
+
+def _advertised(store: Datastore, message: Message, context: Context) -> bytes:
+    """An advertisement; in a private run it names the head of the group's ledger."""
+    from clients.books import words_stay_here
+    from privacy.ledger.chain import NOTHING
+
+    head = NOTHING
+    if store.private:
+        with words_stay_here():
+            head = _books(store).head(_part(message, "known", required=False))
+    return _session(store, context).advertise(_part(message, "advertise"), head)
+
+
+def _countersign(store: Datastore, message: Message) -> None:
+    """Keep the server's signature of the head that was advertised, where it has sent one."""
+    words = _part(message, "countersigned", required=False)
+    if store.private and words is not None:
+        _books(store).countersign(words)
+
+
+def _trained(store: Datastore, plan: RoundPlan, vector: NDArray[np.float32]) -> Trained:
     """Train as the plan says, privately or not."""
     _require_guarantee(store, plan)
     if plan.privacy:
-        return _trained_privately(store, plan, vector, context)
+        return _trained_privately(store, plan, vector)
     from clients.trainer import train_locally
 
     if store.training is None:
@@ -200,9 +283,7 @@ def _trained(
     return train_locally(vector, store.training, plan)
 
 
-def _trained_privately(
-    store: Datastore, plan: RoundPlan, vector: NDArray[np.float32], context: Context
-) -> Trained:
+def _trained_privately(store: Datastore, plan: RoundPlan, vector: NDArray[np.float32]) -> Trained:
     """Train under the plan; the text of an error must not tell the server of a record."""
     from clients.private_trainer import train_privately
     from privacy.errors import PrivacyError
@@ -210,7 +291,7 @@ def _trained_privately(
 
     unit = json.loads(PrivateWork.read(plan.privacy).plan)["unit"]
     try:
-        return train_privately(vector, store.units(unit), plan, context.state)
+        return train_privately(vector, store.units(unit), plan)
     except PrivacyError:
         # These quote the plan only, which the server has made.
         raise

@@ -20,7 +20,10 @@ class SimulatedClientConfig:
         private: Whether the run was set up as a private one.
         secure: Whether its vectors leave under masks only.
         fewest_members: Into a sum over fewer groups than these no vector goes.
-        out: Folder of the run, where the keys of simulated groups lie.
+        out: Folder of the run.
+        ledgers: Folder of ledgers that outlast the run; empty for ledgers of its own.
+        budget_epsilon: What data may ever spend; 0 for the run's own plan and no more.
+        budget_delta: Delta of that.
     """
 
     data: str
@@ -33,6 +36,9 @@ class SimulatedClientConfig:
     secure: bool
     fewest_members: int
     out: str
+    ledgers: str
+    budget_epsilon: float
+    budget_delta: float
 
     @classmethod
     def read(
@@ -58,4 +64,7 @@ class SimulatedClientConfig:
             secure=run_config["federation.secure_aggregation"] is not False,
             fewest_members=int(str(run_config["federation.minimum_groups"])),
             out=str(run_config["out"]),
+            ledgers=str(run_config["privacy.ledgers"]),
+            budget_epsilon=float(str(run_config["privacy.budget_epsilon"])),
+            budget_delta=float(str(run_config["privacy.delta"])),
         )

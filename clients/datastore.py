@@ -11,6 +11,8 @@ from alignment.population import load_population
 from alignment.split import Draw
 from alignment.units import UnitRecords
 from clients.config import SimulatedClientConfig
+from privacy.key_folder import KeyFolder
+from privacy.ledger.places import group_ledger, ledgers_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,10 @@ class Datastore:
         private: Whether records of this run may be trained on under a privacy plan only.
         secure: Whether its vectors leave under masks only.
         fewest_members: Into a sum over fewer groups than these no vector goes.
-        out: Folder of the run.
+        keys: Where keys and rosters lie.
+        ledger: File of the group's budget ledger.
+        budget_epsilon: What its data may ever spend; 0 for the first run's plan and no more.
+        budget_delta: Delta of that.
         evaluation_is_public: Whether what is measured on its draws may leave as it is.
     """
 
@@ -38,7 +43,10 @@ class Datastore:
     private: bool
     secure: bool
     fewest_members: int
-    out: Path
+    keys: KeyFolder
+    ledger: Path
+    budget_epsilon: float
+    budget_delta: float
     evaluation_is_public: bool
 
     def __repr__(self) -> str:
@@ -74,7 +82,10 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
         private=config.private,
         secure=config.secure,
         fewest_members=config.fewest_members,
-        out=Path(config.out),
+        keys=KeyFolder.of_run(Path(config.out), config.ledgers),
+        ledger=group_ledger(ledgers_folder(Path(config.out), config.ledgers), group),
+        budget_epsilon=config.budget_epsilon,
+        budget_delta=config.budget_delta,
         # Held-out groups of a simulation are there to be measured; their data are the researcher's.
         evaluation_is_public=True,
     )

@@ -1,7 +1,7 @@
 """Private training at a client: sample units, take their gradients, and hand over what is noised.
 
-Everything the server asks for is checked against the plan before a record is touched, and charged
-before anything is computed: a round is executed once or not at all.
+Everything the server asks for is checked against the plan before a record is touched. Whoever
+calls has charged the round in the group's ledger before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from alignment.adapter import load_vector
@@ -19,7 +18,7 @@ from alignment.config import PredictorConfig
 from alignment.gradients import MicroBatchShape, UnitGradients
 from alignment.private_layout import PrivateLayout, metric_scale_for, private_layout
 from alignment.units import UnitRecords
-from clients.budget import charge, verified_plan
+from clients.books import verified_plan
 from clients.privatizer import noised_sum
 from clients.trainer import predictor_for
 from privacy.errors import ExecutionMismatch
@@ -187,7 +186,6 @@ def train_privately(
     vector: NDArray[np.float32],
     units: Sequence[UnitRecords],
     plan: RoundPlan,
-    state: RecordDict,
 ) -> Noised | NDArray[np.float64]:
     """Answer one round of a private run.
 
@@ -195,16 +193,14 @@ def train_privately(
         vector: (d,) float32, the global vector.
         units: All units of privacy of the group.
         plan: What the server asks for.
-        state: What this client keeps between messages: the steps it has spent.
 
     Returns:
         What the privatizer may release; see :meth:`PrivateTrainer.train`.
 
     Raises:
-        PrivacyError: The request contradicts the plan or is spent.
+        PrivacyError: The request contradicts the plan.
     """
     work = PrivateWork.read(plan.privacy)
-    charge(state, verified_plan(work.plan), plan.round)
     config = PredictorConfig(**plan.predictor)  # type: ignore[arg-type]
     apart = any(not question.together for unit in units for question in unit.questions)
     # The place changes nothing that is kept: groups of one process share what it remembers.

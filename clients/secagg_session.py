@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from flwr.app import ConfigRecord, RecordDict
 
-from clients.budget import verified_plan
-from privacy.errors import Replayed
+from clients.books import verified_plan
+from privacy.errors import PolicyRefused, Replayed
+from privacy.ledger.chain import NOTHING, Head
 from privacy.quantisation import fraction_bits
 from privacy.secagg.client import Member, Opened, Policy
 from privacy.secagg.messages import (
@@ -45,15 +46,20 @@ class Session:
         self._state = state
         self._member = member
 
-    def advertise(self, request: bytes) -> bytes:
+    def advertise(self, request: bytes, head: Head = NOTHING) -> bytes:
         """Stage 0: begin an attempt; what was left of another is forgotten.
+
+        Args:
+            request: Of the server.
+            head: Of the group's budget ledger, for all others to see.
 
         Raises:
             Replayed: The attempt is not new, or this round has had a vector of this client: a
                 second one, in another cohort, would tell it from the rest where there is no noise.
         """
         last = self._last()
-        message, kept = self._member.advertise(request, last=last)
+        seen = (head.seq, bytes.fromhex(head.hash))
+        message, kept = self._member.advertise(request, last=last, head=seen)
         again = last is not None and (last.run, last.round) == (
             kept.attempt.run,
             kept.attempt.round,
@@ -98,6 +104,10 @@ class Session:
         kept = self._kept("confirmed", Confirmed)
         self._forget()
         return self._member.unmask(kept, request)
+
+    def end(self) -> None:
+        """Forget the secrets of an attempt that will not take place."""
+        self._forget()
 
     def _stage(self) -> str:
         return str(self._state.config_records[_KEPT]["stage"])
@@ -155,7 +165,10 @@ def policy_for(plan: RoundPlan, terms: RoundTerms, *, fewest_members: int) -> Po
     bits = fraction_bits(len(terms.members))
     vector = VectorTerms(dimension=terms.vector.dimension, fraction_bits=bits)
     if plan.privacy:
-        privacy = verified_plan(PrivateWork.read(plan.privacy).plan)
+        work = PrivateWork.read(plan.privacy)
+        if terms.attempt.run != work.run:
+            raise PolicyRefused("the terms are of another run than the plan: nothing is sent")
+        privacy = verified_plan(work.plan)
         if privacy.mode is Mode.DISTRIBUTED:
             vector = VectorTerms.of_plan(privacy)
         else:

@@ -84,6 +84,12 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
         )
     if result["aborted_rounds"]:
         console.print(f"{result['aborted_rounds']} rounds were aborted and gave nothing.")
+    if result["ended_early"]:
+        planned = sum(result["config"]["federation"][f"{k}_rounds"] for k in ("warmup", "adapter"))
+        console.print(
+            f"[bold]The run ended after {result['rounds']} of {planned} rounds, with what it had "
+            "learned: too few groups would go on.[/bold]"
+        )
 
 
 def _finish(result: dict[str, Any], out: Path, *, as_json: bool) -> None:

@@ -203,7 +203,8 @@ def build_result(
         },
         "context_gain": own["mean"] - none["mean"],
         "context_swap_drop": own["mean"] - swapped["mean"] if swapped else None,
-        "rounds": config.federation.rounds,
+        "rounds": rounds[-1]["round"],
+        "ended_early": rounds[-1]["round"] < config.federation.rounds,
         "parameters": measured.parameters,
         "seconds": {
             "total": now - started,
@@ -211,7 +212,7 @@ def build_result(
             "secagg": sum(r["seconds_secagg"] for r in rounds),
             "evaluate": evaluate,
         },
-        "bytes": _traffic(grid, len(population.split.train_groups), config.federation.rounds),
+        "bytes": _traffic(grid, len(population.split.train_groups), rounds[-1]["round"]),
         "secure_aggregation": config.federation.secure_aggregation,
         "aborted_rounds": sum(bool(r["aborted"]) for r in rounds),
         "privacy": _privacy(config, out),

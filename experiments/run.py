@@ -55,17 +55,23 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     _write(out / SPLIT_FILE, population.split.to_json())
 
     # Data are checked in a second; what follows takes several to import.
-    from clients.identity import IDENTITIES_FOLDER
+    from clients.books import forget_ledgers
     from experiments.plots import draw_plots
     from experiments.report import write_report
     from experiments.results import build_result, read_rounds
     from experiments.simulate import simulate
+    from privacy.key_folder import run_keys
+    from privacy.ledger.places import ledgers_folder
 
+    # Ledgers of a run that was replaced: their keys are gone, so nobody can go on with them.
+    shutil.rmtree(ledgers_folder(out, ""), ignore_errors=True)
+    shutil.rmtree(run_keys(out), ignore_errors=True)
     try:
         grid = simulate(config, population)
     finally:
         # Keys of simulated groups are of no use after their run.
-        shutil.rmtree(out / IDENTITIES_FOLDER, ignore_errors=True)
+        shutil.rmtree(run_keys(out), ignore_errors=True)
+        forget_ledgers()
     result, predictions = build_result(config, population, grid, started=started)
     rounds = read_rounds(out)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)

@@ -6,6 +6,7 @@ import logging
 
 from alignment.population import Population
 from clients.app import app as client_app
+from clients.books import RefusedByLedger
 from experiments.local_grid import LocalGrid, run_server_app
 from server.app import app as server_app
 from server.cohort import CohortError
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class SimulationError(RuntimeError):
-    """A simulated client failed: in one process that is never a dropout, always a fault."""
+    """A simulated client failed: in one process that is a fault, unless its ledger refused."""
 
 
 def simulate(config: RunConfig, population: Population, *, serialize: bool = True) -> LocalGrid:
@@ -39,20 +40,32 @@ def simulate(config: RunConfig, population: Population, *, serialize: bool = Tru
         node_configs=[{"partition-id": i, "num-partitions": count} for i in range(count)],
         run_config=settings,
         serialize=serialize,
-        before_delivery=lambda _: not grid.failures,
+        before_delivery=lambda _: not _faults(grid),
     )
     try:
         run_server_app(server_app, grid, run_config=settings)
     except CohortError as error:
         _refuse_failures(grid, error)
+        if grid.failures:
+            refusal = _first_cause(grid.failures[0].traceback).partition(": ")[2]
+            raise SimulationError(
+                f"{error}; {len(grid.failures)} times a group refused: {refusal}; "
+                "fedaccord client status shows what is left"
+            ) from error
         raise
     _refuse_failures(grid)
     return grid
 
 
+def _faults(grid: LocalGrid) -> list[str]:
+    """Tracebacks of failures that are no refusals of a ledger: those are what groups are for."""
+    refusal = f"{RefusedByLedger.__module__}.{RefusedByLedger.__name__}: "
+    traces = [failure.traceback for failure in grid.failures]
+    return [trace for trace in traces if not _first_cause(trace).startswith(refusal)]
+
+
 def _refuse_failures(grid: LocalGrid, cause: Exception | None = None) -> None:
-    if grid.failures:
-        trace = grid.failures[0].traceback
+    for trace in _faults(grid)[:1]:
         logger.debug("first failure of a client:\n%s", trace)
         raise SimulationError(f"a client failed: {_first_cause(trace)}") from cause
 

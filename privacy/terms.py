@@ -26,6 +26,10 @@ MAX_GROUPS = 100_000
 TRUNCATION_SHARE = 1e-3
 """Part of delta set aside for batches that exceed their cap."""
 
+LIFETIME_EPSILON = 16.0
+"""Caps on batches are drawn up for a lifetime budget of up to this epsilon, however small the
+epsilon of one run: what a cut batch costs grows with the epsilon of all runs together."""
+
 
 _REALS = ("epsilon", "delta", "sampling_rate", "clipping_norm")
 _COUNTS = ("groups", "rounds", "local_steps", "survivors", "colluding", "dimension")
@@ -134,10 +138,23 @@ class PrivacyTerms:
         A step whose sample is larger drops the excess. Over T steps that happens with probability
         at most `TRUNCATION_SHARE` * delta / (1 + exp(epsilon)), so, by coupling the run with its
         untruncated twin, it adds at most `TRUNCATION_SHARE` * delta to delta. Unlike accounting
-        for truncated batches, this holds for every accountant, Renyi filters included.
+        for truncated batches, this holds for every accountant, Renyi filters included. The epsilon
+        is that of the run, or `LIFETIME_EPSILON` where that is larger.
         """
-        chance = TRUNCATION_SHARE * self.delta / ((1 + math.exp(self.epsilon)) * self.steps)
-        return _binomial_cap(self.group_size(group), self.sampling_rate, chance)
+        return self._cap(self.group_size(group))
+
+    def cut_chance(self) -> float:
+        """Return a bound on the chance that any step of a group has a sample above its cap."""
+        chances = (
+            float(binom.sf(self._cap(units), units, self.sampling_rate))
+            for units in set(self.sizes)
+        )
+        return self.steps * max(chances)
+
+    def _cap(self, units: int) -> int:
+        epsilon = max(self.epsilon, LIFETIME_EPSILON)
+        chance = TRUNCATION_SHARE * self.delta / ((1 + math.exp(epsilon)) * self.steps)
+        return _binomial_cap(units, self.sampling_rate, chance)
 
     def micro_batches(self, group: int, *, rows: int) -> int:
         """Return the number of micro-batches of `rows` rows every step of a group processes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import tomli_w
@@ -18,6 +19,7 @@ from server.telemetry import observers
 from strategies.base import SumStrategy, require_visible
 from strategies.fedavg import FedAvg
 from strategies.fedopt import FedAdam
+from strategies.round_plan import vector_digest
 
 CONFIG_FILE = "config.toml"
 PRIVACY_FILE = "privacy.json"
@@ -49,16 +51,26 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         secure=secure,
     )
     predictor = Predictor(config.predictor, seed=config.seed)
+    start = to_vector(predictor)
     aggregation: Aggregation = MeanOfUpdates()
+    run, witness = "", None
     (out / PRIVACY_FILE).unlink(missing_ok=True)
-    if config.privacy.private:
-        # Not even imported where nothing is private: accountants take seconds.
-        from server.private import PrivateAggregation, register_plan
+    with ExitStack() as stack:
+        if config.privacy.private:
+            # Not even imported where nothing is private: accountants take seconds.
+            from server.private import PrivateAggregation, keep_book, register_plan
 
-        aggregation = PrivateAggregation(register_plan(config, cohort, predictor), config)
-    kind = SecureCollector if secure else PlainCollector
-    collector: Collector = kind(grid, cohort, config.federation, aggregation)
-    with observers(config) as watching:
+            registered = register_plan(config, cohort, predictor)
+            run, aggregation = registered.run, PrivateAggregation(registered, config)
+            book = keep_book(config, cohort, registered, model=vector_digest(start))
+            witness = stack.enter_context(book)
+        collector: Collector
+        if secure:
+            collector = SecureCollector(
+                grid, cohort, config.federation, aggregation, run=run, witness=witness
+            )
+        else:
+            collector = PlainCollector(grid, cohort, config.federation, aggregation)
         loop = RoundLoop(
             grid=grid,
             cohort=cohort,
@@ -66,11 +78,14 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
             strategy=strategy,
             aggregation=aggregation,
             collector=collector,
-            observers=watching,
+            observers=stack.enter_context(observers(config)),
+            witness=witness,
         )
-        vector = loop.run(to_vector(predictor))
-    load_vector(predictor, vector)
-    save_predictor(predictor, out, config.context)
+        vector = loop.run(start)
+        load_vector(predictor, vector)
+        files = save_predictor(predictor, out, config.context)
+        if witness is not None:
+            witness.published(out, files, model=loop.last)
 
 
 def _strategy(federation: FederationConfig) -> SumStrategy:

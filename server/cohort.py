@@ -28,8 +28,9 @@ class Cohort:
         held_out: Groups that only measure.
         units: Units of privacy that each train group declares; public, and empty where nothing is
             private.
-        identities: Public keys of the train groups, 32 bytes each; empty without secure
-            aggregation. They keep members apart for the server; members pin keys of their own.
+        identities: Public keys of the train groups, 32 bytes each; empty where vectors are neither
+            private nor summed securely. They keep members apart for the server; members pin keys
+            of their own.
     """
 
     train: Mapping[str, int]
@@ -82,7 +83,7 @@ def gather_cohort(
         roles[role][group] = reply.metadata.src_node_id
         if role == "train" and unit:
             units[group] = int(str(answer["units"]))
-        if role == "train" and secure:
+        if role == "train" and (secure or unit):
             identities[group] = bytes.fromhex(str(answer["identity"]))
     if len(roles["train"]) < minimum_groups:
         raise CohortError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,16 +14,24 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from privacy.errors import PrivacyError
-from server.aggregation import Aggregation
+from server.aggregation import Aggregation, released
 from server.cohort import Cohort
 from server.config import FederationConfig
-from strategies.round_plan import RoundPlan
+from strategies.round_plan import RoundPlan, round_context, vector_digest
 
 logger = logging.getLogger(__name__)
 
 
 class RoundAborted(RuntimeError):
-    """A round gave no mean; nothing of it is used, and the run can go on."""
+    """A round gave no mean; nothing of it is used, and the run can go on.
+
+    Attributes:
+        evidence: What the server's book keeps of it.
+    """
+
+    def __init__(self, message: str, *, evidence: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.evidence: Mapping[str, object] = evidence or {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,11 +42,13 @@ class Collected:
         mean: Mean of the groups' vectors, float64.
         groups: Whose vectors are in it.
         seconds_secagg: Spent in stages of secure aggregation that train nothing, and in unmasking.
+        evidence: What the server's book keeps of it.
     """
 
     mean: NDArray[np.float64]
     groups: tuple[str, ...]
     seconds_secagg: float = 0.0
+    evidence: Mapping[str, object] = field(default_factory=dict)
 
 
 class Collector(Protocol):
@@ -54,6 +65,9 @@ class Collector(Protocol):
             RoundAborted: Too few answered, or the protocol ended early.
             CohortError: A group sent what the run cannot use.
         """
+
+    def close(self) -> None:
+        """Say to all groups that the run is over."""
 
 
 def ask(
@@ -119,13 +133,36 @@ class PlainCollector:
             self._grid, train, "train", contents,
             round_number=plan.round, timeout_seconds=self._config.round_timeout_seconds,
         )  # fmt: skip
+        evidence = self._evidence(plan, vector, updates)
         if len(updates) < self._config.minimum_groups:
             raise RoundAborted(
                 f"{len(updates)} of {len(train)} groups answered, "
-                f"{self._config.minimum_groups} needed: look at the clients' logs"
+                f"{self._config.minimum_groups} needed: look at the clients' logs",
+                evidence=evidence,
             )
         try:
             mean = self._aggregation.mean_of_updates(updates, dimension=vector.size)
         except PrivacyError as error:
-            raise RoundAborted(str(error)) from error
-        return Collected(mean=mean, groups=tuple(updates))
+            raise RoundAborted(str(error), evidence=evidence) from error
+        return Collected(mean=mean, groups=tuple(updates), evidence=evidence)
+
+    def close(self) -> None:
+        """Nothing is to be said; see :class:`Collector`."""
+
+    def _evidence(
+        self, plan: RoundPlan, vector: NDArray[np.float32], updates: Mapping[str, RecordDict]
+    ) -> dict[str, object]:
+        """What came, by group; the place of a group in the plan is no part of the context."""
+        model = vector_digest(vector)
+        alike = replace(plan, privacy=self._aggregation.work(next(iter(self._cohort.train))))
+        return {
+            "round": plan.round,
+            "attempt": 1,
+            "ctx": round_context(alike, model).hex(),
+            "model": model,
+            "survivors": list(updates),
+            "vectors": {
+                group: hashlib.sha256(released(group, content).tobytes()).hexdigest()
+                for group, content in updates.items()
+            },
+        }

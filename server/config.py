@@ -123,6 +123,10 @@ class PrivacyConfig:
         micro_batch: Units computed at a time; bounds memory, changes no result.
         max_options: Most options of a question, in any group.
         freeze_a: Train only B of each adapter B A, for half the coordinates and so less noise.
+        budget_epsilon: What the ledgers of simulated groups let their data ever spend; 0 lets data
+            without a budget pay for this run's plan and no more. A group refuses what goes beyond.
+        ledgers: Folder of the groups' ledgers and keys, kept from run to run so that budgets
+            belong to the data; empty begins ledgers in the folder of the run.
     """
 
     mode: Literal["none", "distributed", "local"] = "none"
@@ -139,6 +143,8 @@ class PrivacyConfig:
     micro_batch: int = 16
     max_options: int = 16
     freeze_a: bool = True
+    budget_epsilon: float = 0.0
+    ledgers: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no plan could be made of."""
@@ -153,6 +159,15 @@ class PrivacyConfig:
         if not 0 < self.local_learning_rate < math.inf:
             raise ValueError(
                 f"local_learning_rate = {self.local_learning_rate} must be finite and > 0"
+            )
+        if not 0 <= self.budget_epsilon <= 50:
+            raise ValueError(
+                f"budget_epsilon = {self.budget_epsilon} must lie in [0, 50]: 0 is for one run"
+            )
+        if self.ledgers and self.mode == "none":
+            raise ValueError(
+                f"ledgers = {self.ledgers!r} with mode = none, which spends without bound: choose "
+                "a mode, or leave the ledgers out"
             )
         if self.mode == "distributed" and self.local_steps != 1:
             raise ValueError(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,20 @@ from alignment.opacus_opinion import opacus_prv_epsilon
 from alignment.predictor import Predictor
 from alignment.private_layout import PrivateLayout, private_layout
 from privacy.accounting import second_opinion
+from privacy.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, ledgers_folder
+from privacy.ledger.server_book import ServerBook
 from privacy.plan import PrivacyPlan
 from privacy.quantisation import dequantised_mean
 from privacy.release import mean_of_sum, sum_of_shares
+from privacy.secagg.keys import Roster, rosters_json
 from privacy.secagg.terms import VectorTerms
 from privacy.terms import Mode, PrivacyTerms, Unit
 from privacy.types import Modular
 from server.aggregation import Combined, mean_of_floats, quantised_terms, released
 from server.cohort import Cohort
 from server.config import RunConfig
+from server.witness import BookWitness
 from strategies.round_plan import PrivateWork, Scalar
 
 logger = logging.getLogger(__name__)
@@ -42,6 +49,7 @@ class RegisteredPlan:
     """A plan, the two opinions on its epsilon, and the coordinates it covers.
 
     Attributes:
+        run: Name of the run in all ledgers.
         plan: Calibrated for this run.
         epsilon_pld: Its epsilon by privacy loss distributions, at ``plan.accounted_delta``.
         epsilon_opacus: The second opinion.
@@ -50,6 +58,7 @@ class RegisteredPlan:
         warmup: Coordinates of the rounds that train the head alone.
     """
 
+    run: str
     plan: PrivacyPlan
     epsilon_pld: float
     epsilon_opacus: float
@@ -60,6 +69,7 @@ class RegisteredPlan:
     def as_dict(self) -> dict[str, Any]:
         """All that is public of it, as JSON types."""
         return {
+            "run": self.run,
             "plan": self.plan.as_dict(),
             "plan_digest": self.plan.digest(),
             "epsilon_pld": self.epsilon_pld,
@@ -101,6 +111,7 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
     )
     opinion = second_opinion(plan.mechanism, delta=plan.accounted_delta, opinion=opacus_prv_epsilon)
     registered = RegisteredPlan(
+        run=secrets.token_hex(16),
         plan=plan,
         epsilon_pld=plan.verify(),
         epsilon_opacus=opinion,
@@ -111,6 +122,41 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
     _write(Path(config.out) / PRIVACY_FILE, registered.as_dict())
     logger.info("noise multiplier %.4f for epsilon = %g", plan.noise_multiplier, plan.epsilon)
     return registered
+
+
+@contextmanager
+def keep_book(
+    config: RunConfig, cohort: Cohort, registered: RegisteredPlan, *, model: str
+) -> Iterator[BookWitness]:
+    """Open the server's book, begin a run in it, and leave the keys of all parties beside it.
+
+    Args:
+        config: The run.
+        cohort: Who takes part.
+        registered: The plan.
+        model: Digest of the vector the run starts from.
+    """
+    out, ledgers = Path(config.out), config.privacy.ledgers
+    keys = KeyFolder.of_run(out, ledgers)
+    identity = keys.own(SERVER, role=SERVERS)
+    folder = ledgers_folder(out, ledgers)
+    folder.mkdir(parents=True, exist_ok=True)
+    members = Roster({name: cohort.identities[name] for name in registered.groups})
+    with ServerBook.open(folder / SERVER_BOOK, identity, name=SERVER) as book:
+        book.begin(
+            registered.run,
+            registered.plan,
+            groups=members,
+            model=model,
+            secure=config.federation.secure_aggregation,
+            epsilons={
+                "dp-accounting PLD": registered.epsilon_pld,
+                "Opacus PRV": registered.epsilon_opacus,
+            },
+        )
+        text = rosters_json(keys.roster(), Roster({SERVER: identity.public}))
+        (folder / ROSTER_FILE).write_text(text + "\n", encoding="utf-8")
+        yield BookWitness(book, registered.run)
 
 
 class PrivateAggregation:
@@ -134,6 +180,7 @@ class PrivateAggregation:
         return asdict(
             PrivateWork(
                 plan=self._plan_text,
+                run=self._registered.run,
                 place=self._registered.groups.index(group),
                 rounds=self._rounds,
                 local_steps=privacy.local_steps,

@@ -5,6 +5,7 @@ No torch here: the server handles vectors.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -18,10 +19,13 @@ from server.aggregation import Aggregation
 from server.cohort import Cohort, CohortError
 from server.collection import Collector, RoundAborted, ask
 from server.config import RunConfig
+from server.witness import NoWitness, Witness
 from strategies.base import SumStrategy
-from strategies.round_plan import RoundPlan
+from strategies.round_plan import RoundPlan, vector_digest
 
-#: So many aborted rounds in a row end the run: the cohort has gone for good.
+logger = logging.getLogger(__name__)
+
+#: So many aborted rounds in a row end the run: the cohort has gone for good, or its budgets have.
 _MOST_ABORTED = 3
 
 
@@ -74,6 +78,7 @@ class RoundLoop:
         aggregation: How the mean of a round becomes an update.
         collector: How the vectors of a round come in.
         observers: Told of every round as it ends.
+        witness: Keeps what a reviewer will ask about.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class RoundLoop:
         aggregation: Aggregation,
         collector: Collector,
         observers: Iterable[Observer] = (),
+        witness: Witness | None = None,
     ) -> None:
         self._grid = grid
         self._cohort = cohort
@@ -94,6 +100,8 @@ class RoundLoop:
         self._aggregation = aggregation
         self._collector = collector
         self._observers = tuple(observers)
+        self._witness = witness or NoWitness()
+        self.last = ""
 
     def plan(self, number: int) -> RoundPlan:
         """The plan of a round: the same for all groups."""
@@ -113,10 +121,11 @@ class RoundLoop:
     def run(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run all rounds from a first global vector, (d,) float32; return what is published.
 
-        An aborted round leaves the vector as it was and counts as a round.
+        An aborted round leaves the vector as it was and counts as a round. Several in a row end
+        the run with what it has learned: what was paid for in privacy is not thrown away.
 
         Raises:
-            CohortError: Several rounds in a row were aborted, or a group sent what is of no use.
+            CohortError: The first round was aborted, or a group sent what is of no use.
         """
         self._report(0, vector)
         aborted = 0
@@ -125,11 +134,15 @@ class RoundLoop:
             try:
                 collected = self._collector.collect(self.plan(number), vector)
             except RoundAborted as error:
+                self._witness.lost(error.evidence, reason=str(error))
                 aborted += 1
-                if aborted == _MOST_ABORTED or number == 1:
+                if number == 1:
                     raise CohortError(f"round {number}: {error}") from error
                 seconds = time.perf_counter() - start
                 self._report(number, vector, aborted=str(error), seconds_train=seconds)
+                if aborted == _MOST_ABORTED:
+                    logger.warning("%d rounds in a row were aborted: the run ends here", aborted)
+                    break
                 continue
             aborted = 0
             combined = self._aggregation.combine(
@@ -138,6 +151,7 @@ class RoundLoop:
                 train_adapter=number > self._config.federation.warmup_rounds,
             )
             vector = self._strategy.step(vector, combined.update)
+            self._witness.round(collected.evidence, after=vector_digest(vector))
             seconds = time.perf_counter() - start - collected.seconds_secagg
             self._report(
                 number,
@@ -147,6 +161,8 @@ class RoundLoop:
                 seconds_train=seconds,
                 seconds_secagg=collected.seconds_secagg,
             )
+        self._collector.close()
+        self.last = vector_digest(vector)
         return self._strategy.published(vector)
 
     def _measure(

@@ -7,6 +7,7 @@ that misses a stage is asked to advertise again at the end of the round, and is 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import secrets
 import time
@@ -28,6 +29,7 @@ from server.aggregation import Aggregation
 from server.cohort import Cohort, CohortError
 from server.collection import Collected, RoundAborted, ask, told
 from server.config import FederationConfig
+from server.witness import NoWitness, Witness
 from strategies.round_plan import RoundPlan, vector_digest
 
 logger = logging.getLogger(__name__)
@@ -57,13 +59,22 @@ class SecureCollector:
         cohort: Who takes part, and their public keys.
         config: Timeouts and thresholds.
         aggregation: What is made of the sum.
+        run: Name of the run; drawn where none is given.
+        witness: Keeps and signs what a reviewer will ask about.
 
     Raises:
         CohortError: There are too few groups for a sum to hide one.
     """
 
     def __init__(
-        self, grid: Grid, cohort: Cohort, config: FederationConfig, aggregation: Aggregation
+        self,
+        grid: Grid,
+        cohort: Cohort,
+        config: FederationConfig,
+        aggregation: Aggregation,
+        *,
+        run: str = "",
+        witness: Witness | None = None,
     ) -> None:
         if len(cohort.train) < FEWEST_MEMBERS:
             raise CohortError(
@@ -75,7 +86,8 @@ class SecureCollector:
         self._config = config
         self._aggregation = aggregation
         self._roster = Roster(cohort.identities)
-        self._run = secrets.token_hex(16)
+        self._run = run or secrets.token_hex(16)
+        self._witness = witness or NoWitness()
         self._next: Attempt | None = None
         self._adverts: dict[str, bytes] = {}
 
@@ -87,42 +99,68 @@ class SecureCollector:
             if self._next != attempt:
                 self._advertise(attempt)
             masking = False
+            vectors: dict[str, str] = {}
+            evidence: dict[str, object] = {"round": plan.round, "attempt": number}
             try:
                 prepared = self._share(attempt, plan, vector)
                 trip.mark(counts=True)
+                terms = prepared.agreement.terms
+                evidence |= {
+                    "ctx": prepared.agreement.context.hex(),
+                    "terms": terms.encode().decode("ascii"),
+                    "model": terms.model,
+                    "sharers": list(prepared.sharers),
+                    "vectors": vectors,
+                }
                 # From here on groups are charged: the attempt is not repeated.
                 masking = True
-                self._train_and_mask(prepared, plan, vector)
+                self._train_and_mask(prepared, plan, vector, vectors)
                 trip.mark(counts=False)
                 total, groups = self._unmask(prepared, plan)
                 mean = self._aggregation.mean_of_sum(
                     total, members=len(prepared.agreement.terms.members), summed=len(groups)
                 )
                 trip.mark(counts=True)
-                return Collected(mean=mean, groups=groups, seconds_secagg=trip.seconds)
+                return Collected(
+                    mean=mean,
+                    groups=groups,
+                    seconds_secagg=trip.seconds,
+                    evidence={**evidence, "survivors": list(groups)},
+                )
             except PrivacyError as abort:
                 self._next, self._adverts = None, {}
                 reason = f"{type(abort).__name__}: {abort}"
                 if masking or number == _ATTEMPTS:
-                    raise RoundAborted(reason) from abort
+                    raise RoundAborted(reason, evidence=evidence) from abort
                 logger.warning("round %d: attempt %d ended: %s", plan.round, number, reason)
         raise AssertionError("the last attempt returns or raises")
 
+    def close(self) -> None:
+        """Sign every group's last head; see :class:`server.collection.Collector`."""
+        if self._witness.signs and self._next is not None:
+            self._ask_all("query.close", self._adverts, self._next, self._witness.countersigned)
+
     def _advertise(self, attempt: Attempt) -> None:
         """A trip for advertisements alone."""
-        request = AdvertiseRequest(attempt).encode()
-        replies = self._ask(
-            "query.advertise", self._online(), attempt, lambda _: {"advertise": request}
+        replies = self._ask_all(
+            "query.advertise", self._online(), attempt, self._advertise_parts(attempt)
         )
-        self._keep_adverts(attempt, replies)
+        self._keep_adverts(attempt, replies.get("advertise", {}))
+
+    def _advertise_parts(self, attempt: Attempt) -> Callable[[str], dict[str, bytes]]:
+        request = AdvertiseRequest(attempt).encode()
+        return lambda group: {"advertise": request, **self._witness.known(group)}
 
     def _keep_adverts(self, attempt: Attempt, replies: Mapping[str, bytes]) -> None:
-        self._next, self._adverts = attempt, {}
+        accepted: dict[str, bytes] = {}
 
         def keep(name: str, data: bytes) -> None:
-            self._adverts[name] = accept_advert(name, data, attempt=attempt, roster=self._roster)
+            accepted[name] = accept_advert(name, data, attempt=attempt, roster=self._roster)
 
         _take(replies, keep)
+        self._next, self._adverts = attempt, self._witness.saw(attempt, accepted)
+        for name in accepted.keys() - self._adverts.keys():
+            logger.warning("%s is left out: its ledger has lost what was seen before", name)
 
     def _share(self, attempt: Attempt, plan: RoundPlan, vector: NDArray[np.float32]) -> ServerRound:
         members = tuple(sorted(self._adverts))
@@ -143,16 +181,28 @@ class SecureCollector:
             model=vector_digest(vector),
         )
         prepared = ServerRound(terms, self._adverts, self._roster)
-        replies = self._ask(
-            "query.share", members, attempt, lambda _: {"share": prepared.share_request}, plan=plan
+        replies = self._ask_all(
+            "query.share",
+            members,
+            attempt,
+            lambda group: {
+                "share": prepared.share_request,
+                **self._witness.countersigned(group),
+            },
+            plan=plan,
         )
-        _take(replies, prepared.take_shares)
+        _take(replies.get("share", {}), prepared.take_shares)
         prepared.close_sharing()
         return prepared
 
     def _train_and_mask(
-        self, prepared: ServerRound, plan: RoundPlan, vector: NDArray[np.float32]
+        self,
+        prepared: ServerRound,
+        plan: RoundPlan,
+        vector: NDArray[np.float32],
+        vectors: dict[str, str],
     ) -> None:
+        """Stage 2; digests of the vectors that are in the sum go into ``vectors``."""
         model = ArrayRecord([vector])
         replies = ask(
             self._grid,
@@ -171,7 +221,12 @@ class SecureCollector:
             round_number=plan.round,
             timeout_seconds=self._config.round_timeout_seconds,
         )
-        _take({name: _vector(content) for name, content in replies.items()}, prepared.take_masked)
+
+        def add(name: str, data: bytes) -> None:
+            prepared.take_masked(name, data)
+            vectors[name] = hashlib.sha256(data).hexdigest()
+
+        _take({name: _vector(content) for name, content in replies.items()}, add)
         prepared.close_masking()
 
     def _unmask(
@@ -184,14 +239,14 @@ class SecureCollector:
         _take(signed, prepared.take_consistency)
         unmask = prepared.unmask_request()
         following = Attempt(run=self._run, round=plan.round + 1)
-        advertise = AdvertiseRequest(following).encode()
-
-        last = plan.round == self._config.rounds
+        advertise = self._advertise_parts(following)
+        # After the last round an advertisement shows the last head of a ledger.
+        last = plan.round == self._config.rounds and not self._witness.signs
 
         def request(name: str) -> dict[str, bytes]:
             # Whoever missed a stage is asked for the next round alone.
             own = {"unmask": unmask} if name in signed else {}
-            return own if last else {**own, "advertise": advertise}
+            return own if last else {**own, **advertise(name)}
 
         asked_groups = signed if last else {*signed, *self._online()}
         replies = self._ask_all("query.unmask", asked_groups, attempt, request)

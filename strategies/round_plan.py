@@ -63,6 +63,7 @@ class PrivateWork:
 
     Attributes:
         plan: JSON of a ``privacy.plan.PrivacyPlan``.
+        run: Name of the run in the ledgers of the groups.
         place: Which of the plan's groups the client is, from 0.
         rounds: Rounds of the run.
         local_steps: Steps of a round.
@@ -77,6 +78,7 @@ class PrivateWork:
     """
 
     plan: str
+    run: str
     place: int
     rounds: int
     local_steps: int
@@ -159,6 +161,16 @@ class RoundPlan:
             if not isinstance(nested[name], dict):
                 raise ValueError(f"round plan: {name} is not a section")
         return cls(**nested)  # type: ignore[arg-type]
+
+
+def round_context(plan: RoundPlan, model: str) -> bytes:
+    """What a round without secure aggregation is about: 32 bytes.
+
+    Args:
+        plan: What the groups are asked.
+        model: Digest of the vector they start from.
+    """
+    return hashlib.sha256(f"{plan.digest()} {model}".encode()).digest()
 
 
 def vector_digest(vector: NDArray[np.float32]) -> str:

@@ -11,10 +11,11 @@ its place. Heads that others keep (`Ledger.countersign`, `known_head`) show that
 
 from privacy.ledger.book import Ledger
 from privacy.ledger.chain import Event, Head, head_words, read_events, sign_head
-from privacy.ledger.filter import best_order
-from privacy.ledger.state import Dataset, Remaining, SpendReceipt
+from privacy.ledger.filter import best_order, least_budget
+from privacy.ledger.state import Budget, Dataset, Remaining, SpendReceipt
 
 __all__ = [
+    "Budget",
     "Dataset",
     "Event",
     "Head",
@@ -23,6 +24,7 @@ __all__ = [
     "SpendReceipt",
     "best_order",
     "head_words",
+    "least_budget",
     "read_events",
     "sign_head",
 ]

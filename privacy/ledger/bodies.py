@@ -1,8 +1,11 @@
 """The words of events: what is written of plans and attempts."""
 
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
 from privacy.errors import LedgerRefused
-from privacy.ledger.filter import cost
-from privacy.ledger.state import Attempt, RunPlan
+from privacy.ledger.filter import Attempt, Mechanism
 from privacy.plan import PrivacyPlan
 
 DIGEST_BYTES = 32
@@ -12,36 +15,44 @@ def plan_body(plan: PrivacyPlan, run: str, *, code: str, model: str) -> dict[str
     """What a PLAN event says of a plan, but for its cost."""
     return {
         "run": run,
-        "plan": plan.digest(),
+        "plan": plan.as_dict(),
+        "digest": plan.digest(),
         "mechanism": "discrete Gaussian, Poisson samples",
-        "mode": str(plan.mode),
-        "relation": str(plan.relation),
-        "q": plan.sampling_rate,
-        "z": plan.noise_multiplier,
-        "k": plan.noise_log2,
-        "S": plan.sensitivity,
-        "h": plan.honest_shares,
-        "c": plan.colluding,
-        "T": plan.steps,
-        "local_steps": plan.local_steps,
-        "d": plan.dimension,
-        "epsilon": plan.epsilon,
-        "delta": plan.delta,
+        "cut_chance": plan.cut_chance(),
         "code": code,
         "model": model,
     }
 
 
-def spend_body(plan: RunPlan, key: Attempt, context: bytes, *, order: int) -> dict[str, object]:
+def stated_plan(values: Mapping[str, Any]) -> PrivacyPlan:
+    """Read a plan that stands in an event, where floats are strings; not yet verified.
+
+    Raises:
+        PlanRefused: if it is no plan, or one that could not be kept.
+        ValueError: if a number is none.
+    """
+    reals = {field.name for field in fields(PrivacyPlan) if field.type is float}
+    return PrivacyPlan.from_dict(
+        {name: float(value) if name in reals else value for name, value in values.items()}
+    )
+
+
+def mechanism_of(plan: PrivacyPlan) -> Mechanism:
+    """What a step of a plan releases, as far as its cost depends on it."""
+    return Mechanism(noise_multiplier=plan.noise_multiplier, sampling_rate=plan.sampling_rate)
+
+
+def spend_body(
+    mechanism: Mechanism, key: Attempt, context: bytes, *, steps: int, rdp: float
+) -> dict[str, object]:
     """What a SPEND event says: one round of a plan, charged at the order of its budget."""
-    mechanism = plan.mechanism
     return {
         **attempt_body(key),
         "ctx": digest_hex("context", context),
         "q": mechanism.sampling_rate,
         "z": mechanism.noise_multiplier,
-        "steps": plan.per_round,
-        "rdp": plan.per_round * cost(mechanism, order),
+        "steps": steps,
+        "rdp": rdp,
     }
 
 

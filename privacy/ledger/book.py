@@ -10,11 +10,11 @@ from typing import NoReturn, Self
 from privacy.accounting import NeighboringRelation
 from privacy.errors import (
     AlreadyCharged,
-    BadSignature,
     BudgetExhausted,
     BudgetRaised,
     ExecutionMismatch,
     LedgerRefused,
+    LedgerRolledBack,
     LedgerUnwritable,
     PolicyRefused,
     UnsupportedMechanism,
@@ -23,23 +23,15 @@ from privacy.ledger.bodies import (
     attempt_body,
     attempt_key,
     digest_hex,
+    mechanism_of,
     named,
     plan_body,
     spend_body,
 )
-from privacy.ledger.chain import (
-    NO_EVENT,
-    Event,
-    Head,
-    check_countersigned,
-    check_head,
-    corrupt,
-    read_events,
-    require_head,
-    write_event,
-)
-from privacy.ledger.filter import Mechanism, cost
-from privacy.ledger.state import Attempt, Budget, Dataset, Remaining, RunPlan, SpendReceipt, State
+from privacy.ledger.chain import Event, Head, check_head, require_head, write_event
+from privacy.ledger.filter import Attempt, cost
+from privacy.ledger.reading import Reading
+from privacy.ledger.state import Budget, Dataset, Remaining, RunPlan, SpendReceipt, State
 from privacy.ledger.store import Store
 from privacy.ledger.units import fingerprint, ledger_key
 from privacy.plan import PrivacyPlan
@@ -47,7 +39,6 @@ from privacy.secagg.keys import Identity, Roster
 from privacy.terms import Unit
 
 _LOG = logging.getLogger(__name__)
-_EMPTY = Head(seq=0, hash=NO_EVENT)
 
 
 class Ledger:
@@ -57,12 +48,13 @@ class Ledger:
     `LedgerUnwritable`, nothing has happened, and it can be called again.
     """
 
-    def __init__(self, store: Store, identity: Identity, servers: Roster | None) -> None:
+    def __init__(
+        self, store: Store, identity: Identity, servers: Roster | None, reading: Reading
+    ) -> None:
         self._store = store
         self._identity = identity
         self._servers = servers
-        self._events: list[Event] = []
-        self._state = State()
+        self._reading = reading
         self._turn = RLock()
         self._torn = 0
 
@@ -74,7 +66,7 @@ class Ledger:
             FileExistsError: if there is a file: what was spent is not forgotten.
             LedgerUnwritable: if it could not be made durable.
         """
-        return cls(Store.create(path), identity, servers)
+        return cls(Store.create(path), identity, servers, Reading(identity.public, servers))
 
     @classmethod
     def open(
@@ -105,9 +97,9 @@ class Ledger:
         store = Store.open(path)
         try:
             data = store.read()
-            ledger = cls(store, identity, servers)
-            for event in read_events(data, identity.public):
-                ledger._take_in(event)
+            reading = Reading(identity.public, servers)
+            reading.take_in(data)
+            ledger = cls(store, identity, servers, reading)
             if known_head is not None:
                 require_head(ledger.events(), known_head)
             ledger._torn = store.mend(data)
@@ -115,6 +107,34 @@ class Ledger:
             store.close()
             raise
         return ledger
+
+    def reopen(self) -> Self:
+        """Lock a closed ledger again, and take in what others have written since.
+
+        What was read before is told by its SHA-256 and not checked once more, so that this takes
+        microseconds where `open` takes as long as the ledger has events.
+
+        Raises:
+            LedgerError: as `open` does; a file that has lost or changed a line since is corrupt,
+                or rolled back.
+        """
+        store = Store.open(self._store.path)
+        try:
+            data = store.read()
+            if not self._reading.begins(data):
+                # The full check says what is wrong.
+                Reading(self._identity.public, self._servers).take_in(data)
+                raise LedgerRolledBack(
+                    f"{self._store.path}: other lines stand where event {self.head.seq} and those "
+                    "before it stood; restore the newest copy"
+                )
+            self._reading.take_in(data)
+            self._torn = store.mend(data)
+        except BaseException:
+            store.close()
+            raise
+        self._store = store
+        return self
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +149,7 @@ class Ledger:
     @property
     def head(self) -> Head:
         """The last event: what others keep to tell a rollback."""
-        return self._events[-1].head if self._events else _EMPTY
+        return self._reading.head
 
     @property
     def torn_bytes(self) -> int:
@@ -138,7 +158,7 @@ class Ledger:
 
     def events(self) -> tuple[Event, ...]:
         """All events, in order."""
-        return tuple(self._events)
+        return tuple(self._reading.events)
 
     def pending(self) -> tuple[SpendReceipt, ...]:
         """Spends that were neither released nor aborted; they stay charged."""
@@ -208,6 +228,7 @@ class Ledger:
         known = self._known(dataset)
         budget = Budget.of(epsilon=epsilon, delta=delta, order=order, units=known.units)
         with self._turn:
+            self._state.require_cuts_paid(budget)
             old = self._state.budgets.get(dataset.fingerprint)
             if old is not None and not budget.within(old):
                 raise BudgetRaised(
@@ -215,6 +236,15 @@ class Ledger:
                 )
             if budget != old:
                 self._record("BUDGET", dataset.fingerprint, asdict(budget))
+
+    def budget(self, dataset: Dataset) -> Budget | None:
+        """The budget of data, None before there is one."""
+        return self._state.budgets.get(self._known(dataset).fingerprint)
+
+    def announced(self, run: str) -> str | None:
+        """The digest of the plan of a run, None where it has none."""
+        plan = self._state.plans.get(run)
+        return None if plan is None else plan.digest
 
     def register_plan(
         self, run: str, dataset: Dataset, plan: PrivacyPlan, *, code: str = "", model: str = ""
@@ -232,7 +262,8 @@ class Ledger:
             What is left, and how many rounds of the plan it pays for; maybe not all.
 
         Raises:
-            LedgerRefused: if the data have no budget, or another unit or relation than the plan.
+            LedgerRefused: if the data have no budget, or another unit or relation than the plan;
+                or if the budgets do not pay for batches that are cut to their cap.
             ExecutionMismatch: if the run has announced something else.
             EpsilonExceeded: if the plan does not keep what it promises.
         """
@@ -245,14 +276,13 @@ class Ledger:
                 f"the plan protects a {plan.unit} ({plan.relation}), the data are registered by "
                 f"{known.unit} ({known.relation}); make them agree"
             )
-        mechanism = Mechanism(
-            noise_multiplier=plan.noise_multiplier, sampling_rate=plan.sampling_rate
-        )
-        body = plan_body(plan, run, code=code, model=model)
         with self._turn:
             announced = self._state.plans.get(run)
             if announced is None:
-                spent = {"rdp": cost(mechanism, budget.order), "pld_epsilon": plan.verify()}
+                body = plan_body(plan, run, code=code, model=model)
+                self._state.require_cuts_paid(*self._state.budgets.values(), more=plan.cut_chance())
+                rdp = cost(mechanism_of(plan), budget.order)
+                spent = {"rdp": rdp, "pld_epsilon": plan.verify()}
                 self._record("PLAN", known.fingerprint, {**body, **spent})
             elif (announced.dataset, announced.digest) != (known.fingerprint, plan.digest()):
                 raise ExecutionMismatch(f"run {run!r} has another plan or other data; rename it")
@@ -277,17 +307,21 @@ class Ledger:
             LedgerRefused: if the run has no plan.
         """
         with self._turn:
-            plan = self._state.plans.get(run)
-            if plan is None:
-                raise LedgerRefused(f"run {run!r} has no plan; register it first")
-            key = attempt_key(run, round, attempt)
-            if key in self._state.spends:
-                raise AlreadyCharged(f"{named(key)} was charged before; begin another attempt")
-            self._require_steps(plan, key)
-            self._require_budget(plan, key)
-            order = self._state.budgets[plan.dataset].order
-            self._record("SPEND", plan.dataset, spend_body(plan, key, context, order=order))
+            plan, key = self._require(run, round, attempt)
+            steps = plan.per_round
+            rdp = steps * cost(plan.mechanism, self._state.budgets[plan.dataset].order)
+            body = spend_body(plan.mechanism, key, context, steps=steps, rdp=rdp)
+            self._record("SPEND", plan.dataset, body)
             return self._state.spends[key]
+
+    def require(self, run: str, round: int, attempt: int) -> None:
+        """Check that `reserve` would charge this attempt, and charge nothing.
+
+        Raises:
+            LedgerError: as `reserve` does; a refusal is recorded and stays.
+        """
+        with self._turn:
+            self._require(run, round, attempt)
 
     def released(self, receipt: SpendReceipt, vector: bytes) -> None:
         """Record what a spend has paid for.
@@ -338,6 +372,21 @@ class Ledger:
         with self._turn:
             return self._state.remaining(self._known(dataset).fingerprint, run)
 
+    @property
+    def _state(self) -> State:
+        return self._reading.state
+
+    def _require(self, run: str, round: int, attempt: int) -> tuple[RunPlan, Attempt]:
+        plan = self._state.plans.get(run)
+        if plan is None:
+            raise LedgerRefused(f"run {run!r} has no plan; register it first")
+        key = attempt_key(run, round, attempt)
+        if key in self._state.spends:
+            raise AlreadyCharged(f"{named(key)} was charged before; begin another attempt")
+        self._require_steps(plan, key)
+        self._require_budget(plan, key)
+        return plan, key
+
     def _require_steps(self, plan: RunPlan, key: Attempt) -> None:
         spent = self._state.run_steps[key[0]]
         if self._state.refused.get(key) == "plan" or spent + plan.per_round > plan.steps:
@@ -378,19 +427,6 @@ class Ledger:
 
     def _record(self, type: str, dataset: str, body: Mapping[str, object]) -> None:
         event = write_event(self._identity, self.head, type=type, dataset=dataset, body=body)
-        self._store.append(event.line())
-        self._state.apply(event)
-        self._events.append(event)
-
-    def _take_in(self, event: Event) -> None:
-        try:
-            self._state.apply(event)
-            if event.type == "HEAD" and self._servers is not None:
-                check_countersigned(self._servers, event)
-        except KeyError as error:
-            corrupt(event.seq, f"lacks a field or names something unknown: {error}")
-        except (ValueError, TypeError, OverflowError) as error:
-            corrupt(event.seq, f"contradicts the lines before it: {error}")
-        except (BadSignature, PolicyRefused):
-            corrupt(event.seq, "is not countersigned by a pinned server")
-        self._events.append(event)
+        line = event.line()
+        self._store.append(line)
+        self._reading.apply(event, line)

@@ -12,6 +12,11 @@ from privacy.secagg.keys import Identity, Roster
 
 VERSION = 1
 TYPES = ("DATASET", "BUDGET", "PLAN", "SPEND", "RELEASED", "ABORTED", "REFUSED", "HEAD")
+"""Of the events in the ledger of a group."""
+
+SERVER_TYPES = ("RUN", "HEADS", "ROUND", "LOST", "PUBLISHED")
+"""Of the events in the book of a server."""
+
 NO_EVENT = "0" * 64
 """What the first event names as the one before it."""
 
@@ -40,12 +45,12 @@ class Event:
     Attributes:
         seq: its number, counted from 1: the line it stands on.
         prev: hash of the event before it.
-        type: one of `TYPES`.
-        dataset: fingerprint of the data it is about; empty for HEAD.
-        signer: public key of the group, 64 hexadecimal digits.
+        type: one of `TYPES`, in the book of a server one of `SERVER_TYPES`.
+        dataset: fingerprint of the data it is about; empty for HEAD and in the book of a server.
+        signer: public key of the owner, 64 hexadecimal digits.
         body: what happened; floats as repr strings.
         hash: SHA-256 of the canonical JSON of all the others but `sig`.
-        sig: the group's signature of the hash, 128 hexadecimal digits.
+        sig: the owner's signature of the hash, 128 hexadecimal digits.
     """
 
     seq: int
@@ -84,7 +89,13 @@ def write_event(
     return Event(**content, hash=hashed.hex(), sig=signature.hex())
 
 
-def read_events(data: bytes, signer: bytes) -> tuple[Event, ...]:
+NOTHING = Head(seq=0, hash=NO_EVENT)
+"""The head of an empty ledger."""
+
+
+def read_events(
+    data: bytes, signer: bytes, *, after: Head = NOTHING, types: tuple[str, ...] = TYPES
+) -> tuple[Event, ...]:
     """Read whole lines of a ledger and check that each is what its owner wrote there.
 
     Checks the form, the numbering, the chain and every signature, and no meaning. A line must be
@@ -92,21 +103,23 @@ def read_events(data: bytes, signer: bytes) -> tuple[Event, ...]:
 
     Args:
         data: the file; its last line ends with a newline.
-        signer: the public key of the group, 32 bytes.
+        signer: the public key of the owner, 32 bytes.
+        after: the head that the first of these lines follows.
+        types: of the events that there may be.
 
     Raises:
         LedgerCorrupt: for the first line that is not.
     """
     events: list[Event] = []
-    head = Head(seq=0, hash=NO_EVENT)
+    head = after
     owner = Roster({"owner": signer})
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-        event = _parse(number, line)
+    for number, line in enumerate(data.split(b"\n")[:-1], start=after.seq + 1):
+        event = _parse(number, line, types)
         _check(event, head, owner)
         events.append(event)
         head = event.head
     if not data.endswith(b"\n") and data:
-        corrupt(len(events) + 1, "is not ended by a newline")
+        corrupt(head.seq + 1, "is not ended by a newline")
     return tuple(events)
 
 
@@ -116,7 +129,7 @@ def require_head(events: tuple[Event, ...], known: Head) -> None:
     Raises:
         LedgerRolledBack: if it does not.
     """
-    if known.seq == 0 and known.hash == NO_EVENT:
+    if known == NOTHING:
         return
     if not 1 <= known.seq <= len(events):
         raise LedgerRolledBack(
@@ -167,7 +180,7 @@ def _content(event: Event) -> dict[str, Any]:
     return {"v": VERSION, **{name: getattr(event, name) for name in names}}
 
 
-def _parse(number: int, line: bytes) -> Event:
+def _parse(number: int, line: bytes, types: tuple[str, ...]) -> Event:
     try:
         fields = json.loads(line)
         canonical = canonical_json(fields)
@@ -182,7 +195,7 @@ def _parse(number: int, line: bytes) -> Event:
         type(fields["seq"]) is int
         and isinstance(fields["body"], dict)
         and all(isinstance(value, str) for value in strings)
-        and fields["type"] in TYPES
+        and fields["type"] in types
     ):
         corrupt(number, "has a field of another type than an event has")
     return Event(**fields)

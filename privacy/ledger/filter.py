@@ -3,8 +3,13 @@
 Costs at one fixed order add up even where each step is chosen after seeing the ones before (Feldman
 and Zrnic 2021, https://arxiv.org/abs/2008.11193). Sums are of exact fractions: what is spent does
 not depend on the order in which it is added up.
+
+A part of a budget's delta is set aside for batches that were cut to their cap. The runs that a
+budget pays for differ from their uncut twins with at most the sum of their chances of a cut; that
+adds (1 + exp(epsilon)) times that sum to delta, at the epsilon of the budget.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +18,7 @@ from functools import lru_cache
 
 from privacy.accounting import rdp_budget, rdp_per_step
 from privacy.errors import LedgerRefused
+from privacy.terms import TRUNCATION_SHARE
 
 LARGEST_ORDER = 1024
 
@@ -29,6 +35,9 @@ class Mechanism:
     noise_multiplier: float
     sampling_rate: float
 
+
+Attempt = tuple[str, int, int]
+"""Run, round and attempt."""
 
 Steps = Counter[Mechanism]
 """How many steps of each mechanism were taken."""
@@ -56,6 +65,30 @@ def total(steps: Iterable[Steps], order: int) -> Fraction:
     )
 
 
+def filter_bound(*, epsilon: float, delta: float, order: int) -> float:
+    """What a budget lets the steps spend at an order, its part for cut batches set aside."""
+    return rdp_budget(epsilon=epsilon, delta=delta * (1 - TRUNCATION_SHARE), order=order)
+
+
+def pays_for_cuts(*, epsilon: float, delta: float, cut_chance: float) -> bool:
+    """Whether the part of delta set aside pays for batches that are cut with such a chance."""
+    return (1 + math.exp(epsilon)) * cut_chance <= TRUNCATION_SHARE * delta
+
+
+def least_budget(mechanism: Mechanism, *, steps: int, delta: float) -> tuple[float, int]:
+    """Return the least epsilon, in millionths, that pays for so many steps, and its order."""
+
+    def epsilon_at(order: int) -> float:
+        return steps * cost(mechanism, order) - filter_bound(epsilon=0, delta=delta, order=order)
+
+    order = min(range(2, LARGEST_ORDER + 1), key=epsilon_at)
+    epsilon = max(1, math.ceil(epsilon_at(order) * 1e6)) / 1e6
+    needed = total([Steps({mechanism: steps})], order)
+    while Fraction(filter_bound(epsilon=epsilon, delta=delta, order=order)) < needed:
+        epsilon = round(epsilon + 1e-6, 6)
+    return epsilon, order
+
+
 def best_order(
     *, noise_multiplier: float, sampling_rate: float, epsilon: float, delta: float
 ) -> int:
@@ -69,7 +102,7 @@ def best_order(
     """
     mechanism = Mechanism(noise_multiplier=noise_multiplier, sampling_rate=sampling_rate)
     steps = {
-        order: rdp_budget(epsilon=epsilon, delta=delta, order=order) / cost(mechanism, order)
+        order: filter_bound(epsilon=epsilon, delta=delta, order=order) / cost(mechanism, order)
         for order in range(2, LARGEST_ORDER + 1)
     }
     best = max(steps, key=lambda order: steps[order])

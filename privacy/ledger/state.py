@@ -10,18 +10,25 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Self
 
-from privacy.accounting import NeighboringRelation, rdp_budget
+from privacy.accounting import NeighboringRelation
 from privacy.errors import DeltaTooLarge, LedgerRefused
+from privacy.ledger.bodies import mechanism_of, stated_plan
 from privacy.ledger.chain import Event
-from privacy.ledger.filter import Mechanism, Steps, cost, total
+from privacy.ledger.filter import (
+    Attempt,
+    Mechanism,
+    Steps,
+    cost,
+    filter_bound,
+    pays_for_cuts,
+    total,
+)
 from privacy.ledger.units import unpack_tags
-from privacy.terms import Unit
+from privacy.plan import PrivacyPlan
+from privacy.terms import MAX_EPSILON, Unit
 
 # Another machine may round a logarithm differently.
 _ROUNDING = 1e-9
-
-Attempt = tuple[str, int, int]
-"""Run, round and attempt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,10 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What may be spent on data: `bound` of Renyi divergence at `order`."""
+    """What may be spent on data: `bound` of Renyi divergence at `order`.
+
+    `bound` leaves out the part of delta that pays for cut batches; see `privacy.ledger.filter`.
+    """
 
     epsilon: float
     delta: float
@@ -64,7 +74,11 @@ class Budget:
             raise LedgerRefused(
                 f"order = {order!r} is not an integer of at least 2; use best_order"
             )
-        bound = rdp_budget(epsilon=epsilon, delta=delta, order=order)
+        if not 0 < epsilon <= MAX_EPSILON:
+            raise LedgerRefused(
+                f"epsilon = {epsilon} of a budget is outside (0, {MAX_EPSILON}]; lower it"
+            )
+        bound = filter_bound(epsilon=epsilon, delta=delta, order=order)
         if not bound > 0:
             raise LedgerRefused(
                 f"order = {order} certifies nothing at epsilon = {epsilon}, delta = {delta}; "
@@ -85,13 +99,39 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """What a run has announced: its data, and at most `steps` steps, `per_round` at a time."""
+    """What a run has announced: its data, and what it will do with them.
+
+    Attributes:
+        dataset: fingerprint of the data.
+        plan: the whole plan.
+        cut_chance: bound on the chance that a batch of the run is cut to its cap.
+        seq: number of the event that announced it.
+    """
 
     dataset: str
-    digest: str
-    mechanism: Mechanism
-    steps: int
-    per_round: int
+    plan: PrivacyPlan
+    cut_chance: float
+    seq: int
+
+    @property
+    def digest(self) -> str:
+        """Digest of the plan."""
+        return self.plan.digest()
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """What a step releases."""
+        return mechanism_of(self.plan)
+
+    @property
+    def steps(self) -> int:
+        """Steps the run may take at most."""
+        return self.plan.steps
+
+    @property
+    def per_round(self) -> int:
+        """Steps of a round."""
+        return self.plan.local_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +257,21 @@ class State:
         tightest = min(fits, key=lambda name: fits[name])
         return fits[tightest], tightest
 
+    def require_cuts_paid(self, *budgets: Budget, more: float = 0.0) -> None:
+        """Check that budgets pay for the cut batches of all plans, whatever data they are on.
+
+        Raises:
+            LedgerRefused: if one does not.
+        """
+        chance = more + math.fsum(plan.cut_chance for plan in self.plans.values())
+        for budget in budgets:
+            epsilon, delta = budget.epsilon, budget.delta * (1 + _ROUNDING)
+            if not pays_for_cuts(epsilon=epsilon, delta=delta, cut_chance=chance):
+                raise LedgerRefused(
+                    f"batches are cut with a chance of {chance:.3g}, more than {budget.words} sets "
+                    "aside; plan batches with a higher cap, or q = 1"
+                )
+
     def remaining(self, dataset: str, run: str | None) -> Remaining:
         """What is left for data, and for a run on them; see `Ledger.remaining`."""
         budget = self.budgets.get(dataset)
@@ -259,25 +314,29 @@ class State:
             order=body["order"],
             bound=float(body["bound"]),
         )
-        bound = rdp_budget(epsilon=budget.epsilon, delta=budget.delta, order=budget.order)
+        bound = filter_bound(epsilon=budget.epsilon, delta=budget.delta, order=budget.order)
         _require_close("bound", budget.bound, bound)
         old = self.budgets.get(self.datasets[event.dataset].fingerprint)
         if old and not budget.within(old):
             raise LedgerRefused("a budget was raised")
+        self.require_cuts_paid(budget)
         self.budgets[event.dataset] = budget
 
     def _plan(self, event: Event, body: Mapping[str, Any]) -> None:
         if body["run"] in self.plans:
             raise LedgerRefused("a run has two plans")
-        mechanism = Mechanism(noise_multiplier=float(body["z"]), sampling_rate=float(body["q"]))
-        order = self.budgets[event.dataset].order
-        _require_close("rdp", float(body["rdp"]), cost(mechanism, order))
+        plan = stated_plan(body["plan"])
+        if plan.digest() != body["digest"]:
+            raise LedgerRefused("a plan has another digest than stated")
+        dataset, order = self.datasets[event.dataset], self.budgets[event.dataset].order
+        if (plan.unit, plan.relation) != (dataset.unit, dataset.relation):
+            raise LedgerRefused("a plan protects another unit than its data are registered by")
+        _require_close("rdp", float(body["rdp"]), cost(mechanism_of(plan), order))
+        cut_chance = float(body["cut_chance"])
+        _require_close("cut_chance", cut_chance, plan.cut_chance())
+        self.require_cuts_paid(*self.budgets.values(), more=cut_chance)
         self.plans[body["run"]] = RunPlan(
-            dataset=event.dataset,
-            digest=body["plan"],
-            mechanism=mechanism,
-            steps=body["T"],
-            per_round=body["local_steps"],
+            dataset=event.dataset, plan=plan, cut_chance=cut_chance, seq=event.seq
         )
         self.run_steps[body["run"]] = 0
 

@@ -77,25 +77,16 @@ class Store:
             raise
         return cls(descriptor, path)
 
-    def read(self) -> bytes:
-        """The file without a last line that a crash has torn; to be checked, then `mend`ed.
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self._path
 
-        Only a last line without its newline can be torn: nothing was released on its account,
-        since a spend is released after its newline is on disk. A line that lacks the newline
-        alone is given it, so what it charges stays charged. A last line with its newline is
-        never left out, whatever it holds, unless a sector of it was never written. A whole line
-        with something in place of its newline is given one too, so that the check finds it.
-        """
+    def read(self) -> bytes:
+        """The file without a last line that a crash has torn; to be checked, then `mend`ed."""
         with open(self._descriptor, "rb", closefd=False) as file:
             file.seek(0)
-            data = file.read()
-        start = data.rfind(b"\n", 0, max(len(data) - 1, 0)) + 1
-        last = data[start:]
-        if b"\0" * _SECTOR in last:
-            return data[:start]
-        if not last or last.endswith(b"\n"):
-            return data
-        return data + b"\n" if _begins_whole(last) else data[:start]
+            return whole_lines(file.read())
 
     def mend(self, data: bytes) -> int:
         """Make the file what `read` has returned, durably; return the number of bytes cut off.
@@ -163,6 +154,24 @@ class Store:
             raise LedgerLocked(
                 f"{self._path} was opened by process {self._process}; a fork must not write to it"
             )
+
+
+def whole_lines(data: bytes) -> bytes:
+    """The lines of a ledger without a last one that a crash has torn.
+
+    Only a last line without its newline can be torn: nothing was released on its account, since a
+    spend is released after its newline is on disk. A line that lacks the newline alone is given it,
+    so what it charges stays charged. A last line with its newline is never left out, whatever it
+    holds, unless a sector of it was never written. A whole line with something in place of its
+    newline is given one too, so that the check finds it.
+    """
+    start = data.rfind(b"\n", 0, max(len(data) - 1, 0)) + 1
+    last = data[start:]
+    if b"\0" * _SECTOR in last:
+        return data[:start]
+    if not last or last.endswith(b"\n"):
+        return data
+    return data + b"\n" if _begins_whole(last) else data[:start]
 
 
 def _lock(descriptor: int, path: Path) -> None:

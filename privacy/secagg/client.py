@@ -134,12 +134,15 @@ class Member:
         self._roster = roster
         self._source = source
 
-    def advertise(self, request: bytes, *, last: Attempt | None) -> tuple[bytes, Advertised]:
+    def advertise(
+        self, request: bytes, *, last: Attempt | None, head: tuple[int, bytes] = (0, bytes(32))
+    ) -> tuple[bytes, Advertised]:
         """Stage 0: draw the secrets of an attempt and advertise their public parts.
 
         Args:
             request: an `AdvertiseRequest`.
             last: the attempt advertised for last, None before the first.
+            head: number and hash of the last event of the member's budget ledger.
 
         Raises:
             Replayed: if the attempt does not come after the last one.
@@ -159,6 +162,7 @@ class Member:
             mask_public(mask_seed),
             commitment_of(self_seed),
             self._source.take(32),
+            *head,
             NO_SIGNATURE,
         )
         advert = self._signed("advert", attempt.context(), unsigned)

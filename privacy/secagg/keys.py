@@ -112,24 +112,20 @@ class Roster(Mapping[str, bytes]):
         self._keys = dict(sorted(keys.items()))
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read `{"members": {name: public key in hexadecimal}}`.
+    def read(cls, path: Path, section: str = "members") -> Self:
+        """Read `{"members": {name: public key in hexadecimal}}`, or another section of the file.
 
         Raises:
             ValueError: if the file is anything else.
         """
         try:
-            members = json.loads(path.read_text(encoding="utf-8"))["members"]
-            keys = {str(name): bytes.fromhex(key) for name, key in members.items()}
+            named = json.loads(path.read_text(encoding="utf-8"))[section]
+            keys = {str(name): bytes.fromhex(key) for name, key in named.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f'{path}: is no roster; write {{"members": {{"NAME": "64 hexadecimal digits"}}}}'
+                f'{path}: is no roster; write {{"{section}": {{"NAME": "64 hexadecimal digits"}}}}'
             ) from error
         return cls(keys)
-
-    def to_json(self) -> str:
-        """The text of a roster file."""
-        return json.dumps({"members": {name: key.hex() for name, key in self.items()}}, indent=2)
 
     def __getitem__(self, name: str) -> bytes:
         return self._keys[name]
@@ -156,6 +152,16 @@ class Roster(Mapping[str, bytes]):
             raise BadSignature(
                 f"the {kind} message of {name!r} is not signed by its key"
             ) from error
+
+
+def rosters_json(members: Roster, servers: Roster) -> str:
+    """The text of a file of rosters; `Roster.read` reads either section."""
+    sections = {"members": members, "servers": servers}
+    named = {
+        section: {name: key.hex() for name, key in roster.items()}
+        for section, roster in sections.items()
+    }
+    return json.dumps(named, indent=2)
 
 
 def signed_words(kind: str, context: bytes, body: bytes) -> bytes:

@@ -18,7 +18,7 @@ from privacy.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, digest
 from privacy.secagg.shamir import SECRET_BYTES, SHARE_BYTES
 from privacy.secagg.terms import Attempt
 
-MAGIC = b"FAS1"
+MAGIC = b"FAS2"
 
 MOST_MEMBERS = 100_000
 _MOST_BYTES = 1 << 31
@@ -205,7 +205,7 @@ class AdvertiseRequest(Message):
 
 @dataclass(frozen=True)
 class Advert(Signed):
-    """Member: fresh public keys, and the commitment to the seed of its own mask.
+    """Member: fresh public keys, the commitment to the seed of its own mask, and its ledger.
 
     Attributes:
         sender: its name.
@@ -213,6 +213,8 @@ class Advert(Signed):
         mask_key: X25519, agrees on the masks of pairs.
         commitment: digest of the seed of the member's own mask.
         nonce: part of the seed of the graph.
+        head_seq: number of the last event of its budget ledger; 0 for none.
+        head: hash of that event.
         signature: over the attempt and all of this.
     """
 
@@ -221,9 +223,11 @@ class Advert(Signed):
     mask_key: bytes
     commitment: bytes
     nonce: bytes
+    head_seq: int
+    head: bytes
     signature: bytes
     KIND = 2
-    CODECS = (_text(), _KEY, _KEY, _KEY, _KEY, _SIGNATURE)
+    CODECS = (_text(), _KEY, _KEY, _KEY, _KEY, _COUNTER, _KEY, _SIGNATURE)
 
 
 @dataclass(frozen=True)

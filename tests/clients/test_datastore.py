@@ -17,6 +17,7 @@ def opened(tiny_data: Path) -> Callable[..., Datastore | None]:
         settings: dict[str, Any] = {"data": str(tiny_data), "split": "", "seed": 0}
         settings |= {"skip_invalid": False, "places": 6, "private": False, "secure": True}
         settings["fewest_members"] = 1
+        settings |= {"ledgers": "", "budget_epsilon": 0.0, "budget_delta": 1e-5}
         settings |= {"out": "runs/x", **changes}
         return open_datastore(SimulatedClientConfig(place=place, **settings))
 
@@ -82,6 +83,9 @@ def test_a_changed_file_is_read_again(
             secure=True,
             fewest_members=2,
             out="",
+            ledgers="",
+            budget_epsilon=0.0,
+            budget_delta=1e-5,
         )
         store = open_datastore(config)
         assert store is not None
@@ -103,6 +107,9 @@ class TestConfig:
             "privacy.mode": "local",
             "federation.secure_aggregation": True,
             "federation.minimum_groups": 2,
+            "privacy.ledgers": "books",
+            "privacy.budget_epsilon": 3.0,
+            "privacy.delta": 1e-6,
             "out": "runs/x",
             "other": 1,
         }
@@ -119,4 +126,7 @@ class TestConfig:
             secure=True,
             fewest_members=2,
             out="runs/x",
+            ledgers="books",
+            budget_epsilon=3.0,
+            budget_delta=1e-6,
         )

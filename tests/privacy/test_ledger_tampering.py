@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from privacy.accounting import rdp_budget
 from privacy.canonical import canonical_json
 from privacy.errors import BadSignature, LedgerCorrupt, LedgerRolledBack, PolicyRefused
 from privacy.ledger import Head, Ledger, read_events, sign_head
 from privacy.ledger.chain import write_event
+from privacy.ledger.filter import filter_bound
 from privacy.plan import PrivacyPlan
 from privacy.secagg.keys import Identity, Roster
 from privacy.terms import PrivacyTerms, Unit
@@ -270,7 +270,7 @@ def test_a_spend_beyond_its_budget_is_found_though_the_owner_signed_it(
     whole: bytes, opened: Callable[..., list[str]]
 ) -> None:
     """Order 3: epsilon 4.95 pays for one spend of .110 and not for two."""
-    bound = rdp_budget(epsilon=4.95, delta=1e-5, order=3)
+    bound = filter_bound(epsilon=4.95, delta=1e-5, order=3)
     small = forged(whole, 2, lambda e: e["body"].update(epsilon="4.95", bound=repr(bound)), OWNER)
     lines = small.splitlines(keepends=True)[:4]
     assert opened(b"".join(lines))[-1] == "SPEND"

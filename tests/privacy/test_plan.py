@@ -95,17 +95,21 @@ def test_scale_is_public(plan: PrivacyPlan, terms) -> None:
 
 @pytest.mark.parametrize("units", [30, 2000, 10**6])
 @pytest.mark.parametrize("rate", [0.001, 0.064, 1.0])
-@pytest.mark.parametrize("epsilon", [1.0, 50.0])
+@pytest.mark.parametrize("epsilon", [1.0, 16.0, 50.0])
 def test_batch_cap_pays_for_truncation(terms, units: int, rate: float, epsilon: float) -> None:
-    """T (1 + e^epsilon) P(truncation) <= delta / 1000, and one unit less would not do."""
+    """T (1 + e^epsilon) P(truncation) <= delta / 1000, and one unit less would not do.
+
+    A run of a small epsilon may be part of a lifetime budget of epsilon 16.
+    """
     decided = terms(
         epsilon=epsilon, delta=1e-8, units_per_group=units, sampling_rate=rate, rounds=100
     )
     cap = decided.batch_cap(3)
-    price = 100 * (1 + math.exp(epsilon))
+    price = 100 * (1 + math.exp(max(epsilon, 16.0)))
     assert price * binom.sf(cap, units, rate) <= 1e-11
     assert cap == 1 or price * binom.sf(cap - 1, units, rate) > 1e-11
     assert decided.micro_batches(3, rows=16) == math.ceil(cap / 16)
+    assert decided.cut_chance() == 100 * binom.sf(cap, units, rate)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +267,7 @@ EXECUTED = {
     "clipping_norm": 1.0,
     "largest_weight": 1.0,
     "micro_batch_rows": 16,
-    "micro_batches": 14,
+    "micro_batches": 15,
     "rounds": 200,
 }
 
@@ -282,8 +286,8 @@ def test_execution_as_planned_is_accepted(plan: PrivacyPlan) -> None:
         {"clipping_norm": 1.1},
         {"largest_weight": 1.5},
         {"largest_weight": math.nan},
-        {"micro_batches": 13},
-        {"micro_batches": 15},
+        {"micro_batches": 14},
+        {"micro_batches": 16},
         {"rounds": 201},
         {"rounds": 1},
         {"local_steps": 2},

@@ -63,6 +63,8 @@ BAD: dict[str, tuple[object, ...]] = {
     "privacy.micro_batch": (0, "x"),
     "privacy.max_options": (1, "x"),
     "privacy.freeze_a": ("x",),
+    "privacy.budget_epsilon": (-1, 50.1, "x", float("nan")),
+    "privacy.ledgers": ("books",),
 }
 _TEXTS = {"data", "split", "out", "predictor.encoder", "predictor.lora_targets"}
 

@@ -81,6 +81,8 @@ FORGED: dict[str, Any] = {
     "mask_key": public_of(b"\2" * 32),
     "commitment": bytes(32),
     "nonce": bytes(32),
+    "head_seq": 1,
+    "head": b"\1" * 32,
     "signature": bytes(64),
 }
 assert set(FORGED) == {field.name for field in fields(Advert)}

@@ -54,7 +54,7 @@ ATTEMPT = st.builds(Attempt, run=TEXT, round=st.integers(0, 2**53), attempt=st.i
 SET = PLACES.map(tuple)
 KINDS: dict[type[Message], st.SearchStrategy[Any]] = {
     AdvertiseRequest: st.builds(AdvertiseRequest, ATTEMPT),
-    Advert: st.builds(Advert, TEXT, KEY, KEY, KEY, KEY, exactly(64)),
+    Advert: st.builds(Advert, TEXT, KEY, KEY, KEY, KEY, st.integers(0, 2**53), KEY, exactly(64)),
     ShareRequest: st.builds(ShareRequest, BLOB, st.lists(BLOB, max_size=5).map(tuple)),
     Shares: st.builds(Shares, KEY, by_place(BLOB), exactly(64)),
     MaskRequest: st.builds(MaskRequest, KEY, SET, by_place(BLOB)),
@@ -245,7 +245,7 @@ def test_what_could_not_be_read_is_not_written() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Advert("a", bytes(32), bytes(32), bytes(32), bytes(32), b"s" * 64),
+        Advert("a", bytes(32), bytes(32), bytes(32), bytes(32), 7, bytes(32), b"s" * 64),
         Shares(bytes(32), ((1, b"x"),), b"s" * 64),
         MaskedInput(bytes(32), b"xyz", b"s" * 64),
         Consistency(bytes(32), bytes(32), b"s" * 64),

@@ -1,0 +1,69 @@
+"""Keys of a simulation: all parties share one machine, so their keys lie in one folder.
+
+What is real is the protocol that uses them. Organisations on machines of their own keep one key
+each, and pin those of the others in a file that they have exchanged.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from privacy.secagg.keys import Identity, Roster
+
+MEMBERS = "members"
+SERVERS = "servers"
+SERVER = "server"
+"""Name of the one server of a simulation."""
+
+
+@dataclass(frozen=True)
+class KeyFolder:
+    """Identities by role and name, made when they are first asked for.
+
+    Attributes:
+        folder: where they lie; need not exist.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of_run(cls, out: Path, ledgers: str) -> "KeyFolder":
+        """The keys of a run: its own, or those that belong to lasting ledgers.
+
+        Args:
+            out: folder of the run.
+            ledgers: folder of ledgers that outlast it; empty where there is none.
+        """
+        return cls(run_keys(out) if not ledgers else Path(ledgers) / "identities")
+
+    def own(self, name: str, *, role: str = MEMBERS) -> Identity:
+        """The signing key of a party."""
+        folder = self.folder / role
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / hashlib.sha256(name.encode()).hexdigest()[:32]
+        key = place.with_suffix(".pem")
+        if not key.exists():
+            Identity.create().write(key)
+        identity = Identity.read(key)
+        pinned = place.with_suffix(".json")
+        if not pinned.exists():
+            part = place.with_suffix(".part")
+            entry = {"name": name, "public": identity.public.hex()}
+            part.write_text(json.dumps(entry), encoding="utf-8")
+            os.replace(part, pinned)
+        return identity
+
+    def roster(self, *, role: str = MEMBERS) -> Roster:
+        """The public keys of all parties of a role, by name."""
+        entries = [
+            json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted((self.folder / role).glob("*.json"))
+        ]
+        return Roster({entry["name"]: bytes.fromhex(entry["public"]) for entry in entries})
+
+
+def run_keys(out: Path) -> Path:
+    """Folder of the keys that are of no use after a run."""
+    return out / "identities"

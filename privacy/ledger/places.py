@@ -1,0 +1,24 @@
+"""Where the ledgers of a federation lie, and under which names."""
+
+import hashlib
+import re
+from pathlib import Path
+
+GROUPS = "groups"
+SERVER_BOOK = "server.jsonl"
+ROSTER_FILE = "roster.json"
+
+_LONGEST = 80
+
+
+def ledgers_folder(out: Path, ledgers: str) -> Path:
+    """Folder of a run's ledgers: its own, or one that outlasts it."""
+    return Path(ledgers) if ledgers else out / "ledgers"
+
+
+def group_ledger(folder: Path, group: str) -> Path:
+    """File of a group's ledger; names that no file can have are told apart by a hash."""
+    safe = re.sub(r"[^\w.-]+", "-", group).strip("-.")[:_LONGEST]
+    if safe != group:
+        safe = f"{safe}-{hashlib.sha256(group.encode()).hexdigest()[:8]}".lstrip("-")
+    return folder / GROUPS / f"{safe}.jsonl"

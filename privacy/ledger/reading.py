@@ -1,0 +1,78 @@
+"""Reading a ledger line by line: what its owner, its client and a reviewer do alike."""
+
+import hashlib
+
+from privacy.errors import BadSignature, PolicyRefused
+from privacy.ledger.chain import (
+    NOTHING,
+    Event,
+    Head,
+    check_countersigned,
+    corrupt,
+    read_events,
+)
+from privacy.ledger.state import State
+from privacy.secagg.keys import Roster
+
+
+class Reading:
+    """The events of a ledger so far, and what they add up to.
+
+    Args:
+        owner: public key of the group that wrote it, 32 bytes.
+        servers: pinned keys of the servers whose countersignatures are checked.
+    """
+
+    def __init__(self, owner: bytes, servers: Roster | None) -> None:
+        self._owner = owner
+        self._servers = servers
+        self._length = 0
+        self._bytes = hashlib.sha256()
+        self.events: list[Event] = []
+        self.state = State()
+
+    @property
+    def head(self) -> Head:
+        """The last event."""
+        return self.events[-1].head if self.events else NOTHING
+
+    def begins(self, data: bytes) -> bool:
+        """Whether these bytes begin with those that were read."""
+        known = memoryview(data)[: self._length]
+        return len(known) == self._length and (
+            hashlib.sha256(known).digest() == self._bytes.digest()
+        )
+
+    def take_in(self, data: bytes) -> None:
+        """Check and add the lines that follow those that were read.
+
+        Args:
+            data: whole lines, those that were read before included.
+
+        Raises:
+            LedgerCorrupt: for the first line that is not what the owner wrote there, or that
+                contradicts the lines before it.
+        """
+        rest = data[self._length :]
+        for event in read_events(rest, self._owner, after=self.head):
+            self.apply(event, event.line())
+
+    def apply(self, event: Event, line: bytes) -> None:
+        """Add the next event, of which that is the line.
+
+        Raises:
+            LedgerCorrupt: if it contradicts those before it.
+        """
+        try:
+            self.state.apply(event)
+            if event.type == "HEAD" and self._servers is not None:
+                check_countersigned(self._servers, event)
+        except KeyError as error:
+            corrupt(event.seq, f"lacks a field or names something unknown: {error}")
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            corrupt(event.seq, f"contradicts the lines before it: {error}")
+        except (BadSignature, PolicyRefused):
+            corrupt(event.seq, "is not countersigned by a pinned server")
+        self.events.append(event)
+        self._length += len(line)
+        self._bytes.update(line)

@@ -1,0 +1,109 @@
+"""What the server writes down of a private run, and signs for the groups.
+
+Its book (``privacy.ledger.server_book``) holds the head of every group's ledger as the group showed
+it, what each round agreed on, whose vectors came, and which model came of it. A reviewer holds it
+against the ledgers of the groups.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from privacy.ledger.server_book import ServerBook
+from privacy.secagg.terms import Attempt
+
+Evidence = Mapping[str, object]
+
+
+class Witness(Protocol):
+    """Sees what a reviewer will ask about."""
+
+    @property
+    def signs(self) -> bool:
+        """Whether heads of ledgers are signed at all."""
+
+    def known(self, group: str) -> dict[str, bytes]:
+        """The part of a request that reminds a group of the head last seen of its ledger."""
+
+    def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Keep the heads that advertisements name; the advertisements that go on."""
+
+    def countersigned(self, group: str) -> dict[str, bytes]:
+        """The part of a request that signs the head just seen."""
+
+    def round(self, evidence: Evidence, *, after: str) -> None:
+        """Keep a round that gave a sum, and the digest of the vector that came of it."""
+
+    def lost(self, evidence: Evidence, *, reason: str) -> None:
+        """Keep a round that gave nothing."""
+
+
+class NoWitness:
+    """Of runs that protect nobody; see :class:`Witness`."""
+
+    signs = False
+
+    def known(self, group: str) -> dict[str, bytes]:
+        """Nothing."""
+        return {}
+
+    def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
+        """All go on."""
+        return dict(adverts)
+
+    def countersigned(self, group: str) -> dict[str, bytes]:
+        """Nothing."""
+        return {}
+
+    def round(self, evidence: Evidence, *, after: str) -> None:
+        """Nothing."""
+
+    def lost(self, evidence: Evidence, *, reason: str) -> None:
+        """Nothing."""
+
+
+class BookWitness:
+    """Keeps a book; see :class:`Witness`.
+
+    Args:
+        book: Open, with its run begun.
+        run: Name of the run.
+    """
+
+    signs = True
+
+    def __init__(self, book: ServerBook, run: str) -> None:
+        self._book = book
+        self._run = run
+
+    def known(self, group: str) -> dict[str, bytes]:
+        """See :class:`Witness`."""
+        return self._signed("known", group)
+
+    def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
+        """See :class:`Witness`."""
+        return self._book.saw(attempt, adverts)
+
+    def countersigned(self, group: str) -> dict[str, bytes]:
+        """See :class:`Witness`."""
+        return self._signed("countersigned", group)
+
+    def round(self, evidence: Evidence, *, after: str) -> None:
+        """See :class:`Witness`."""
+        self._book.round({"run": self._run, **evidence}, after=after)
+
+    def lost(self, evidence: Evidence, *, reason: str) -> None:
+        """See :class:`Witness`."""
+        self._book.lost({"run": self._run, **evidence}, reason=reason)
+
+    def published(self, out: Path, files: tuple[str, ...], *, model: str) -> None:
+        """Keep the digests of what a run has left for all to read."""
+        digests = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files}
+        self._book.published(self._run, model=model, files=digests)
+
+    def _signed(self, part: str, group: str) -> dict[str, bytes]:
+        words = self._book.countersigned(group)
+        return {} if words is None else {part: words.encode()}
