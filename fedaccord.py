@@ -21,9 +21,11 @@ for _name, _value in {
 import typer  # noqa: E402
 
 from alignment.cli import app as alignment_app  # noqa: E402
+from clients.cli import app as clients_app  # noqa: E402
 from experiments.cli import app as experiments_app  # noqa: E402
 from experiments.plan_cli import app as plan_app  # noqa: E402
 from experiments.study_cli import app as study_app  # noqa: E402
+from privacy.cli import app as privacy_app  # noqa: E402
 
 app = typer.Typer(
     name="fedaccord",
@@ -33,7 +35,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _mounted in (experiments_app, plan_app, study_app, alignment_app):
+for _mounted in (
+    experiments_app,
+    plan_app,
+    study_app,
+    alignment_app,
+    clients_app,
+    privacy_app,
+):
     app.add_typer(_mounted)
 
 _debug = False

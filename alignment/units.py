@@ -43,8 +43,9 @@ def units_of(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRec
 
     Returns:
         The units by name, and the records of a unit by question and target: the same for the same
-        records in any order. A record is named by its content, so that it keeps its name in any
-        selection of the data.
+        records in any order. A record is named by what was asked, and of whom, not by the answer:
+        in a selection of the data, or relabelled, it goes on under its name. Where several have
+        one name they are numbered, so that a selection has some of the same names.
 
     Raises:
         ValueError: Another unit, records of several groups, or a record that names no respondent.
@@ -53,12 +54,14 @@ def units_of(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRec
         raise ValueError(f"unit = {unit!r} is neither 'respondent' nor 'record': choose one")
     gathered: dict[str, list[PreferenceRecord]] = {}
     groups, met = set(), Counter[str]()
+    if unit == "record":
+        records = sorted(records, key=lambda record: json.dumps(record_to_row(record)))
     for record in records:
         groups.add(record.group)
         name = record.unit
         if unit == "record":
-            row = json.dumps(record_to_row(record), sort_keys=True)
-            digest = hashlib.sha256(row.encode()).hexdigest()
+            asked = json.dumps([record.question.question_id, record.unit])
+            digest = hashlib.sha256(asked.encode()).hexdigest()
             met[digest] += 1
             name = f"{digest}-{met[digest]}"
         elif name is None:

@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, str] = {
     "bytes": "experiments.benchmarks.message_bytes",
     "dp": "experiments.benchmarks.dp",
     "secagg": "experiments.benchmarks.secagg",
+    "ledger": "experiments.benchmarks.ledger",
 }
 
 

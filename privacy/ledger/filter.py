@@ -112,3 +112,10 @@ def best_order(
             f"q = {sampling_rate}; plan more noise or a larger budget"
         )
     return best
+
+
+def epsilon_spent(used: float, *, delta: float, order: int) -> float:
+    """The epsilon that a sum of costs at an order amounts to; 0 for none, and never below it."""
+    if used == 0:
+        return 0.0
+    return max(0.0, used - filter_bound(epsilon=0, delta=delta, order=order))

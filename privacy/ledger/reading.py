@@ -69,7 +69,7 @@ class Reading:
                 check_countersigned(self._servers, event)
         except KeyError as error:
             corrupt(event.seq, f"lacks a field or names something unknown: {error}")
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
             corrupt(event.seq, f"contradicts the lines before it: {error}")
         except (BadSignature, PolicyRefused):
             corrupt(event.seq, "is not countersigned by a pinned server")

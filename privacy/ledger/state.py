@@ -5,8 +5,8 @@ ledger that is opened again knows what the one that wrote it knew.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -223,19 +223,25 @@ class State:
             order: of the divergence.
             also: only units that are in this data too; None is returned if there are none.
         """
+        spent = self.spent_by_units(dataset, also=also)
+        return max((total([steps], order) for steps in spent), default=None)
+
+    def spent_by_units(self, dataset: str, *, also: str | None = None) -> Iterator[Steps]:
+        """What units of some data have spent: one value for all that are in the same data.
+
+        Args:
+            dataset: fingerprint of the data.
+            also: only units that are in this data too.
+        """
         names = list(self.datasets)
         needed = 1 << names.index(dataset) | 1 << names.index(also or dataset)
-        return max(
-            (
-                total(
-                    (self._direct[name] for bit, name in enumerate(names) if units >> bit & 1),
-                    order,
-                )
-                for units in self._sharing
-                if units & needed == needed
-            ),
-            default=None,
-        )
+        for units in self._sharing:
+            if units & needed == needed:
+                taken = Steps()
+                for bit, name in enumerate(names):
+                    if units >> bit & 1:
+                        taken.update(self._direct[name])
+                yield taken
 
     def affordable(
         self, dataset: str, mechanism: Mechanism, *, slack: float = 0.0
@@ -308,15 +314,15 @@ class State:
         self._sharing = set(self._memberships.values())
 
     def _budget(self, event: Event, body: Mapping[str, Any]) -> None:
-        budget = Budget(
+        follows = Budget.of(
             epsilon=float(body["epsilon"]),
             delta=float(body["delta"]),
             order=body["order"],
-            bound=float(body["bound"]),
+            units=self.datasets[event.dataset].units,
         )
-        bound = filter_bound(epsilon=budget.epsilon, delta=budget.delta, order=budget.order)
-        _require_close("bound", budget.bound, bound)
-        old = self.budgets.get(self.datasets[event.dataset].fingerprint)
+        budget = replace(follows, bound=float(body["bound"]))
+        _require_close("bound", budget.bound, follows.bound)
+        old = self.budgets.get(event.dataset)
         if old and not budget.within(old):
             raise LedgerRefused("a budget was raised")
         self.require_cuts_paid(budget)

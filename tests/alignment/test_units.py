@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -51,6 +52,23 @@ def test_every_record_is_a_unit_of_its_own_and_keeps_its_name_in_a_subset() -> N
     assert all(len(unit.questions) == 1 for unit in units)
     assert {unit.targets[0] for unit in units} == {record.target for record in records}
     assert set(units_of(records[1:3], unit="record")) < set(units)
+
+
+def test_a_record_keeps_its_name_when_it_is_relabelled() -> None:
+    """A ledger knows units by their names: another answer is no way to a new budget."""
+    swapped = PairRecord(group="east", annotator="al", prompt="say", chosen="no", rejected="yes")
+    before = [choice("al", TEA, 0), SURVEY, pair("al")]
+    relabelled = SurveyRecord(group="east", question=TEA, distribution=(0.5, 0.5))
+    after = [choice("al", TEA, 1), relabelled, swapped]
+    names = [{unit.unit for unit in units_of(each, unit="record")} for each in (before, after)]
+    assert names[0] == names[1] and len(names[0]) == 3
+
+
+def test_many_answers_of_nobody_to_one_question_share_names_with_any_selection() -> None:
+    answers = [replace(SURVEY, distribution=(x / 8, 1 - x / 8)) for x in range(8)]
+    whole = {unit.unit for unit in units_of(answers, unit="record")}
+    assert len(whole) == 8
+    assert {unit.unit for unit in units_of(answers[3:5], unit="record")} < whole
 
 
 def test_a_record_given_twice_is_two_units() -> None:

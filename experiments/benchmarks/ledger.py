@@ -1,0 +1,463 @@
+"""Benchmark ``ledger``: what keeping books costs beside private training, and a reviewer's time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from alignment.adapter import to_vector
+from alignment.population import load_population
+from alignment.predictor import Predictor
+from alignment.private_layout import private_layout
+from alignment.units import UnitRecords
+from clients.books import Books, code_digest, forget_ledgers, verified_plan
+from clients.private_trainer import train_privately
+from experiments.benchmarks.harness import Figure, Goal, interleave
+from privacy.accounting import pld_epsilon, rdp_epsilon
+from privacy.evidence import gather
+from privacy.key_folder import SERVER
+from privacy.ledger.filter import cost
+from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, group_ledger
+from privacy.ledger.server_book import ServerBook
+from privacy.plan import PrivacyPlan
+from privacy.prv_opinion import prv_epsilon
+from privacy.randomness import SystemRandomStream
+from privacy.secagg.agreement import Agreement
+from privacy.secagg.client import Member
+from privacy.secagg.graph import consistency_threshold
+from privacy.secagg.keys import Identity, Roster, rosters_json
+from privacy.secagg.messages import AdvertiseRequest, ShareRequest
+from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+from privacy.terms import PrivacyTerms, Unit
+from privacy.verify import holds, verify
+from server.config import RunConfig, read_run_config
+from server.private import PrivateAggregation, RegisteredPlan
+from server.witness import BookWitness
+from strategies.round_plan import RoundPlan
+
+_RUN = "benchmark"
+_EVENTS = 10_000
+_TURNS = 9
+_ROUND_SECONDS = 40.0
+_VERIFY_SECONDS = 30.0
+#: The last rounds of the long ledgers tell what a round costs there.
+_LAST = 20
+_SHARE_GOAL = Goal(sense="at most", bound=1.0)
+_VERIFY_GOAL = Goal(sense="at most", bound=10.0)
+
+Units = Mapping[str, Sequence[UnitRecords]]
+
+
+def measure() -> list[Figure]:
+    """What ledgers cost clients and server in a round, and what 10,000 events cost a reviewer.
+
+    Measured: (1) ``ledger_share_of_round``: all that a client has its ledger do in a round under
+    secure aggregation (show its head and keep the server's word on it, find its plan announced,
+    check that the round can be paid for, charge, record what leaves), each time opened, locked and
+    made durable anew, in percent of the private training of the same client's round, taken in the
+    same turn: the 9 train groups of the built-in survey at the default private settings, encodings
+    remembered. (2) What the server has its book do in such a round, for all groups, in percent of
+    their training one after another, and of that of one of them. (3) What only the first round of a
+    run costs a client: checking the plan, and announcing data, budget and plan, in a process that
+    has computed nothing before. (4) ``verify_10000_events_seconds``: reading and checking the
+    ledgers of 9 groups and the server's book of one long run, 10,000 events in all, in a process
+    that remembers no epsilon; every check must hold. Beside it, (1) at the end of these ledgers,
+    which are read whole each time they are opened. Goals: at most 1 % for (1), at most 10 s for
+    (4).
+
+    Not measured: messages on their way, the advertisements themselves, files of keys, and starting
+    a process. Files lie where temporary files do (TMPDIR): a disk there takes its own time.
+    """
+    config = read_run_config({"privacy.mode": "distributed"})
+    units = sample_units()
+    figures, training = share_figures(config, units, Training(config, units))
+    return [
+        *figures,
+        registration_figure(config, units),
+        *verify_figures(config, units, events=_EVENTS, training_seconds=training),
+    ]
+
+
+def sample_units(groups: int | None = None) -> dict[str, Sequence[UnitRecords]]:
+    """The respondents of train groups of the built-in survey, the first by name or all."""
+    population = load_population("sample", split="", seed=0, skip_invalid=False)
+    names = sorted(population.split.train_groups)[:groups]
+    return {name: population.training_units(name, unit=Unit.RESPONDENT) for name in names}
+
+
+def plan_of(config: RunConfig, units: Units, *, rounds: int | None = None) -> PrivacyPlan:
+    """The plan of a run of all these groups, of so many rounds in place of the configured."""
+    privacy = config.privacy
+    layout = private_layout(Predictor(config.predictor), adapters=False)
+    return PrivacyPlan.calibrate(
+        PrivacyTerms(
+            epsilon=privacy.epsilon,
+            delta=privacy.delta,
+            groups=len(units),
+            units_per_group=tuple(map(len, units.values())),
+            sampling_rate=privacy.sampling_rate,
+            rounds=rounds or config.federation.rounds,
+            survivors=len(units),
+            colluding=privacy.colluding,
+            clipping_norm=privacy.clipping_norm,
+            dimension=layout.dimension,
+        )
+    )
+
+
+class Training:
+    """Private training rounds of all groups, one after another, as clients execute them.
+
+    Args:
+        config: The run.
+        units: Of every group.
+    """
+
+    def __init__(self, config: RunConfig, units: Units) -> None:
+        predictor = Predictor(config.predictor)
+        plan, layout = plan_of(config, units), private_layout(predictor, adapters=False)
+        registered = RegisteredPlan(
+            run=_RUN,
+            plan=plan,
+            epsilon_pld=plan.epsilon,
+            epsilon_opacus=plan.epsilon,
+            groups=tuple(units),
+            layout=layout,
+            warmup=layout,
+        )
+        aggregation = PrivateAggregation(registered, config)
+        self._units = units
+        self._vector = to_vector(predictor)
+        self._plans = {
+            name: RoundPlan(
+                round=1,
+                seed=config.seed,
+                train_adapter=False,
+                learning_rate_scale=1.0,
+                predictor=asdict(config.predictor),
+                training=asdict(config.training),
+                context=asdict(config.context),
+                privacy=dict(aggregation.work(name)),
+            )
+            for name in units
+        }
+
+    def __call__(self) -> dict[str, float]:
+        """Seconds of a round of every group."""
+        seconds = {}
+        for name, plan in self._plans.items():
+            start = time.perf_counter()
+            train_privately(self._vector, self._units[name], plan)
+            seconds[name] = time.perf_counter() - start
+        return seconds
+
+
+@dataclass
+class RoundCost:
+    """Seconds that books took in a round.
+
+    Attributes:
+        clients: By group.
+        server: For all groups together.
+    """
+
+    clients: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    server: float = 0.0
+
+    @contextmanager
+    def client(self, name: str) -> Iterator[None]:
+        """What follows is a client's."""
+        start = time.perf_counter()
+        yield
+        self.clients[name] += time.perf_counter() - start
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """What follows is the server's."""
+        start = time.perf_counter()
+        yield
+        self.server += time.perf_counter() - start
+
+
+class Rehearsal:
+    """A private run under secure aggregation of which nothing but the books is real.
+
+    Advertisements and terms are those of the protocol; vectors and models are made up.
+
+    Args:
+        folder: For the ledgers of all groups, the server's book and the roster.
+        units: Of every group.
+        plan: Of the run.
+    """
+
+    def __init__(self, folder: Path, units: Units, plan: PrivacyPlan) -> None:
+        self._folder = folder
+        self._units = units
+        self._plan = plan
+        self._names = tuple(sorted(units))
+        self._identities = {name: Identity.create() for name in self._names}
+        self._roster = Roster({name: each.public for name, each in self._identities.items()})
+        self._server = Identity.create()
+        self._servers = Roster({SERVER: self._server.public})
+        self._source = SystemRandomStream()
+        self._model = _digest("model 0")
+        self._message = bytes(plan.bytes_up)
+        self._rounds = 0
+
+    @contextmanager
+    def begun(self) -> Iterator[Rehearsal]:
+        """Begin the book and the run in it, and leave the roster beside it."""
+        text = rosters_json(self._roster, self._servers)
+        (self._folder / ROSTER_FILE).write_text(text, encoding="utf-8")
+        with ServerBook.open(self._folder / SERVER_BOOK, self._server, name=SERVER) as book:
+            keys = {name: self._roster[name] for name in self._units}
+            book.begin(_RUN, self._plan, groups=keys, model=self._model, secure=True, epsilons={})
+            self._witness = BookWitness(book, _RUN)
+            yield self
+
+    def round(self) -> RoundCost:
+        """Keep all books of the next round; the first announces data, budgets and plans."""
+        self._rounds += 1
+        spent, attempt = RoundCost(), Attempt(run=_RUN, round=self._rounds)
+        adverts = self._advertise(spent, attempt)
+        with spent.serving():
+            adverts = self._witness.saw(attempt, adverts)
+        terms = self._terms(attempt)
+        request = ShareRequest(terms.encode(), tuple(adverts[name] for name in self._names))
+        context = Agreement.read(request).context
+        for name in self._names:
+            self._share(spent, name)
+        for name in self._names:
+            with spent.client(name):
+                books = self._books(name)
+                receipt = books.charge(_RUN, self._rounds, attempt.attempt, context)
+                books.released(receipt, self._message)
+        self._close(spent, terms, context)
+        return spent
+
+    def _advertise(self, spent: RoundCost, attempt: Attempt) -> dict[str, bytes]:
+        request = AdvertiseRequest(attempt).encode()
+        adverts = {}
+        for name in self._names:
+            with spent.serving():
+                known = self._witness.known(name)
+            with spent.client(name):
+                head = self._books(name).head(known.get("known"))
+            member = Member(
+                name=name,
+                identity=self._identities[name],
+                roster=self._roster,
+                source=self._source,
+            )
+            seen = (head.seq, bytes.fromhex(head.hash))
+            adverts[name], _ = member.advertise(request, last=None, head=seen)
+        return adverts
+
+    def _share(self, spent: RoundCost, name: str) -> None:
+        with spent.serving():
+            words = self._witness.countersigned(name)
+        with spent.client(name):
+            if "countersigned" in words:
+                self._books(name).countersign(words["countersigned"])
+            books = self._books(name)
+            books.prepare(_RUN, self._units[name], self._plan, model=self._model)
+            books.require(_RUN, self._rounds, 1)
+
+    def _close(self, spent: RoundCost, terms: RoundTerms, context: bytes) -> None:
+        after = _digest(f"model {self._rounds}")
+        vector = hashlib.sha256(self._message).hexdigest()
+        evidence = {
+            "round": self._rounds,
+            "attempt": terms.attempt.attempt,
+            "ctx": context.hex(),
+            "terms": terms.encode().decode("ascii"),
+            "model": self._model,
+            "sharers": list(self._names),
+            "vectors": dict.fromkeys(self._names, vector),
+            "survivors": list(self._names),
+        }
+        with spent.serving():
+            self._witness.round(evidence, after=after)
+        self._model = after
+
+    def _terms(self, attempt: Attempt) -> RoundTerms:
+        return RoundTerms(
+            attempt=attempt,
+            members=self._names,
+            threshold=consistency_threshold(len(self._names)),
+            survivors=len(self._names),
+            vector=VectorTerms.of_plan(self._plan),
+            task=_RUN,
+            model=self._model,
+        )
+
+    def _books(self, name: str) -> Books:
+        """Of a group, anew for every message as clients do."""
+        return Books(
+            group_ledger(self._folder, name),
+            self._identities[name],
+            self._servers,
+            budget_epsilon=0.0,
+            budget_delta=self._plan.delta,
+        )
+
+
+def share_figures(
+    config: RunConfig,
+    units: Units,
+    training: Callable[[], Mapping[str, float]],
+    *,
+    turns: int = _TURNS,
+) -> tuple[list[Figure], float]:
+    """What books cost beside training, in turns.
+
+    Args:
+        config: The run.
+        units: Of every group.
+        training: Trains one round of every group and gives its seconds.
+        turns: That count.
+
+    Returns:
+        The figures, and the median seconds of a client's training.
+    """
+    books: list[RoundCost] = []
+    rounds: list[Mapping[str, float]] = []
+    with _rehearsal(units, plan_of(config, units)) as rehearsal:
+        interleave(
+            {
+                "ledger": lambda: books.append(rehearsal.round()),
+                "training": lambda: rounds.append(training()),
+            },
+            turns=turns,
+            limit_seconds=_ROUND_SECONDS,
+        )
+    # The first of either belongs to the turn that does not count.
+    pairs = list(zip(books[1:], rounds[1:], strict=True))
+    trained = np.array([[taken[name] for name in units] for _, taken in pairs])
+    kept = np.array([[each.clients[name] for name in units] for each, _ in pairs])
+    server = np.array([each.server for each, _ in pairs])
+    count = len(units)
+    figures = [
+        Figure.of("(1) ledger / private round of a client", (100 * kept / trained).ravel(), "%",
+                  _SHARE_GOAL, key="ledger_share_of_round"),
+        Figure.of("ledger of a client, a round", (1000 * kept).ravel(), "ms", key="ledger_ms"),
+        Figure.of("private training of a client, a round", (1000 * trained).ravel(), "ms",
+                  key="training_ms"),
+        Figure.of(f"(2) server's book / round of {count} groups, one by one",
+                  100 * server / trained.sum(axis=1), "%", key="book_share_of_round"),
+        Figure.of(f"server's book for {count} groups / round of one",
+                  100 * server / trained.mean(axis=1), "%", key="book_share_of_one"),
+        Figure.of(f"server's book for {count} groups, a round", 1000 * server, "ms",
+                  key="book_ms"),
+    ]  # fmt: skip
+    return figures, float(np.median(trained))
+
+
+def registration_figure(config: RunConfig, units: Units, *, times: int = 3) -> Figure:
+    """What a run costs a client once: its plan is checked, and data, budget and plan announced."""
+    plan = plan_of(config, units)
+    text = json.dumps(plan.as_dict(), sort_keys=True)
+    name = next(iter(units))
+    seconds = []
+    for _ in range(times):
+        with tempfile.TemporaryDirectory() as folder:
+            books = Books(
+                Path(folder) / "ledger.jsonl",
+                Identity.create(),
+                Roster({}),
+                budget_epsilon=0.0,
+                budget_delta=plan.delta,
+            )
+            _forget()
+            start = time.perf_counter()
+            books.prepare(_RUN, units[name], verified_plan(text), model=_digest("model 0"))
+            seconds.append(time.perf_counter() - start)
+    forget_ledgers()
+    return Figure.of("(3) announcing a run, once", seconds, "s", key="registration_seconds")
+
+
+def verify_figures(
+    config: RunConfig, units: Units, *, events: int, training_seconds: float, turns: int = 3
+) -> list[Figure]:
+    """What a reviewer waits for.
+
+    Args:
+        config: The run.
+        units: Of every group.
+        events: In all ledgers and the book, at least.
+        training_seconds: Of a client's round, to be compared with.
+        turns: That count.
+
+    Raises:
+        RuntimeError: A check failed, or there are fewer events.
+    """
+    count = len(units)
+    # A round: two events in the book and three in each ledger, but two in the first, which has
+    # announced data, budget and plan; the book begins with one.
+    rounds = -(-(events - 2 * count - 1) // (3 * count + 2))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with _rehearsal(units, plan_of(config, units, rounds=rounds), folder) as rehearsal:
+            last = [rehearsal.round() for _ in range(rounds)][-_LAST:]
+        found: list[int] = []
+        seconds = interleave(
+            {"verify": lambda: found.append(_review(folder))},
+            turns=turns,
+            limit_seconds=_VERIFY_SECONDS,
+        )["verify"]
+    if found[0] < events:
+        raise RuntimeError(f"{found[0]} events were written, {events} are to be checked")
+    per_ledger = 3 * rounds + 2
+    late = np.array([each.clients[name] for each in last for name in units])
+    return [
+        Figure.of(f"(4) checking {found[0]:,} events", seconds, "s", _VERIFY_GOAL,
+                  key=f"verify_{events}_events_seconds"),
+        Figure.of("events checked in a second", found[0] / seconds, "1/s",
+                  key="verify_events_per_second"),
+        Figure.of("checking them / private round of a client", seconds / training_seconds, "x",
+                  key="verify_over_round"),
+        Figure.of(f"ledger of a client, a round, after {per_ledger:,} events", 1000 * late, "ms",
+                  key="ledger_ms_late"),
+        Figure.of(f"the same / private round of a client, after {per_ledger:,} events",
+                  100 * late / training_seconds, "%", key="ledger_share_late"),
+    ]  # fmt: skip
+
+
+def _review(folder: Path) -> int:
+    """Check everything as a process that remembers nothing; the number of events."""
+    _forget()
+    evidence = gather([folder])
+    checks = verify(evidence)
+    if not holds(checks) or evidence.book is None:
+        raise RuntimeError(f"the books of the benchmark do not hold: {checks}")
+    return len(evidence.book.events) + sum(len(each.events) for each in evidence.ledgers)
+
+
+def _forget() -> None:
+    """Let go of what this process has computed of plans."""
+    for remembered in (pld_epsilon, prv_epsilon, rdp_epsilon, cost, verified_plan, code_digest):
+        remembered.cache_clear()
+
+
+@contextmanager
+def _rehearsal(units: Units, plan: PrivacyPlan, folder: Path | None = None) -> Iterator[Rehearsal]:
+    if folder is None:
+        with tempfile.TemporaryDirectory() as own, _rehearsal(units, plan, Path(own)) as begun:
+            yield begun
+        return
+    with Rehearsal(folder, units, plan).begun() as begun:
+        yield begun
+    forget_ledgers()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,240 @@
+"""Commands of the reviewer: ``fedaccord audit``. They read files alone, and change none."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from privacy.canaries import CanaryAudit
+    from privacy.checks import Check
+    from privacy.plan import PrivacyPlan
+
+app = typer.Typer(no_args_is_help=True)
+audit = typer.Typer(no_args_is_help=True, help="Reviews of what was spent, from files alone.")
+app.add_typer(audit, name="audit")
+
+_SIGNS = {"pass": ("ok", "green"), "fail": ("FAILS", "bold red"), "open": ("open", "yellow")}
+
+Places = Annotated[
+    list[Path], typer.Argument(help="Ledgers, a folder of them, or the folder of a run.")
+]
+RosterFile = Annotated[
+    Path | None,
+    typer.Option(help="Keys that you have got from the groups themselves; else the folder's own."),
+]
+
+
+@audit.command(epilog="Example: fedaccord audit verify runs/demo/private --roster keys.json")
+def verify(
+    places: Places,
+    roster: RosterFile = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Privacy card to compare; else the folder's own.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Check ledgers, the server's book and what was published; exit 1 if a check fails.
+
+    Needs no data, no network and no private key. A check that lacks what it needs is left open and
+    said to be: hand in the folder of a run, or ledgers together with the server's book.
+    """
+    from privacy.evidence import gather
+    from privacy.verify import holds
+    from privacy.verify import verify as check
+
+    checks = check(gather(places, roster=roster, card=card))
+    if as_json:
+        content = {"holds": holds(checks), "checks": [each.as_dict() for each in checks]}
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        _show(checks)
+    if not holds(checks):
+        raise typer.Exit(1)
+
+
+def _show(checks: Sequence[Check]) -> None:
+    console = Console()
+    for check in checks:
+        sign, style = _SIGNS[check.status]
+        line = Text(f"{sign:5}", style=style) + Text(f" {check.about}, {check.id}: {check.words}")
+        console.print(line, soft_wrap=True)
+    holding, failing, unmade = (sum(check.status == name for check in checks) for name in _SIGNS)
+    console.print(f"{holding} checks hold, {failing} fail, {unmade} are open.")
+    if failing:
+        console.print("[bold red]What these files claim cannot be relied on.[/bold red]")
+
+
+@audit.command(
+    epilog="Example: fedaccord audit report runs/demo/private --out review --about about.toml"
+)
+def report(
+    places: Places,
+    out: Annotated[Path, typer.Option(help="Folder for card, page and exports.")],
+    about: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with what no ledger knows: purpose, controllers, ..."),
+    ] = None,
+    canaries: Annotated[
+        Path | None, typer.Option(help="What `audit canaries --json` has printed.")
+    ] = None,
+    roster: RosterFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the privacy card.")] = False,
+) -> None:
+    """Write the privacy card, a page to read or print, and exports for three kinds of registers.
+
+    What nobody has stated stays a visible blank. Lists the accepted names of --about if one is
+    unknown. Exit 1 if a check fails; everything is written all the same.
+    """
+    from privacy.card import build_card
+    from privacy.evidence import gather
+    from privacy.report import write_report
+    from privacy.verify import holds
+    from privacy.verify import verify as check
+
+    evidence = gather(places, roster=roster)
+    checks = check(evidence)
+    stated = _read_toml(about) if about else None
+    empirical = _read_canaries(canaries) if canaries else None
+    card = build_card(evidence, checks, about=stated, canaries=empirical)
+    out.mkdir(parents=True, exist_ok=True)
+    written = write_report(card, out)
+    if as_json:
+        typer.echo(json.dumps(card, indent=2, ensure_ascii=False))
+    else:
+        for path in written.values():
+            typer.echo(f"wrote {path}")
+        failing = sum(each.status == "fail" for each in checks)
+        typer.echo(f"{failing} checks fail" if failing else "every check that could be made holds")
+    if not holds(checks):
+        raise typer.Exit(1)
+
+
+def _read_toml(path: Path) -> dict[str, str]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--about {path}: cannot be read: {error}") from error
+    return {name: str(value) for name, value in content.items()}
+
+
+def _read_canaries(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = content["epsilon_lower"], content["epsilon_claimed"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"--canaries {path}: is not what `fedaccord audit canaries --json` prints"
+        ) from error
+    return content
+
+
+@audit.command(epilog="Example: fedaccord audit canaries --plan runs/demo/private/privacy.json")
+def canaries(
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="privacy.json of a run: audits under its plan, not one made here."),
+    ] = None,
+    epsilon: Annotated[float, typer.Option(help="Claim to be audited; 1 is the sharpest.")] = 1.0,
+    delta: Annotated[float, typer.Option(help="Its delta.")] = 1e-5,
+    mode: Annotated[str, typer.Option(help="'distributed' or 'local'.")] = "distributed",
+    sampling_rate: Annotated[float, typer.Option(help="Chance of a unit in a step.")] = 0.064,
+    rounds: Annotated[int, typer.Option(help="Steps of the run.")] = 200,
+    number: Annotated[int, typer.Option("--canaries", help="Units that are planted.")] = 5000,
+    guesses: Annotated[int, typer.Option(help="How many of them are guessed.")] = 500,
+    confidence: Annotated[float, typer.Option(help="Of the bound.")] = 0.95,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the audit as JSON.")] = False,
+) -> None:
+    """Attack the very code that adds noise, and print what the attack proves beside the claim.
+
+    Plants canaries, runs sampling, clipping, noise and summing as a run does, and guesses from what
+    is released which canaries were there. Exit 1 if that proves more than the claim, or more than
+    a right kernel lets be proved once in a million audits. Takes seconds; more canaries and guesses
+    take longer and can prove more.
+    """
+    from privacy.canaries import audit_plan
+
+    chosen = _plan_of(plan) if plan else _plan(epsilon, delta, mode, sampling_rate, rounds)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("auditing", total=chosen.steps)
+        result = audit_plan(
+            chosen,
+            canaries=number,
+            guesses=guesses,
+            confidence=confidence,
+            progress=lambda done, _: progress.update(task, completed=done),
+        )
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        _show_audit(result)
+    if not result.passed or result.regressed:
+        raise typer.Exit(1)
+
+
+def _plan(
+    epsilon: float, delta: float, mode: str, sampling_rate: float, rounds: int
+) -> PrivacyPlan:
+    from privacy.plan import PrivacyPlan
+    from privacy.terms import Mode, PrivacyTerms
+
+    if mode not in list(Mode):
+        raise ValueError(f"--mode {mode!r} must be 'distributed' or 'local'")
+    alone = Mode(mode) is Mode.LOCAL
+    terms = PrivacyTerms(
+        mode=Mode(mode),
+        epsilon=epsilon,
+        delta=delta,
+        groups=10,
+        units_per_group=2000,
+        sampling_rate=sampling_rate,
+        rounds=rounds,
+        survivors=1 if alone else 7,
+        colluding=0 if alone else 1,
+        clipping_norm=1.0,
+        dimension=1000,
+    )
+    return PrivacyPlan.calibrate(terms)
+
+
+def _plan_of(path: Path) -> PrivacyPlan:
+    from privacy.plan import PrivacyPlan
+
+    try:
+        return PrivacyPlan.from_dict(json.loads(path.read_text(encoding="utf-8"))["plan"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--plan {path}: give the privacy.json of a run: {error}") from error
+
+
+def _show_audit(result: CanaryAudit) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"claimed   epsilon = {result.epsilon_claimed:g} at delta = {result.delta:g} "
+        f"({result.mode}, z = {result.noise_multiplier:.4f}, q = {result.sampling_rate:g}, "
+        f"{result.steps} steps)"
+    )
+    console.print(
+        f"proved    epsilon >= {result.epsilon_lower:.3f} with {result.confidence:.0%} confidence: "
+        f"{result.correct} of {result.guesses} guesses were right, of {result.canaries} canaries"
+    )
+    console.print(
+        f"limits    {result.regression_limit:.3f} for a right kernel, {result.ceiling:.3f} for an "
+        "attack without a mistake"
+    )
+    if not result.passed:
+        words = "[bold red]The claim is refuted: do not use this kernel.[/bold red]"
+    elif result.regressed:
+        words = "[bold red]More leaks than a right kernel lets through: it is broken.[/bold red]"
+    elif not result.conclusive:
+        words = "Nothing speaks against it, but no attack of this size could refute such a claim."
+    else:
+        words = "Nothing speaks against the claim. That is no proof; a breach would be one."
+    console.print(words)
