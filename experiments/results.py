@@ -26,7 +26,18 @@ from server.app import PRIVACY_FILE
 from server.config import RunConfig
 from server.telemetry import ROUNDS_FILE
 
-_PACKAGES = ("fedaccord", "flwr", "torch", "transformers", "peft", "datasets", "numpy")
+_PACKAGES = (
+    "fedaccord",
+    "flwr",
+    "torch",
+    "transformers",
+    "peft",
+    "opacus",
+    "dp-accounting",
+    "cryptography",
+    "datasets",
+    "numpy",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,15 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"--out {out}: holds {holds[0]} of a run; choose another or --overwrite")
 
 
+def _check_ledgers(out: Path, ledgers: str) -> None:
+    """Ledgers that are to outlast a run must not lie where the next run clears up."""
+    if ledgers and Path(ledgers).resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"privacy.ledgers = {ledgers!r} lies in --out {out}, which a run replaces: what was "
+            "spent would be forgotten; name a folder elsewhere"
+        )
+
+
 def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     """Run a federation and leave everything about it in ``config.out``; returns ``result.json``.
 
@@ -46,6 +55,7 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     started = time.perf_counter()
     out = Path(config.out)
     _check_out(out, overwrite=overwrite)
+    _check_ledgers(out, config.privacy.ledgers)
     population = load_population(
         config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
     )

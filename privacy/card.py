@@ -118,6 +118,8 @@ def build_card(
     card = {
         "card_version": CARD_VERSION,
         "summary": _summary(groups, runs, checks),
+        # Only a simulation leaves a result file: one party then held the records of all.
+        "simulated": evidence.result is not None,
         "about": stated,
         "groups": groups,
         "runs": runs,

@@ -207,6 +207,23 @@ def swap(found: list[bytes]) -> None:
     found[4], found[5] = found[5], found[4]
 
 
+def write_card(case: Case) -> None:
+    """What a privacy card says of the book, in the fields that are compared."""
+    told = read(case.book)
+    models = {e["body"]["run"]: e["body"] for e in told if e["type"] == "PUBLISHED"}
+    runs = [
+        {
+            "run": name,
+            "plan_digest": event["body"]["digest"],
+            "published": {part: models[name][part] for part in ("model", "files")},
+        }
+        for event in told
+        if event["type"] == "RUN"
+        for name in [event["body"]["run"]]
+    ]
+    (case.folder / CARD_FILE).write_text(json.dumps({"runs": runs}), encoding="utf-8")
+
+
 # Without a key.
 
 
@@ -516,7 +533,7 @@ def together(
     contexts: bool = True,
     adverts: bool = True,
 ) -> None:
-    """Rewrite the ledger of one group and the book, so that the two agree in everything.
+    """Rewrite the ledger of one group and the book, and the card, so that they agree in everything.
 
     Args:
         case: the folder.
@@ -582,6 +599,7 @@ def together(
         if event["type"] == "PUBLISHED":
             body["model"] = after[body["run"]]
     case.book.write_bytes(chained(told, case.server)[0])
+    write_card(case)
 
 
 def another_vector(events: list[Line]) -> None:
@@ -866,19 +884,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Mapping[str,
         (case.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(base / RUNS[-1] / name, case.folder / name)
     shutil.copytree(base / "books", case.ledgers)
-    told = read(case.book)
-    models = {e["body"]["run"]: e["body"] for e in told if e["type"] == "PUBLISHED"}
-    runs = [
-        {
-            "run": name,
-            "plan_digest": event["body"]["digest"],
-            "published": {part: models[name][part] for part in ("model", "files")},
-        }
-        for event in told
-        if event["type"] == "RUN"
-        for name in [event["body"]["run"]]
-    ]
-    (case.folder / CARD_FILE).write_text(json.dumps({"runs": runs}), encoding="utf-8")
+    write_card(case)
     return case
 
 

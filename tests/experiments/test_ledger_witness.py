@@ -14,7 +14,7 @@ from privacy.errors import BadSignature, LedgerRolledBack, PolicyRefused
 from privacy.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.ledger.places import group_ledger
 from privacy.ledger.server_book import Countersigned, ServerBook
-from server.config import RunConfig, read_run_config
+from server.config import ConfigError, RunConfig, read_run_config
 
 PRIVATE = {
     "privacy.mode": "distributed",
@@ -58,6 +58,15 @@ def test_a_ledger_that_was_removed_keeps_its_group_out(configured: Any, books: P
     group_ledger(books, "Group 1").unlink()
     with pytest.raises(SimulationError, match="LedgerRolledBack"):
         run(configured("two"))
+
+
+@pytest.mark.parametrize("inside", ["run", "run/ledgers"])
+def test_lasting_ledgers_may_not_lie_where_a_run_clears_up(
+    configured: Any, tmp_path: Path, inside: str
+) -> None:
+    config = configured("run", **{"privacy.ledgers": str(tmp_path / inside)})
+    with pytest.raises(ConfigError, match="would be forgotten"):
+        run(config)
 
 
 def test_only_a_pinned_server_can_speak_of_a_head(configured: Any, books: Path) -> None:

@@ -165,6 +165,8 @@ def test_words_that_the_owner_signed_and_nobody_can_read_are_a_finding(copy: Pat
     for place in {event["type"]: place for place, event in enumerate(events)}.values():
         for name in events[place]["body"]:
             for value in (None, [], {}, "x", "nan", "inf", 0, -1, 2**70, True, "\x00"):
+                if value == events[place]["body"][name]:
+                    continue
                 other = json.loads(json.dumps(events))[: place + 1]
                 other[place]["body"][name] = value
                 path.write_bytes(rewritten(other))
@@ -195,9 +197,12 @@ def test_reading_changes_no_byte(copy: Path) -> None:
 
 
 ALONE = """
-import socket, sys
-for name in ("torch", "flwr", "opacus", "transformers", "peft", "datasets", "ray"):
-    sys.modules[name] = None
+import importlib.abc, socket, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "flwr", "opacus", "transformers", "peft", "datasets", "ray"):
+            raise ImportError(name + " is not there")
+sys.meta_path.insert(0, Absent())
 def refuse(*_, **__):
     raise OSError("a review needs no network")
 socket.socket = socket.create_connection = socket.getaddrinfo = refuse
