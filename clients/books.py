@@ -1,7 +1,7 @@
 """The ledger of a group, as its client uses it between messages: fail closed, and say little.
 
 Every message opens the file, locks it, and lets it go: a deployment starts a process for each.
-A process that lives on remembers what it has checked, so that this costs microseconds.
+A process that lives on remembers what it has checked, so that this costs milliseconds a round.
 
 No torch here: the stages of secure aggregation keep books too, and train nothing.
 """
@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privacy.errors import LedgerError
+from privacy.errors import AlreadyCharged, LedgerError
 from privacy.ledger import Dataset, Ledger, SpendReceipt, best_order, least_budget
 from privacy.ledger.bodies import mechanism_of
 from privacy.ledger.chain import Head, require_head
@@ -44,7 +44,7 @@ def words_stay_here() -> Iterator[None]:
     """Tell whoever asked no more of an error of the ledger than its kind."""
     try:
         yield
-    except LedgerError as error:
+    except (LedgerError, AlreadyCharged, OSError) as error:
         logger.warning("refused by the ledger: %s: %s", type(error).__name__, error)
         raise RefusedByLedger(f"{type(error).__name__}: the ledger does not allow it") from None
 

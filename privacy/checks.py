@@ -36,14 +36,19 @@ class Check:
 
 def passed(id: str, about: str, words: str) -> Check:
     """A check that holds."""
-    return Check(id=id, about=about, status=Status.PASS, words=words)
+    return Check(id=id, about=about, status=Status.PASS, words=_one_line(words))
 
 
 def failed(id: str, about: str, words: str) -> Check:
     """A check that does not hold."""
-    return Check(id=id, about=about, status=Status.FAIL, words=words)
+    return Check(id=id, about=about, status=Status.FAIL, words=_one_line(words))
 
 
 def left_open(id: str, about: str, words: str) -> Check:
     """A check that could not be made."""
-    return Check(id=id, about=about, status=Status.OPEN, words=words)
+    return Check(id=id, about=about, status=Status.OPEN, words=_one_line(words))
+
+
+def _one_line(words: str) -> str:
+    """Words with whatever would break a line or a terminal replaced; forgers may have chosen it."""
+    return "".join(each if each.isprintable() else "?" for each in words)

@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from privacy.card import ABOUT_FIELDS
+from privacy.card_words import ABOUT_FIELDS
 from privacy.evidence import CARD_FILE
 
 TEMPLATES: Mapping[str, str] = {

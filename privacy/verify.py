@@ -21,8 +21,9 @@ from privacy.errors import PrivacyError
 from privacy.evidence import Evidence, GroupLedger, file_digest
 from privacy.ledger.bodies import stated_plan
 from privacy.ledger.chain import Event
+from privacy.ledger.facts import RunPlan
 from privacy.ledger.filter import Steps
-from privacy.ledger.state import RunPlan, State
+from privacy.ledger.state import State
 from privacy.plan import PrivacyPlan
 from privacy.prv_opinion import prv_epsilon
 from privacy.terms import TRUNCATION_SHARE

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,29 +19,25 @@ from alignment.units import UnitRecords
 from clients.books import Books, code_digest, forget_ledgers, verified_plan
 from clients.private_trainer import train_privately
 from experiments.benchmarks.harness import Figure, Goal, interleave
+from experiments.benchmarks.ledger_rehearsal import (
+    RUN,
+    RoundCost,
+    Units,
+    digest_of,
+    rehearsal,
+)
 from privacy.accounting import pld_epsilon, rdp_epsilon
 from privacy.evidence import gather
-from privacy.key_folder import SERVER
 from privacy.ledger.filter import cost
-from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, group_ledger
-from privacy.ledger.server_book import ServerBook
 from privacy.plan import PrivacyPlan
 from privacy.prv_opinion import prv_epsilon
-from privacy.randomness import SystemRandomStream
-from privacy.secagg.agreement import Agreement
-from privacy.secagg.client import Member
-from privacy.secagg.graph import consistency_threshold
-from privacy.secagg.keys import Identity, Roster, rosters_json
-from privacy.secagg.messages import AdvertiseRequest, ShareRequest
-from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+from privacy.secagg.keys import Identity, Roster
 from privacy.terms import PrivacyTerms, Unit
 from privacy.verify import holds, verify
 from server.config import RunConfig, read_run_config
 from server.private import PrivateAggregation, RegisteredPlan
-from server.witness import BookWitness
 from strategies.round_plan import RoundPlan
 
-_RUN = "benchmark"
 _EVENTS = 10_000
 _TURNS = 9
 _ROUND_SECONDS = 40.0
@@ -53,8 +46,6 @@ _VERIFY_SECONDS = 30.0
 _LAST = 20
 _SHARE_GOAL = Goal(sense="at most", bound=1.0)
 _VERIFY_GOAL = Goal(sense="at most", bound=10.0)
-
-Units = Mapping[str, Sequence[UnitRecords]]
 
 
 def measure() -> list[Figure]:
@@ -126,7 +117,7 @@ class Training:
         predictor = Predictor(config.predictor)
         plan, layout = plan_of(config, units), private_layout(predictor, adapters=False)
         registered = RegisteredPlan(
-            run=_RUN,
+            run=RUN,
             plan=plan,
             epsilon_pld=plan.epsilon,
             epsilon_opacus=plan.epsilon,
@@ -161,156 +152,6 @@ class Training:
         return seconds
 
 
-@dataclass
-class RoundCost:
-    """Seconds that books took in a round.
-
-    Attributes:
-        clients: By group.
-        server: For all groups together.
-    """
-
-    clients: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    server: float = 0.0
-
-    @contextmanager
-    def client(self, name: str) -> Iterator[None]:
-        """What follows is a client's."""
-        start = time.perf_counter()
-        yield
-        self.clients[name] += time.perf_counter() - start
-
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """What follows is the server's."""
-        start = time.perf_counter()
-        yield
-        self.server += time.perf_counter() - start
-
-
-class Rehearsal:
-    """A private run under secure aggregation of which nothing but the books is real.
-
-    Advertisements and terms are those of the protocol; vectors and models are made up.
-
-    Args:
-        folder: For the ledgers of all groups, the server's book and the roster.
-        units: Of every group.
-        plan: Of the run.
-    """
-
-    def __init__(self, folder: Path, units: Units, plan: PrivacyPlan) -> None:
-        self._folder = folder
-        self._units = units
-        self._plan = plan
-        self._names = tuple(sorted(units))
-        self._identities = {name: Identity.create() for name in self._names}
-        self._roster = Roster({name: each.public for name, each in self._identities.items()})
-        self._server = Identity.create()
-        self._servers = Roster({SERVER: self._server.public})
-        self._source = SystemRandomStream()
-        self._model = _digest("model 0")
-        self._message = bytes(plan.bytes_up)
-        self._rounds = 0
-
-    @contextmanager
-    def begun(self) -> Iterator[Rehearsal]:
-        """Begin the book and the run in it, and leave the roster beside it."""
-        text = rosters_json(self._roster, self._servers)
-        (self._folder / ROSTER_FILE).write_text(text, encoding="utf-8")
-        with ServerBook.open(self._folder / SERVER_BOOK, self._server, name=SERVER) as book:
-            keys = {name: self._roster[name] for name in self._units}
-            book.begin(_RUN, self._plan, groups=keys, model=self._model, secure=True, epsilons={})
-            self._witness = BookWitness(book, _RUN)
-            yield self
-
-    def round(self) -> RoundCost:
-        """Keep all books of the next round; the first announces data, budgets and plans."""
-        self._rounds += 1
-        spent, attempt = RoundCost(), Attempt(run=_RUN, round=self._rounds)
-        adverts = self._advertise(spent, attempt)
-        with spent.serving():
-            adverts = self._witness.saw(attempt, adverts)
-        terms = self._terms(attempt)
-        request = ShareRequest(terms.encode(), tuple(adverts[name] for name in self._names))
-        context = Agreement.read(request).context
-        for name in self._names:
-            self._share(spent, name)
-        for name in self._names:
-            with spent.client(name):
-                books = self._books(name)
-                receipt = books.charge(_RUN, self._rounds, attempt.attempt, context)
-                books.released(receipt, self._message)
-        self._close(spent, terms, context)
-        return spent
-
-    def _advertise(self, spent: RoundCost, attempt: Attempt) -> dict[str, bytes]:
-        request = AdvertiseRequest(attempt).encode()
-        adverts = {}
-        for name in self._names:
-            with spent.serving():
-                known = self._witness.known(name)
-            with spent.client(name):
-                head = self._books(name).head(known.get("known"))
-            member = Member(
-                name=name,
-                identity=self._identities[name],
-                roster=self._roster,
-                source=self._source,
-            )
-            seen = (head.seq, bytes.fromhex(head.hash))
-            adverts[name], _ = member.advertise(request, last=None, head=seen)
-        return adverts
-
-    def _share(self, spent: RoundCost, name: str) -> None:
-        with spent.serving():
-            words = self._witness.countersigned(name)
-        with spent.client(name):
-            if "countersigned" in words:
-                self._books(name).countersign(words["countersigned"])
-            books = self._books(name)
-            books.prepare(_RUN, self._units[name], self._plan, model=self._model)
-            books.require(_RUN, self._rounds, 1)
-
-    def _close(self, spent: RoundCost, terms: RoundTerms, context: bytes) -> None:
-        after = _digest(f"model {self._rounds}")
-        vector = hashlib.sha256(self._message).hexdigest()
-        evidence = {
-            "round": self._rounds,
-            "attempt": terms.attempt.attempt,
-            "ctx": context.hex(),
-            "terms": terms.encode().decode("ascii"),
-            "model": self._model,
-            "sharers": list(self._names),
-            "vectors": dict.fromkeys(self._names, vector),
-            "survivors": list(self._names),
-        }
-        with spent.serving():
-            self._witness.round(evidence, after=after)
-        self._model = after
-
-    def _terms(self, attempt: Attempt) -> RoundTerms:
-        return RoundTerms(
-            attempt=attempt,
-            members=self._names,
-            threshold=consistency_threshold(len(self._names)),
-            survivors=len(self._names),
-            vector=VectorTerms.of_plan(self._plan),
-            task=_RUN,
-            model=self._model,
-        )
-
-    def _books(self, name: str) -> Books:
-        """Of a group, anew for every message as clients do."""
-        return Books(
-            group_ledger(self._folder, name),
-            self._identities[name],
-            self._servers,
-            budget_epsilon=0.0,
-            budget_delta=self._plan.delta,
-        )
-
-
 def share_figures(
     config: RunConfig,
     units: Units,
@@ -331,10 +172,10 @@ def share_figures(
     """
     books: list[RoundCost] = []
     rounds: list[Mapping[str, float]] = []
-    with _rehearsal(units, plan_of(config, units)) as rehearsal:
+    with rehearsal(units, plan_of(config, units)) as rehearsed:
         interleave(
             {
-                "ledger": lambda: books.append(rehearsal.round()),
+                "ledger": lambda: books.append(rehearsed.round()),
                 "training": lambda: rounds.append(training()),
             },
             turns=turns,
@@ -379,7 +220,7 @@ def registration_figure(config: RunConfig, units: Units, *, times: int = 3) -> F
             )
             _forget()
             start = time.perf_counter()
-            books.prepare(_RUN, units[name], verified_plan(text), model=_digest("model 0"))
+            books.prepare(RUN, units[name], verified_plan(text), model=digest_of("model 0"))
             seconds.append(time.perf_counter() - start)
     forget_ledgers()
     return Figure.of("(3) announcing a run, once", seconds, "s", key="registration_seconds")
@@ -406,8 +247,8 @@ def verify_figures(
     rounds = -(-(events - 2 * count - 1) // (3 * count + 2))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        with _rehearsal(units, plan_of(config, units, rounds=rounds), folder) as rehearsal:
-            last = [rehearsal.round() for _ in range(rounds)][-_LAST:]
+        with rehearsal(units, plan_of(config, units, rounds=rounds), folder) as rehearsed:
+            last = [rehearsed.round() for _ in range(rounds)][-_LAST:]
         found: list[int] = []
         seconds = interleave(
             {"verify": lambda: found.append(_review(folder))},
@@ -446,18 +287,3 @@ def _forget() -> None:
     """Let go of what this process has computed of plans."""
     for remembered in (pld_epsilon, prv_epsilon, rdp_epsilon, cost, verified_plan, code_digest):
         remembered.cache_clear()
-
-
-@contextmanager
-def _rehearsal(units: Units, plan: PrivacyPlan, folder: Path | None = None) -> Iterator[Rehearsal]:
-    if folder is None:
-        with tempfile.TemporaryDirectory() as own, _rehearsal(units, plan, Path(own)) as begun:
-            yield begun
-        return
-    with Rehearsal(folder, units, plan).begun() as begun:
-        yield begun
-    forget_ledgers()
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

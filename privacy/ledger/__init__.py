@@ -11,8 +11,8 @@ its place. Heads that others keep (`Ledger.countersign`, `known_head`) show that
 
 from privacy.ledger.book import Ledger
 from privacy.ledger.chain import Event, Head, head_words, read_events, sign_head
+from privacy.ledger.facts import Budget, Dataset, Remaining, SpendReceipt
 from privacy.ledger.filter import best_order, least_budget
-from privacy.ledger.state import Budget, Dataset, Remaining, SpendReceipt
 
 __all__ = [
     "Budget",

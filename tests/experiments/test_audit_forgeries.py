@@ -620,6 +620,7 @@ def less_noise(case: Case) -> None:
 
 NOBODY, OWNER, HOST, BOTH = "without a key", "the group", "the server", "group and server"
 ALL = "all"
+UNREADABLE: tuple[Any, ...] = (None, [], {"x": []}, "x", -1, 2**70, "\x00\n")
 
 Forgery = tuple[str, str, str, Callable[[Case], object]]
 
@@ -715,18 +716,7 @@ FORGERIES: dict[str, Forgery] = {
         OWNER,
         "refusals",
         GROUP,
-        by_group(
-            lambda case, events: more(
-                "SPEND",
-                **dict(
-                    zip(
-                        ("run", "round", "attempt"),
-                        key_of(events[at(events, "REFUSED")]),
-                        strict=True,
-                    )
-                ),
-            )(case, events)
-        ),
+        by_group(more("SPEND", round=4, attempt=1)),
     ),
     "a spend after the budget was spent": (
         OWNER,
@@ -1033,7 +1023,7 @@ def test_words_of_the_book_that_cannot_be_read_are_a_finding_and_never_an_error(
     data = chained(events, case.server)[0]
     for place in (at(events, type) for type in ("RUN", "HEADS", "ROUND", "LOST", "PUBLISHED")):
         for name in events[place]["body"]:
-            for value in (None, [], {"x": []}, "x", -1):
+            for value in UNREADABLE:
                 other = json.loads(json.dumps(events))
                 other[place]["body"][name] = value
                 if value is None:

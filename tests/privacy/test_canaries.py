@@ -18,17 +18,16 @@ from scipy.special import expit
 from scipy.stats import binom, norm
 
 from clients.privatizer import noised_sum
-from privacy import canaries as canaries_module
+from privacy import canary_bounds
 from privacy.canaries import (
     CANARY_NORM,
     CanaryAudit,
     Kernel,
     audit_plan,
     canary_updates,
-    epsilon_lower_bound,
-    regression_limit,
     run_kernel,
 )
+from privacy.canary_bounds import epsilon_lower_bound, regression_limit
 from privacy.clipping import clip_sum
 from privacy.discrete_gaussian import add_noise
 from privacy.errors import ExecutionMismatch
@@ -397,7 +396,7 @@ def test_nothing_is_proved_where_nothing_leaks(claiming, seeded) -> None:
 
 
 def accuracy(plan: PrivacyPlan, share: float) -> float:
-    return canaries_module._right_accuracy(plan, share=share)
+    return canary_bounds._right_accuracy(plan, share=share)
 
 
 def test_accuracy_at_full_sampling_has_a_closed_form(claiming) -> None:

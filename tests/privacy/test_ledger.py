@@ -262,7 +262,7 @@ def test_what_cannot_be_recorded_is_refused(ledger: Ledger, terms: Terms, tmp_pa
         ledger.register_plan("run", bare, plan)
     with pytest.raises(DeltaTooLarge):
         ledger.set_budget(bare, epsilon=4, delta=0.5, order=5)
-    for order in (1, 2, True, 5.0):
+    for order in (1, 2, True, 5.0, 1025):
         with pytest.raises(LedgerRefused):
             ledger.set_budget(bare, epsilon=4, delta=DELTA, order=order)  # type: ignore[arg-type]
     dataset = register(ledger, units(1, 2))

@@ -14,15 +14,16 @@ import pytest
 import yaml
 
 from privacy.accounting import rdp_budget, rdp_per_step
-from privacy.card import ABOUT_FIELDS, NOT_COVERED, build_card, epsilon_of
+from privacy.card import build_card, epsilon_of
+from privacy.card_words import ABOUT_FIELDS, NOT_COVERED
 from privacy.checks import failed, left_open, passed
 from privacy.errors import BudgetExhausted
 from privacy.evidence import Evidence, gather
 from privacy.ledger import Ledger, sign_head
+from privacy.ledger.facts import Budget
 from privacy.ledger.filter import filter_bound
 from privacy.ledger.places import group_ledger
 from privacy.ledger.server_book import ServerBook
-from privacy.ledger.state import Budget
 from privacy.plan import PrivacyPlan
 from privacy.report import TEMPLATES, render, write_report
 from privacy.secagg.keys import Identity, Roster, rosters_json

@@ -32,6 +32,7 @@ OWNER, SERVER = Identity.create(), Identity.create()
 SERVERS = Roster({"server": SERVER.public})
 GROUP = "Group A"
 DELTA = 1e-5
+UNREADABLE: tuple[Any, ...] = (None, [], {}, "x", "nan", "inf", 0, -1, 2**70, "\x00\n")
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +165,10 @@ def test_words_that_the_owner_signed_and_nobody_can_read_are_a_finding(copy: Pat
     free = {"mechanism", "code", "model", "ctx", "vector", "run", "round", "attempt"}
     for place in {event["type"]: place for place, event in enumerate(events)}.values():
         for name in events[place]["body"]:
-            for value in (None, [], {}, "x", "nan", "inf", 0, -1, 2**70, True, "\x00"):
-                if value == events[place]["body"][name]:
+            for value in UNREADABLE:
+                before = events[place]["body"][name]
+                # The same words written otherwise.
+                if value == before or (value, before) in (({}, []), (0, "0.0")):
                     continue
                 other = json.loads(json.dumps(events))[: place + 1]
                 other[place]["body"][name] = value
@@ -240,7 +243,7 @@ def test_the_second_opinion_brackets_the_table_and_the_first_opinion(row: dict[s
     lowest, highest = prv_epsilon(mechanism(row), delta=row["delta"])
     low, middle, high = row["epsilon"]["prv_microsoft"]
     assert lowest <= middle <= highest
-    assert (lowest, highest) == (pytest.approx(low, abs=0.011), pytest.approx(high, abs=0.011))
+    assert [lowest, highest] == pytest.approx([low, high], abs=0.011)
     assert max(middle - lowest, highest - middle) <= 0.011
     first = pld_epsilon(mechanism(row), delta=row["delta"])
     assert lowest - PLD_TOLERANCE <= first <= highest + PLD_TOLERANCE

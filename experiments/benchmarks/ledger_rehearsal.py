@@ -1,0 +1,198 @@
+"""Rounds of which nothing but the books is real, for the benchmark of what books cost."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alignment.units import UnitRecords
+from clients.books import Books, forget_ledgers
+from privacy.key_folder import SERVER
+from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, group_ledger
+from privacy.ledger.server_book import ServerBook
+from privacy.plan import PrivacyPlan
+from privacy.randomness import SystemRandomStream
+from privacy.secagg.agreement import Agreement
+from privacy.secagg.client import Member
+from privacy.secagg.graph import consistency_threshold
+from privacy.secagg.keys import Identity, Roster, rosters_json
+from privacy.secagg.messages import AdvertiseRequest, ShareRequest
+from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+from server.witness import BookWitness
+
+RUN = "benchmark"
+
+Units = Mapping[str, Sequence[UnitRecords]]
+
+
+@dataclass
+class RoundCost:
+    """Seconds that books took in a round.
+
+    Attributes:
+        clients: By group.
+        server: For all groups together.
+    """
+
+    clients: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    server: float = 0.0
+
+    @contextmanager
+    def client(self, name: str) -> Iterator[None]:
+        """What follows is a client's."""
+        start = time.perf_counter()
+        yield
+        self.clients[name] += time.perf_counter() - start
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """What follows is the server's."""
+        start = time.perf_counter()
+        yield
+        self.server += time.perf_counter() - start
+
+
+class Rehearsal:
+    """A private run under secure aggregation of which nothing but the books is real.
+
+    Advertisements and terms are those of the protocol; vectors and models are made up.
+
+    Args:
+        folder: For the ledgers of all groups, the server's book and the roster.
+        units: Of every group.
+        plan: Of the run.
+    """
+
+    def __init__(self, folder: Path, units: Units, plan: PrivacyPlan) -> None:
+        self._folder = folder
+        self._units = units
+        self._plan = plan
+        self._names = tuple(sorted(units))
+        self._identities = {name: Identity.create() for name in self._names}
+        self._roster = Roster({name: each.public for name, each in self._identities.items()})
+        self._server = Identity.create()
+        self._servers = Roster({SERVER: self._server.public})
+        self._source = SystemRandomStream()
+        self._model = digest_of("model 0")
+        self._message = bytes(plan.bytes_up)
+        self._rounds = 0
+
+    @contextmanager
+    def begun(self) -> Iterator[Rehearsal]:
+        """Begin the book and the run in it, and leave the roster beside it."""
+        text = rosters_json(self._roster, self._servers)
+        (self._folder / ROSTER_FILE).write_text(text, encoding="utf-8")
+        with ServerBook.open(self._folder / SERVER_BOOK, self._server, name=SERVER) as book:
+            keys = {name: self._roster[name] for name in self._units}
+            book.begin(RUN, self._plan, groups=keys, model=self._model, secure=True, epsilons={})
+            self._witness = BookWitness(book, RUN)
+            yield self
+
+    def round(self) -> RoundCost:
+        """Keep all books of the next round; the first announces data, budgets and plans."""
+        self._rounds += 1
+        spent, attempt = RoundCost(), Attempt(run=RUN, round=self._rounds)
+        adverts = self._advertise(spent, attempt)
+        with spent.serving():
+            adverts = self._witness.saw(attempt, adverts)
+        terms = self._terms(attempt)
+        request = ShareRequest(terms.encode(), tuple(adverts[name] for name in self._names))
+        context = Agreement.read(request).context
+        for name in self._names:
+            self._share(spent, name)
+        for name in self._names:
+            with spent.client(name):
+                books = self._books(name)
+                receipt = books.charge(RUN, self._rounds, attempt.attempt, context)
+                books.released(receipt, self._message)
+        self._close(spent, terms, context)
+        return spent
+
+    def _advertise(self, spent: RoundCost, attempt: Attempt) -> dict[str, bytes]:
+        request = AdvertiseRequest(attempt).encode()
+        adverts = {}
+        for name in self._names:
+            with spent.serving():
+                known = self._witness.known(name)
+            with spent.client(name):
+                head = self._books(name).head(known.get("known"))
+            member = Member(
+                name=name,
+                identity=self._identities[name],
+                roster=self._roster,
+                source=self._source,
+            )
+            seen = (head.seq, bytes.fromhex(head.hash))
+            adverts[name], _ = member.advertise(request, last=None, head=seen)
+        return adverts
+
+    def _share(self, spent: RoundCost, name: str) -> None:
+        with spent.serving():
+            words = self._witness.countersigned(name)
+        with spent.client(name):
+            if "countersigned" in words:
+                self._books(name).countersign(words["countersigned"])
+            books = self._books(name)
+            books.prepare(RUN, self._units[name], self._plan, model=self._model)
+            books.require(RUN, self._rounds, 1)
+
+    def _close(self, spent: RoundCost, terms: RoundTerms, context: bytes) -> None:
+        after = digest_of(f"model {self._rounds}")
+        vector = hashlib.sha256(self._message).hexdigest()
+        evidence = {
+            "round": self._rounds,
+            "attempt": terms.attempt.attempt,
+            "ctx": context.hex(),
+            "terms": terms.encode().decode("ascii"),
+            "model": self._model,
+            "sharers": list(self._names),
+            "vectors": dict.fromkeys(self._names, vector),
+            "survivors": list(self._names),
+        }
+        with spent.serving():
+            self._witness.round(evidence, after=after)
+        self._model = after
+
+    def _terms(self, attempt: Attempt) -> RoundTerms:
+        return RoundTerms(
+            attempt=attempt,
+            members=self._names,
+            threshold=consistency_threshold(len(self._names)),
+            survivors=len(self._names),
+            vector=VectorTerms.of_plan(self._plan),
+            task=RUN,
+            model=self._model,
+        )
+
+    def _books(self, name: str) -> Books:
+        """Of a group, anew for every message as clients do."""
+        return Books(
+            group_ledger(self._folder, name),
+            self._identities[name],
+            self._servers,
+            budget_epsilon=0.0,
+            budget_delta=self._plan.delta,
+        )
+
+
+@contextmanager
+def rehearsal(units: Units, plan: PrivacyPlan, folder: Path | None = None) -> Iterator[Rehearsal]:
+    """A rehearsal that has begun, in a folder or one that goes at its end."""
+    if folder is None:
+        with tempfile.TemporaryDirectory() as own, rehearsal(units, plan, Path(own)) as begun:
+            yield begun
+        return
+    with Rehearsal(folder, units, plan).begun() as begun:
+        yield begun
+    forget_ledgers()
+
+
+def digest_of(text: str) -> str:
+    """SHA-256 of a text, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

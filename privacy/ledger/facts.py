@@ -1,0 +1,159 @@
+"""What single events of a ledger state: data, budgets, plans, spends, and what is left."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from privacy.accounting import NeighboringRelation
+from privacy.errors import DeltaTooLarge, LedgerRefused
+from privacy.ledger.bodies import mechanism_of
+from privacy.ledger.filter import LARGEST_ORDER, Mechanism, filter_bound
+from privacy.plan import PrivacyPlan
+from privacy.terms import MAX_EPSILON, Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Data that a ledger knows.
+
+    Attributes:
+        fingerprint: its name in the ledger.
+        units: number of units.
+        unit: the unit of privacy; one for the whole ledger.
+        relation: the neighbouring relation; add or remove one.
+        parents: fingerprints of the data known before it that share a unit with it.
+    """
+
+    fingerprint: str
+    units: int
+    unit: Unit
+    relation: NeighboringRelation
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What may be spent on data: `bound` of Renyi divergence at `order`.
+
+    `bound` leaves out the part of delta that pays for cut batches; see `privacy.ledger.filter`.
+    """
+
+    epsilon: float
+    delta: float
+    order: int
+    bound: float
+
+    @classmethod
+    def of(cls, *, epsilon: float, delta: float, order: int, units: int) -> Self:
+        """The budget of data of so many units; see `Ledger.set_budget` for what is refused."""
+        epsilon, delta = float(epsilon), float(delta)
+        if not 0 < delta < 1 / units:
+            raise DeltaTooLarge(
+                f"delta = {delta} is not in (0, 1/{units}), one over the units; lower it"
+            )
+        whole = isinstance(order, int) and not isinstance(order, bool)
+        if not (whole and 2 <= order <= LARGEST_ORDER):
+            raise LedgerRefused(
+                f"order = {order!r} is not an integer in [2, {LARGEST_ORDER}]; use best_order"
+            )
+        if not 0 < epsilon <= MAX_EPSILON:
+            raise LedgerRefused(
+                f"epsilon = {epsilon} of a budget is outside (0, {MAX_EPSILON}]; lower it"
+            )
+        bound = filter_bound(epsilon=epsilon, delta=delta, order=order)
+        if not bound > 0:
+            raise LedgerRefused(
+                f"order = {order} certifies nothing at epsilon = {epsilon}, delta = {delta}; "
+                "use best_order"
+            )
+        return cls(epsilon=epsilon, delta=delta, order=order, bound=bound)
+
+    @property
+    def words(self) -> str:
+        """For messages."""
+        return f"epsilon = {self.epsilon}, delta = {self.delta}, order = {self.order}"
+
+    def within(self, other: Self) -> bool:
+        """Whether this is no more than another budget, at the same delta and order."""
+        same = (self.delta, self.order) == (other.delta, other.order)
+        return same and self.epsilon <= other.epsilon
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a run has announced: its data, and what it will do with them.
+
+    Attributes:
+        dataset: fingerprint of the data.
+        plan: the whole plan.
+        cut_chance: bound on the chance that a batch of the run is cut to its cap.
+        seq: number of the event that announced it.
+    """
+
+    dataset: str
+    plan: PrivacyPlan
+    cut_chance: float
+    seq: int
+
+    @property
+    def digest(self) -> str:
+        """Digest of the plan."""
+        return self.plan.digest()
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """What a step releases."""
+        return mechanism_of(self.plan)
+
+    @property
+    def steps(self) -> int:
+        """Steps the run may take at most."""
+        return self.plan.steps
+
+    @property
+    def per_round(self) -> int:
+        """Steps of a round."""
+        return self.plan.local_steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpendReceipt:
+    """A spend that is on disk: what pays for one release.
+
+    Attributes:
+        seq: number of the event.
+        hash: hash of the event.
+        dataset: fingerprint of the data that is charged.
+        run: name of the run.
+        round: its round.
+        attempt: the attempt at this round.
+        rdp: what it cost, at the order of the budget.
+    """
+
+    seq: int
+    hash: str
+    dataset: str
+    run: str
+    round: int
+    attempt: int
+    rdp: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remaining:
+    """What is left for data, at the order of its own budget.
+
+    Attributes:
+        bound: what may be spent in all.
+        used: what the unit that has spent most has spent.
+        rounds: rounds of the plan asked about that still fit, other budgets on the same units
+            and the plan's own steps included; None without a plan.
+    """
+
+    bound: float
+    used: float
+    rounds: int | None
+
+    @property
+    def left(self) -> float:
+        """What may still be spent."""
+        return self.bound - self.used
