@@ -77,10 +77,12 @@ def _rows(ledger: GroupLedger) -> list[dict[str, Any]]:
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    table = Table(title="What is left of every budget", box=SIMPLE_HEAD)
+    table = Table(
+        title="What is left of every budget", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     table.add_column("group", no_wrap=True)
     table.add_column("data", no_wrap=True)
-    for heading in ("units", "epsilon", "spent", "left", "rounds left", "refused"):
+    for heading in ("units", "epsilon", "spent", "left", "rounds\nleft", "refused"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         cells = [Text(row["group"]), row["dataset"][:8], f"{row['units']:,}"]
