@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,38 @@ def test_hostile_gradients_stay_within_the_sensitivity(settings, sensitivity: in
     assert not rows[:3].any()
     assert abs(int(rows[6, 5]) - kernel.target_norm) <= 1
     assert np.abs(rows[3]).min() > 0 and np.abs(rows[7]).max() > 0
+
+
+def clipped_apart(update: Update, settings: KernelSettings, metrics: int) -> np.ndarray:
+    """What must not be done: metrics beside the gradient, each part within the bound by itself."""
+    gradients = update.gradients
+    parts = (gradients[:, :-metrics], gradients[:, -metrics:])
+    return np.hstack(
+        [
+            clip_rows(Update(gradients=part), replace(settings, dimension=part.shape[1]))
+            for part in parts
+        ]
+    )
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_metrics_that_are_clipped_apart_break_the_bound_and_jointly_keep_it(
+    settings, share: float
+) -> None:
+    """Test 30. Metrics with 5 % of the squared norm are enough to exceed S by 2.6 %."""
+    kernel = settings()
+    row = np.full((2, 1000), 1.0, dtype=np.float32)
+    gradient = float(np.linalg.norm(row[0, :-3]))
+    row[:, -3:] = gradient * math.sqrt(share / (1 - share) / 3)
+    row *= np.float32(kernel.clipping_norm / gradient)
+    row[1] *= 1e6
+    update = Update(gradients=row)
+    assert within_bound(clip_rows(update, kernel), kernel)
+    apart = clipped_apart(update, kernel, 3)
+    excess = np.linalg.norm(apart.astype(float), axis=1) / kernel.sensitivity
+    assert not within_bound(apart[:1], kernel) and not within_bound(apart[1:], kernel)
+    assert excess[0] == pytest.approx(1 / math.sqrt(1 - share), abs=1e-3)
+    assert excess[1] == pytest.approx(math.sqrt(2), abs=1e-3)
 
 
 any_float32 = st.integers(0, 2**32 - 1)
