@@ -13,7 +13,6 @@ from clients.books import Books, verified_plan
 from experiments.benchmarks import ledger
 from experiments.benchmarks.harness import BENCHMARKS, Figure, find, values_by_key
 from experiments.benchmarks.ledger import (
-    Rehearsal,
     Training,
     plan_of,
     registration_figure,
@@ -21,6 +20,7 @@ from experiments.benchmarks.ledger import (
     share_figures,
     verify_figures,
 )
+from experiments.benchmarks.ledger_rehearsal import Rehearsal
 from privacy.checks import Status
 from privacy.evidence import gather
 from privacy.verify import verify
