@@ -22,6 +22,7 @@ from privacy.secagg.keys import (
     public_of,
     require_distinct,
     require_hiding,
+    rosters_json,
     signed_words,
 )
 
@@ -111,9 +112,13 @@ def test_an_identity_is_kept_in_a_file_of_its_owner(identity: Identity, tmp_path
 
 def test_a_roster_is_read_from_a_file(identity: Identity, tmp_path: Path) -> None:
     roster = Roster({"b": identity.public, "a": Identity.create().public})
+    servers = Roster({"s": Identity.create().public})
     path = tmp_path / "roster.json"
-    path.write_text(roster.to_json(), encoding="utf-8")
+    path.write_text(rosters_json(roster, servers), encoding="utf-8")
     assert dict(Roster.read(path)) == dict(roster) and list(roster) == ["a", "b"]
+    assert dict(Roster.read(path, "servers")) == dict(servers)
+    with pytest.raises(ValueError, match='"others"'):
+        Roster.read(path, "others")
 
 
 @pytest.mark.parametrize(
