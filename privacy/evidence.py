@@ -146,7 +146,9 @@ def _ledger_files(path: Path) -> tuple[list[Path], Path | None]:
         inside = folder / GROUPS
         if inside.is_dir() and (folder != path.parent or path == inside):
             return sorted(inside.glob("*.jsonl")), folder
-    found = sorted(path.glob("*.jsonl")) if path.is_dir() else []
+    # The lines of a run that is not private are no ledgers.
+    plain = not path.is_dir() or (path / RESULT_FILE).is_file()
+    found = [] if plain else sorted(path.glob("*.jsonl"))
     if not found:
         raise ValueError(
             f"{path}: no ledgers there; name a ledger, a folder of ledgers, or that of a run"

@@ -54,6 +54,15 @@ def test_a_ledger_alone_leaves_open_what_it_cannot_show(command: Command, folder
     assert content["holds"] and still >= {"key", "book", "published"}
 
 
+def test_a_run_that_is_not_private_has_no_ledgers(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    for name in ("result.json", "rounds.jsonl", "predictions.jsonl"):
+        shutil.copy(folder / name, tmp_path)
+    outcome = command("audit", "verify", tmp_path)
+    assert outcome.code == 2 and "no ledgers there" in outcome.err
+
+
 def test_a_changed_figure_fails_and_is_named(command: Command, copied: Path) -> None:
     ledger = next((copied / "ledgers" / "groups").glob("Group-4*.jsonl"))
     ledger.write_bytes(ledger.read_bytes().replace(b'"attempt":1', b'"attempt":2', 1))
