@@ -6,6 +6,7 @@ Heavy imports stay inside the handlers, for a deployment starts a process for ev
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, overload
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -118,6 +119,7 @@ def masked(message: Message, context: Context) -> Message:
         agreed = opened.agreement.terms
         if plan.digest() != agreed.task or vector_digest(vector) != agreed.model:
             raise PolicyRefused("plan or model are not those of the terms: nothing was trained")
+        _prepare(store, plan, agreed.model)
         account.charge(agreed.attempt.attempt, opened.agreement.context)
         return _trained(store, plan, vector)
 
@@ -139,12 +141,16 @@ def confirm(message: Message, context: Context) -> Message:
 @app.query("unmask")
 def unmask(message: Message, context: Context) -> Message:
     """Secure aggregation, stage 4: give shares, and advertise for the next round."""
+    from clients.books import RefusedByLedger
+
     store = _train_store(context)
     parts = {}
     if (request := _part(message, "unmask", required=False)) is not None:
         parts["unmask"] = _session(store, context).unmask(request)
     if _part(message, "advertise", required=False) is not None:
-        parts["advertise"] = _advertised(store, message, context)
+        # Who will not go on still owes the others the shares of the round that ends.
+        with suppress(RefusedByLedger):
+            parts["advertise"] = _advertised(store, message, context)
     return _answer(message, parts)
 
 

@@ -74,6 +74,8 @@ def code_digest() -> str:
 
 
 _checked: OrderedDict[tuple[object, ...], Ledger] = OrderedDict()
+# The very units whose run a ledger has announced, by ledger and run: others are looked at anew.
+_announced: dict[tuple[Ledger, str, str], Sequence[UnitRecords]] = {}
 _MOST_CHECKED = 4096
 
 
@@ -96,6 +98,7 @@ def _ledger(path: Path, identity: Identity, servers: Roster) -> Ledger:
 def forget_ledgers() -> None:
     """Let go of what this process remembers of ledgers; it checks them anew when asked again."""
     _checked.clear()
+    _announced.clear()
 
 
 class Books:
@@ -159,17 +162,25 @@ class Books:
     ) -> None:
         """Make known what a run will do with the group's data, before it does any of it.
 
+        To be called with the units that are about to be trained on: data that have changed since
+        the run was announced are other data, and nobody has charged them.
+
         Raises:
-            LedgerError: The run has announced another plan, or the budget cannot pay.
+            LedgerError: The budget cannot be set, does not pay for batches that are cut, or the
+                data are not those that the run has announced.
+            ExecutionMismatch: The run has announced another plan, or other data with a budget.
         """
+        key = (self._ledger, run, plan.digest())
+        if _announced.get(key) is units:
+            return
         with self._ledger.reopen() as ledger:
-            if ledger.announced(run) == plan.digest():
-                return
             dataset = ledger.register(
                 ((unit.unit, _contents(unit)) for unit in units), unit=Unit(plan.unit)
             )
-            self._set_budget(ledger, dataset, plan)
+            if ledger.announced(run) is None:
+                self._set_budget(ledger, dataset, plan)
             ledger.register_plan(run, dataset, plan, code=code_digest(), model=model)
+        _announced[key] = units
 
     def require(self, run: str, round_number: int, attempt: int) -> None:
         """Check that an attempt can be paid for; see ``Ledger.require``."""

@@ -1,6 +1,7 @@
 """Whole private runs on the tiny federation, and servers that ask for what was not agreed."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,24 @@ def test_no_more_steps_are_taken_than_the_plan_has_charged(asked: Asked) -> None
     for number in (1, 2, 3, 4):
         assert not asked.train(number).has_error()
     assert "AlreadyCharged" in asked.train(5).error.reason
+
+
+def test_data_that_changed_within_a_run_are_not_trained_on(
+    configured: Any, tiny_rows: tuple[dict[str, Any], ...], write_rows: Any, tmp_path: Path
+) -> None:
+    """They are other data than the run has announced: somebody new would be charged by nobody."""
+    data = write_rows(tmp_path / "data.jsonl", tiny_rows)
+    asked = Asked(configured(**{"data": str(data), "federation.secure_aggregation": False}))
+    assert not asked.train(1).has_error()
+    ledger = next((tmp_path / "run" / "ledgers" / "groups").glob("*.jsonl"))
+    before = Counter(json.loads(line)["type"] for line in ledger.read_text().splitlines())
+    changed = [{**row, "respondent": row["respondent"].replace(" 5", " 9")} for row in tiny_rows]
+    write_rows(data, changed)
+    assert "LedgerRefused" in asked.train(2).error.reason
+    after = Counter(json.loads(line)["type"] for line in ledger.read_text().splitlines())
+    assert after["SPEND"] == before["SPEND"] == 1
+    write_rows(data, tiny_rows)
+    assert not asked.train(2).has_error()
 
 
 def half_the_noise(plan: dict[str, Any]) -> dict[str, Any]:
