@@ -1,16 +1,17 @@
 """Ledgers that were put back: who notices, and what becomes of the round."""
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clients.books import RefusedByLedger, forget_ledgers
+from clients.books import Books, RefusedByLedger, forget_ledgers
 from experiments.run import run
 from experiments.simulate import SimulationError
-from privacy.errors import BadSignature, LedgerRolledBack, PolicyRefused
+from privacy.errors import BadSignature, LedgerLocked, LedgerRolledBack, PolicyRefused
 from privacy.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.ledger.places import group_ledger
 from privacy.ledger.server_book import Countersigned, ServerBook
@@ -60,6 +61,26 @@ def test_a_ledger_that_was_removed_keeps_its_group_out(configured: Any, books: P
         run(configured("two"))
 
 
+def test_who_cannot_go_on_still_gives_the_shares_of_the_round_that_ends(
+    configured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four ledgers are in use when the next round is advertised: the sum stands."""
+    head, shown = Books.head, Counter[bytes]()
+
+    def in_use(self: Books, known: bytes | None = None) -> Any:
+        owner = self._identity.public
+        shown[owner] += 1
+        if shown[owner] == 2 and owner in sorted(shown)[:2]:
+            raise LedgerLocked("open elsewhere")
+        return head(self, known)
+
+    monkeypatch.setattr(Books, "head", in_use)
+    result = run(configured("one"))
+    assert result["aborted_rounds"] == 0 and not result["ended_early"]
+    # All are asked once more, for the second attempt at the second round.
+    assert set(shown.values()) == {4}
+
+
 @pytest.mark.parametrize("inside", ["run", "run/ledgers"])
 def test_lasting_ledgers_may_not_lie_where_a_run_clears_up(
     configured: Any, tmp_path: Path, inside: str
@@ -70,8 +91,6 @@ def test_lasting_ledgers_may_not_lie_where_a_run_clears_up(
 
 
 def test_only_a_pinned_server_can_speak_of_a_head(configured: Any, books: Path) -> None:
-    from clients.books import Books
-
     run(configured("one"))
     keys = KeyFolder(books / "identities")
     server = keys.own(SERVER, role=SERVERS)
