@@ -15,8 +15,8 @@ from privacy.card_words import ABOUT_FIELDS, NOT_COVERED, blanks_of
 from privacy.checks import Check, Status
 from privacy.evidence import Evidence, GroupLedger, file_digest
 from privacy.ledger.chain import Event
-from privacy.ledger.facts import Budget, Dataset
-from privacy.ledger.filter import filter_bound
+from privacy.ledger.facts import Dataset
+from privacy.ledger.filter import epsilon_spent
 from privacy.ledger.state import State
 
 CARD_VERSION = 1
@@ -66,17 +66,6 @@ def build_card(
     card["blanks"] = blanks_of(card)
     plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
     return plain
-
-
-def epsilon_of(used: float, budget: Budget) -> float:
-    """The epsilon that a use of a budget amounts to, at its delta and order; 0 for no use.
-
-    It inverts `privacy.ledger.filter.filter_bound`: a use of the whole bound is the budget's
-    epsilon.
-    """
-    if not used:
-        return 0.0
-    return max(0.0, used - filter_bound(epsilon=0.0, delta=budget.delta, order=budget.order))
 
 
 def _stated(about: Mapping[str, str]) -> dict[str, str | None]:
@@ -155,7 +144,7 @@ def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict
         "used": left.used,
         "left": left.left,
         "used_share": left.used / left.bound,
-        "epsilon_spent": epsilon_of(left.used, budget),
+        "epsilon_spent": epsilon_spent(left.used, delta=budget.delta, order=budget.order),
         "rounds_left": left.rounds,
         "newest_run": runs[-1] if runs else None,
     }

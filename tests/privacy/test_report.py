@@ -14,14 +14,14 @@ import pytest
 import yaml
 
 from privacy.accounting import rdp_budget, rdp_per_step
-from privacy.card import build_card, epsilon_of
+from privacy.card import build_card
 from privacy.card_words import ABOUT_FIELDS, NOT_COVERED
 from privacy.checks import failed, left_open, passed
 from privacy.errors import BudgetExhausted
 from privacy.evidence import Evidence, gather
 from privacy.ledger import Ledger, sign_head
 from privacy.ledger.facts import Budget
-from privacy.ledger.filter import filter_bound
+from privacy.ledger.filter import epsilon_spent, filter_bound
 from privacy.ledger.places import group_ledger
 from privacy.ledger.server_book import ServerBook
 from privacy.plan import PrivacyPlan
@@ -162,9 +162,11 @@ def test_figures_are_those_that_follow_from_the_spends(
 
 def test_spent_epsilon_is_what_the_filter_would_need_to_permit_it() -> None:
     budget = Budget.of(epsilon=EPSILON, delta=DELTA, order=ORDER, units=4)
-    assert epsilon_of(budget.bound, budget) == pytest.approx(EPSILON, rel=1e-12)
-    assert epsilon_of(0.0, budget) == 0
-    spent = epsilon_of(budget.bound / 2, budget)
+    assert epsilon_spent(budget.bound, delta=budget.delta, order=budget.order) == pytest.approx(
+        EPSILON, rel=1e-12
+    )
+    assert epsilon_spent(0.0, delta=budget.delta, order=budget.order) == 0
+    spent = epsilon_spent(budget.bound / 2, delta=budget.delta, order=budget.order)
     certified = rdp_budget(epsilon=spent, delta=DELTA * 0.999, order=ORDER)
     assert certified == pytest.approx(budget.bound / 2, rel=1e-9)
 
