@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from experiments.results import read_rounds
 from experiments.run import run
 from privacy.evidence import gather
 from privacy.verify import holds, verify
@@ -100,6 +101,11 @@ def test_the_last_permitted_round_runs_and_the_next_is_refused_in_the_next_run(
         assert {body["round"] for body in refused} == {2, 3, 4}
         first = next(place for place, event in enumerate(events) if event["type"] == "REFUSED")
         assert not {"SPEND", "RELEASED"} & {event["type"] for event in events[first:]}
+    rows = read_rounds(tmp_path / "next")
+    if settings.get("federation.secure_aggregation", True):
+        # Refused before anybody trains: who could still pay is not charged for a round in vain.
+        reasons = {row["aborted"].partition(",")[0] for row in rows if row["aborted"]}
+        assert reasons == {"TooFewMembers: 0 members have shared"}
     assert holds(verify(gather([lasting])))
 
 
