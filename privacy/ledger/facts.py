@@ -86,13 +86,11 @@ class RunPlan:
         dataset: fingerprint of the data.
         plan: the whole plan.
         cut_chance: bound on the chance that a batch of the run is cut to its cap.
-        seq: number of the event that announced it.
     """
 
     dataset: str
     plan: PrivacyPlan
     cut_chance: float
-    seq: int
 
     @property
     def digest(self) -> str:

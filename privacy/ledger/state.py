@@ -193,9 +193,7 @@ class State:
         cut_chance = float(body["cut_chance"])
         _require_close("cut_chance", cut_chance, plan.cut_chance())
         self.require_cuts_paid(*self.budgets.values(), more=cut_chance)
-        self.plans[body["run"]] = RunPlan(
-            dataset=event.dataset, plan=plan, cut_chance=cut_chance, seq=event.seq
-        )
+        self.plans[body["run"]] = RunPlan(dataset=event.dataset, plan=plan, cut_chance=cut_chance)
         self.run_steps[body["run"]] = 0
 
     def _spend(self, event: Event, body: Mapping[str, Any]) -> None:
