@@ -52,7 +52,7 @@ class EncoderError(ValueError):
     """The base encoder is missing, changed, or of a kind that cannot carry adapters."""
 
 
-def _packaged_files() -> dict[str, Path]:
+def packaged_files() -> dict[str, Path]:
     """Files of the default encoder in its pip package, all checked; its code never runs."""
     try:
         files = importlib.metadata.files(_PACKAGE) or []
@@ -80,7 +80,7 @@ def _source(encoder: str) -> Iterator[str]:
         yield encoder
         return
     with tempfile.TemporaryDirectory(prefix="fedaccord-") as folder:
-        for name, path in _packaged_files().items():
+        for name, path in packaged_files().items():
             (Path(folder) / name).symlink_to(path)
         yield folder
 

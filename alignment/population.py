@@ -56,7 +56,8 @@ def _training_units(population: Population, group: str, unit: str) -> tuple[Unit
     return units_of(kept, unit=unit)
 
 
-def _stamp(source: str) -> tuple[int, int]:
+def stamp(source: str) -> tuple[int, int]:
+    """When a file was last written, and its size: what is read again when either changes."""
     path = Path(source)
     if not path.is_file():
         return (0, 0)
@@ -73,7 +74,7 @@ def load_population(data: str, *, split: str, seed: int, skip_invalid: bool) -> 
     """
     if not data:
         raise DataError("--data is empty: name a file, a folder, a hub id, or 'sample'")
-    return _load(data, split, seed, skip_invalid, (_stamp(data), _stamp(split)))
+    return _load(data, split, seed, skip_invalid, (stamp(data), stamp(split)))
 
 
 @lru_cache(maxsize=2)

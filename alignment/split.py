@@ -173,6 +173,15 @@ def draw_split(answers: Mapping[str, GroupAnswers], *, seed: int) -> Split:
     return Split(train_groups=train, draws=draws, unseen_questions=unseen)
 
 
+def draws_of(answers: GroupAnswers, *, seed: int) -> tuple[Draw, ...]:
+    """Draw contexts and targets of one held-out group by seed, as `draw_split` does for all.
+
+    Raises:
+        SplitError: The group answered too little.
+    """
+    return _draws(answers, frozenset(), np.random.default_rng(seed))
+
+
 def _draws(
     answers: GroupAnswers, unseen: frozenset[str], generator: np.random.Generator
 ) -> tuple[Draw, ...]:

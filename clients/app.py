@@ -27,15 +27,20 @@ app = ClientApp()
 
 
 def _datastore(context: Context) -> Datastore | None:
-    from clients.config import SimulatedClientConfig
-    from clients.datastore import open_datastore
+    from clients.datastore import datastore_of
 
-    return open_datastore(SimulatedClientConfig.read(context.node_config, context.run_config))
+    return datastore_of(context.node_config, context.run_config)
 
 
 @app.query("setup")
 def setup(message: Message, context: Context) -> Message:
-    """Say which group this is, whether it trains, and how many units of privacy it declares."""
+    """Say which group this is, whether it trains, and how many units of privacy it declares.
+
+    An organisation also names its code and the members whose keys it has pinned: the server brings
+    together those who know each other.
+    """
+    from clients.bundle import code_digest
+
     store = _datastore(context)
     role = "idle" if store is None else "train" if store.training else "held_out"
     answer = ConfigRecord({"group": "" if store is None else store.group, "role": role})
@@ -46,6 +51,9 @@ def setup(message: Message, context: Context) -> Message:
             answer["units"] = len(store.units(unit))
         if asked["secure"] or store.private:
             answer["identity"] = store.keys.own(store.group).public.hex()
+    if store is not None and store.policy is not None:
+        pinned = {name: key.hex() for name, key in store.keys.roster().items()}
+        answer["code"], answer["roster"] = code_digest(), json.dumps(pinned)
     return Message(RecordDict({"setup": answer}), reply_to=message)
 
 
@@ -65,6 +73,7 @@ def train(message: Message, context: Context) -> Message:
         raise ValueError("vectors of this run leave under masks only: nothing was trained")
     plan, vector = _plan(message), _model(message)
     _require_guarantee(store, plan)
+    _require_model(store, plan)
     model = vector_digest(vector)
     with words_stay_here(), _account(store, plan) as account:
         _prepare(store, plan, model)
@@ -92,7 +101,10 @@ def share(message: Message, context: Context) -> Message:
     request = _part(message, "share")
     plan = _plan(message)
     _require_guarantee(store, plan)
+    _require_model(store, plan)
     terms = terms_in(request)
+    if store.policy is not None:
+        store.policy.check_terms(terms)
     policy = policy_for(plan, terms, fewest_members=store.fewest_members)
     with words_stay_here():
         _countersign(store, message)
@@ -197,7 +209,7 @@ def _session(store: Datastore, context: Context) -> Session:
         roster=store.keys.roster(),
         source=SystemRandomStream(),
     )
-    return Session(context.state, member)
+    return Session(context.state, member, served=store.served)
 
 
 @overload
@@ -219,6 +231,17 @@ def _answer(message: Message, parts: dict[str, bytes]) -> Message:
 def _require_guarantee(store: Datastore, plan: RoundPlan) -> None:
     if store.private and not plan.privacy:
         raise ValueError("this run is private, the round asked for is not: nothing was trained")
+
+
+def _require_model(store: Datastore, plan: RoundPlan) -> None:
+    """Hold the predictor that is asked for against the policy of the group."""
+    if store.policy is None or not store.policy.accept.model:
+        return
+    from alignment.config import PredictorConfig
+    from alignment.fingerprint import model_fingerprint
+
+    config = PredictorConfig(**plan.predictor)  # type: ignore[arg-type]
+    store.policy.check_model(model_fingerprint(config))
 
 
 def _books(store: Datastore) -> Books:
@@ -254,6 +277,8 @@ def _prepare(store: Datastore, plan: RoundPlan, model: str) -> Books | None:
         return None
     work = PrivateWork.read(plan.privacy)
     privacy, books = verified_plan(work.plan), _books(store)
+    if store.policy is not None:
+        store.policy.check_plan(privacy)
     books.prepare(work.run, store.units(str(privacy.unit)), privacy, model=model)
     return books
 

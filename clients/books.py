@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clients.bundle import code_digest
 from privacy.errors import AlreadyCharged, LedgerError
 from privacy.ledger import Dataset, Ledger, SpendReceipt, best_order, least_budget
 from privacy.ledger.bodies import mechanism_of
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from alignment.units import UnitRecords
 
 logger = logging.getLogger(__name__)
-
-_ROOMS = ("alignment", "clients", "privacy", "strategies")
 
 
 class RefusedByLedger(RuntimeError):
@@ -59,18 +58,6 @@ def verified_plan(text: str) -> PrivacyPlan:
     plan = PrivacyPlan.from_dict(json.loads(text))
     plan.verify()
     return plan
-
-
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """SHA-256 of the source files that a client runs, by name: which code has spent."""
-    state = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for room in _ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
-            state.update(path.relative_to(root).as_posix().encode() + b"\0")
-            state.update(hashlib.sha256(path.read_bytes()).digest())
-    return state.hexdigest()
 
 
 _checked: OrderedDict[tuple[object, ...], Ledger] = OrderedDict()

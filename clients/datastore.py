@@ -1,18 +1,64 @@
-"""The records of one group, as its client sees them."""
+"""The records of one group, as its client sees them, and the keys and books that go with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
-from alignment.answers import GroupAnswers
-from alignment.population import load_population
-from alignment.split import Draw
-from alignment.units import UnitRecords
+from alignment.answers import GroupAnswers, tally
+from alignment.loading import DataError, load_records
+from alignment.population import load_population, stamp
+from alignment.records import PreferenceRecord
+from alignment.split import Draw, draws_of
+from alignment.units import UnitRecords, units_of
 from clients.config import SimulatedClientConfig
-from privacy.key_folder import KeyFolder
+from clients.policy import (
+    IDENTITY_FILE,
+    LEDGER_FILE,
+    POLICY_FILE,
+    ROSTER_FILE,
+    SERVED_FILE,
+    GroupPolicy,
+    Home,
+)
+from privacy.key_folder import MEMBERS, KeyFolder
 from privacy.ledger.places import group_ledger, ledgers_folder
+from privacy.secagg.keys import Identity, Roster
+
+#: Key of a node's own configuration that names the folder of its policy.
+HOME_KEY = "home"
+
+
+class Keys(Protocol):
+    """The group's own signing key, and the keys of others that it has pinned."""
+
+    def own(self, name: str) -> Identity:
+        """The group's key."""
+
+    def roster(self, *, role: str = MEMBERS) -> Roster:
+        """The pinned keys of ``members`` or ``servers``."""
+
+
+@dataclass(frozen=True)
+class PinnedKeys:
+    """Keys of a deployment: files of the group's own, read anew each time.
+
+    Attributes:
+        home: Folder of the client.
+    """
+
+    home: Home
+
+    def own(self, name: str) -> Identity:
+        """See :class:`Keys`."""
+        return Identity.read(self.home.file(IDENTITY_FILE))
+
+    def roster(self, *, role: str = MEMBERS) -> Roster:
+        """See :class:`Keys`."""
+        return Roster.read(self.home.file(ROSTER_FILE), role)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +71,17 @@ class Datastore:
         answers: All its answers.
         draws: Contexts and targets on which a held-out group measures; empty for a train group.
         units: Its units of privacy, by the name of the unit; what they may be trained on.
-        private: Whether records of this run may be trained on under a privacy plan only.
+        private: Whether its records may be trained on under a privacy plan only.
         secure: Whether its vectors leave under masks only.
         fewest_members: Into a sum over fewer groups than these no vector goes.
-        keys: Where keys and rosters lie.
+        keys: Its own key and those it has pinned.
         ledger: File of the group's budget ledger.
         budget_epsilon: What its data may ever spend; 0 for the first run's plan and no more.
         budget_delta: Delta of that.
         evaluation_is_public: Whether what is measured on its draws may leave as it is.
+        policy: What the group agrees to; None in a simulation, where the run decides.
+        served: File that remembers which rounds have had a vector, over restarts; None where the
+            process lives as long as the run.
     """
 
     group: str
@@ -43,14 +92,91 @@ class Datastore:
     private: bool
     secure: bool
     fewest_members: int
-    keys: KeyFolder
+    keys: Keys
     ledger: Path
     budget_epsilon: float
     budget_delta: float
     evaluation_is_public: bool
+    policy: GroupPolicy | None = None
+    served: Path | None = None
 
     def __repr__(self) -> str:
         return f"Datastore(group={self.group!r})"
+
+
+def datastore_of(
+    node_config: Mapping[str, object], run_config: Mapping[str, object]
+) -> Datastore | None:
+    """The records behind a node: as its own policy says, or as a simulation deals them out.
+
+    Args:
+        node_config: Of the node's own machine. Where it names a policy, nothing that the server
+            has configured is read.
+        run_config: Of the server.
+    """
+    if HOME_KEY in node_config:
+        return open_home(Home(folder=Path(str(node_config[HOME_KEY]))))
+    return open_datastore(SimulatedClientConfig.read(node_config, run_config))
+
+
+def open_home(home: Home) -> Datastore:
+    """Open the records of one organisation, as its policy says.
+
+    Raises:
+        PolicyError: The policy cannot be read.
+        DataError: The records cannot, or are not this group's.
+    """
+    policy = home.policy
+    source = home.data(policy)
+    skip_invalid = policy.data.skip_invalid
+    answers, records = _own_records(str(source), policy.group, skip_invalid, stamp(str(source)))
+    trains = policy.role == "train"
+    return Datastore(
+        group=policy.group,
+        training=answers if trains else None,
+        answers=answers,
+        draws=() if trains else draws_of(answers, seed=0),
+        units=lambda unit: _own_units(records, unit),
+        private=policy.privacy.mode != "none",
+        secure=True,
+        fewest_members=policy.accept.members,
+        keys=PinnedKeys(home),
+        ledger=home.file(LEDGER_FILE),
+        budget_epsilon=policy.privacy.budget_epsilon,
+        budget_delta=policy.privacy.budget_delta,
+        evaluation_is_public=policy.data.public,
+        policy=policy,
+        served=home.file(SERVED_FILE),
+    )
+
+
+class _Records(tuple[PreferenceRecord, ...]):
+    """Records that are told apart by identity, so that what is made of them can be remembered."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+@lru_cache(maxsize=2)
+def _own_records(
+    source: str, group: str, skip_invalid: bool, _: object
+) -> tuple[GroupAnswers, _Records]:
+    records = load_records(source, skip_invalid=skip_invalid, group=group).records
+    others = sorted({record.group for record in records} - {group})
+    if others:
+        raise DataError(
+            f"{source}: holds records of group {others[0]!r}, the policy is of {group!r}; give "
+            f"each group its own file, or name the group as in {POLICY_FILE}"
+        )
+    return tally(records)[group], _Records(records)
+
+
+@lru_cache(maxsize=4)
+def _own_units(records: _Records, unit: str) -> tuple[UnitRecords, ...]:
+    return units_of(records, unit=unit)
 
 
 def open_datastore(config: SimulatedClientConfig) -> Datastore | None:

@@ -6,8 +6,11 @@ leaves, so a stage is answered once, and an unmasked attempt leaves nothing behi
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TypeVar
 
 from flwr.app import ConfigRecord, RecordDict
@@ -40,11 +43,14 @@ class Session:
     Args:
         state: What this client keeps between messages.
         member: Who it is.
+        served: File that remembers over restarts which rounds have had a vector, as the state does
+            not; None where there are no restarts.
     """
 
-    def __init__(self, state: RecordDict, member: Member) -> None:
+    def __init__(self, state: RecordDict, member: Member, served: Path | None = None) -> None:
         self._state = state
         self._member = member
+        self._served = None if served is None else ServedRounds(served)
 
     def advertise(self, request: bytes, head: Head = NOTHING) -> bytes:
         """Stage 0: begin an attempt; what was left of another is forgotten.
@@ -68,6 +74,8 @@ class Session:
             raise Replayed(
                 f"round {kept.attempt.round} has had this client's vector; ask for the next"
             )
+        if self._served is not None:
+            self._served.require_new(kept.attempt)
         self._keep("advertised", kept, kept.attempt)
         return message
 
@@ -88,6 +96,8 @@ class Session:
         opened = self._member.open(self._kept("shared", Shared), request)
         # Whatever becomes of the training: this attempt is not begun again.
         self._forget()
+        if self._served is not None:
+            self._served.add(opened.agreement.terms.attempt)
         message, following = self._member.mask(opened, train(opened))
         self._keep("masking", following)
         return message
@@ -135,6 +145,57 @@ class Session:
     def _forget(self) -> None:
         known = asdict(self._last() or Attempt(run="", round=0))
         self._state[_KEPT] = ConfigRecord({**known, "stage": "spent", "secret": b"spent"})
+
+
+class ServedRounds:
+    """The last round of every run that has had this client's vector, on disk before it leaves.
+
+    Args:
+        path: Of the file; one that is missing has served none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def require_new(self, attempt: Attempt) -> None:
+        """Refuse a round that is not after the last one that was served.
+
+        Raises:
+            Replayed: It is not.
+        """
+        last = self._read().get(attempt.run, 0)
+        if attempt.round <= last:
+            raise Replayed(
+                f"round {attempt.round} has had this client's vector, or a later one has: ask for "
+                f"round {last + 1}"
+            )
+
+    def add(self, attempt: Attempt) -> None:
+        """Remember a round; what it gives must not leave if this raises."""
+        self.require_new(attempt)
+        served = {**self._read(), attempt.run: attempt.round}
+        part = self._path.with_suffix(".part")
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(served, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _read(self) -> dict[str, int]:
+        try:
+            served = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise PolicyRefused(
+                f"{self._path.name} of this client is damaged: its owner must look at it"
+            ) from error
+        return {str(run): int(number) for run, number in served.items()}
 
 
 def terms_in(request: bytes) -> RoundTerms:

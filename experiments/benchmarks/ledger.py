@@ -16,7 +16,8 @@ from alignment.population import load_population
 from alignment.predictor import Predictor
 from alignment.private_layout import private_layout
 from alignment.units import UnitRecords
-from clients.books import Books, code_digest, forget_ledgers, verified_plan
+from clients.books import Books, forget_ledgers, verified_plan
+from clients.bundle import code_digest
 from clients.private_trainer import train_privately
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.ledger_rehearsal import (

@@ -1,0 +1,273 @@
+"""The process that works for a server: it runs the code installed here, never the server's.
+
+Flower's own executor unpacks the bundle that a server sends and runs it in a fresh process for
+every message. This one takes the same tasks from the same SuperNode, looks at the bundle without
+unpacking it, refuses the task if it is not the code that the group's policy names, and else hands
+the message to the ClientApp that is installed on this machine. It stays alive between messages, so
+that libraries, weights and the frozen activations of texts are there from the second one on.
+
+Of an error the server is told its kind; its text only where that can quote nothing but what the
+server itself has said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clients.bundle import CodeRefused, bundle_digest, code_digest
+from clients.policy import REFUSED_FOLDER, Home
+
+if TYPE_CHECKING:
+    from flwr.app import Context, Message
+    from flwr.supercore.fab import Fab
+
+logger = logging.getLogger("fedaccord.client")
+
+_ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+_IDLE_SECONDS = 0.2
+_UNREACHABLE_SECONDS = 1.0
+#: Exit status after a stage that hung, so that whoever supervises starts the process anew.
+HUNG = 75
+
+
+class Watchdog:
+    """Ends the process when a stage takes too long; a thread cannot be stopped, a process can.
+
+    Args:
+        seconds: The longest that a stage may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    @contextmanager
+    def watching(self, what: str) -> Iterator[None]:
+        """Watch over a block."""
+
+        def end() -> None:
+            logger.error("%s has taken %.0f s: the process ends", what, self._seconds)
+            logging.shutdown()
+            os._exit(HUNG)
+
+        timer = threading.Timer(self._seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def require_reviewed(bundle: bytes, home: Home) -> None:
+    """Refuse a bundle that is not the code which the group has reviewed and installed.
+
+    A refused bundle is kept for ``fedaccord client review``, as bytes that nothing runs.
+
+    Raises:
+        CodeRefused: What is installed, reviewed and sent are not one and the same.
+    """
+    reviewed, installed, sent = home.policy.accept.code, code_digest(), bundle_digest(bundle)
+    if installed != reviewed:
+        raise CodeRefused(
+            f"the code installed here ({installed[:16]}) is not the reviewed ({reviewed[:16]}): "
+            "nothing was run"
+        )
+    if sent != reviewed:
+        with suppress(OSError):
+            folder = home.file(REFUSED_FOLDER)
+            folder.mkdir(exist_ok=True)
+            (folder / f"{hashlib.sha256(bundle).hexdigest()[:16]}.fab").write_bytes(bundle)
+        raise CodeRefused(
+            f"the server's code ({sent[:16]}) is not the reviewed ({reviewed[:16]}): nothing of "
+            "it was run"
+        )
+
+
+def answer(message: Message, context: Context, bundle: bytes, home: Home) -> Message:
+    """Answer one message with the code installed here.
+
+    Raises:
+        CodeRefused: The server's bundle is another; no record has been touched.
+    """
+    require_reviewed(bundle, home)
+    from clients.app import app
+
+    reply = app(message, context)
+    if not isinstance(reply, type(message)):
+        raise TypeError("the ClientApp returned no message")
+    return reply
+
+
+def reason_for_server(error: Exception) -> str:
+    """What the server is told of an error: its kind, and words only where they are about its own.
+
+    Errors of the privacy room and refusals quote terms and plans, which the server has made. All
+    other texts may be about a record, a file or a path of this machine.
+    """
+    from clients.books import RefusedByLedger
+    from privacy.errors import ExecutionMismatch, LedgerError, PlanRefused, SecaggAbort
+
+    told = (CodeRefused, RefusedByLedger, SecaggAbort, PlanRefused, ExecutionMismatch)
+    kind = type(error).__name__
+    if isinstance(error, told) and not isinstance(error, LedgerError):
+        return f"{kind}: {error}"
+    return f"{kind}: its text stays at the client"
+
+
+class Executor:
+    """Takes tasks from a SuperNode on this machine and answers them, one after another.
+
+    Args:
+        home: Folder of the client.
+        address: Of the SuperNode's interface, on loopback.
+        secret: Shared with that SuperNode: no other program of this machine gets a task.
+    """
+
+    def __init__(self, home: Home, address: str, secret: bytes) -> None:
+        self._home = home
+        self._address = address
+        self._secret = secret
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Take no further task."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Serve until stopped; a node that cannot be reached is waited for."""
+        import httpx
+        from flwr.proto.runtime_pb2 import AcquireTaskRequest
+        from flwr.supercore.constant import TaskType
+        from flwr.supercore.interceptors import (
+            RuntimeVersionHttpInterceptor,
+            SuperExecAuthHttpInterceptor,
+        )
+        from flwr.supercore.runtime import RuntimeHttpClient
+
+        client = RuntimeHttpClient.from_server_address(
+            self._address,
+            insecure=True,
+            root_certificates=None,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperExec"),
+                SuperExecAuthHttpInterceptor(
+                    master_secret=self._secret, protected_methods={_ACQUIRE}
+                ),
+            ],
+        )
+        request = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
+        try:
+            while not self._stopped.is_set():
+                try:
+                    acquired = client.AcquireTask(request)
+                except httpx.HTTPError:
+                    self._stopped.wait(_UNREACHABLE_SECONDS)
+                    continue
+                if acquired.HasField("task") and acquired.token:
+                    self._serve(acquired.token)
+                else:
+                    self._stopped.wait(_IDLE_SECONDS)
+        finally:
+            client.close()
+
+    def _serve(self, token: str) -> None:
+        """Carry out one task from its input to its reply; what fails costs this task alone."""
+        import httpx
+        from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+        from flwr.supercore.interceptors import (
+            RuntimeTokenHttpInterceptor,
+            RuntimeVersionHttpInterceptor,
+        )
+        from flwr.supercore.runtime import RuntimeHttpClient
+
+        client = RuntimeHttpClient.from_server_address(
+            self._address,
+            insecure=True,
+            root_certificates=None,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
+                RuntimeTokenHttpInterceptor(token),
+            ],
+        )
+        heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+        heartbeat.start()
+        try:
+            self._carry_out(client)
+        except httpx.HTTPError as error:
+            logger.warning("a task was lost: %s", type(error).__name__)
+        finally:
+            if heartbeat.is_running:
+                heartbeat.stop()
+            client.close()
+
+    def _carry_out(self, client: object) -> None:
+        from flwr.app import Error, Message
+        from flwr.common.constant import ErrorCode, SubStatus
+        from flwr.supernode.runtime.run_clientapp import (
+            pull_task_input,
+            push_message,
+            push_task_output,
+        )
+
+        message, context, _, fab = pull_task_input(client)  # type: ignore[arg-type]
+        kind = message.metadata.message_type
+        started, status, details = time.perf_counter(), SubStatus.COMPLETED, ""
+        try:
+            seconds = self._home.policy.machine.stage_seconds
+            with Watchdog(seconds).watching(kind):
+                reply = answer(message, context, _content(fab), self._home)
+            logger.info("%s answered in %.2f s", kind, time.perf_counter() - started)
+        except Exception as error:
+            details = reason_for_server(error)
+            # The frames, and not the text: that may quote a record.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            logger.warning("%s refused: %s", kind, details)
+            logger.debug("%s:\n%s", type(error).__name__, frames)
+            refused = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=details)
+            reply, status = Message(refused, reply_to=message), SubStatus.FAILED
+        push_message(client, reply, context)  # type: ignore[arg-type]
+        push_task_output(client, context, status, details)  # type: ignore[arg-type]
+
+
+def _content(fab: Fab) -> bytes:
+    """The bytes of a bundle, whatever hash the server gives for them."""
+    return bytes(fab.content)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve one SuperNode: ``python -m clients.executor HOME --node ADDRESS --secret FILE``."""
+    parser = argparse.ArgumentParser(prog="python -m clients.executor")
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--node", required=True)
+    parser.add_argument("--secret", type=Path, required=True)
+    parser.add_argument("--debug", action="store_true")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if given.debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    for noisy in ("flwr", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    home = Home(folder=given.home.resolve())
+    # Before anything of it is imported: this is the code that will run.
+    logger.info("code %s", code_digest())
+    executor = Executor(home, given.node, given.secret.read_bytes())
+    signal.signal(signal.SIGTERM, lambda *_: executor.stop())
+    executor.run()
+
+
+if __name__ == "__main__":
+    main()

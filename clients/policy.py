@@ -1,0 +1,294 @@
+"""The policy file of a group: what its client does, for whom, and nothing beyond.
+
+It lies on the group's own machine and is read anew for every message. Whatever a server asks for
+is held against it before a record is touched; the group needs to trust nothing else.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from privacy.errors import PolicyRefused
+from privacy.plan import PrivacyPlan
+from privacy.secagg.terms import RoundTerms
+
+POLICY_FILE = "policy.toml"
+IDENTITY_FILE = "identity.pem"
+ROSTER_FILE = "roster.json"
+CA_FILE = "ca.crt"
+LEDGER_FILE = "ledger.jsonl"
+SERVED_FILE = "served.json"
+REFUSED_FOLDER = "refused"
+
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class PolicyError(ValueError):
+    """A policy file cannot be read, or says what makes no sense."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSection(_Section):
+    """Where the group's records are.
+
+    Attributes:
+        path: File or folder, absolute or from the folder of the policy.
+        skip_invalid: Leave invalid rows out instead of refusing all.
+        public: Whether the answers are public: what is measured on them may leave as it is.
+    """
+
+    path: str
+    skip_invalid: bool = False
+    public: bool = False
+
+
+class PrivacySection(_Section):
+    """The guarantee that the group insists on.
+
+    Attributes:
+        mode: How noise must be added; ``none`` gives no guarantee at all.
+        unit: Whose presence must be hidden.
+        budget_epsilon: What the group's data may ever spend, over all runs.
+        budget_delta: Delta of that.
+        run_epsilon: The most that one run may promise.
+    """
+
+    mode: Literal["distributed", "local", "none"] = "distributed"
+    unit: Literal["respondent", "record"] = "respondent"
+    budget_epsilon: float = Field(default=8.0, gt=0, le=50)
+    budget_delta: float = Field(default=1e-5, gt=0, lt=1)
+    run_epsilon: float = Field(default=8.0, gt=0, le=50)
+
+
+class AcceptSection(_Section):
+    """What the group agrees to, in numbers that a server may not fall short of.
+
+    Attributes:
+        code: Digest of the client's code that the group has reviewed.
+        model: Fingerprint of the predictor and its base encoder; empty accepts any.
+        members: Into a sum over fewer groups than these no vector goes.
+        threshold: t, groups that must sign one set of survivors; 0 takes the least that is sound.
+        honest_shares: h, shares of noise that must be in the sum and unknown to others.
+        colluding: c, groups that the noise must count on telling the server what they know.
+    """
+
+    code: _Digest
+    model: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    members: int = Field(default=3, ge=2)
+    threshold: int = Field(default=0, ge=0)
+    honest_shares: int = Field(default=1, ge=1)
+    colluding: int = Field(default=1, ge=0)
+
+
+class ServerSection(_Section):
+    """Whom the client connects to.
+
+    Attributes:
+        address: ``host:port`` of the federation's server, reached over TLS with the pinned CA only.
+    """
+
+    address: Annotated[str, Field(pattern=r"^[^\s/]+:[0-9]+$")]
+
+
+class MachineSection(_Section):
+    """What the client needs of its own machine.
+
+    Attributes:
+        port: On loopback; Flower's node and the process that trains meet there.
+        stage_seconds: After so long a stage counts as hanging, and its process is started anew.
+        poll_seconds: How often the node asks the server for work.
+    """
+
+    port: int = Field(default=9094, ge=1, le=65535)
+    stage_seconds: float = Field(default=3600.0, gt=0)
+    poll_seconds: float = Field(default=1.0, ge=0.1, le=60)
+
+
+class GroupPolicy(_Section):
+    """All of it.
+
+    Attributes:
+        group: Name of the group, as in the roster.
+        role: ``train``, or ``held_out`` for a group that only measures, on public answers.
+    """
+
+    group: str = Field(min_length=1, max_length=100)
+    role: Literal["train", "held_out"] = "train"
+    data: DataSection
+    privacy: PrivacySection = PrivacySection()
+    accept: AcceptSection
+    server: ServerSection
+    machine: MachineSection = MachineSection()
+
+    @model_validator(mode="after")
+    def _sense(self) -> GroupPolicy:
+        if self.role == "held_out" and not self.data.public:
+            raise ValueError(
+                "role = 'held_out' with data.public = false: what is measured would leave as it "
+                "is; set data.public = true if the answers are public, or role = 'train'"
+            )
+        if self.accept.threshold > self.accept.members:
+            raise ValueError(
+                f"accept.threshold = {self.accept.threshold} is above accept.members = "
+                f"{self.accept.members}: raise members"
+            )
+        return self
+
+    def check_plan(self, plan: PrivacyPlan) -> None:
+        """Hold a privacy plan against the policy.
+
+        Raises:
+            PolicyRefused: For the first term that falls short.
+        """
+        wanted, accept = self.privacy, self.accept
+        if wanted.mode != plan.mode:
+            raise PolicyRefused(f"mode = {plan.mode}; this group's policy wants {wanted.mode}")
+        if wanted.unit != plan.unit:
+            raise PolicyRefused(f"unit = {plan.unit}; this group's policy wants {wanted.unit}")
+        if plan.epsilon > wanted.run_epsilon:
+            raise PolicyRefused(
+                f"epsilon = {plan.epsilon:g} is above the {wanted.run_epsilon:g} that this "
+                "group's policy accepts of one run"
+            )
+        if plan.delta > wanted.budget_delta:
+            raise PolicyRefused(
+                f"delta = {plan.delta:g} is above the {wanted.budget_delta:g} of this group's "
+                "policy"
+            )
+        if plan.mode != "distributed":
+            return
+        for name in ("honest_shares", "colluding"):
+            asked, least = getattr(plan, name), getattr(accept, name)
+            if asked < least:
+                raise PolicyRefused(
+                    f"{name} = {asked} is below the {least} that this group's policy wants"
+                )
+
+    def check_terms(self, terms: RoundTerms) -> None:
+        """Hold the terms of a secure sum against the policy.
+
+        Raises:
+            PolicyRefused: For the first term that falls short.
+        """
+        accept = self.accept
+        if terms.threshold < accept.threshold:
+            raise PolicyRefused(
+                f"threshold = {terms.threshold} is below the {accept.threshold} that this group's "
+                "policy wants"
+            )
+        if terms.survivors < accept.members:
+            raise PolicyRefused(
+                f"survivors = {terms.survivors} is below the {accept.members} members that this "
+                "group's policy wants in a sum"
+            )
+
+    def check_model(self, fingerprint: str) -> None:
+        """Hold the predictor that is asked for against the one agreed to.
+
+        Raises:
+            PolicyRefused: It is another one.
+        """
+        if self.accept.model and fingerprint != self.accept.model:
+            raise PolicyRefused(
+                f"model {fingerprint[:16]} is not the {self.accept.model[:16]} that this group's "
+                "policy accepts"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """The folder of a group's client; every file it needs has a fixed name in it.
+
+    Attributes:
+        folder: Where the policy lies.
+    """
+
+    folder: Path
+
+    @property
+    def policy(self) -> GroupPolicy:
+        """The policy as it stands.
+
+        Raises:
+            PolicyError: One line that names file and field.
+        """
+        return read_policy(self.folder / POLICY_FILE)
+
+    def data(self, policy: GroupPolicy) -> Path:
+        """Where the group's records are."""
+        return self.folder / policy.data.path
+
+    def file(self, name: str) -> Path:
+        """One of the files named above."""
+        return self.folder / name
+
+
+def read_policy(path: Path) -> GroupPolicy:
+    """Read a policy file.
+
+    Raises:
+        PolicyError: One line that names file and field.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{path}: cannot be read: {error}") from error
+    return _parsed(path, text)
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, text: str) -> GroupPolicy:
+    try:
+        return GroupPolicy.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"{path}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        value = "" if first["type"] in ("missing", "value_error") else f" = {first['input']!r}"
+        where = f"{name}{value}: " if name else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise PolicyError(f"{path}: {where}{message}") from error
+
+
+def policy_text(policy: GroupPolicy) -> str:
+    """The text of a policy file, with a word on every section."""
+    sections = policy.model_dump()
+    head = {name: sections.pop(name) for name in ("group", "role")}
+    parts = [_ABOUT[""], tomli_w.dumps(head)]
+    for name, content in sections.items():
+        parts += [_ABOUT[name], tomli_w.dumps({name: content})]
+    return "\n".join(parts)
+
+
+_ABOUT = {
+    "": "# What this group's client does, and nothing beyond. Read anew for every message.",
+    "data": (
+        "# path: the records. public = true lets what is measured on them leave as it is;\n"
+        '# only a group with role = "held_out" measures.'
+    ),
+    "privacy": (
+        "# budget_epsilon and budget_delta: what these data may ever spend, over all runs.\n"
+        "# run_epsilon: the most that one run may promise."
+    ),
+    "accept": (
+        "# code: what `fedaccord client review` showed. model: empty accepts any predictor.\n"
+        "# members: fewest groups in a sum; threshold: t, 0 takes the least that is sound;\n"
+        "# honest_shares: h; colluding: c, groups that may tell the server their own noise."
+    ),
+    "server": "# Reached over TLS, with the authority in ca.crt and no other.",
+    "machine": (
+        "# port: on loopback. stage_seconds: a stage that takes longer counts as hanging.\n"
+        "# poll_seconds: how often the server is asked for work."
+    ),
+}
