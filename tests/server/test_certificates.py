@@ -137,7 +137,7 @@ def test_renewal_wants_the_key_of_the_authority(folder: Path, tmp_path: Path) ->
 
 def test_renewal_does_not_outlive_the_authority(tmp_path: Path) -> None:
     create(tmp_path, ["fed.example.org"], days=50, ca_days=50, now=TODAY)
-    with pytest.raises(CertificateProblem, match=r"days 365: must be from 1 to 39"):
+    with pytest.raises(CertificateProblem, match=r"days 365: must be from 1 to 40"):
         renew(tmp_path, now=TODAY + timedelta(days=10))
     with pytest.raises(CertificateExpired, match=r"ca\.crt: expired"):
         renew(tmp_path, days=1, now=TODAY + timedelta(days=60))
