@@ -241,13 +241,22 @@ class LocalGrid(Grid):
         return message_ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Deliver pushed messages and get the replies; an unreachable node leaves none.
+        """Deliver pushed messages up to the first that is answered, and get its reply.
+
+        Time passes while a node answers: like a SuperLink, this grid returns what is there and
+        leaves the rest for the next pull, so that whoever pulls decides when it is too late for
+        more. A message to an unreachable node leaves no reply.
 
         An id that is not waiting (empty, or pulled before) gets an error reply with the code
         MESSAGE_UNAVAILABLE, which comes from the SuperLink and does not name the node.
         """
-        replies = (self._reply_to(message_id) for message_id in dict.fromkeys(message_ids))
-        return [reply for reply in replies if reply is not None]
+        asked = list(dict.fromkeys(message_ids))
+        waiting = [message_id for message_id in asked if message_id in self._pending]
+        gone = [message_id for message_id in asked if message_id not in self._pending]
+        errors = [reply for each in gone if (reply := self._reply_to(each)) is not None]
+        answers = (self._reply_to(message_id) for message_id in waiting)
+        first = next((reply for reply in answers if reply is not None), None)
+        return [*errors, *([] if first is None else [first])]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

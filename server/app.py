@@ -10,7 +10,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.aggregation import Aggregation, MeanOfUpdates
-from server.cohort import gather_cohort
+from server.doorkeeper import gather_cohort
 from server.collection import Collector, PlainCollector
 from server.config import FederationConfig, RunConfig, read_run_config
 from server.rounds import RoundLoop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from privacy.errors import PrivacyError
 from server.aggregation import Aggregation, released
 from server.cohort import Cohort
 from server.config import FederationConfig
+from server.delivery import exchange
 from strategies.round_plan import RoundPlan, round_context, vector_digest
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def ask(
 ) -> dict[str, RecordDict]:
     """Send each group its content; the answers by group, in order of their names.
 
-    Groups that fail or do not answer in time are missing.
+    Groups that fail, cannot be reached or do not answer in time are missing.
     """
     messages = [
         Message(content, nodes[group], kind, group_id=str(round_number))
@@ -89,12 +90,13 @@ def ask(
     ]
     names = {nodes[group]: group for group in contents}
     answers: dict[str, RecordDict] = {}
-    for reply in grid.send_and_receive(messages, timeout=timeout_seconds):
+    log_as = f"round {round_number}, {kind}"
+    for reply in exchange(grid, messages, timeout_seconds=timeout_seconds, log_as=log_as):
         # An error's text may quote a client's data: its code is all that is logged.
         if reply.has_error():
             logger.warning("round %d: a group failed, code %s", round_number, reply.error.code)
-        elif (name := names.get(reply.metadata.src_node_id)) is not None:
-            answers[name] = reply.content
+        else:
+            answers[names[reply.metadata.src_node_id]] = reply.content
     return dict(sorted(answers.items()))
 
 
@@ -111,18 +113,27 @@ class PlainCollector:
         cohort: Who takes part.
         config: Timeouts and the fewest groups.
         aggregation: What is made of the vectors.
+        before_vectors: Called in every round before any vector is asked for.
     """
 
     def __init__(
-        self, grid: Grid, cohort: Cohort, config: FederationConfig, aggregation: Aggregation
+        self,
+        grid: Grid,
+        cohort: Cohort,
+        config: FederationConfig,
+        aggregation: Aggregation,
+        *,
+        before_vectors: Callable[[], None] | None = None,
     ) -> None:
         self._grid = grid
         self._cohort = cohort
         self._config = config
         self._aggregation = aggregation
+        self._before_vectors = before_vectors or (lambda: None)
 
     def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
         """One trip; see :class:`Collector`."""
+        self._before_vectors()
         model = ArrayRecord([vector])
         train = self._cohort.train
         contents = {

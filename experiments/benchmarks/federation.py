@@ -11,9 +11,9 @@ from alignment.predictor import Predictor
 from clients.app import app as client_app
 from experiments.local_grid import LocalGrid
 from server.aggregation import MeanOfUpdates
-from server.cohort import gather_cohort
 from server.collection import PlainCollector
 from server.config import FederationConfig, RunConfig
+from server.doorkeeper import gather_cohort
 from server.rounds import RoundLoop
 from strategies.fedavg import FedAvg
 

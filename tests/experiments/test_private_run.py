@@ -17,8 +17,8 @@ from clients.app import app
 from experiments.local_grid import LocalGrid
 from experiments.run import run
 from experiments.simulate import simulate
-from server.cohort import gather_cohort
 from server.config import RunConfig, read_run_config
+from server.doorkeeper import gather_cohort
 from server.private import PrivateAggregation, register_plan
 from strategies.round_plan import RoundPlan
 

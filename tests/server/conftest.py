@@ -11,9 +11,10 @@ from flwr.clientapp import ClientApp
 
 from experiments.local_grid import LocalGrid
 from server.aggregation import MeanOfUpdates
-from server.cohort import Cohort, gather_cohort
+from server.cohort import Cohort
 from server.collection import PlainCollector
 from server.config import RunConfig, read_run_config
+from server.doorkeeper import gather_cohort
 from server.rounds import RoundLoop, RoundRecord
 from strategies.fedavg import FedAvg
 from strategies.round_plan import RoundPlan
@@ -111,11 +112,9 @@ class Scripted:
 class _Grid(LocalGrid):
     reverse = False
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        replies = list(super().send_and_receive(messages, timeout=timeout))
-        return replies[::-1] if self.reverse else replies
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        ids = list(message_ids)
+        return super().pull_messages(ids[::-1] if self.reverse else ids)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ import pytest
 from flwr.app import Message
 
 from experiments.local_grid import LocalGrid
-from server.cohort import Cohort, CohortError, gather_cohort
+from server.cohort import Cohort, CohortError
+from server.doorkeeper import gather_cohort
 
 Federation = Callable[..., Any]
 
@@ -64,7 +65,7 @@ def test_nodes_that_come_late_are_waited_for(
         return list(LocalGrid.get_node_ids(grid)) if len(calls) > 2 else []
 
     monkeypatch.setattr(grid, "get_node_ids", late)
-    monkeypatch.setattr("server.cohort._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("server.doorkeeper._POLL_SECONDS", 0.01)
     assert len(gather(grid).train) == 3
 
 
@@ -73,7 +74,7 @@ def test_without_any_node_the_time_limit_ends_the_wait(
 ) -> None:
     grid = federation().grid()
     monkeypatch.setattr(grid, "get_node_ids", list)
-    monkeypatch.setattr("server.cohort._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("server.doorkeeper._POLL_SECONDS", 0.01)
     begun = time.monotonic()
     with pytest.raises(CohortError, match=r"^0 train group\(s\) answered and 0 failed"):
         gather(grid, timeout_seconds=0.1)
@@ -97,13 +98,13 @@ def test_a_role_of_another_version_is_refused_in_one_line(federation: Federation
 def test_every_node_is_asked_once(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = federation().grid()
     sent: list[Message] = []
-    send = LocalGrid.send_and_receive
+    push = LocalGrid.push_messages
 
-    def spy(messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def spy(messages: Iterable[Message]) -> Iterable[str]:
         sent.extend(messages := list(messages))
-        return send(grid, messages, timeout=timeout)
+        return push(grid, messages)
 
-    monkeypatch.setattr(grid, "send_and_receive", spy)
+    monkeypatch.setattr(grid, "push_messages", spy)
     gather(grid)
     assert [m.metadata.dst_node_id for m in sent] == list(grid.get_node_ids())
     assert {m.metadata.message_type for m in sent} == {"query.setup"}

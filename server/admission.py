@@ -1,0 +1,190 @@
+"""What a node says of itself, and whether it may take part: rules without messages."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import Message
+
+from privacy.secagg.keys import KEY_BYTES, Roster
+
+logger = logging.getLogger(__name__)
+
+TRAIN, HELD_OUT, IDLE = "train", "held_out", "idle"
+_LONGEST_NAME = 200
+_LONGEST_CODE = 128
+
+
+class SetupRefused(ValueError):
+    """What a node says of itself cannot be used."""
+
+
+class UnknownRole(SetupRefused):
+    """A node is for something that this server does not know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a node says of itself.
+
+    Attributes:
+        node: Its id.
+        group: Name of the group behind it.
+        role: ``train``, ``held_out`` or ``idle``.
+        units: Units of privacy that a train group declares; 0 where nothing is private.
+        identity: Public key of the group, 32 bytes; empty where it was not asked for one.
+        pins: Public keys by name that the group has pinned; None where it pins nothing and takes
+            whom it is given.
+        code: Digest of the code that the client runs, hexadecimal; empty where it does not say.
+    """
+
+    node: int
+    group: str
+    role: str
+    units: int = 0
+    identity: bytes = b""
+    pins: Mapping[str, bytes] | None = None
+    code: str = ""
+
+    def takes(self, other: Setup) -> bool:
+        """Whether this group would be in a sum with another."""
+        return self.pins is None or self.pins.get(other.group) == other.identity
+
+
+def read_setup(reply: Message, *, unit: str, identified: bool) -> Setup:
+    """Read what a node answered.
+
+    Args:
+        reply: Without an error.
+        unit: Unit of privacy that was asked for; empty where nothing is private.
+        identified: Whether train groups had to name the key that they sign with.
+
+    Raises:
+        UnknownRole: The node is for something else.
+        SetupRefused: The answer cannot be read.
+    """
+    node = reply.metadata.src_node_id
+    try:
+        answer = reply.content.config_records["setup"]
+        group, role = str(answer["group"]), str(answer["role"])
+        if role == IDLE:
+            return Setup(node=node, group="", role=role)
+        if not 0 < len(group) <= _LONGEST_NAME:
+            raise SetupRefused(f"a group's name has {len(group)} characters")
+        if role not in (TRAIN, HELD_OUT):
+            shown = role[:_LONGEST_NAME]
+            raise UnknownRole(f"group {group!r} has the unknown role {shown!r}: use one version")
+        pinned = str(answer.get("roster", ""))
+        identity = bytes.fromhex(str(answer.get("identity", "")))
+        if identified and role == TRAIN and len(identity) != KEY_BYTES:
+            raise SetupRefused(f"group {group!r} names no key")
+        return Setup(
+            node=node,
+            group=group,
+            role=role,
+            units=int(str(answer["units"])) if unit and role == TRAIN else 0,
+            identity=identity,
+            pins=_pins(pinned) if pinned else None,
+            code=_code(answer.get("code", "")),
+        )
+    except SetupRefused:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SetupRefused("a node's answer to setup cannot be read: use one version") from error
+
+
+def _pins(text: str) -> dict[str, bytes]:
+    return {str(name): bytes.fromhex(key) for name, key in json.loads(text).items()}
+
+
+def _code(value: object) -> str:
+    text = str(value)
+    bytes.fromhex(text)
+    return text if len(text) <= _LONGEST_CODE else ""
+
+
+def strangers(one: Setup, others: Iterable[Setup]) -> tuple[list[str], list[str]]:
+    """Names of those whose keys a group does not pin, and of those who do not pin its own."""
+    listed = [other for other in others if other.group != one.group]
+    return (
+        [other.group for other in listed if not one.takes(other)],
+        [other.group for other in listed if not other.takes(one)],
+    )
+
+
+def in_words(group: str, unknown: Sequence[str], unknown_to: Sequence[str]) -> str:
+    """Who does not pin whom."""
+    parts = [f"{group!r} does not pin {_names(unknown)}"] if unknown else []
+    parts += [f"{_names(unknown_to)} do not pin {group!r}"] if unknown_to else []
+    return f"stale roster: {' and '.join(parts)}; update the rosters of these groups"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def agreeing(setups: Sequence[Setup]) -> list[Setup]:
+    """Groups that all pin each other: those with the most mutual pins first, ties by name.
+
+    Whoever does not pin a member of a secure sum refuses it, and takes the sum away from the rest.
+    """
+    mutual = {
+        one.group: sum(one.takes(two) and two.takes(one) for two in setups if two is not one)
+        for one in setups
+    }
+    chosen: list[Setup] = []
+    for one in sorted(setups, key=lambda each: (-mutual[each.group], each.group)):
+        if all(one.takes(two) and two.takes(one) for two in chosen):
+            chosen.append(one)
+    return chosen
+
+
+class AdmissionFile:
+    """The members that the server's own roster admits; everybody where there is none.
+
+    Args:
+        path: A file as ``privacy.secagg.keys.Roster`` reads it; empty admits everybody.
+
+    Raises:
+        ValueError: The file is no roster.
+        OSError: It cannot be read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._members = Roster.read(Path(path)) if path else None
+
+    @property
+    def identified(self) -> bool:
+        """Whether groups must name their keys to be found in it."""
+        return self._members is not None
+
+    def read_again(self) -> None:
+        """Take up what has changed; a file that is damaged or away changes nothing."""
+        if self._members is None:
+            return
+        try:
+            self._members = Roster.read(Path(self._path))
+        except (ValueError, OSError) as error:
+            logger.warning(
+                "the roster %s cannot be read (%s): going on with what it said before",
+                self._path,
+                type(error).__name__,
+            )
+
+    def refusal(self, setup: Setup) -> str:
+        """Why a group is not admitted; empty if it is."""
+        if self._members is None:
+            return ""
+        key = self._members.get(setup.group)
+        if key is None:
+            return f"group {setup.group!r} is not in the roster {self._path}: add it"
+        # A group that only measures has no key to sign with.
+        unsigned = setup.role == HELD_OUT and not setup.identity
+        if key != setup.identity and not unsigned:
+            return f"group {setup.group!r} shows another key than the roster {self._path} has"
+        return ""
