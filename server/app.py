@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import tomli_w
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from numpy.typing import NDArray
 
 from server.aggregation import Aggregation, MeanOfUpdates
-from server.doorkeeper import gather_cohort
+from server.checkpoint import FOLDER as CHECKPOINTS
+from server.checkpoint import Checkpoint, Checkpoints, Registered
 from server.collection import Collector, PlainCollector
 from server.config import FederationConfig, RunConfig, read_run_config
+from server.doorkeeper import Doorkeeper
+from server.resume import ReopenedBook, find_checkpoint, reopened_book, restore
 from server.rounds import RoundLoop
 from server.secagg_coordinator import SecureCollector
-from server.telemetry import observers
+from server.telemetry import ROUNDS_FILE, observers
 from strategies.base import SumStrategy, require_visible
 from strategies.fedavg import FedAvg
 from strategies.fedopt import FedAdam
@@ -23,6 +31,9 @@ from strategies.round_plan import vector_digest
 
 CONFIG_FILE = "config.toml"
 PRIVACY_FILE = "privacy.json"
+
+#: A node that comes later and does not say who it is keeps all others waiting for no longer.
+_REFRESH_SECONDS = 60.0
 
 app = ServerApp()
 
@@ -34,43 +45,92 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def run_federation(grid: Grid, config: RunConfig) -> None:
-    """Run all rounds and leave model, rounds and configuration in ``config.out``."""
+    """Run all rounds and leave model, rounds and configuration in ``config.out``.
+
+    With ``config.resume`` the run that lies there goes on after its last checkpoint.
+
+    Raises:
+        ConfigError: There is nothing to go on from, or it is another run.
+        CheckpointDamaged: The last checkpoint is not what was written.
+        CheckpointUnwritable: The disk took no checkpoint; the one before is as it was.
+    """
     from alignment.adapter import load_vector, save_predictor, to_vector
     from alignment.predictor import Predictor
 
     strategy, secure = _strategy(config.federation), config.federation.secure_aggregation
     require_visible(strategy, secure_aggregation=secure)
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / CONFIG_FILE).write_text(tomli_w.dumps(config.nested()), encoding="utf-8")
-    cohort = gather_cohort(
-        grid,
-        minimum_groups=config.federation.minimum_groups,
-        timeout_seconds=config.federation.round_timeout_seconds,
-        unit=config.privacy.unit if config.privacy.private else "",
-        secure=secure,
-    )
-    predictor = Predictor(config.predictor, seed=config.seed)
-    start = to_vector(predictor)
-    aggregation: Aggregation = MeanOfUpdates()
-    run, witness = "", None
-    (out / PRIVACY_FILE).unlink(missing_ok=True)
+    kept = find_checkpoint(config) if config.resume else None
     with ExitStack() as stack:
+        book = None
+        if kept is not None and config.privacy.private:
+            book = stack.enter_context(reopened_book(config, kept))
+        _prepare(out, config)
+        doorkeeper = _doorkeeper(grid, config, book)
+        cohort = doorkeeper.gather()
+        predictor = Predictor(config.predictor, seed=config.seed)
+        vector, after = to_vector(predictor), None
+        start = vector_digest(vector)
+        if kept is not None:
+            vector, after = restore(kept, strategy, vector)
+        aggregation: Aggregation = MeanOfUpdates()
+        run, witness, plan = "", None, None
+        checkpoints = stack.enter_context(Checkpoints(out / CHECKPOINTS, also=(out / ROUNDS_FILE,)))
         if config.privacy.private:
             # Not even imported where nothing is private: accountants take seconds.
-            from server.private import PrivateAggregation, keep_book, register_plan
+            from server.private import (
+                PrivateAggregation,
+                keep_book,
+                keep_seats,
+                register_plan,
+                restored_plan,
+            )
 
-            registered = register_plan(config, cohort, predictor)
-            run, aggregation = registered.run, PrivateAggregation(registered, config)
-            book = keep_book(config, cohort, registered, model=vector_digest(start))
-            witness = stack.enter_context(book)
+            if book is None:
+                registered = register_plan(config, cohort, predictor)
+                begun = keep_book(config, cohort, registered, model=start)
+                witness = stack.enter_context(begun)
+            else:
+                registered = restored_plan(book.plan, config, cohort, predictor, book.seats)
+                witness, after = book.go_on()
+                stack.callback(keep_seats, registered, config, cohort)
+            run, plan = registered.run, registered.as_dict()
+            aggregation = PrivateAggregation(registered, config, cohort)
+        # Groups pay for nothing before it is on disk what they have paid for.
+        before_vectors = checkpoints.settle if config.privacy.private else None
         collector: Collector
         if secure:
             collector = SecureCollector(
-                grid, cohort, config.federation, aggregation, run=run, witness=witness
+                grid,
+                cohort,
+                config.federation,
+                aggregation,
+                run=run,
+                witness=witness,
+                before_vectors=before_vectors,
             )
         else:
-            collector = PlainCollector(grid, cohort, config.federation, aggregation)
+            collector = PlainCollector(
+                grid, cohort, config.federation, aggregation, before_vectors=before_vectors
+            )
+
+        def registration() -> Registered | None:
+            if witness is None or plan is None:
+                return None
+            return Registered(plan=plan, head=witness.head)
+
+        def keep(number: int, vector: NDArray[np.float32], aborted: int) -> None:
+            checkpoints.hand_over(
+                Checkpoint(
+                    round=number,
+                    aborted=aborted,
+                    vector=vector,
+                    state=strategy.state(),
+                    config=config.nested(),
+                    registered=registration(),
+                )
+            )
+
         loop = RoundLoop(
             grid=grid,
             cohort=cohort,
@@ -78,14 +138,49 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
             strategy=strategy,
             aggregation=aggregation,
             collector=collector,
-            observers=stack.enter_context(observers(config)),
+            observers=stack.enter_context(observers(config, after=after and after.round)),
             witness=witness,
+            doorkeeper=doorkeeper,
+            keep=keep,
         )
-        vector = loop.run(start)
+        vector = loop.run(vector, after=after)
+        checkpoints.settle()
         load_vector(predictor, vector)
         files = save_predictor(predictor, out, config.context)
         if witness is not None:
             witness.published(out, files, model=loop.last)
+
+
+def _prepare(out: Path, config: RunConfig) -> None:
+    """Make the folder of a run, with its settings and nothing of a run before."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not config.resume:
+        # First of all: nobody may go on from what another run has left.
+        if (out / CHECKPOINTS).exists():
+            shutil.rmtree(out / CHECKPOINTS)
+        (out / PRIVACY_FILE).unlink(missing_ok=True)
+    # That it was resumed is no part of what repeats a run.
+    settings = tomli_w.dumps(replace(config, resume=False).nested())
+    part = out / f".{CONFIG_FILE}.part"
+    part.write_text(settings, encoding="utf-8")
+    os.replace(part, out / CONFIG_FILE)
+
+
+def _doorkeeper(grid: Grid, config: RunConfig, book: ReopenedBook | None) -> Doorkeeper:
+    federation, privacy = config.federation, config.privacy
+    return Doorkeeper(
+        grid,
+        minimum_groups=federation.minimum_groups,
+        timeout_seconds=federation.round_timeout_seconds,
+        unit=privacy.unit if privacy.private else "",
+        secure=federation.secure_aggregation,
+        roster=federation.roster,
+        seats=federation.seats,
+        units_per_seat=privacy.units_per_seat,
+        seated=book.seats if book else (),
+        keys=book.keys if book else None,
+        refresh_timeout_seconds=min(federation.stage_timeout_seconds, _REFRESH_SECONDS),
+    )
 
 
 def _strategy(federation: FederationConfig) -> SumStrategy:

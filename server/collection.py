@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -28,11 +29,19 @@ class RoundAborted(RuntimeError):
 
     Attributes:
         evidence: What the server's book keeps of it.
+        seconds_stages: What its stages took, those that were not reached included.
     """
 
-    def __init__(self, message: str, *, evidence: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        evidence: Mapping[str, object] | None = None,
+        seconds_stages: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__(message)
         self.evidence: Mapping[str, object] = evidence or {}
+        self.seconds_stages: Mapping[str, float] = seconds_stages or {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,12 +52,14 @@ class Collected:
         mean: Mean of the groups' vectors, float64.
         groups: Whose vectors are in it.
         seconds_secagg: Spent in stages of secure aggregation that train nothing, and in unmasking.
+        seconds_stages: What each stage took, in the order of stages.
         evidence: What the server's book keeps of it.
     """
 
     mean: NDArray[np.float64]
     groups: tuple[str, ...]
     seconds_secagg: float = 0.0
+    seconds_stages: Mapping[str, float] = field(default_factory=dict)
     evidence: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -133,6 +144,7 @@ class PlainCollector:
 
     def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
         """One trip; see :class:`Collector`."""
+        begun = time.perf_counter()
         self._before_vectors()
         model = ArrayRecord([vector])
         train = self._cohort.train
@@ -145,17 +157,21 @@ class PlainCollector:
             round_number=plan.round, timeout_seconds=self._config.round_timeout_seconds,
         )  # fmt: skip
         evidence = self._evidence(plan, vector, updates)
+        seconds = {"train": time.perf_counter() - begun}
         if len(updates) < self._config.minimum_groups:
             raise RoundAborted(
                 f"{len(updates)} of {len(train)} groups answered, "
                 f"{self._config.minimum_groups} needed: look at the clients' logs",
                 evidence=evidence,
+                seconds_stages=seconds,
             )
         try:
             mean = self._aggregation.mean_of_updates(updates, dimension=vector.size)
         except PrivacyError as error:
-            raise RoundAborted(str(error), evidence=evidence) from error
-        return Collected(mean=mean, groups=tuple(updates), evidence=evidence)
+            raise RoundAborted(str(error), evidence=evidence, seconds_stages=seconds) from error
+        return Collected(
+            mean=mean, groups=tuple(updates), seconds_stages=seconds, evidence=evidence
+        )
 
     def close(self) -> None:
         """Nothing is to be said; see :class:`Collector`."""

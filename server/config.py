@@ -46,6 +46,10 @@ class FederationConfig:
         round_timeout_seconds: A group that has not trained by then counts as dropped out.
         stage_timeout_seconds: The same for the stages of secure aggregation, which train nothing.
         minimum_groups: With fewer answers a round is aborted.
+        roster: File of the members that are admitted, read again between rounds; empty admits
+            everybody, as in simulations.
+        seats: Groups that a run has room for, at least those that are there at its start. 0: just
+            these where it is private, since the noise is planned for all seats; any number else.
     """
 
     warmup_rounds: int = 40
@@ -62,6 +66,8 @@ class FederationConfig:
     round_timeout_seconds: float = 3600.0
     stage_timeout_seconds: float = 600.0
     minimum_groups: int = 1
+    roster: str = ""
+    seats: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a run that could not be one."""
@@ -87,7 +93,8 @@ class FederationConfig:
         for name in ("round_timeout_seconds", "stage_timeout_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name)} must be finite and > 0")
-        for name, least in (("evaluate_every", 0), ("threshold", 0), ("minimum_groups", 1)):
+        bounds = {"evaluate_every": 0, "threshold": 0, "minimum_groups": 1, "seats": 0}
+        for name, least in bounds.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} must be >= {least}: raise it")
 
@@ -115,7 +122,9 @@ class PrivacyConfig:
         clipping_norm: Bound on the gradient of a unit; a public constant, never fitted to data.
         local_steps: Steps of a group in a round, each charged; 1 in distributed mode.
         local_learning_rate: Of the steps that a group takes within a round, in local mode.
-        survivors: Fewest groups whose sum may be used; 0 asks for all of them.
+        survivors: Fewest groups whose sum may be used; 0 asks for all that are there at the start.
+        units_per_seat: Most units of privacy that a group may have which takes a free seat later;
+            public, and planned for.
         colluding: Groups that may tell the server the noise they added; another group that takes
             part knows its own, so 1 protects from each of the others.
         records_per_unit: Records of a respondent that count in a step, drawn anew where there are
@@ -138,6 +147,7 @@ class PrivacyConfig:
     local_steps: int = 1
     local_learning_rate: float = 0.1
     survivors: int = 0
+    units_per_seat: int = 0
     colluding: int = 1
     records_per_unit: int = 32
     micro_batch: int = 16
@@ -156,6 +166,8 @@ class PrivacyConfig:
             raise ValueError(
                 f"survivors = {self.survivors} and colluding = {self.colluding} must be >= 0"
             )
+        if self.units_per_seat < 0:
+            raise ValueError(f"units_per_seat = {self.units_per_seat} must be >= 0: raise it")
         if not 0 < self.local_learning_rate < math.inf:
             raise ValueError(
                 f"local_learning_rate = {self.local_learning_rate} must be finite and > 0"
@@ -192,6 +204,8 @@ class RunConfig:
         seed: First weights, batches and a drawn split. Never noise, sampling or keys.
         out: Folder for the results.
         track: ``tensorboard`` writes events beside the results.
+        resume: Go on with the run that lies in ``out``, where its last checkpoint stands. Only
+            timeouts, ``evaluate_every`` and ``track`` may then differ from what it had.
         predictor: Shape of the predictor.
         context: How a group's context is read.
         training: What a client does in a round.
@@ -205,6 +219,7 @@ class RunConfig:
     seed: int = 0
     out: str = "runs/latest"
     track: Literal["", "tensorboard"] = ""
+    resume: bool = False
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
     context: ContextConfig = field(default_factory=ContextConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

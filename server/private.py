@@ -20,19 +20,20 @@ from alignment.opacus_opinion import opacus_prv_epsilon
 from alignment.predictor import Predictor
 from alignment.private_layout import PrivateLayout, private_layout
 from privacy.accounting import second_opinion
+from privacy.errors import PlanRefused
 from privacy.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, ledgers_folder
 from privacy.ledger.server_book import ServerBook
 from privacy.plan import PrivacyPlan
 from privacy.quantisation import dequantised_mean
 from privacy.release import mean_of_sum, sum_of_shares
-from privacy.secagg.keys import Roster, rosters_json
+from privacy.secagg.keys import Identity, Roster, rosters_json
 from privacy.secagg.terms import VectorTerms
 from privacy.terms import Mode, PrivacyTerms, Unit
 from privacy.types import Modular
 from server.aggregation import Combined, mean_of_floats, quantised_terms, released
 from server.cohort import Cohort
-from server.config import RunConfig
+from server.config import ConfigError, RunConfig
 from server.witness import BookWitness
 from strategies.round_plan import PrivateWork, Scalar
 
@@ -53,7 +54,7 @@ class RegisteredPlan:
         plan: Calibrated for this run.
         epsilon_pld: Its epsilon by privacy loss distributions, at ``plan.accounted_delta``.
         epsilon_opacus: The second opinion.
-        groups: Names of the train groups, in the order of the plan.
+        groups: Names of the train groups by their seat; empty where a seat is free.
         layout: Coordinates that are trained, and the metrics behind them.
         warmup: Coordinates of the rounds that train the head alone.
     """
@@ -88,18 +89,31 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
         AccountantsDisagree: The two libraries differ by more than their tolerance.
     """
     privacy, federation = config.privacy, config.federation
-    adapters = federation.adapter_rounds > 0 and config.predictor.lora_rank > 0
-    layout = private_layout(predictor, adapters=adapters, freeze_a=privacy.freeze_a)
+    layout = _layout(config, predictor)
     groups = tuple(cohort.train)
+    units = [cohort.units[group] for group in groups]
     mode = Mode(privacy.mode)
+    if free := max(0, federation.seats - len(groups)):
+        if privacy.units_per_seat < 1:
+            raise PlanRefused(
+                f"privacy.units_per_seat = {privacy.units_per_seat} must be >= 1 where "
+                f"{free} of federation.seats = {federation.seats} are free: state how many units "
+                "a group that comes later may have"
+            )
+        units += [privacy.units_per_seat] * free
+    if privacy.survivors > len(groups):
+        raise PlanRefused(
+            f"privacy.survivors = {privacy.survivors} is above the {len(groups)} groups that are "
+            "there: lower it, or have federation.minimum_groups wait for more"
+        )
     plan = PrivacyPlan.calibrate(
         PrivacyTerms(
             unit=Unit(privacy.unit),
             mode=mode,
             epsilon=privacy.epsilon,
             delta=privacy.delta,
-            groups=len(groups),
-            units_per_group=tuple(cohort.units[group] for group in groups),
+            groups=len(units),
+            units_per_group=tuple(units),
             sampling_rate=privacy.sampling_rate,
             rounds=federation.rounds,
             local_steps=privacy.local_steps,
@@ -115,13 +129,67 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
         plan=plan,
         epsilon_pld=plan.verify(),
         epsilon_opacus=opinion,
+        groups=(*groups, *[""] * free),
+        layout=layout,
+        warmup=private_layout(predictor, adapters=False),
+    )
+    keep_seats(registered, config, cohort)
+    logger.info("noise multiplier %.4f for epsilon = %g", plan.noise_multiplier, plan.epsilon)
+    return registered
+
+
+def keep_seats(registered: RegisteredPlan, config: RunConfig, cohort: Cohort) -> None:
+    """Write down a plan, with the groups that have its seats by now."""
+    names = dict(enumerate(registered.groups)) | {at: name for name, at in cohort.places.items()}
+    taken = [names[place] for place in range(registered.plan.groups)]
+    values = {**registered.as_dict(), "groups": taken}
+    _write(Path(config.out) / PRIVACY_FILE, values)
+
+
+def restored_plan(
+    values: Mapping[str, Any],
+    config: RunConfig,
+    cohort: Cohort,
+    predictor: Predictor,
+    groups: tuple[str, ...],
+) -> RegisteredPlan:
+    """The plan of a run that goes on: as it was registered, and never calibrated anew.
+
+    Args:
+        values: What ``RegisteredPlan.as_dict`` has given.
+        config: The run.
+        cohort: Who has which seat now.
+        predictor: Of its shape.
+        groups: Names by seat, as the server's book has them now.
+
+    Raises:
+        ConfigError: The plan covers other coordinates than this predictor has.
+        PlanRefused: The values are of no plan.
+    """
+    layout = _layout(config, predictor)
+    plan = PrivacyPlan.from_dict(values["plan"])
+    covered = (values["tensors"], values["metrics"], values["plan_digest"])
+    if covered != (list(layout.names), list(layout.metrics), plan.digest()):
+        raise ConfigError(
+            f"the plan of run {values['run'][:12]} covers {plan.dimension} coordinates, but not "
+            "those of this predictor: give the encoder that the run had"
+        )
+    registered = RegisteredPlan(
+        run=values["run"],
+        plan=plan,
+        epsilon_pld=values["epsilon_pld"],
+        epsilon_opacus=values["epsilon_opacus"],
         groups=groups,
         layout=layout,
         warmup=private_layout(predictor, adapters=False),
     )
-    _write(Path(config.out) / PRIVACY_FILE, registered.as_dict())
-    logger.info("noise multiplier %.4f for epsilon = %g", plan.noise_multiplier, plan.epsilon)
+    keep_seats(registered, config, cohort)
     return registered
+
+
+def _layout(config: RunConfig, predictor: Predictor) -> PrivateLayout:
+    adapters = config.federation.adapter_rounds > 0 and config.predictor.lora_rank > 0
+    return private_layout(predictor, adapters=adapters, freeze_a=config.privacy.freeze_a)
 
 
 @contextmanager
@@ -141,7 +209,7 @@ def keep_book(
     identity = keys.own(SERVER, role=SERVERS)
     folder = ledgers_folder(out, ledgers)
     folder.mkdir(parents=True, exist_ok=True)
-    members = Roster({name: cohort.identities[name] for name in registered.groups})
+    members = Roster({name: cohort.identities[name] for name in registered.groups if name})
     with ServerBook.open(folder / SERVER_BOOK, identity, name=SERVER) as book:
         book.begin(
             registered.run,
@@ -154,9 +222,19 @@ def keep_book(
                 "Opacus PRV": registered.epsilon_opacus,
             },
         )
-        text = rosters_json(keys.roster(), Roster({SERVER: identity.public}))
-        (folder / ROSTER_FILE).write_text(text + "\n", encoding="utf-8")
-        yield BookWitness(book, registered.run)
+        roster = folder / ROSTER_FILE
+        _write_roster(roster, keys, identity)
+        try:
+            yield BookWitness(book, registered.run)
+        finally:
+            # Groups may have come since.
+            _write_roster(roster, keys, identity)
+            keep_seats(registered, config, cohort)
+
+
+def _write_roster(path: Path, keys: KeyFolder, server: Identity) -> None:
+    text = rosters_json(keys.roster(), Roster({SERVER: server.public}))
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 class PrivateAggregation:
@@ -165,10 +243,15 @@ class PrivateAggregation:
     Args:
         registered: The plan of the run.
         config: The run.
+        cohort: Who has which seat of the plan; where it is not given, those of the start.
     """
 
-    def __init__(self, registered: RegisteredPlan, config: RunConfig) -> None:
+    def __init__(
+        self, registered: RegisteredPlan, config: RunConfig, cohort: Cohort | None = None
+    ) -> None:
         self._registered = registered
+        self._cohort = cohort
+        self._places = {name: place for place, name in enumerate(registered.groups) if name}
         self._privacy = config.privacy
         self._rounds = config.federation.rounds
         self._head_only = registered.warmup.within(registered.layout)
@@ -181,7 +264,7 @@ class PrivateAggregation:
             PrivateWork(
                 plan=self._plan_text,
                 run=self._registered.run,
-                place=self._registered.groups.index(group),
+                place=(self._cohort.places if self._cohort else self._places)[group],
                 rounds=self._rounds,
                 local_steps=privacy.local_steps,
                 sampling="poisson",

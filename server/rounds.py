@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,10 +15,12 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from privacy.secagg.terms import FEWEST_MEMBERS
 from server.aggregation import Aggregation
 from server.cohort import Cohort, CohortError
 from server.collection import Collector, RoundAborted, ask
 from server.config import RunConfig
+from server.doorkeeper import Doorkeeper
 from server.witness import NoWitness, Witness
 from strategies.base import SumStrategy
 from strategies.round_plan import RoundPlan, vector_digest
@@ -26,7 +28,9 @@ from strategies.round_plan import RoundPlan, vector_digest
 logger = logging.getLogger(__name__)
 
 #: So many aborted rounds in a row end the run: the cohort has gone for good, or its budgets have.
-_MOST_ABORTED = 3
+MOST_ABORTED = 3
+#: Why a round that the server did not live to see ended gave nothing.
+INTERRUPTED = "Interrupted: the server was started again, and no vector is asked for twice"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class RoundRecord:
         seconds_train: From sending the round to its sum, less what follows.
         seconds_secagg: Of it, in stages of secure aggregation that train nothing, and in unmasking.
         seconds_evaluate: Of the measurement.
+        seconds_stages: What each stage of the round took, by its name, in order; empty in round 0.
     """
 
     round: int
@@ -62,9 +67,27 @@ class RoundRecord:
     seconds_train: float
     seconds_secagg: float
     seconds_evaluate: float
+    seconds_stages: Mapping[str, float]
 
 
 Observer = Callable[[RoundRecord], None]
+#: Told of every round as it ends: its number, the vector it left, and aborted rounds in a row.
+Keeper = Callable[[int, NDArray[np.float32], int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Where a run goes on.
+
+    Attributes:
+        round: The last round that has ended and is kept.
+        aborted: Aborted rounds in a row by then.
+        lost: Rounds after it that were begun and must not be repeated, in order.
+    """
+
+    round: int
+    aborted: int = 0
+    lost: tuple[int, ...] = ()
 
 
 class RoundLoop:
@@ -79,6 +102,8 @@ class RoundLoop:
         collector: How the vectors of a round come in.
         observers: Told of every round as it ends.
         witness: Keeps what a reviewer will ask about.
+        doorkeeper: Changes the cohort between rounds; without one it stays as it is.
+        keep: Keeps what the run needs to go on, after every round and at the start.
     """
 
     def __init__(
@@ -92,6 +117,8 @@ class RoundLoop:
         collector: Collector,
         observers: Iterable[Observer] = (),
         witness: Witness | None = None,
+        doorkeeper: Doorkeeper | None = None,
+        keep: Keeper | None = None,
     ) -> None:
         self._grid = grid
         self._cohort = cohort
@@ -101,6 +128,8 @@ class RoundLoop:
         self._collector = collector
         self._observers = tuple(observers)
         self._witness = witness or NoWitness()
+        self._doorkeeper = doorkeeper
+        self._keep = keep or (lambda number, vector, aborted: None)
         self.last = ""
 
     def plan(self, number: int) -> RoundPlan:
@@ -118,18 +147,25 @@ class RoundLoop:
             context=asdict(self._config.context),
         )
 
-    def run(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(
+        self, vector: NDArray[np.float32], *, after: Position | None = None
+    ) -> NDArray[np.float32]:
         """Run all rounds from a first global vector, (d,) float32; return what is published.
 
         An aborted round leaves the vector as it was and counts as a round. Several in a row end
         the run with what it has learned: what was paid for in privacy is not thrown away.
 
+        Args:
+            vector: Of the start, or what the round left that the run goes on after.
+            after: Where the run goes on; None begins it.
+
         Raises:
             CohortError: The first round was aborted, or a group sent what is of no use.
         """
-        self._report(0, vector)
-        aborted = 0
-        for number in range(1, self._config.federation.rounds + 1):
+        aborted = after.aborted if after else 0
+        for number in self._begin(vector, after):
+            if number > 1:
+                self._welcome(number)
             start = time.perf_counter()
             try:
                 collected = self._collector.collect(self.plan(number), vector)
@@ -138,9 +174,15 @@ class RoundLoop:
                 aborted += 1
                 if number == 1:
                     raise CohortError(f"round {number}: {error}") from error
-                seconds = time.perf_counter() - start
-                self._report(number, vector, aborted=str(error), seconds_train=seconds)
-                if aborted == _MOST_ABORTED:
+                self._report(
+                    number,
+                    vector,
+                    aborted=str(error),
+                    seconds_train=time.perf_counter() - start,
+                    seconds_stages=error.seconds_stages,
+                )
+                self._keep(number, vector, aborted)
+                if aborted == MOST_ABORTED:
                     logger.warning("%d rounds in a row were aborted: the run ends here", aborted)
                     break
                 continue
@@ -160,10 +202,45 @@ class RoundLoop:
                 loss=combined.loss,
                 seconds_train=seconds,
                 seconds_secagg=collected.seconds_secagg,
+                seconds_stages=collected.seconds_stages,
             )
+            self._keep(number, vector, aborted)
         self._collector.close()
         self.last = vector_digest(vector)
         return self._strategy.published(vector)
+
+    def _begin(self, vector: NDArray[np.float32], after: Position | None) -> range:
+        """The rounds that are to be run; what comes before them is told."""
+        rounds = self._config.federation.rounds
+        if after is None:
+            self._report(0, vector)
+            self._keep(0, vector, 0)
+            return range(1, rounds + 1)
+        if after.aborted >= MOST_ABORTED:
+            return range(0)
+        for number in after.lost:
+            self._report(number, vector, aborted=INTERRUPTED)
+        return range(max((after.round, *after.lost)) + 1, rounds + 1)
+
+    def _welcome(self, number: int) -> None:
+        """Take up who has come and gone since the last round."""
+        if self._doorkeeper is None:
+            return
+        federation = self._config.federation
+        fewest = max(self._aggregation.fewest, federation.minimum_groups)
+        newcomers = self._doorkeeper.refresh(
+            # One vector alone is hidden by nothing.
+            fewest=max(fewest, FEWEST_MEMBERS if federation.secure_aggregation else 1),
+            patience_seconds=federation.stage_timeout_seconds,
+        )
+        for group in newcomers:
+            logger.info("round %d: %s joins", number, group)
+            self._witness.joined(
+                round=number,
+                group=group,
+                key=self._cohort.identities.get(group, b""),
+                seat=self._cohort.places[group],
+            )
 
     def _measure(
         self, number: int, vector: NDArray[np.float32]
@@ -211,6 +288,7 @@ class RoundLoop:
         loss: float | None = None,
         seconds_train: float = 0.0,
         seconds_secagg: float = 0.0,
+        seconds_stages: Mapping[str, float] | None = None,
     ) -> None:
         start = time.perf_counter()
         alignment, log_loss = self._measure(number, vector)
@@ -228,6 +306,7 @@ class RoundLoop:
             seconds_train=seconds_train,
             seconds_secagg=seconds_secagg,
             seconds_evaluate=time.perf_counter() - start,
+            seconds_stages=dict(seconds_stages or {}),
         )
         for observe in self._observers:
             observe(record)

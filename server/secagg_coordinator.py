@@ -38,17 +38,27 @@ logger = logging.getLogger(__name__)
 _ATTEMPTS = 2
 
 
-@dataclass
-class _Trip:
-    """Measures the stages that train nothing."""
+#: The advertisement for the next round rides on the stage ``unmask``, and is measured there.
+STAGES = ("advertise", "share", "masked", "confirm", "unmask")
 
-    seconds: float = 0.0
+
+@dataclass
+class _Clock:
+    """Measures stages that follow one another."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     begun: float = field(default_factory=time.perf_counter)
 
-    def mark(self, *, counts: bool) -> None:
+    def mark(self, stage: str) -> None:
+        """What passed since the last mark belongs to this stage."""
         now = time.perf_counter()
-        self.seconds += (now - self.begun) if counts else 0.0
+        self.seconds[stage] += now - self.begun
         self.begun = now
+
+    @property
+    def aggregation(self) -> float:
+        """Seconds of the stages that train nothing."""
+        return sum(self.seconds.values()) - self.seconds["masked"]
 
 
 class SecureCollector:
@@ -61,6 +71,7 @@ class SecureCollector:
         aggregation: What is made of the sum.
         run: Name of the run; drawn where none is given.
         witness: Keeps and signs what a reviewer will ask about.
+        before_vectors: Called in every round before any vector is asked for.
 
     Raises:
         CohortError: There are too few groups for a sum to hide one.
@@ -75,6 +86,7 @@ class SecureCollector:
         *,
         run: str = "",
         witness: Witness | None = None,
+        before_vectors: Callable[[], None] | None = None,
     ) -> None:
         if len(cohort.train) < FEWEST_MEMBERS:
             raise CohortError(
@@ -85,25 +97,32 @@ class SecureCollector:
         self._cohort = cohort
         self._config = config
         self._aggregation = aggregation
-        self._roster = Roster(cohort.identities)
         self._run = run or secrets.token_hex(16)
         self._witness = witness or NoWitness()
+        self._before_vectors = before_vectors or (lambda: None)
         self._next: Attempt | None = None
         self._adverts: dict[str, bytes] = {}
+        # Nodes that were asked for an advertisement for the next attempt, by group.
+        self._asked: dict[str, int] = {}
 
     def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
         """Five stages; see :class:`server.collection.Collector`."""
-        trip = _Trip()
+        clock = _Clock()
         for number in range(1, _ATTEMPTS + 1):
             attempt = Attempt(run=self._run, round=plan.round, attempt=number)
             if self._next != attempt:
-                self._advertise(attempt)
-            masking = False
+                self._adverts, self._asked = {}, {}
+            # With the rest of the attempt behind them, only those who have come since are asked.
+            late = [g for g, node in self._cohort.train.items() if self._asked.get(g) != node]
+            if late:
+                self._advertise(attempt, late)
+                clock.mark("advertise")
+            masking, stage = False, "share"
             vectors: dict[str, str] = {}
             evidence: dict[str, object] = {"round": plan.round, "attempt": number}
             try:
                 prepared = self._share(attempt, plan, vector)
-                trip.mark(counts=True)
+                clock.mark("share")
                 terms = prepared.agreement.terms
                 evidence |= {
                     "ctx": prepared.agreement.context.hex(),
@@ -114,38 +133,49 @@ class SecureCollector:
                 }
                 # From here on groups are charged: the attempt is not repeated.
                 masking = True
+                stage = "masked"
                 self._train_and_mask(prepared, plan, vector, vectors)
-                trip.mark(counts=False)
-                total, groups = self._unmask(prepared, plan)
+                clock.mark(stage)
+                stage = "confirm"
+                signed = self._confirm(prepared)
+                clock.mark(stage)
+                stage = "unmask"
+                total, groups = self._unmask(prepared, plan, signed)
                 mean = self._aggregation.mean_of_sum(
                     total, members=len(prepared.agreement.terms.members), summed=len(groups)
                 )
-                trip.mark(counts=True)
+                clock.mark(stage)
                 return Collected(
                     mean=mean,
                     groups=groups,
-                    seconds_secagg=trip.seconds,
+                    seconds_secagg=clock.aggregation,
+                    seconds_stages=clock.seconds,
                     evidence={**evidence, "survivors": list(groups)},
                 )
             except PrivacyError as abort:
-                self._next, self._adverts = None, {}
+                clock.mark(stage)
+                self._next = None
                 reason = f"{type(abort).__name__}: {abort}"
                 if masking or number == _ATTEMPTS:
-                    raise RoundAborted(reason, evidence=evidence) from abort
+                    raise RoundAborted(
+                        reason, evidence=evidence, seconds_stages=clock.seconds
+                    ) from abort
                 logger.warning("round %d: attempt %d ended: %s", plan.round, number, reason)
         raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
         """Sign every group's last head; see :class:`server.collection.Collector`."""
         if self._witness.signs and self._next is not None:
-            self._ask_all("query.close", self._adverts, self._next, self._witness.countersigned)
+            there = self._adverts.keys() & self._cohort.train.keys()
+            self._ask_all("query.close", there, self._next, self._witness.countersigned)
 
-    def _advertise(self, attempt: Attempt) -> None:
-        """A trip for advertisements alone."""
-        replies = self._ask_all(
-            "query.advertise", self._online(), attempt, self._advertise_parts(attempt)
-        )
-        self._keep_adverts(attempt, replies.get("advertise", {}))
+    def _advertise(self, attempt: Attempt, groups: Iterable[str]) -> None:
+        """A trip for advertisements alone; they join those that have come before."""
+        asked = {group: self._cohort.train[group] for group in groups}
+        replies = self._ask_all("query.advertise", asked, attempt, self._advertise_parts(attempt))
+        before = {name: data for name, data in self._adverts.items() if name not in asked}
+        self._keep_adverts(attempt, {**before, **replies.get("advertise", {})})
+        self._asked |= asked
 
     def _advertise_parts(self, attempt: Attempt) -> Callable[[str], dict[str, bytes]]:
         request = AdvertiseRequest(attempt).encode()
@@ -153,9 +183,10 @@ class SecureCollector:
 
     def _keep_adverts(self, attempt: Attempt, replies: Mapping[str, bytes]) -> None:
         accepted: dict[str, bytes] = {}
+        roster = Roster(self._cohort.identities)
 
         def keep(name: str, data: bytes) -> None:
-            accepted[name] = accept_advert(name, data, attempt=attempt, roster=self._roster)
+            accepted[name] = accept_advert(name, data, attempt=attempt, roster=roster)
 
         _take(replies, keep)
         self._next, self._adverts = attempt, self._witness.saw(attempt, accepted)
@@ -163,7 +194,8 @@ class SecureCollector:
             logger.warning("%s is left out: its ledger has lost what was seen before", name)
 
     def _share(self, attempt: Attempt, plan: RoundPlan, vector: NDArray[np.float32]) -> ServerRound:
-        members = tuple(sorted(self._adverts))
+        # Whoever is not in the cohort any more would be waited for.
+        members = tuple(sorted(self._adverts.keys() & self._cohort.train.keys()))
         count = len(members)
         threshold = self._config.threshold or consistency_threshold(count)
         fewest = max(threshold, self._aggregation.fewest, self._config.minimum_groups)
@@ -180,7 +212,7 @@ class SecureCollector:
             task=replace(plan, privacy=self._aggregation.work(members[0])).digest(),
             model=vector_digest(vector),
         )
-        prepared = ServerRound(terms, self._adverts, self._roster)
+        prepared = ServerRound(terms, self._adverts, Roster(self._cohort.identities))
         replies = self._ask_all(
             "query.share",
             members,
@@ -203,6 +235,7 @@ class SecureCollector:
         vectors: dict[str, str],
     ) -> None:
         """Stage 2; digests of the vectors that are in the sum go into ``vectors``."""
+        self._before_vectors()
         model = ArrayRecord([vector])
         replies = ask(
             self._grid,
@@ -229,14 +262,20 @@ class SecureCollector:
         _take({name: _vector(content) for name, content in replies.items()}, add)
         prepared.close_masking()
 
-    def _unmask(
-        self, prepared: ServerRound, plan: RoundPlan
-    ) -> tuple[NDArray[np.unsignedinteger], tuple[str, ...]]:
+    def _confirm(self, prepared: ServerRound) -> dict[str, bytes]:
+        """Stage 3; the signatures of those who have answered."""
         attempt = prepared.agreement.terms.attempt
         asked = prepared.consistency_request()
         survivors = prepared.survivors
         signed = self._ask("query.confirm", survivors, attempt, lambda _: {"confirm": asked})
         _take(signed, prepared.take_consistency)
+        return signed
+
+    def _unmask(
+        self, prepared: ServerRound, plan: RoundPlan, signed: Mapping[str, bytes]
+    ) -> tuple[NDArray[np.unsignedinteger], tuple[str, ...]]:
+        """Stage 4, and the advertisements of all for the next round."""
+        attempt = prepared.agreement.terms.attempt
         unmask = prepared.unmask_request()
         following = Attempt(run=self._run, round=plan.round + 1)
         advertise = self._advertise_parts(following)
@@ -248,19 +287,16 @@ class SecureCollector:
             own = {"unmask": unmask} if name in signed else {}
             return own if last else {**own, **advertise(name)}
 
-        asked_groups = signed if last else {*signed, *self._online()}
+        train = self._cohort.train
+        asked_groups = signed if last else {*signed, *train}
         replies = self._ask_all("query.unmask", asked_groups, attempt, request)
         _take(replies["unmask"], prepared.take_unmask)
         total, bad = prepared.total()
         self._keep_adverts(following, replies.get("advertise", {}))
+        self._asked = dict(train)
         for name in bad:
             logger.warning("round %d: %s gave shares that fit no secret", plan.round, name)
-        return total, survivors
-
-    def _online(self) -> list[str]:
-        """Train groups whose nodes can be reached."""
-        online = set(self._grid.get_node_ids())
-        return [name for name, node in self._cohort.train.items() if node in online]
+        return total, prepared.survivors
 
     def _ask(
         self,

@@ -6,6 +6,7 @@ Observers of :class:`server.rounds.RoundRecord`: a file of JSON lines, a progres
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,8 +24,10 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 
 @contextmanager
-def _json_lines(path: Path) -> Iterator[Observer]:
-    with path.open("w", encoding="utf-8") as file:
+def _json_lines(path: Path, after: int | None) -> Iterator[Observer]:
+    if after is not None:
+        _cut(path, after)
+    with path.open("w" if after is None else "a", encoding="utf-8") as file:
 
         def observe(record: RoundRecord) -> None:
             file.write(json.dumps(asdict(record)) + "\n")
@@ -33,8 +36,24 @@ def _json_lines(path: Path) -> Iterator[Observer]:
         yield observe
 
 
+def _cut(path: Path, after: int) -> None:
+    """Leave the records up to a round; later ones, and what a crash has torn, go."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            number = json.loads(line)["round"]
+        except (ValueError, KeyError, TypeError):
+            break
+        if number > after:
+            break
+        kept.append(line + "\n")
+    part = path.with_name(f".{path.name}.part")
+    part.write_text("".join(kept), encoding="utf-8")
+    os.replace(part, path)
+
+
 @contextmanager
-def _progress_bar(rounds: int) -> Iterator[Observer]:
+def _progress_bar(rounds: int, after: int | None) -> Iterator[Observer]:
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -46,7 +65,7 @@ def _progress_bar(rounds: int) -> Iterator[Observer]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=rounds, figures="")
+        task = progress.add_task("training", total=rounds, completed=after or 0, figures="")
         alignment = ""
 
         def observe(record: RoundRecord) -> None:
@@ -73,12 +92,14 @@ def _progress_bar(rounds: int) -> Iterator[Observer]:
 
 
 @contextmanager
-def _tensorboard(folder: Path) -> Iterator[Observer]:
+def _tensorboard(folder: Path, after: int | None) -> Iterator[Observer]:
     from torch.utils.tensorboard import SummaryWriter
 
-    # Events of an earlier run would be drawn as part of this one.
-    shutil.rmtree(folder, ignore_errors=True)
-    writer = SummaryWriter(str(folder))
+    if after is None:
+        # Events of an earlier run would be drawn as part of this one.
+        shutil.rmtree(folder, ignore_errors=True)
+    # Readers drop what an earlier writer has put from this step on.
+    writer = SummaryWriter(str(folder), purge_step=None if after is None else after + 1)
 
     def observe(record: RoundRecord) -> None:
         figures = {
@@ -87,6 +108,9 @@ def _tensorboard(folder: Path) -> Iterator[Observer]:
             "log_loss/held_out_groups": record.log_loss,
             "seconds/train": record.seconds_train,
             "groups/in_sum": record.groups,
+            "groups/dropped": len(record.dropped),
+            "rounds/aborted": int(bool(record.aborted)),
+            **{f"seconds/{stage}": took for stage, took in record.seconds_stages.items()},
         }
         for name, value in figures.items():
             if value is not None:
@@ -99,14 +123,19 @@ def _tensorboard(folder: Path) -> Iterator[Observer]:
 
 
 @contextmanager
-def observers(config: RunConfig) -> Iterator[tuple[Observer, ...]]:
-    """The observers that a run asks for, open until the run ends."""
+def observers(config: RunConfig, *, after: int | None = None) -> Iterator[tuple[Observer, ...]]:
+    """The observers that a run asks for, open until the run ends.
+
+    Args:
+        config: The run.
+        after: The round that the run goes on after; None begins anew.
+    """
     out = Path(config.out)
     with ExitStack() as stack:
         chosen = [
-            stack.enter_context(_json_lines(out / ROUNDS_FILE)),
-            stack.enter_context(_progress_bar(config.federation.rounds)),
+            stack.enter_context(_json_lines(out / ROUNDS_FILE, after)),
+            stack.enter_context(_progress_bar(config.federation.rounds, after)),
         ]
         if config.track == "tensorboard":
-            chosen.append(stack.enter_context(_tensorboard(out / TENSORBOARD_FOLDER)))
+            chosen.append(stack.enter_context(_tensorboard(out / TENSORBOARD_FOLDER, after)))
         yield tuple(chosen)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from privacy.ledger.chain import Head
 from privacy.ledger.server_book import ServerBook
 from privacy.secagg.terms import Attempt
 
@@ -24,6 +25,16 @@ class Witness(Protocol):
     @property
     def signs(self) -> bool:
         """Whether heads of ledgers are signed at all."""
+
+    def joined(self, *, round: int, group: str, key: bytes, seat: int) -> None:
+        """Keep that a group takes a free seat of the run, before it is asked for anything.
+
+        Args:
+            round: The first that it takes part in.
+            group: Its name.
+            key: Its public key.
+            seat: Its place in the plan, from 0.
+        """
 
     def known(self, group: str) -> dict[str, bytes]:
         """The part of a request that reminds a group of the head last seen of its ledger."""
@@ -45,6 +56,9 @@ class NoWitness:
     """Of runs that protect nobody; see :class:`Witness`."""
 
     signs = False
+
+    def joined(self, *, round: int, group: str, key: bytes, seat: int) -> None:
+        """Nothing."""
 
     def known(self, group: str) -> dict[str, bytes]:
         """Nothing."""
@@ -78,6 +92,15 @@ class BookWitness:
     def __init__(self, book: ServerBook, run: str) -> None:
         self._book = book
         self._run = run
+
+    def joined(self, *, round: int, group: str, key: bytes, seat: int) -> None:
+        """See :class:`Witness`."""
+        self._book.joined(self._run, round=round, group=group, key=key, seat=seat)
+
+    @property
+    def head(self) -> Head:
+        """Of the book."""
+        return self._book.head
 
     def known(self, group: str) -> dict[str, bytes]:
         """See :class:`Witness`."""

@@ -21,6 +21,7 @@ from privacy.secagg.client import Member, Opened
 from privacy.secagg.server import ServerRound
 from privacy.types import centred
 from server.cohort import CohortError
+from server.doorkeeper import Doorkeeper
 from server.config import RunConfig, read_run_config
 from server.private import PrivateAggregation
 from strategies.base import StrategyRefused, Visibility
@@ -253,13 +254,13 @@ def test_three_aborted_rounds_in_a_row_end_the_run_with_what_it_has_learned(
 def test_one_group_has_nobody_to_hide_among(
     configured: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gather = server.app.gather_cohort
+    gather = Doorkeeper.gather
 
-    def alone(*arguments: Any, **named: Any) -> Any:
-        cohort = gather(*arguments, **named)
+    def alone(self: Doorkeeper) -> Any:
+        cohort = gather(self)
         return replace(cohort, train=dict(list(cohort.train.items())[:1]))
 
-    monkeypatch.setattr(server.app, "gather_cohort", alone)
+    monkeypatch.setattr(Doorkeeper, "gather", alone)
     with pytest.raises(CohortError, match=r"federation\.secure_aggregation = false"):
         federate(configured())
 

@@ -17,6 +17,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "skip_invalid": ("maybe", 2),
     "seed": (-1, 2**31, "x", 1.5),
     "track": ("wandb", 1),
+    "resume": ("maybe", 2),
     "predictor.lora_layers": (-1, "x"),
     "predictor.lora_rank": (-1, 0.5),
     "predictor.lora_alpha": (0, "x"),
@@ -45,6 +46,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "federation.round_timeout_seconds": (0, "x"),
     "federation.stage_timeout_seconds": (0, "x", float("inf")),
     "federation.minimum_groups": (0, "x"),
+    "federation.seats": (-1, "x"),
     "federation.server_optimizer": ("sgd", ""),
     "federation.server_momentum": (1, -0.1, "x", float("nan")),
     "federation.server_memory": (1, -0.1, "x", float("nan")),
@@ -58,6 +60,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "privacy.local_steps": (0, "x"),
     "privacy.local_learning_rate": (0, "x", float("nan"), float("inf")),
     "privacy.survivors": (-1, "x"),
+    "privacy.units_per_seat": (-1, "x"),
     "privacy.colluding": (-1, "x"),
     "privacy.records_per_unit": (0, "x"),
     "privacy.micro_batch": (0, "x"),
@@ -66,7 +69,14 @@ BAD: dict[str, tuple[object, ...]] = {
     "privacy.budget_epsilon": (-1, 50.1, "x", float("nan")),
     "privacy.ledgers": ("books",),
 }
-_TEXTS = {"data", "split", "out", "predictor.encoder", "predictor.lora_targets"}
+_TEXTS = {
+    "data",
+    "split",
+    "out",
+    "federation.roster",
+    "predictor.encoder",
+    "predictor.lora_targets",
+}
 
 
 def test_the_table_of_bad_values_is_complete() -> None:

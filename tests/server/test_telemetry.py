@@ -25,6 +25,7 @@ def record(number: int, **changes: Any) -> RoundRecord:
         "seconds_train": 0.25,
         "seconds_secagg": 0.0625,
         "seconds_evaluate": 0.125,
+        "seconds_stages": {} if number == 0 else {"share": 0.5, "masked": 0.75},
     }
     return RoundRecord(**{**fields, **changes})
 
@@ -59,6 +60,7 @@ def test_rounds_are_written_one_a_line(tmp_path: Path) -> None:
         "seconds_train": 0.25,
         "seconds_secagg": 0.0625,
         "seconds_evaluate": 0.125,
+        "seconds_stages": {"share": 0.5, "masked": 0.75},
     }
     assert text.endswith("}\n")
 
@@ -120,14 +122,19 @@ class TestProgress:
 
 class TestTensorBoard:
     def test_events_can_be_read_back(self, tmp_path: Path) -> None:
-        watch(settings(tmp_path, track="tensorboard"), record(0), record(1), record(2))
+        lost = record(2, aborted="TooFewMembers", dropped=("B",))
+        watch(settings(tmp_path, track="tensorboard"), record(0), record(1), lost)
         scalars = _scalars(tmp_path / TENSORBOARD_FOLDER)
         assert scalars == {
             "loss/train": [(1, 1.0), (2, 0.5)],
             "alignment/held_out_groups": [(0, 0.5), (2, pytest.approx(0.7))],
             "log_loss/held_out_groups": [(0, 1.5), (2, pytest.approx(1.3))],
             "seconds/train": [(0, 0.25), (1, 0.25), (2, 0.25)],
+            "seconds/share": [(1, 0.5), (2, 0.5)],
+            "seconds/masked": [(1, 0.75), (2, 0.75)],
             "groups/in_sum": [(0, 0.0), (1, 4.0), (2, 4.0)],
+            "groups/dropped": [(0, 0.0), (1, 0.0), (2, 1.0)],
+            "rounds/aborted": [(0, 0.0), (1, 0.0), (2, 1.0)],
         }
 
     def test_it_is_not_written_unless_asked_for(self, tmp_path: Path) -> None:
