@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -163,7 +164,8 @@ def _show_protected(result: dict[str, Any], out: Path) -> None:
 
 @app.command(
     epilog="Example: fedaccord simulate --data answers.jsonl.gz --out runs/first "
-    "--set federation.adapter_rounds=20"
+    "--set federation.adapter_rounds=20. One that was stopped goes on: fedaccord simulate --resume "
+    "--out runs/first"
 )
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
@@ -184,7 +186,14 @@ def simulate(
         bool | None, typer.Option("--skip-invalid", help="Leave out invalid rows and count them.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a finished run in --out.")
+        bool, typer.Option("--overwrite", help="Replace the run in --out.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --out after its last round; settings are its own.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -202,8 +211,22 @@ def simulate(
         "track": track,
         "skip_invalid": skip_invalid,
     }
+    if resume:
+        chosen = {"config": config, "set": settings, "overwrite": overwrite or None}
+        _refuse_with_resume({**given, **chosen, "out": None})
+        config, given = out / "config.toml", {"out": str(out), "resume": True}
+        if not config.is_file():
+            raise ValueError(f"--out {out}: holds no config.toml of a run to go on with")
     assembled = assemble(config=config, assignments=settings or [], given=given)
     _finish(run(assembled, overwrite=overwrite), Path(assembled.out), as_json=as_json)
+
+
+def _refuse_with_resume(options: Mapping[str, object]) -> None:
+    given = [name.replace("_", "-") for name, value in options.items() if value]
+    if given:
+        raise ValueError(
+            f"--{given[0]} with --resume: a run goes on with the settings that it has; leave it out"
+        )
 
 
 @app.command(epilog="Example: fedaccord sample --out sample.jsonl.gz --kind survey")

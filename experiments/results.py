@@ -121,6 +121,7 @@ _BESIDE = ("query.setup", "evaluate")
 def _traffic(grid: LocalGrid, clients: int, rounds: int) -> dict[str, int]:
     train = [each for (_, kind), each in grid.traffic.items() if kind not in _BESIDE]
     total = sum(train, start=Traffic())
+    rounds = max(1, rounds)
     return {
         "up_per_client_per_round": round(total.bytes_up / (clients * rounds)),
         "down_per_client_per_round": round(total.bytes_down / (clients * rounds)),
@@ -181,7 +182,7 @@ def _version(package: str) -> str | None:
 
 
 def build_result(
-    config: RunConfig, population: Population, grid: LocalGrid, *, started: float
+    config: RunConfig, population: Population, grid: LocalGrid, *, started: float, done: int = 0
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Compute ``result.json`` and the predictions of a finished run.
 
@@ -189,7 +190,8 @@ def build_result(
         config: The run.
         population: Its groups.
         grid: On which it ran.
-        started: ``time.perf_counter()`` when the run began.
+        started: ``time.perf_counter()`` when the run began, or went on.
+        done: Rounds that it had done before it went on: the grid has not counted those.
 
     Returns:
         The result, and one mapping per target of the first draw of each held-out group.
@@ -223,7 +225,7 @@ def build_result(
             "secagg": sum(r["seconds_secagg"] for r in rounds),
             "evaluate": evaluate,
         },
-        "bytes": _traffic(grid, len(population.split.train_groups), rounds[-1]["round"]),
+        "bytes": _traffic(grid, len(population.split.train_groups), rounds[-1]["round"] - done),
         "secure_aggregation": config.federation.secure_aggregation,
         "aborted_rounds": sum(bool(r["aborted"]) for r in rounds),
         "privacy": _privacy(config, out),

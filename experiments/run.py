@@ -7,10 +7,12 @@ import logging
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alignment.population import load_population
+from alignment.population import Population, load_population
+from server.checkpoint import FOLDER, newest_round
 from server.config import ConfigError, RunConfig
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,33 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
     holds = [name for name in (RESULT_FILE, _HEAD_FILE) if (out / name).exists()]
     if holds and not overwrite:
         raise ConfigError(f"--out {out}: holds {holds[0]} of a run; choose another or --overwrite")
+    if newest_round(out / FOLDER) and not overwrite:
+        raise ConfigError(
+            f"--out {out}: holds a run that was not finished; go on with it by --resume, choose "
+            "another or --overwrite"
+        )
+
+
+def _check_resumable(out: Path) -> None:
+    if (out / RESULT_FILE).exists():
+        raise ConfigError(
+            f"--out {out}: the run there is finished, its figures stand in {RESULT_FILE}; there is "
+            "nothing to resume"
+        )
+    if newest_round(out / FOLDER) is None:
+        raise ConfigError(
+            f"--out {out}: holds no checkpoint of a run to go on from; begin it without --resume"
+        )
+
+
+def _check_split(out: Path, population: Population) -> None:
+    """A run goes on with the groups and questions that it began with."""
+    place = out / SPLIT_FILE
+    if not place.is_file() or place.read_text(encoding="utf-8") != population.split.to_json():
+        raise ConfigError(
+            f"{place}: is not the split that data and settings give now; put back the data that "
+            "the run began with, or begin another"
+        )
 
 
 def _check_ledgers(out: Path, ledgers: str) -> None:
@@ -48,22 +77,25 @@ def _check_ledgers(out: Path, ledgers: str) -> None:
 def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     """Run a federation and leave everything about it in ``config.out``; returns ``result.json``.
 
+    With ``config.resume`` the unfinished run that lies there goes on. A run that fails or is
+    stopped leaves what it needs for that: checkpoints, ledgers and keys.
+
     Raises:
         ValueError: Settings, data or split are wrong; the message is one line.
         RuntimeError: The run itself failed.
     """
     started = time.perf_counter()
     out = Path(config.out)
-    _check_out(out, overwrite=overwrite)
+    if config.resume:
+        _check_resumable(out)
+    else:
+        _check_out(out, overwrite=overwrite)
     _check_ledgers(out, config.privacy.ledgers)
     population = load_population(
         config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
     )
-    # Only now: bad input must not cost what a folder held.
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RESULT_FILE).unlink(missing_ok=True)
-    _write(out / SPLIT_FILE, population.split.to_json())
-
+    if config.resume:
+        _check_split(out, population)
     # Data are checked in a second; what follows takes several to import.
     from clients.books import forget_ledgers
     from experiments.plots import draw_plots
@@ -72,21 +104,36 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     from experiments.simulate import simulate
     from privacy.key_folder import run_keys
     from privacy.ledger.places import ledgers_folder
+    from server.resume import find_checkpoint
 
-    # Ledgers of a run that was replaced: their keys are gone, so nobody can go on with them.
-    shutil.rmtree(ledgers_folder(out, ""), ignore_errors=True)
-    shutil.rmtree(run_keys(out), ignore_errors=True)
+    done = 0
+    if config.resume:
+        done = find_checkpoint(config).round
+    else:
+        # Only now: bad input must not cost what a folder held.
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RESULT_FILE).unlink(missing_ok=True)
+        _write(out / SPLIT_FILE, population.split.to_json())
+        # What belongs to a run that is replaced: nobody can go on with it in parts.
+        for folder in (out / FOLDER, ledgers_folder(out, ""), run_keys(out)):
+            shutil.rmtree(folder, ignore_errors=True)
     try:
         grid = simulate(config, population)
+    except BaseException:
+        if newest_round(out / FOLDER) is None:
+            shutil.rmtree(run_keys(out), ignore_errors=True)
+        raise
     finally:
-        # Keys of simulated groups are of no use after their run.
-        shutil.rmtree(run_keys(out), ignore_errors=True)
         forget_ledgers()
-    result, predictions = build_result(config, population, grid, started=started)
+    config = replace(config, resume=False)
+    result, predictions = build_result(config, population, grid, started=started, done=done)
     rounds = read_rounds(out)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
     _write(out / PREDICTIONS_FILE, lines)
     draw_plots(out, result, rounds, predictions)
     write_report(out, result, rounds, predictions)
     _write(out / RESULT_FILE, json.dumps(result, indent=2) + "\n")
+    # Keys of simulated groups are of no use after their run.
+    for folder in (run_keys(out), out / FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
     return result

@@ -127,15 +127,18 @@ def _run(
     planned = [(group, event) for group, event in mine_told if event.type == "PLAN"]
     body = begun.body if begun else planned[0][1].body
     plan = plan_in(body)
-    groups = list(body["groups"]) if begun else [group for group, _ in planned]
-    secure = body.get("secure") if begun else None
     mine = [event for event in book if event.body.get("run") == name]
+    # A seat that nobody has taken yet has no name.
+    seated = [group for group in body["groups"] if group] if begun else []
+    joined = [str(event.body["group"]) for event in mine if event.type == "JOINED"]
+    groups = [*seated, *joined] if begun else [group for group, _ in planned]
+    secure = body.get("secure") if begun else None
     published = [event.body for event in mine if event.type == "PUBLISHED"]
     charged = [event.body for _, event in mine_told if event.type == "SPEND"]
     rounds = _rounds(mine, groups)
     for row in rounds:
-        if plan and row["outcome"] == "open" and row["round"] > plan.rounds:
-            row["outcome"] = "heads"  # The ledgers' last heads, after the last round.
+        if plan and row["outcome"] != "summed" and row["round"] > plan.rounds:
+            row |= {"outcome": "heads", "reason": None}  # The ledgers' last, after the last round.
     return {
         "run": name,
         "in_server_book": begun is not None,
@@ -185,6 +188,10 @@ def _rounds(events: list[Event], groups: list[str]) -> list[dict[str, Any]]:
     rows: dict[int, dict[str, Any]] = {}
     tried: dict[int, set[object]] = {}
     for event in events:
+        if event.type == "RESUMED":
+            begun = [row for row in rows.values() if row["outcome"] == "open"]
+            for row in begun:
+                row |= {"outcome": "lost", "reason": "Interrupted: the server was started again"}
         if event.type not in ("HEADS", "ROUND", "LOST") or "round" not in event.body:
             continue
         body = event.body

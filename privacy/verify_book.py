@@ -18,6 +18,7 @@ from privacy.secagg.keys import Roster
 from privacy.secagg.messages import Advert, ShareRequest
 from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
 from privacy.terms import Mode
+from privacy.verify_runs import check_members, check_models
 
 _ALL = "all"
 _Key = tuple[str, int, int]
@@ -44,7 +45,14 @@ def check_book(evidence: Evidence) -> Iterator[Check]:
         yield passed(
             "book", "server", f"{len(book.events)} events form one unbroken chain under one key."
         )
-    for check in (_book_plans, _rounds, _models, _book_heads, _both_sides):
+    for check in (
+        _book_plans,
+        _rounds,
+        check_models,
+        check_members,
+        _book_heads,
+        _both_sides,
+    ):
         yield from _guarded(check, book, evidence)
 
 
@@ -55,7 +63,7 @@ def _guarded(
     try:
         yield from list(check(book, evidence))
     except (PrivacyError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        kind = check.__name__.strip("_").replace("_", " ")
+        kind = check.__name__.strip("_").removeprefix("check_").replace("_", " ")
         yield failed("book", "server", f"{kind}: an event of the book cannot be read ({error}).")
 
 
@@ -157,24 +165,6 @@ def _terms_hold(
     if Agreement.read(request).context.hex() != body["ctx"]:
         return "terms and advertisements are not those that the groups agreed to"
     return ""
-
-
-def _models(book: Book, evidence: Evidence) -> Iterator[Check]:
-    at: dict[str, str] = {}
-    for event in book.events:
-        body = event.body
-        if event.type == "RUN":
-            at[body["run"]] = body["model"]
-        elif event.type == "ROUND":
-            if body["model"] != at[body["run"]]:
-                words = f"round {body['round']} began from another model than the one before left"
-                yield failed("models", "server", f"{words}.")
-                return
-            at[body["run"]] = body["after"]
-        elif event.type == "PUBLISHED" and body["model"] != at[body["run"]]:
-            yield failed("models", "server", "what was published is not what the rounds made.")
-            return
-    yield passed("models", "server", "every round began from the model that the one before left.")
 
 
 def _book_heads(book: Book, evidence: Evidence) -> Iterator[Check]:
@@ -326,14 +316,17 @@ def _adverts(book: Book) -> dict[_Key, dict[str, bytes]]:
 
 def _shown(book: Book) -> Iterator[tuple[Event, str, bytes, Advert]]:
     """Every advertisement in the book: its event, its group, the key taken for the group's."""
-    keys: Mapping[str, str] = {}
+    keys: dict[str, dict[str, str]] = {}
     for event in book.events:
+        body = event.body
         if event.type == "RUN":
-            keys = event.body["keys"]
+            keys[body["run"]] = dict(body["keys"])
+        elif event.type == "JOINED":
+            keys[body["run"]][body["group"]] = body["key"]
         elif event.type == "HEADS":
-            for name, text in event.body["adverts"].items():
+            for name, text in body["adverts"].items():
                 advert = Advert.decode(base64.b64decode(text))
-                yield event, name, bytes.fromhex(keys[name]), advert
+                yield event, name, bytes.fromhex(keys[body["run"]][name]), advert
 
 
 def _key_of(body: Mapping[str, Any]) -> _Key:

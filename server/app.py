@@ -138,7 +138,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
             strategy=strategy,
             aggregation=aggregation,
             collector=collector,
-            observers=stack.enter_context(observers(config, after=after and after.round)),
+            observers=stack.enter_context(observers(config, after=after.round if after else None)),
             witness=witness,
             doorkeeper=doorkeeper,
             keep=keep,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,14 @@ class Visibility(Enum):
 
 class StrategyRefused(ValueError):
     """A strategy needs to see what this run hides."""
+
+
+class StateRefused(ValueError):
+    """What is to be restored is no state of this strategy."""
+
+
+#: What a strategy remembers from round to round, by name.
+State = Mapping[str, NDArray[Any]]
 
 
 class SumStrategy(Protocol):
@@ -50,6 +59,16 @@ class SumStrategy(Protocol):
 
         Returns:
             (d,) float32; ``current`` itself, unless the strategy averages.
+        """
+
+    def state(self) -> State:
+        """All that the next step depends on; later steps leave these arrays as they are."""
+
+    def restore(self, state: State) -> None:
+        """Go on as the strategy whose :meth:`state` this was; settings are not part of it.
+
+        Raises:
+            StateRefused: An array is missing, unknown, or of another shape or type.
         """
 
 

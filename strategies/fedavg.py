@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.base import Visibility
+from strategies.base import State, StateRefused, Visibility
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,3 +36,15 @@ class FedAvg:
     def published(self, current: NDArray[np.float32]) -> NDArray[np.float32]:
         """The vector itself; see :class:`strategies.base.SumStrategy`."""
         return current
+
+    def state(self) -> State:
+        """Nothing is remembered; see :class:`strategies.base.SumStrategy`."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """See :class:`strategies.base.SumStrategy`."""
+        if state:
+            raise StateRefused(
+                f"the state holds {min(state)!r}, which FedAvg does not have: restore the state "
+                "of the strategy that the run has"
+            )

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.base import Visibility
+from strategies.base import State, StateRefused, Visibility
 
 
 @dataclass(kw_only=True)
@@ -55,6 +55,11 @@ class FedAdam:
         if self._first is None or self._second is None:
             self._first = np.zeros_like(mean_update)
             self._second = np.zeros_like(mean_update)
+        if mean_update.shape != self._first.shape:
+            raise ValueError(
+                f"the mean update has shape {mean_update.shape}, the moments {self._first.shape}: "
+                "give every round, and a restored state, one number of coordinates"
+            )
         self._steps += 1
         self._first = self.momentum * self._first + (1 - self.momentum) * mean_update
         self._second = self.memory * self._second + (1 - self.memory) * mean_update**2
@@ -70,6 +75,40 @@ class FedAdam:
             return current
         # The average starts at zero: divided by the weights it holds, it is one of iterates.
         return (self._average / (1 - self.averaging**self._steps)).astype(np.float32)
+
+    def state(self) -> State:
+        """Moments, average and steps; see :class:`strategies.base.SumStrategy`."""
+        if self._first is None or self._second is None:
+            return {}
+        average = {} if self._average is None else {"average": self._average}
+        steps = np.array([self._steps], dtype=np.int64)
+        return {"first": self._first, "second": self._second, "steps": steps, **average}
+
+    def restore(self, state: State) -> None:
+        """See :class:`strategies.base.SumStrategy`."""
+        vectors = ("first", "second", *(("average",) if self.averaging else ()))
+        expected = {*vectors, "steps"} if state else set()
+        if odd := expected ^ set(state):
+            raise StateRefused(
+                f"the state lacks {min(odd)!r}, or has it beyond {sorted(expected)}: restore the "
+                "state of the strategy that the run has"
+            )
+        for name in sorted(expected):
+            shape = (1,) if name == "steps" else state["first"].shape
+            kind = np.int64 if name == "steps" else np.float64
+            found = state[name]
+            if found.ndim != 1 or found.shape != shape or found.dtype != kind:
+                raise StateRefused(
+                    f"{name} is {found.dtype} of shape {found.shape}, {np.dtype(kind)} of shape "
+                    f"{shape} needed: restore the state of the strategy that the run has"
+                )
+        if state and not state["steps"][0] > 0:
+            raise StateRefused(f"steps = {state['steps'][0]} must be > 0: restore another state")
+        self._steps = int(state["steps"][0]) if state else 0
+        self._first, self._second, self._average = (
+            np.array(state[name]) if name in state else None
+            for name in ("first", "second", "average")
+        )
 
     def _remember(self, moved: NDArray[np.float64]) -> None:
         if self.averaging == 0:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ VERSION = 1
 TYPES = ("DATASET", "BUDGET", "PLAN", "SPEND", "RELEASED", "ABORTED", "REFUSED", "HEAD")
 """Of the events in the ledger of a group."""
 
-SERVER_TYPES = ("RUN", "HEADS", "ROUND", "LOST", "PUBLISHED")
+SERVER_TYPES = ("RUN", "JOINED", "HEADS", "ROUND", "LOST", "RESUMED", "PUBLISHED")
 """Of the events in the book of a server."""
 
 NO_EVENT = "0" * 64
@@ -129,16 +129,25 @@ def require_head(events: tuple[Event, ...], known: Head) -> None:
     Raises:
         LedgerRolledBack: if it does not.
     """
+    require_at([event.hash for event in events], known)
+
+
+def require_at(hashes: Sequence[str], known: Head) -> None:
+    """Check that a head stands in a ledger whose events have these hashes, in order.
+
+    Raises:
+        LedgerRolledBack: if it does not.
+    """
     if known == NOTHING:
         return
-    if not 1 <= known.seq <= len(events):
+    if not 1 <= known.seq <= len(hashes):
         raise LedgerRolledBack(
-            f"the ledger ends at event {len(events)}, but event {known.seq} is known to exist; "
+            f"the ledger ends at event {len(hashes)}, but event {known.seq} is known to exist; "
             "restore the newest copy"
         )
-    if events[known.seq - 1].hash != known.hash:
+    if hashes[known.seq - 1] != known.hash:
         raise LedgerRolledBack(
-            f"event {known.seq} is {events[known.seq - 1].hash[:16]}..., but "
+            f"event {known.seq} is {hashes[known.seq - 1][:16]}..., but "
             f"{known.hash[:16]}... is known to stand there; restore the copy others have seen"
         )
 

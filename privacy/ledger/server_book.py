@@ -8,22 +8,24 @@ rewrite history together contradict the ledgers of all others.
 
 | type | body |
 |---|---|
-| RUN | run, plan, groups and their keys, model at the start, whether sums are secure |
+| RUN | run, plan, groups by seat (empty: not yet taken) and their keys, model at the start, whether sums are secure |
+| JOINED | run, the first round that a group takes part in, its name, key and seat |
 | HEADS | run, round, attempt, advertisements by group (base64), refused groups with the reason |
 | ROUND | run, round, attempt, ctx, terms (as they were sent), survivors, digests of vectors, model before and after |
 | LOST | run, round, the reason, and what is known of the above |
+| RESUMED | run, the round whose vector it goes on from (0: the start), digest of that vector; rounds begun since are lost |
 | PUBLISHED | run, last model, digests of published files |
 """  # noqa: E501
 
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from privacy.canonical import canonical_json
-from privacy.errors import MalformedMessage
+from privacy.errors import LedgerRefused, MalformedMessage
 from privacy.ledger.chain import (
     NOTHING,
     SERVER_TYPES,
@@ -31,6 +33,7 @@ from privacy.ledger.chain import (
     Head,
     check_head,
     read_events,
+    require_at,
     sign_head,
     write_event,
 )
@@ -107,6 +110,23 @@ class Countersigned:
         check_head(servers, self.server, self.signature, self.head, owner)
 
 
+@dataclass
+class _Course:
+    """What a book says of one run.
+
+    Attributes:
+        keys: of its groups, by name.
+        seats: names of its groups by seat; empty where a seat is not taken.
+        last: the highest number of a round that the book names.
+        published: whether its model was published.
+    """
+
+    keys: dict[str, bytes] = field(default_factory=dict)
+    seats: list[str] = field(default_factory=list)
+    last: int = 0
+    published: bool = False
+
+
 class ServerBook:
     """A server's book, open and locked; made by `create` or `open`, closed by `with`.
 
@@ -123,8 +143,9 @@ class ServerBook:
         self._store = store
         self._identity = identity
         self._name = name
-        self._head = NOTHING
-        self._keys: dict[str, bytes] = {}
+        self._hashes: list[str] = []
+        self._runs: dict[str, _Course] = {}
+        self._current = _Course()
         self._heads: dict[bytes, Head] = {}
         for event in events:
             self._take_in(event)
@@ -157,7 +178,47 @@ class ServerBook:
     @property
     def head(self) -> Head:
         """The last event."""
-        return self._head
+        return Head(seq=len(self._hashes), hash=self._hashes[-1]) if self._hashes else NOTHING
+
+    def require(self, known: Head) -> None:
+        """Check that the book has an event that was seen in it.
+
+        Raises:
+            LedgerRolledBack: if it has not: an older copy was put in its place.
+        """
+        require_at(self._hashes, known)
+
+    def seats(self, run: str) -> tuple[str, ...]:
+        """The groups of a run by their seat in its plan; empty where a seat is not taken.
+
+        Raises:
+            LedgerRefused: if the book has no such run.
+        """
+        return tuple(self._course(run).seats)
+
+    def keys(self, run: str) -> Mapping[str, bytes]:
+        """The public keys of the groups of a run, by name.
+
+        Raises:
+            LedgerRefused: if the book has no such run.
+        """
+        return dict(self._course(run).keys)
+
+    def last_round(self, run: str) -> int:
+        """The highest number of a round of a run that the book names; 0 before the first.
+
+        Raises:
+            LedgerRefused: if the book has no such run.
+        """
+        return self._course(run).last
+
+    def has_published(self, run: str) -> bool:
+        """Whether the book names the published model of a run.
+
+        Raises:
+            LedgerRefused: if the book has no such run.
+        """
+        return self._course(run).published
 
     def begin(
         self,
@@ -175,14 +236,56 @@ class ServerBook:
             run: its name.
             plan: its plan.
             groups: public keys by name, in the order of the plan; empty keys where none are known.
+                Fewer than the plan has seats leave the last ones free, see `joined`.
             model: digest of the vector the run starts from.
             secure: whether vectors are summed under secure aggregation.
             epsilons: what each accountant said of the plan.
         """
         keys = {name: key.hex() for name, key in groups.items()}
         body = {"run": run, "plan": plan.as_dict(), "digest": plan.digest(), "model": model}
-        named = {"groups": list(groups), "keys": keys, "secure": secure}
+        free = [""] * (plan.groups - len(groups))
+        named = {"groups": [*groups, *free], "keys": keys, "secure": secure}
         self._record("RUN", {**body, **named, "epsilons": dict(epsilons)})
+
+    def joined(self, run: str, *, round: int, group: str, key: bytes, seat: int) -> None:
+        """Record that a group takes a free seat of a run, before it is first asked for anything.
+
+        Args:
+            run: its name.
+            round: the first that the group takes part in.
+            group: its name.
+            key: its public key, 32 bytes.
+            seat: its place in the plan, from 0.
+
+        Raises:
+            LedgerRefused: if the book has no such run, the name or the seat is taken, the plan has
+                no such seat, or the key is none.
+        """
+        seats = self._course(run).seats
+        if len(key) != 32:
+            raise LedgerRefused(f"the key of {group!r} has {len(key)} bytes; give one of 32")
+        if not group or group in seats:
+            raise LedgerRefused(f"group {group!r} has a seat in run {run[:12]}; it cannot join it")
+        if not 0 <= seat < len(seats) or seats[seat]:
+            raise LedgerRefused(
+                f"seat = {seat} is taken, or is none of the plan's {len(seats)}; take a free one"
+            )
+        body = {"run": run, "round": round, "group": group, "key": key.hex(), "seat": seat}
+        self._record("JOINED", body)
+
+    def resumed(self, run: str, *, round: int, model: str) -> None:
+        """Record that a run goes on after its server had stopped; rounds begun since are lost.
+
+        Args:
+            run: its name.
+            round: the run goes on from the vector that this round left; 0 is the start.
+            model: digest of that vector.
+
+        Raises:
+            LedgerRefused: if the book has no such run.
+        """
+        self._course(run)
+        self._record("RESUMED", {"run": run, "round": round, "model": model})
 
     def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
         """Record the heads that advertisements name; the advertisements that go on.
@@ -197,7 +300,7 @@ class ServerBook:
         refused = {}
         for name, data in adverts.items():
             advert = Advert.decode(data)
-            owner, told = self._keys[name], advert_head(advert)
+            owner, told = self._current.keys[name], advert_head(advert)
             known = self._heads.get(owner)
             if known and (told.seq < known.seq or (told.seq == known.seq and told != known)):
                 refused[name] = f"event {known.seq} was seen before, event {told.seq} is shown"
@@ -208,7 +311,7 @@ class ServerBook:
 
     def countersigned(self, name: str) -> Countersigned | None:
         """The newest head seen of a group's ledger, signed; None before the first."""
-        owner = self._keys[name]
+        owner = self._current.keys[name]
         head = self._heads.get(owner, NOTHING)
         if head == NOTHING:
             return None
@@ -238,13 +341,29 @@ class ServerBook:
         self._store.append(event.line())
         self._take_in(event)
 
+    def _course(self, run: str) -> _Course:
+        if run not in self._runs:
+            raise LedgerRefused(f"the book has no run {run[:12]!r}; put back the newest copy of it")
+        return self._runs[run]
+
     def _take_in(self, event: Event) -> None:
-        self._head = event.head
+        self._hashes.append(event.hash)
+        body = event.body
         if event.type == "RUN":
-            self._keys = {name: bytes.fromhex(key) for name, key in event.body["keys"].items()}
+            keys = {name: bytes.fromhex(key) for name, key in body["keys"].items()}
+            self._runs[body["run"]] = _Course(keys=keys, seats=list(body["groups"]))
+        # Events of one run follow each other, but for a run that goes on after another has begun.
+        self._current = course = self._runs[body["run"]]
+        if event.type == "JOINED":
+            course.keys[body["group"]] = bytes.fromhex(body["key"])
+            course.seats[body["seat"]] = body["group"]
+        if event.type in ("HEADS", "ROUND", "LOST"):
+            course.last = max(course.last, body["round"])
+        if event.type == "PUBLISHED":
+            course.published = True
         if event.type == "HEADS":
-            for name, data in event.body["adverts"].items():
-                if name not in event.body["refused"]:
-                    self._heads[self._keys[name]] = advert_head(
+            for name, data in body["adverts"].items():
+                if name not in body["refused"]:
+                    self._heads[course.keys[name]] = advert_head(
                         Advert.decode(base64.b64decode(data))
                     )
