@@ -106,6 +106,14 @@ def test_days_left_are_those_of_whichever_expires_first(tmp_path: Path) -> None:
     assert check(tmp_path, now=TODAY + timedelta(days=45)) == 5
 
 
+def test_an_authority_that_ends_before_the_server_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "_require_days", lambda *_: None)
+    create(tmp_path, ["fed.example.org"], days=100, ca_days=20, now=TODAY)
+    assert check(tmp_path, now=TODAY) == 20
+
+
 def test_renewal_keeps_the_authority_the_key_and_the_names(folder: Path) -> None:
     before = {name: (folder / name).read_bytes() for name in FILES}
     old = read(folder / "server.crt")

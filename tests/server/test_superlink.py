@@ -130,6 +130,7 @@ REFUSED = {
     "no host": scope(CONTROL, host=None),
     "an empty host": scope(CONTROL, host=""),
     "two hosts": scope(CONTROL, headers={"host": "evil.example"}),
+    "two hosts at the fleet": scope(FLEET, STRANGER, headers={"host": "fed.example.org"}),
     "two slashes": scope("//v1/fleet/pull-messages", STRANGER),
     "two slashes before control": scope("//v1/control/start-run", STRANGER),
     "dots": scope("/v1/fleet/../control/start-run", STRANGER),
