@@ -13,6 +13,7 @@ from typing import Annotated
 for _name, _value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "GOMP_SPINCOUNT": "20000",
 }.items():
@@ -26,6 +27,7 @@ from experiments.cli import app as experiments_app  # noqa: E402
 from experiments.plan_cli import app as plan_app  # noqa: E402
 from experiments.study_cli import app as study_app  # noqa: E402
 from privacy.cli import app as privacy_app  # noqa: E402
+from server.cli import app as server_app  # noqa: E402
 
 app = typer.Typer(
     name="fedaccord",
@@ -41,6 +43,7 @@ for _mounted in (
     study_app,
     alignment_app,
     clients_app,
+    server_app,
     privacy_app,
 ):
     app.add_typer(_mounted)

@@ -12,18 +12,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clients.setup_cli import app as setup_app
+
 if TYPE_CHECKING:
     from privacy.evidence import GroupLedger
 
 app = typer.Typer(no_args_is_help=True)
-client = typer.Typer(no_args_is_help=True, help="What a group's own client knows.")
+client = typer.Typer(no_args_is_help=True, help="What an organisation's own client does and knows.")
+client.add_typer(setup_app)
 app.add_typer(client, name="client")
 
 
 @client.command(epilog="Example: fedaccord client status runs/demo/private")
 def status(
     ledgers: Annotated[
-        list[Path], typer.Argument(help="Ledgers, a folder of them, or the folder of a run.")
+        list[Path],
+        typer.Argument(help="Folder of a client or a run, ledgers, or a folder of them."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:

@@ -17,7 +17,7 @@ from alignment.units import UnitRecords, units_of
 from clients.config import SimulatedClientConfig
 from clients.policy import (
     IDENTITY_FILE,
-    LEDGER_FILE,
+    LEDGERS_FOLDER,
     POLICY_FILE,
     ROSTER_FILE,
     SERVED_FILE,
@@ -141,7 +141,7 @@ def open_home(home: Home) -> Datastore:
         secure=True,
         fewest_members=policy.accept.members,
         keys=PinnedKeys(home),
-        ledger=home.file(LEDGER_FILE),
+        ledger=group_ledger(home.file(LEDGERS_FOLDER), policy.group),
         budget_epsilon=policy.privacy.budget_epsilon,
         budget_delta=policy.privacy.budget_delta,
         evaluation_is_public=policy.data.public,

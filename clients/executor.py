@@ -261,11 +261,15 @@ def main(arguments: list[str] | None = None) -> None:
     )
     for noisy in ("flwr", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    from flwr.supercore.app_utils import start_parent_process_monitor
+
     home = Home(folder=given.home.resolve())
     # Before anything of it is imported: this is the code that will run.
     logger.info("code %s", code_digest())
     executor = Executor(home, given.node, given.secret.read_bytes())
-    signal.signal(signal.SIGTERM, lambda *_: executor.stop())
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: executor.stop())
+    start_parent_process_monitor(os.getppid())
     executor.run()
 
 

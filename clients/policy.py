@@ -23,7 +23,7 @@ POLICY_FILE = "policy.toml"
 IDENTITY_FILE = "identity.pem"
 ROSTER_FILE = "roster.json"
 CA_FILE = "ca.crt"
-LEDGER_FILE = "ledger.jsonl"
+LEDGERS_FOLDER = "ledgers"
 SERVED_FILE = "served.json"
 REFUSED_FOLDER = "refused"
 

@@ -6,6 +6,7 @@ so that these waits, not the work, would decide how long a round takes.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import ModuleType
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> None:
         arguments: Seconds between two questions to the server, then the flags of
             ``flower-supernode``.
     """
+    from flwr.supercore.app_utils import start_parent_process_monitor
     from flwr.supernode import start_client_internal
     from flwr.supernode.cli import flower_supernode
 
@@ -37,6 +39,7 @@ def main(arguments: list[str]) -> None:
     waits = _ShorterWaits(float(arguments[0]))
     start_client_internal.time = waits  # type: ignore[attr-defined]
     sys.argv = ["flower-supernode", *arguments[1:]]
+    start_parent_process_monitor(os.getppid())
     flower_supernode()
 
 

@@ -123,8 +123,8 @@ def demo(
     under differential privacy, in a folder `private` of its own, with ledgers that are verified.
     Takes about three minutes.
     """
-    from experiments.config import assemble
     from experiments.run import run
+    from server.settings import assemble
 
     def demonstrate(defaults: dict[str, Any], folder: Path) -> RunConfig:
         return assemble(
@@ -201,8 +201,8 @@ def simulate(
 
     Every setting and its default stand in the config.toml that a run leaves in --out.
     """
-    from experiments.config import assemble
     from experiments.run import run
+    from server.settings import assemble
 
     given = {
         "data": data,

@@ -16,10 +16,10 @@ from typing import Any
 
 from alignment.population import load_population
 from alignment.split import read_split
-from experiments.config import assemble
 from experiments.wording import Json, is_number, plural
 from privacy.terms import MAX_EPSILON
 from server.config import ConfigError, RunConfig
+from server.settings import assemble
 from server.telemetry import ROUNDS_FILE
 from strategies.round_plan import flatten
 

@@ -26,6 +26,16 @@ def _assignment(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
+def given_settings(*, config: Path | None, assignments: Sequence[str]) -> dict[str, object]:
+    """What a file and ``--set`` say, with dotted keys and not yet checked.
+
+    Raises:
+        ConfigError: The file cannot be read, or a text is no assignment.
+    """
+    flat = {} if config is None else dict(_read_toml(config))
+    return flat | dict(_assignment(text) for text in assignments)
+
+
 def assemble(
     *,
     config: Path | None,
@@ -44,9 +54,11 @@ def assemble(
     Raises:
         ConfigError: One line that names the setting.
     """
-    flat: dict[str, object] = dict(defaults or {})
-    if config is not None:
-        flat |= _read_toml(config)
-    flat |= {key: value for key, value in (given or {}).items() if value is not None}
-    flat |= dict(_assignment(text) for text in assignments)
+    options = {key: value for key, value in (given or {}).items() if value is not None}
+    flat = {
+        **(defaults or {}),
+        **given_settings(config=config, assignments=()),
+        **options,
+        **given_settings(config=None, assignments=assignments),
+    }
     return read_run_config(flat)

@@ -53,7 +53,13 @@ def _cut(path: Path, after: int) -> None:
 
 
 @contextmanager
-def _progress_bar(rounds: int, after: int | None) -> Iterator[Observer]:
+def progress_bar(rounds: int, after: int | None = None) -> Iterator[Observer]:
+    """A bar on the terminal; elsewhere a line for every measurement and every loss.
+
+    Args:
+        rounds: Of the whole run.
+        after: Round that a resumed run goes on from.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -134,7 +140,7 @@ def observers(config: RunConfig, *, after: int | None = None) -> Iterator[tuple[
     with ExitStack() as stack:
         chosen = [
             stack.enter_context(_json_lines(out / ROUNDS_FILE, after)),
-            stack.enter_context(_progress_bar(config.federation.rounds, after)),
+            stack.enter_context(progress_bar(config.federation.rounds, after)),
         ]
         if config.track == "tensorboard":
             chosen.append(stack.enter_context(_tensorboard(out / TENSORBOARD_FOLDER, after)))

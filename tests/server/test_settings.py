@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import assemble
 from server.config import ConfigError, RunConfig
+from server.settings import assemble
 
 
 def write(path: Path, text: str) -> Path:

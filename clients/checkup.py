@@ -1,0 +1,339 @@
+"""What an engineer wants to know before her client joins: is all in order, and what will it cost.
+
+Nothing here leaves the machine but a greeting to the server, and nothing is charged.
+"""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from clients.bundle import code_digest
+from clients.connection import Registration, node_is_registered, probe
+from clients.datastore import Datastore, open_home
+from clients.enrolment import NODE_KEY_FILE, SECRET_FILE
+from clients.policy import CA_FILE, IDENTITY_FILE, ROSTER_FILE, GroupPolicy, Home
+from privacy.key_folder import SERVER, SERVERS
+from privacy.secagg.graph import consistency_threshold
+from privacy.secagg.keys import Identity, Roster
+
+if TYPE_CHECKING:
+    from strategies.round_plan import PrivateWork, RoundPlan
+
+#: Trips of a round to and from the server: share, train, confirm, unmask.
+_TRIPS = 4
+Settings = Mapping[str, bool | int | float | str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: Of it.
+        holds: Whether the client can join as far as this goes.
+        text: What was found, and the remedy where it does not hold.
+    """
+
+    name: str
+    holds: bool
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a run of the announced settings will cost this group.
+
+    Attributes:
+        epsilon: Of the run; None where nothing is private.
+        budget_epsilon: What the run takes of a lifetime budget, which outlasts it.
+        budget_left: What is left of the group's own, as epsilon.
+        rounds: Of the run.
+        seconds_per_round: Of this machine: training as measured, and the trips at the rate at
+            which the policy asks for work.
+        seconds_before: Once, before the first round: reading and encoding all texts.
+        bytes_up_per_round: Of the vector that leaves.
+        bytes_down_per_round: Of the model that comes.
+    """
+
+    epsilon: float | None
+    budget_epsilon: float | None
+    budget_left: float | None
+    rounds: int
+    seconds_per_round: float
+    seconds_before: float
+    bytes_up_per_round: int
+    bytes_down_per_round: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures as JSON types."""
+        return asdict(self)
+
+    @property
+    def affordable(self) -> bool:
+        """Whether the budget pays for the whole run."""
+        if self.budget_epsilon is None or self.budget_left is None:
+            return True
+        return self.budget_epsilon <= self.budget_left
+
+
+def findings(home: Home, *, offline: bool = False) -> Iterator[Finding]:
+    """Look at everything that could keep a client from joining, cheapest first.
+
+    Args:
+        home: Folder of the client.
+        offline: Leave the server alone.
+
+    Raises:
+        PolicyError: There is no policy that can be read; nothing else makes sense then.
+    """
+    policy = home.policy
+    yield _try("keys", lambda: _keys(home))
+    yield _try("code", lambda: _code(policy))
+    yield _try("roster", lambda: _roster(home, policy))
+    yield _try("data", lambda: _data(home, policy))
+    if not offline:
+        server = _try("server", lambda: _server(home, policy))
+        yield server
+        if server.holds:
+            yield _try("admission", lambda: _admission(home, policy))
+
+
+class _Amiss(ValueError):
+    """Something does not hold; the text says what and how to mend it."""
+
+
+def _try(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name=name, holds=True, text=look())
+    except (ValueError, OSError) as error:
+        return Finding(name=name, holds=False, text=" ".join(str(error).split()))
+
+
+def _keys(home: Home) -> str:
+    for name in (IDENTITY_FILE, NODE_KEY_FILE, SECRET_FILE):
+        path = home.file(name)
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise _Amiss(f"{path} can be read by others: chmod 600 {path}")
+    return f"identity {Identity.read(home.file(IDENTITY_FILE)).public.hex()[:16]}, for you alone"
+
+
+def _code(policy: GroupPolicy) -> str:
+    if code_digest() != policy.accept.code:
+        raise _Amiss(
+            f"installed is {code_digest()[:16]}, reviewed was {policy.accept.code[:16]}: look at "
+            "it with fedaccord client review, and accept it or install the reviewed one"
+        )
+    return f"{code_digest()[:16]}, as reviewed"
+
+
+def _roster(home: Home, policy: GroupPolicy) -> str:
+    path = home.file(ROSTER_FILE)
+    members, servers = Roster.read(path), Roster.read(path, SERVERS)
+    if SERVER not in servers:
+        raise _Amiss(f"{path} names no server: get it from the coordinator again")
+    own = Identity.read(home.file(IDENTITY_FILE)).public
+    if policy.role == "train" and members.get(policy.group) != own:
+        raise _Amiss(f"{path} has another key for {policy.group!r}: pin the roster anew")
+    if policy.role == "train" and len(members) < policy.accept.members:
+        raise _Amiss(
+            f"{path} names {len(members)} member(s), the policy wants {policy.accept.members} in "
+            "a sum: fedaccord client roster FILE pins the coordinator's"
+        )
+    return f"{len(members)} members, {', '.join(members)}"
+
+
+def _data(home: Home, policy: GroupPolicy) -> str:
+    store = open_home(home)
+    asked = f"{len(store.answers):,} questions"
+    if policy.privacy.mode == "none" or store.training is None:
+        return asked
+    units = len(store.units(policy.privacy.unit))
+    return f"{asked}, {units:,} units of privacy ({policy.privacy.unit})"
+
+
+def _server(home: Home, policy: GroupPolicy) -> str:
+    shown = probe(policy.server.address, home.file(CA_FILE))
+    return f"{policy.server.address}, its certificate holds until {shown.expires:%Y-%m-%d}"
+
+
+def _admission(home: Home, policy: GroupPolicy) -> str:
+    address = policy.server.address
+    known = node_is_registered(address, home.file(CA_FILE), home.file(NODE_KEY_FILE))
+    if known is Registration.UNKNOWN:
+        raise _Amiss(f"{address} does not know this node: send card.json to its coordinator")
+    return "the server knows this node"
+
+
+def forecast(home: Home, settings: Settings) -> Forecast:
+    """Measure and compute what a run of these settings would cost; takes some seconds.
+
+    A step is taken on the group's own records and thrown away.
+
+    Args:
+        home: Folder of the client.
+        settings: Of runs, with dotted keys, as the invitation has them.
+
+    Raises:
+        ValueError: The settings cannot be kept, or do not fit the policy.
+    """
+    from alignment.adapter import to_vector
+    from alignment.config import PredictorConfig
+    from alignment.predictor import Predictor
+    from alignment.private_layout import private_layout
+    from clients.trainer import train_locally
+
+    policy, store = home.policy, open_home(home)
+    predictor = Predictor(PredictorConfig(**_section(settings, "predictor")))
+    vector = to_vector(predictor)
+    rounds = int(settings["federation.warmup_rounds"]) + int(settings["federation.adapter_rounds"])
+    trips = _TRIPS * (policy.machine.poll_seconds + 1.0)
+    training = store.training
+    if training is None:
+        raise ValueError("a held-out group trains nothing: there is nothing to forecast")
+    if settings["privacy.mode"] == "none":
+        plan = _round_plan(settings, {})
+        before, step = _twice(lambda: train_locally(vector, training, plan))
+        return Forecast(
+            epsilon=None,
+            budget_epsilon=None,
+            budget_left=None,
+            rounds=rounds,
+            seconds_per_round=step + trips,
+            seconds_before=before,
+            bytes_up_per_round=4 * (vector.size + 2),
+            bytes_down_per_round=vector.nbytes,
+        )
+    adapters = int(settings["federation.adapter_rounds"]) > 0
+    adapters = adapters and int(settings["predictor.lora_rank"]) > 0
+    freeze = bool(settings["privacy.freeze_a"])
+    layout = private_layout(predictor, adapters=adapters, freeze_a=freeze)
+    return _private_forecast(home, store, settings, vector, layout.dimension, rounds, trips)
+
+
+def _private_forecast(
+    home: Home,
+    store: Datastore,
+    settings: Settings,
+    vector: Any,
+    dimension: int,
+    rounds: int,
+    trips: float,
+) -> Forecast:
+    import json
+
+    from clients.private_trainer import train_privately
+    from privacy.ledger.bodies import mechanism_of
+    from privacy.ledger.filter import least_budget
+    from privacy.plan import PrivacyPlan
+    from privacy.terms import Mode, PrivacyTerms, Unit
+
+    policy = home.policy
+    mode, unit = Mode(str(settings["privacy.mode"])), Unit(str(settings["privacy.unit"]))
+    units = store.units(str(unit))
+    groups = max(len(store.keys.roster()), policy.accept.members)
+    survivors = int(settings["privacy.survivors"]) or groups
+    plan = PrivacyPlan.calibrate(
+        PrivacyTerms(
+            unit=unit,
+            mode=mode,
+            epsilon=float(settings["privacy.epsilon"]),
+            delta=float(settings["privacy.delta"]),
+            groups=groups,
+            units_per_group=len(units),
+            sampling_rate=float(settings["privacy.sampling_rate"]),
+            rounds=rounds,
+            local_steps=int(settings["privacy.local_steps"]),
+            survivors=min(groups, max(survivors, consistency_threshold(groups))),
+            colluding=int(settings["privacy.colluding"]) if mode is Mode.DISTRIBUTED else 0,
+            clipping_norm=float(settings["privacy.clipping_norm"]),
+            dimension=dimension,
+        )
+    )
+    policy.check_plan(plan)
+    work = _work(settings, json.dumps(plan.as_dict(), sort_keys=True), rounds)
+    asked = _round_plan(settings, asdict(work))
+    before, step = _twice(lambda: train_privately(vector, units, asked))
+    needed, _ = least_budget(
+        mechanism_of(plan), steps=plan.steps, delta=policy.privacy.budget_delta
+    )
+    return Forecast(
+        epsilon=plan.epsilon,
+        budget_epsilon=needed,
+        budget_left=policy.privacy.budget_epsilon - _spent(store),
+        rounds=rounds,
+        seconds_per_round=step + trips,
+        seconds_before=before,
+        bytes_up_per_round=plan.bytes_up,
+        bytes_down_per_round=vector.nbytes,
+    )
+
+
+def _spent(store: Datastore) -> float:
+    """Epsilon of the data's budget that is spent already; the largest of all data in the ledger."""
+    from privacy.evidence import gather
+    from privacy.ledger.filter import epsilon_spent
+
+    if not store.ledger.exists():
+        return 0.0
+    (ledger,) = gather([store.ledger]).ledgers
+    if ledger.state is None:
+        raise ValueError(f"{store.ledger}: {ledger.error}")
+    spent = [0.0]
+    for name, budget in ledger.state.budgets.items():
+        used = ledger.state.remaining(name, None).used
+        spent.append(epsilon_spent(used, delta=budget.delta, order=budget.order))
+    return max(spent)
+
+
+def _work(settings: Settings, plan: str, rounds: int) -> PrivateWork:
+    from strategies.round_plan import PrivateWork
+
+    one = settings["privacy.unit"] == "record"
+    return PrivateWork(
+        plan=plan,
+        run="forecast",
+        place=0,
+        rounds=rounds,
+        local_steps=int(settings["privacy.local_steps"]),
+        sampling="poisson",
+        sampling_rate=float(settings["privacy.sampling_rate"]),
+        clipping_norm=float(settings["privacy.clipping_norm"]),
+        records_per_unit=1 if one else int(settings["privacy.records_per_unit"]),
+        micro_batch=int(settings["privacy.micro_batch"]),
+        max_options=int(settings["privacy.max_options"]),
+        freeze_a=bool(settings["privacy.freeze_a"]),
+        local_learning_rate=float(settings["privacy.local_learning_rate"]),
+    )
+
+
+def _round_plan(settings: Settings, privacy: Mapping[str, Any]) -> RoundPlan:
+    from strategies.round_plan import RoundPlan
+
+    sections = {name: _section(settings, name) for name in ("predictor", "training", "context")}
+    return RoundPlan(
+        round=1,
+        seed=0,
+        train_adapter=int(settings["federation.warmup_rounds"]) == 0,
+        learning_rate_scale=1.0,
+        privacy=privacy,
+        **sections,
+    )
+
+
+def _section(settings: Settings, name: str) -> dict[str, Any]:
+    prefix = f"{name}."
+    return {key[len(prefix) :]: value for key, value in settings.items() if key.startswith(prefix)}
+
+
+def _twice(step: Callable[[], object]) -> tuple[float, float]:
+    """Seconds that a first step takes beyond the others, and those of one of the others."""
+    started = time.perf_counter()
+    step()
+    first = time.perf_counter()
+    step()
+    second = time.perf_counter()
+    return max(0.0, (first - started) - (second - first)), second - first

@@ -1,0 +1,105 @@
+"""Keeps the programs of a deployment alive, with supervisord; used by both sides, of no room.
+
+A program that ends is started anew, its output goes to a log that is rotated, and all end together
+when supervisord is told to. systemd or a container runtime watches over supervisord.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+LOGS_FOLDER = "logs"
+FLOWER_FOLDER = "flower"
+CONFIGURATION_FILE = "supervisord.conf"
+
+_LOG_BYTES = 10 * 2**20
+_LOG_FILES = 5
+
+#: No call home, no installing of packages, and threads that soon sleep while they wait.
+_ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "GOMP_SPINCOUNT": "20000",
+}
+
+
+def flower_home(folder: Path) -> Path:
+    """Where Flower keeps what it needs of its own, made if it is not there."""
+    home = folder.resolve() / FLOWER_FOLDER
+    home.mkdir(exist_ok=True)
+    return home
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What the programs of a folder have in their environment beyond that of their parent."""
+    # Flower looks its own programs up by name.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**_ENVIRONMENT, "PATH": path, "FLWR_HOME": str(flower_home(folder))}
+
+
+def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> Path:
+    """Write the configuration of supervisord; returns its path.
+
+    Args:
+        folder: Of the deployment; logs lie in it.
+        programs: Command lines by name.
+    """
+    folder = folder.resolve()
+    logs = folder / LOGS_FOLDER
+    logs.mkdir(exist_ok=True)
+    config = configparser.RawConfigParser()
+    config["supervisord"] = {
+        "nodaemon": "true",
+        "logfile": _escaped(logs / "supervisord.log"),
+        "pidfile": _escaped(folder / "supervisord.pid"),
+        "umask": "077",
+        "environment": ",".join(
+            f'{name}="{_escaped(value)}"' for name, value in environment(folder).items()
+        ),
+    }
+    for name, arguments in programs.items():
+        config[f"program:{name}"] = {
+            "command": _escaped(_quoted(arguments)),
+            "autorestart": "true",
+            "startsecs": "5",
+            # As long as it takes: a server lets a node that vanished in again after a minute.
+            "startretries": "1000000",
+            "stopwaitsecs": "20",
+            "stopasgroup": "true",
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": _escaped(logs / f"{name}.log"),
+            "stdout_logfile_maxbytes": str(_LOG_BYTES),
+            "stdout_logfile_backups": str(_LOG_FILES),
+        }
+    path = folder / CONFIGURATION_FILE
+    with path.open("w", encoding="utf-8") as file:
+        config.write(file)
+    return path
+
+
+def supervise(configuration: Path) -> NoReturn:
+    """Become supervisord."""
+    os.execv(  # noqa: S606 - no shell is wanted
+        sys.executable,
+        [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(configuration)],
+    )
+
+
+def _quoted(arguments: Sequence[str]) -> str:
+    """A command line as supervisord splits it: like a shell's, without variables."""
+    return shlex.join(arguments)
+
+
+def _escaped(value: object) -> str:
+    """A value without the meaning that supervisord gives to a per cent sign."""
+    return str(value).replace("%", "%%")
