@@ -222,19 +222,25 @@ def keep_book(
                 "Opacus PRV": registered.epsilon_opacus,
             },
         )
-        roster = folder / ROSTER_FILE
-        _write_roster(roster, keys, identity)
+        write_pins(config, keys, identity)
         try:
             yield BookWitness(book, registered.run)
         finally:
             # Groups may have come since.
-            _write_roster(roster, keys, identity)
+            write_pins(config, keys, identity)
             keep_seats(registered, config, cohort)
 
 
-def _write_roster(path: Path, keys: KeyFolder, server: Identity) -> None:
-    text = rosters_json(keys.roster(), Roster({SERVER: server.public}))
-    path.write_text(text + "\n", encoding="utf-8")
+def write_pins(config: RunConfig, keys: KeyFolder, server: Identity) -> None:
+    """Leave the keys of all parties beside the ledgers: those admitted, or those of a simulation.
+
+    A reviewer who has them from the groups themselves takes those instead.
+    """
+    admitted = config.federation.roster
+    members = Roster.read(Path(admitted)) if admitted else keys.roster()
+    text = rosters_json(members, Roster({SERVER: server.public}))
+    folder = ledgers_folder(Path(config.out), config.privacy.ledgers)
+    (folder / ROSTER_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 class PrivateAggregation:

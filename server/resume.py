@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.key_folder import SERVER, SERVERS, KeyFolder
-from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, ledgers_folder
+from privacy.ledger.places import SERVER_BOOK, ledgers_folder
 from privacy.ledger.server_book import ServerBook
-from privacy.secagg.keys import Roster, rosters_json
 from server.checkpoint import FOLDER, Checkpoint, latest, require_same
 from server.config import ConfigError, RunConfig
+from server.private import write_pins
 from server.rounds import INTERRUPTED, MOST_ABORTED, Position
 from server.witness import BookWitness
 from strategies.base import SumStrategy
@@ -143,5 +143,4 @@ def reopened_book(config: RunConfig, checkpoint: Checkpoint) -> Iterator[Reopene
             yield reopened
         finally:
             # Groups may have come since.
-            pins = rosters_json(keys.roster(), Roster({SERVER: identity.public}))
-            path.with_name(ROSTER_FILE).write_text(pins + "\n", encoding="utf-8")
+            write_pins(config, keys, identity)
