@@ -20,7 +20,6 @@ from privacy.ledger.places import SERVER_BOOK, ledgers_folder
 from privacy.ledger.server_book import ServerBook
 from server.checkpoint import FOLDER, Checkpoint, latest, require_same
 from server.config import ConfigError, RunConfig
-from server.private import write_pins
 from server.rounds import INTERRUPTED, MOST_ABORTED, Position
 from server.witness import BookWitness
 from strategies.base import SumStrategy
@@ -127,6 +126,8 @@ def reopened_book(config: RunConfig, checkpoint: Checkpoint) -> Iterator[Reopene
         ConfigError: Book or keys are gone.
         LedgerError: The book is open elsewhere, corrupt, or older than the checkpoint.
     """
+    from server.private import write_pins
+
     out, ledgers = Path(config.out), config.privacy.ledgers
     path = ledgers_folder(out, ledgers) / SERVER_BOOK
     keys = KeyFolder.of_run(out, ledgers)
