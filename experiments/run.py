@@ -43,7 +43,11 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         )
 
 
-def _check_resumable(out: Path) -> None:
+def _rounds_done(config: RunConfig, out: Path) -> int:
+    """Rounds of the unfinished run that lies in a folder; refuses any other folder."""
+    # Not imported where a run begins: data are checked first.
+    from server.resume import find_checkpoint
+
     if (out / RESULT_FILE).exists():
         raise ConfigError(
             f"--out {out}: the run there is finished, its figures stand in {RESULT_FILE}; there is "
@@ -53,6 +57,7 @@ def _check_resumable(out: Path) -> None:
         raise ConfigError(
             f"--out {out}: holds no checkpoint of a run to go on from; begin it without --resume"
         )
+    return find_checkpoint(config).round
 
 
 def _check_split(out: Path, population: Population) -> None:
@@ -86,8 +91,9 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     """
     started = time.perf_counter()
     out = Path(config.out)
+    done = 0
     if config.resume:
-        _check_resumable(out)
+        done = _rounds_done(config, out)
     else:
         _check_out(out, overwrite=overwrite)
     _check_ledgers(out, config.privacy.ledgers)
@@ -104,12 +110,8 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     from experiments.simulate import simulate
     from privacy.key_folder import run_keys
     from privacy.ledger.places import ledgers_folder
-    from server.resume import find_checkpoint
 
-    done = 0
-    if config.resume:
-        done = find_checkpoint(config).round
-    else:
+    if not config.resume:
         # Only now: bad input must not cost what a folder held.
         out.mkdir(parents=True, exist_ok=True)
         (out / RESULT_FILE).unlink(missing_ok=True)
