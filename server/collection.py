@@ -146,8 +146,13 @@ class PlainCollector:
         """One trip; see :class:`Collector`."""
         begun = time.perf_counter()
         self._before_vectors()
-        model = ArrayRecord([vector])
         train = self._cohort.train
+        if not train:
+            raise RoundAborted(
+                "no group is there: look at the SuperLink",
+                evidence={"round": plan.round, "attempt": 1},
+            )
+        model = ArrayRecord([vector])
         contents = {
             group: RecordDict({"model": model, "plan": told(plan, group, self._aggregation)})
             for group in train
