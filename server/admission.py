@@ -119,7 +119,7 @@ def strangers(one: Setup, others: Iterable[Setup]) -> tuple[list[str], list[str]
 def in_words(group: str, unknown: Sequence[str], unknown_to: Sequence[str]) -> str:
     """Who does not pin whom."""
     parts = [f"{group!r} does not pin {_names(unknown)}"] if unknown else []
-    parts += [f"{_names(unknown_to)} do not pin {group!r}"] if unknown_to else []
+    parts += [f"{group!r} is not pinned by {_names(unknown_to)}"] if unknown_to else []
     return f"stale roster: {' and '.join(parts)}; update the rosters of these groups"
 
 
