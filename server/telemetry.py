@@ -39,16 +39,16 @@ def _json_lines(path: Path, after: int | None) -> Iterator[Observer]:
 def _cut(path: Path, after: int) -> None:
     """Leave the records up to a round; later ones, and what a crash has torn, go."""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
         try:
-            number = json.loads(line)["round"]
+            beyond = json.loads(line)["round"] > after
         except (ValueError, KeyError, TypeError):
             break
-        if number > after:
+        if beyond or not line.endswith(b"\n"):
             break
-        kept.append(line + "\n")
+        kept.append(line)
     part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(kept), encoding="utf-8")
+    part.write_bytes(b"".join(kept))
     os.replace(part, path)
 
 

@@ -22,7 +22,7 @@ from privacy.checks import Check, Status
 from privacy.evidence import CARD_FILE, LEDGERS, gather
 from privacy.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.ledger.bodies import mechanism_of, stated_plan
-from privacy.ledger.chain import NOTHING, Head, sign_head, write_event
+from privacy.ledger.chain import NOTHING, SERVER_TYPES, Head, sign_head, write_event
 from privacy.ledger.filter import cost, filter_bound
 from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, group_ledger
 from privacy.secagg.agreement import Agreement
@@ -518,6 +518,55 @@ def in_the_clear(_: Case, events: list[Line]) -> None:
         event["body"].pop("terms", None)
 
 
+def joins(*, seated: bool = False, **changes: Any) -> Callable[[Case, list[Line]], object]:
+    """In the first run a group joins that was in fact there from the start; or something worse."""
+
+    def change(_: Case, events: list[Line]) -> None:
+        body = events[at(events, "RUN")]["body"]
+        seat, key = body["groups"].index(OTHER), body["keys"][OTHER]
+        if not seated:
+            body["groups"][seat] = ""
+            del body["keys"][OTHER]
+        told = {"run": body["run"], "round": 1, "group": OTHER, "key": key, "seat": seat}
+        joined = {**events[0], "type": "JOINED", "body": {**told, **changes}, "hash": "joined"}
+        events.insert(at(events, "HEADS"), joined)
+
+    return change
+
+
+def no_seat(_: Case, events: list[Line]) -> None:
+    body = events[at(events, "RUN")]["body"]
+    body["groups"][body["groups"].index(OTHER)] = ""
+    del body["keys"][OTHER]
+
+
+def a_seat_more(_: Case, events: list[Line]) -> None:
+    events[at(events, "RUN")]["body"]["groups"].append("")
+
+
+def a_seat_for_two(_: Case, events: list[Line]) -> None:
+    body = events[at(events, "RUN")]["body"]
+    body["groups"] = [*body["groups"][:-1], body["groups"][0]]
+
+
+def joins_afterwards(case: Case, events: list[Line]) -> None:
+    joins()(case, events)
+    place = at(events, "JOINED")
+    events.insert(at(events, "ROUND") + 1, events.pop(place))
+
+
+def resumes(number: int, *, at_end: bool = True) -> Callable[[Case, list[Line]], object]:
+    """A restart of the first run that never was, from what a round left."""
+
+    def change(_: Case, events: list[Line]) -> None:
+        rounds = [event["body"] for event in events if event["type"] == "ROUND"]
+        told = {"run": rounds[0]["run"], "round": number, "model": rounds[number - 1]["after"]}
+        place = at(events, "PUBLISHED") if at_end else at(events, "ROUND", 2)
+        events.insert(place, {**events[0], "type": "RESUMED", "body": told, "hash": "resumed"})
+
+    return change
+
+
 def by_another_server(case: Case) -> None:
     case.book.write_bytes(chained(read(case.book), Identity.create())[0])
 
@@ -624,6 +673,7 @@ UNREADABLE: tuple[Any, ...] = (None, [], {"x": []}, "x", -1, 2**70, "\x00\n")
 
 Forgery = tuple[str, str, str, Callable[[Case], object]]
 
+SOURCES = ("verify.py", "verify_book.py", "verify_runs.py")
 FORGERIES: dict[str, Forgery] = {
     "a number": (NOBODY, "chain", GROUP, a_number),
     "a number and its hash": (NOBODY, "chain", GROUP, lambda c: a_number(c, hashes="its")),
@@ -838,6 +888,49 @@ FORGERIES: dict[str, Forgery] = {
     "a run left out of the book": (HOST, "plans", "server", by_server(run_left_out)),
     "a run begun twice": (HOST, "plans", "server", by_server(run_begun_twice)),
     "a group kept out": (HOST, "witness", OTHER, by_server(kept_out)),
+    "a group without a seat": (HOST, "members", "server", by_server(no_seat)),
+    "a seat more than the plan has": (HOST, "members", "server", by_server(a_seat_more)),
+    "a group with two seats": (HOST, "members", "server", by_server(a_seat_for_two)),
+    "a group that joins twice": (HOST, "members", "server", by_server(joins(seated=True))),
+    "a group that joins in the seat of another": (
+        HOST,
+        "members",
+        "server",
+        by_server(joins(seat=0)),
+    ),
+    "a group that joins in no seat": (HOST, "members", "server", by_server(joins(seat=4))),
+    "a group that joins in a seat before the first": (
+        HOST,
+        "members",
+        "server",
+        by_server(joins(seat=-3)),
+    ),
+    "a group that joins with half a key": (
+        HOST,
+        "members",
+        "server",
+        by_server(joins(key="ab" * 16)),
+    ),
+    "a group that joins with another key": (
+        HOST,
+        "witness",
+        OTHER,
+        by_server(joins(key="ab" * 32)),
+    ),
+    "a group that joins a round late": (HOST, "members", "server", by_server(joins(round=2))),
+    "a group that joins when it has taken part": (
+        HOST,
+        "members",
+        "server",
+        by_server(joins_afterwards),
+    ),
+    "a restart in the midst of a run": (
+        HOST,
+        "models",
+        "server",
+        by_server(resumes(2, at_end=False)),
+    ),
+    "a restart that goes back at the end": (HOST, "models", "server", by_server(resumes(2))),
     "a book by another server": (HOST, "book", "server", by_another_server),
     "a book of nothing readable": (HOST, "book", "server", by_server(in_body("HEADS", adverts=[]))),
     "a head that the ledger never had": (BOTH, "chain", GROUP, a_head_it_never_had),
@@ -912,7 +1005,7 @@ def test_everybody_forges_and_every_check_that_can_fail_finds_something() -> Non
     assert len(FORGERIES) >= 45
     assert {who for who, *_ in FORGERIES.values()} == {NOBODY, OWNER, HOST, BOTH}
     rooms = Path(__file__).parents[2] / "privacy"
-    source = "".join((rooms / name).read_text("utf-8") for name in ("verify.py", "verify_book.py"))
+    source = "".join((rooms / name).read_text("utf-8") for name in SOURCES)
     can_fail = set(re.findall(r'failed\(\s*"(\w+)"', source))
     assert can_fail == {check for _, check, *_ in FORGERIES.values()}
 
@@ -954,6 +1047,18 @@ def test_a_rewriting_of_nothing_changes_nothing_that_is_checked(case: Case) -> N
         by_group(lambda _, __: None, group)(case)
     by_server(lambda _, __: None)(case)
     together(case)
+    assert failing(case.checks()) == set()
+
+
+@pytest.mark.parametrize(
+    "honestly",
+    [joins(), joins(round=0), resumes(4)],
+    ids=["a group that joined", "it joined before the first round", "a restart after the last"],
+)
+def test_what_may_happen_to_a_run_fails_no_check(
+    case: Case, honestly: Callable[[Case, list[Line]], object]
+) -> None:
+    by_server(honestly)(case)
     assert failing(case.checks()) == set()
 
 
@@ -1018,10 +1123,13 @@ def test_words_of_the_book_that_cannot_be_read_are_a_finding_and_never_an_error(
     events = events[: at(events, "RUN", 1)]
     lost = {name: events[at(events, "ROUND")]["body"][name] for name in ("run", "round", "attempt")}
     events.append({**events[-1], "type": "LOST", "body": {**lost, "round": 9, "reason": "none"}})
+    joins()(case, events)
+    resumed = {name: events[0]["body"][name] for name in ("run", "model")}
+    events.append({**events[-1], "type": "RESUMED", "body": {**resumed, "round": 0}, "hash": "new"})
     for group in (OTHER, "Group 4", "Group 5"):
         case.ledger(group).unlink()
     data = chained(events, case.server)[0]
-    for place in (at(events, type) for type in ("RUN", "HEADS", "ROUND", "LOST", "PUBLISHED")):
+    for place in (at(events, type) for type in SERVER_TYPES):
         for name in events[place]["body"]:
             for value in UNREADABLE:
                 other = json.loads(json.dumps(events))

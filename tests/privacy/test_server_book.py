@@ -2,10 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from privacy.errors import LedgerCorrupt, LedgerLocked, MalformedMessage
+from privacy.errors import (
+    LedgerCorrupt,
+    LedgerLocked,
+    LedgerRefused,
+    LedgerRolledBack,
+    MalformedMessage,
+)
 from privacy.ledger.server_book import Countersigned, ServerBook, read_book
 from privacy.plan import PrivacyPlan
 from privacy.secagg.keys import Identity, Roster
@@ -96,3 +103,90 @@ def test_the_book_is_locked_and_every_changed_line_is_found(book: ServerBook, pl
             read_book(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], SERVER.public)
     with pytest.raises(LedgerCorrupt):
         read_book(data, NORTH.public)
+
+
+class TestJoined:
+    EAST = Identity.create()
+
+    @pytest.fixture
+    def open_run(self, place: Path, plan: PrivacyPlan) -> Iterator[ServerBook]:
+        """A run whose plan has ten seats, of which two are taken."""
+        with ServerBook.open(place, SERVER, name="server") as book:
+            begin(book, "one", plan)
+            yield book
+
+    def test_a_group_that_joined_is_one_of_the_run_also_after_a_restart(
+        self, open_run: ServerBook, place: Path
+    ) -> None:
+        assert open_run.seats("one") == ("North", "South", *[""] * 8)
+        open_run.joined("one", round=3, group="East", key=self.EAST.public, seat=2)
+        told = {"East": advert("East", 4)}
+        assert open_run.saw(Attempt(run="one", round=3), told) == told
+        open_run.__exit__()
+        with ServerBook.open(place, SERVER, name="server") as again:
+            assert again.seats("one") == ("North", "South", "East", *[""] * 7)
+            assert again.keys("one") == {**KEYS, "East": self.EAST.public}
+            assert again.last_round("one") == 3
+            signed = again.countersigned("East")
+        assert signed is not None and signed.head.seq == 4
+        signed.check(Roster({"server": SERVER.public}), self.EAST.public)
+
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [
+            ({"key": b"short"}, "5 bytes"),
+            ({"group": "North"}, "has a seat"),
+            ({"group": ""}, "has a seat"),
+            ({"seat": 0}, "is taken"),
+            ({"seat": 10}, "none of the plan's 10"),
+            ({"seat": -1}, "none of the plan's 10"),
+            ({"run": "two"}, "has no run"),
+        ],
+        ids=str,
+    )
+    def test_whoever_cannot_join_leaves_no_line(
+        self, open_run: ServerBook, place: Path, wrong: dict[str, Any], words: str
+    ) -> None:
+        before = place.read_bytes()
+        told = {"run": "one", "round": 2, "group": "East", "key": bytes(32), "seat": 2, **wrong}
+        with pytest.raises(LedgerRefused, match=words) as refused:
+            open_run.joined(told.pop("run"), **told)
+        assert "\n" not in str(refused.value)
+        assert place.read_bytes() == before
+
+
+class TestResumed:
+    def test_a_run_goes_on_with_its_own_keys_after_another_has_begun(
+        self, book: ServerBook, plan: PrivacyPlan
+    ) -> None:
+        book.saw(Attempt(run="one", round=1), {"North": advert("North", 5)})
+        other = Identity.create()
+        told: dict[str, Any] = {"model": "00", "secure": True, "epsilons": {}}
+        book.begin("two", plan, groups={"North": other.public, "West": SOUTH.public}, **told)
+        assert book.countersigned("North") is None
+        book.resumed("one", round=0, model="00")
+        signed = book.countersigned("North")
+        assert signed is not None and signed.head.seq == 5
+        assert (book.last_round("one"), book.last_round("two")) == (1, 0)
+
+    def test_a_book_that_lacks_what_was_seen_in_it_is_an_older_copy(
+        self, book: ServerBook, place: Path
+    ) -> None:
+        early = book.head
+        book.lost({"run": "one", "round": 1}, reason="TooFewMembers")
+        late = book.head
+        book.require(early)
+        book.require(late)
+        book.__exit__()
+        place.write_bytes(place.read_bytes().splitlines(keepends=True)[0])
+        with ServerBook.open(place, SERVER, name="server") as older:
+            older.require(early)
+            with pytest.raises(LedgerRolledBack):
+                older.require(late)
+            older.lost({"run": "one", "round": 2}, reason="TooFewMembers")
+            with pytest.raises(LedgerRolledBack):
+                older.require(late)
+
+    def test_an_unknown_run_does_not_go_on(self, book: ServerBook) -> None:
+        with pytest.raises(LedgerRefused, match="has no run"):
+            book.resumed("two", round=0, model="00")

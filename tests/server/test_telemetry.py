@@ -35,8 +35,8 @@ def settings(out: Path, **flat: object) -> RunConfig:
     return read_run_config({"out": str(out), **schedule, **flat})
 
 
-def watch(config: RunConfig, *records: RoundRecord) -> None:
-    with observers(config) as watching:
+def watch(config: RunConfig, *records: RoundRecord, after: int | None = None) -> None:
+    with observers(config, after=after) as watching:
         for each in records:
             for observe in watching:
                 observe(each)
@@ -84,6 +84,40 @@ def test_rounds_survive_a_run_that_fails(tmp_path: Path) -> None:
             observe(record(0))
         raise RuntimeError("the run broke")
     assert len((tmp_path / ROUNDS_FILE).read_text(encoding="utf-8").splitlines()) == 1
+
+
+class TestGoingOn:
+    def numbers(self, folder: Path) -> list[int]:
+        lines = (folder / ROUNDS_FILE).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line)["round"] for line in lines]
+
+    def test_rounds_after_the_checkpoint_are_cut_off_and_those_that_follow_appended(
+        self, tmp_path: Path
+    ) -> None:
+        watch(settings(tmp_path), *(record(number) for number in range(4)))
+        before = (tmp_path / ROUNDS_FILE).read_bytes().splitlines()
+        watch(settings(tmp_path), record(2), record(3), after=1)
+        assert self.numbers(tmp_path) == [0, 1, 2, 3]
+        assert (tmp_path / ROUNDS_FILE).read_bytes().splitlines()[:2] == before[:2]
+        assert [path.name for path in tmp_path.iterdir()] == [ROUNDS_FILE]
+
+    @pytest.mark.parametrize("torn", ['{"round": 2, "rou', "[]\n", '{"round": "x"}\n', "\x00\x00"])
+    def test_what_a_crash_has_torn_goes_too(self, tmp_path: Path, torn: str) -> None:
+        watch(settings(tmp_path), record(0), record(1))
+        with (tmp_path / ROUNDS_FILE).open("a", encoding="utf-8") as file:
+            file.write(torn)
+        watch(settings(tmp_path), record(3), after=2)
+        assert self.numbers(tmp_path) == [0, 1, 3]
+
+    def test_events_of_tensorboard_go_on(self, tmp_path: Path) -> None:
+        config = settings(tmp_path, track="tensorboard")
+        watch(config, record(0), record(1), record(2))
+        watch(config, record(2, loss=9.0), after=1)
+        assert _scalars(tmp_path / TENSORBOARD_FOLDER)["loss/train"] == [(1, 1.0), (2, 9.0)]
+
+    def test_the_bar_goes_on(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        watch(settings(tmp_path), after=2)
+        assert "round 2/3" in capsys.readouterr().err
 
 
 class TestProgress:

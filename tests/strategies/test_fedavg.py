@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from strategies.base import SumStrategy, Visibility
+from strategies.base import StateRefused, SumStrategy, Visibility
 from strategies.fedavg import FedAvg
 
 VALUES = st.floats(-1e6, 1e6, width=32)
@@ -58,3 +58,11 @@ def test_small_updates_are_not_lost_in_float32_before_the_sum() -> None:
 def test_a_strategy_cannot_be_changed_during_a_run() -> None:
     with pytest.raises(FrozenInstanceError):
         FedAvg().server_learning_rate = 0.5  # type: ignore[misc]
+
+
+def test_it_remembers_nothing_and_takes_nothing_for_its_memory() -> None:
+    strategy = FedAvg()
+    assert strategy.state() == {}
+    strategy.restore({})
+    with pytest.raises(StateRefused, match="'first'"):
+        strategy.restore({"first": np.zeros(2)})

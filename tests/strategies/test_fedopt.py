@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from strategies.base import StateRefused
 from strategies.fedopt import FedAdam
 
 
@@ -48,3 +49,62 @@ def test_the_published_average_is_one_of_iterates() -> None:
 def test_values_without_a_meaning_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FedAdam(**{"learning_rate": 0.1, **wrong})
+
+
+def steps(strategy: FedAdam, vector: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    for gradient in gradients:
+        vector = strategy.step(vector, gradient)
+    return vector
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_a_restored_strategy_goes_on_to_the_last_bit(averaging: float, done: int) -> None:
+    gradients = np.random.default_rng(1).normal(size=(6, 5))
+    start = np.zeros(5, dtype=np.float32)
+    whole = FedAdam(learning_rate=0.1, averaging=averaging)
+    halfway = steps(whole, start, gradients[:done])
+    state = dict(whole.state())
+    kept = {name: value.tobytes() for name, value in state.items()}
+    expected = steps(whole, halfway, gradients[done:])
+    # Later steps left the state as it was.
+    assert {name: value.tobytes() for name, value in state.items()} == kept
+    again = FedAdam(learning_rate=0.1, averaging=averaging)
+    again.restore(state)
+    got = steps(again, halfway, gradients[done:])
+    assert got.tobytes() == expected.tobytes()
+    assert again.published(got).tobytes() == whole.published(expected).tobytes()
+
+
+WRONG: dict[str, dict[str, np.ndarray | None]] = {
+    "no moment": {"second": None},
+    "no steps": {"steps": None},
+    "no average": {"average": None},
+    "more": {"third": np.zeros(5)},
+    "another size": {"second": np.zeros(4)},
+    "two axes": {"first": np.zeros((5, 1)), "second": np.zeros((5, 1))},
+    "another type": {"first": np.zeros(5, dtype=np.float32)},
+    "many steps": {"steps": np.array([1, 2])},
+    "steps of no number": {"steps": np.array([1.0])},
+    "no step": {"steps": np.array([0])},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_no_state_of_it_is_refused_and_changes_nothing(wrong: str) -> None:
+    strategy = FedAdam(learning_rate=0.1, averaging=0.5)
+    steps(strategy, np.zeros(5, dtype=np.float32), np.ones((2, 5)))
+    before = strategy.state()
+    changed = {**before, **WRONG[wrong]}
+    with pytest.raises(StateRefused) as told:
+        strategy.restore({name: value for name, value in changed.items() if value is not None})
+    assert "\n" not in str(told.value)
+    assert all(strategy.state()[name] is before[name] for name in ("first", "second", "average"))
+
+
+def test_a_state_of_another_number_of_coordinates_is_not_gone_on_with() -> None:
+    strategy, other = FedAdam(learning_rate=0.1), FedAdam(learning_rate=0.1)
+    steps(other, np.zeros(4, dtype=np.float32), np.ones((1, 4)))
+    strategy.restore(other.state())
+    with pytest.raises(ValueError, match=r"shape \(1,\), the moments \(4,\)"):
+        strategy.step(np.zeros(1, dtype=np.float32), np.ones(1))
