@@ -151,7 +151,9 @@ def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
     registered = json.loads((out / PRIVACY_FILE).read_text(encoding="utf-8"))
     plan = PrivacyPlan.from_dict(registered["plan"])
     seen = mode == "distributed" and not config.federation.secure_aggregation
-    units = zip(registered["groups"], plan.sizes, strict=True)
+    # A seat without a name was free to the end.
+    seats = zip(registered["groups"], plan.sizes, strict=True)
+    units = [(name, count) for name, count in seats if name]
     return {
         "mode": mode,
         "unit": str(plan.unit),
