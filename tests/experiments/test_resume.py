@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from flwr.app import Message
 
+from alignment.population import load_population
 from clients.books import forget_ledgers
 from experiments.local_grid import LocalGrid
 from experiments.results import read_rounds
@@ -22,7 +24,15 @@ from privacy.ledger.chain import NOTHING, write_event
 from privacy.ledger.places import SERVER_BOOK
 from privacy.secagg.keys import Identity
 from privacy.verify import holds, verify
-from server.checkpoint import FOLDER, CheckpointDamaged, CheckpointUnwritable, latest
+from server.checkpoint import (
+    FOLDER,
+    Checkpoint,
+    CheckpointDamaged,
+    Checkpoints,
+    CheckpointUnwritable,
+    latest,
+    newest_round,
+)
 from server.config import ConfigError, RunConfig, read_run_config
 
 ADAM = {
@@ -364,6 +374,68 @@ class TestPrivate:
         assert resumed(config)["aborted_rounds"] == 1
         checks = verify(gather([tmp_path / "books"]))
         assert [check.words for check in checks if check.status is Status.FAIL] == []
+
+    def test_a_group_that_joined_keeps_its_seat(
+        self, configured: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It comes after the first round, and the server stops when it has paid for one."""
+        seats = {"federation.seats": 4, "privacy.units_per_seat": 6, "federation.warmup_rounds": 4}
+        config = configured(**PRIVATE, **seats)
+        population = load_population(config.data, split="", seed=0, skip_invalid=False)
+        newcomer = max(population.split.train_groups)
+        place = population.groups.index(newcomer)
+        nodes, handle, asked = LocalGrid.get_node_ids, LocalGrid._run_handler, [0]
+
+        def some(grid: LocalGrid) -> list[int]:
+            everybody = list(nodes(grid))
+            late = newest_round(Path(config.out) / FOLDER) in (None, 0)
+            return [node for at, node in enumerate(everybody) if at != place or not late]
+
+        def handling(grid: LocalGrid, message: Message) -> Message:
+            at = list(nodes(grid)).index(message.metadata.dst_node_id)
+            asked[0] += at == place and message.metadata.message_type == "train.masked"
+            if asked[0] == 2:
+                raise Killed
+            return handle(grid, message)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalGrid, "get_node_ids", some)
+            patched.setattr(LocalGrid, "_run_handler", handling)
+            with pytest.raises(Killed):
+                run(config)
+        forget_ledgers()
+        assert resumed(config)["rounds"] == 6
+        events = read(book(config.out))
+        kinds = Counter(event["type"] for event in events)
+        assert (kinds["RUN"], kinds["JOINED"], kinds["RESUMED"]) == (1, 1, 1)
+        first = events[0]["body"]["groups"]
+        assert first == [*sorted(set(population.split.train_groups) - {newcomer}), ""]
+        registered = json.loads((Path(config.out) / "privacy.json").read_text("utf-8"))
+        assert registered["groups"] == [*first[:3], newcomer]
+        rounds = [event["body"] for event in events if event["type"] == "ROUND"]
+        assert newcomer in rounds[-1]["survivors"]
+        assert_verified(config.out)
+
+    @pytest.mark.parametrize("secure", [True, False], ids=["secure", "in the clear"])
+    def test_no_vector_is_asked_for_before_the_round_before_is_kept(
+        self, configured: Any, monkeypatch: pytest.MonkeyPatch, secure: bool
+    ) -> None:
+        config = configured(**PRIVATE, **{"federation.secure_aggregation": secure})
+        write, handle, kept = Checkpoints._write, LocalGrid._run_handler, list[int | None]()
+
+        def slowly(writer: Checkpoints, checkpoint: Checkpoint) -> None:
+            time.sleep(0.3)
+            write(writer, checkpoint)
+
+        def handling(grid: LocalGrid, message: Message) -> Message:
+            if message.metadata.message_type in TRAINS:
+                kept.append(newest_round(Path(config.out) / FOLDER))
+            return handle(grid, message)
+
+        monkeypatch.setattr(Checkpoints, "_write", slowly)
+        monkeypatch.setattr(LocalGrid, "_run_handler", handling)
+        run(config)
+        assert kept == [number for number in range(4) for _ in range(4)]
 
 
 def assert_verified(out: str) -> None:

@@ -15,7 +15,7 @@ from server.cohort import Cohort
 from server.collection import PlainCollector
 from server.config import RunConfig, read_run_config
 from server.doorkeeper import gather_cohort
-from server.rounds import RoundLoop, RoundRecord
+from server.rounds import Position, RoundLoop, RoundRecord
 from strategies.fedavg import FedAvg
 from strategies.round_plan import RoundPlan
 
@@ -119,10 +119,11 @@ class _Grid(LocalGrid):
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """What a loop left: the last vector and the records of its rounds."""
+    """What a loop left: the last vector, the records of its rounds, and what it gave to keep."""
 
     vector: np.ndarray
     records: list[RoundRecord]
+    kept: list[tuple[int, np.ndarray, int]]
     cohort: Cohort
     grid: LocalGrid
 
@@ -157,9 +158,16 @@ def settings() -> Callable[..., RunConfig]:
 def run_loop() -> RunLoop:
     """Gather the cohort and run all rounds on scripted clients, from a vector of zeros."""
 
-    def run(scripted: Scripted, config: RunConfig, start: np.ndarray | None = None) -> Ran:
+    def run(
+        scripted: Scripted,
+        config: RunConfig,
+        start: np.ndarray | None = None,
+        *,
+        after: Position | None = None,
+    ) -> Ran:
         grid = scripted.grid()
         records: list[RoundRecord] = []
+        kept: list[tuple[int, np.ndarray, int]] = []
         with grid.as_server():
             cohort = gather_cohort(grid, minimum_groups=1, timeout_seconds=5)
             aggregation = MeanOfUpdates()
@@ -171,9 +179,10 @@ def run_loop() -> RunLoop:
                 aggregation=aggregation,
                 collector=PlainCollector(grid, cohort, config.federation, aggregation),
                 observers=[records.append],
+                keep=lambda *what: kept.append(what),
             )
             first = np.zeros(DIMENSION, dtype=np.float32) if start is None else start
-            vector = loop.run(first)
-        return Ran(vector=vector, records=records, cohort=cohort, grid=grid)
+            vector = loop.run(first, after=after)
+        return Ran(vector=vector, records=records, kept=kept, cohort=cohort, grid=grid)
 
     return run

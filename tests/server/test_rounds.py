@@ -9,6 +9,7 @@ import pytest
 
 from server.cohort import CohortError
 from server.config import RunConfig
+from server.rounds import Position
 from strategies.round_plan import RoundPlan
 
 Federation = Callable[..., Any]
@@ -268,6 +269,54 @@ class TestMeasurement:
         ran = run_loop(scripted, settings(evaluate_every=1))
         assert [record.alignment for record in ran.records] == [None] * 4
         assert [record.log_loss for record in ran.records] == [None] * 4
+
+
+class TestGoingOn:
+    def after(self, **fields: Any) -> Position:
+        return Position(**fields)
+
+    def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(
+        self, federation: Federation, settings: Settings, run_loop: RunLoop
+    ) -> None:
+        whole = run_loop(federation(), settings())
+        assert [(number, aborted) for number, _, aborted in whole.kept] == [
+            (0, 0), (1, 0), (2, 0), (3, 0),
+        ]  # fmt: skip
+        for number, vector, _ in whole.kept:
+            rest = run_loop(federation(), settings(), vector, after=self.after(round=number))
+            assert rest.vector.tobytes() == whole.vector.tobytes()
+            assert [r.round for r in rest.records] == list(range(number + 1, 4))
+
+    def test_lost_rounds_are_told_and_not_repeated(
+        self, federation: Federation, settings: Settings, run_loop: RunLoop
+    ) -> None:
+        scripted = federation()
+        start = np.ones(DIMENSION, dtype=np.float32)
+        ran = run_loop(scripted, settings(), start, after=self.after(round=0, lost=(1, 2)))
+        assert [(r.round, bool(r.aborted), r.groups) for r in ran.records] == [
+            (1, True, 0), (2, True, 0), (3, False, 3),
+        ]  # fmt: skip
+        assert {plan.round for kind, _, plan in scripted.asked if kind == "train"} == {3}
+        assert [number for number, _, _ in ran.kept] == [3]
+
+    def test_a_run_that_had_ended_runs_no_round(
+        self, federation: Federation, settings: Settings, run_loop: RunLoop
+    ) -> None:
+        start = np.ones(DIMENSION, dtype=np.float32)
+        for after in (self.after(round=3), self.after(round=2, aborted=3, lost=(3,))):
+            scripted = federation()
+            ran = run_loop(scripted, settings(), start, after=after)
+            assert ran.vector.tobytes() == start.tobytes()
+            assert (ran.records, ran.kept, scripted.asked) == ([], [], [])
+
+    def test_aborted_rounds_in_a_row_count_on(
+        self, federation: Federation, settings: Settings, run_loop: RunLoop
+    ) -> None:
+        config = settings(warmup_rounds=9, minimum_groups=2)
+        scripted = federation(unreachable=frozenset("AB"))
+        start = np.zeros(DIMENSION, dtype=np.float32)
+        ran = run_loop(scripted, config, start, after=self.after(round=4, aborted=1))
+        assert [(number, aborted) for number, _, aborted in ran.kept] == [(5, 2), (6, 3)]
 
 
 class TestRecords:
