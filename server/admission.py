@@ -147,7 +147,8 @@ class AdmissionFile:
     """The members that the server's own roster admits; everybody where there is none.
 
     Args:
-        path: A file as ``privacy.secagg.keys.Roster`` reads it; empty admits everybody.
+        path: A file as ``privacy.secagg.keys.Roster`` reads it; empty admits everybody. Groups that
+            only measure may be listed in a section ``held_out`` of it, which nobody pins.
 
     Raises:
         ValueError: The file is no roster.
@@ -157,6 +158,7 @@ class AdmissionFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._members = Roster.read(Path(path)) if path else None
+        self._held_out = _held_out(Path(path)) if path else None
 
     @property
     def identified(self) -> bool:
@@ -168,7 +170,8 @@ class AdmissionFile:
         if self._members is None:
             return
         try:
-            self._members = Roster.read(Path(self._path))
+            members, held_out = Roster.read(Path(self._path)), _held_out(Path(self._path))
+            self._members, self._held_out = members, held_out
         except (ValueError, OSError) as error:
             logger.warning(
                 "the roster %s cannot be read (%s): going on with what it said before",
@@ -181,6 +184,8 @@ class AdmissionFile:
         if self._members is None:
             return ""
         key = self._members.get(setup.group)
+        if key is None and setup.role == HELD_OUT and self._held_out is not None:
+            key = self._held_out.get(setup.group)
         if key is None:
             return f"group {setup.group!r} is not in the roster {self._path}: add it"
         # A group that only measures has no key to sign with.
@@ -188,3 +193,9 @@ class AdmissionFile:
         if key != setup.identity and not unsigned:
             return f"group {setup.group!r} shows another key than the roster {self._path} has"
         return ""
+
+
+def _held_out(path: Path) -> Roster:
+    """The groups of a roster that only measure; none where it has no such section."""
+    listed = HELD_OUT in json.loads(path.read_text(encoding="utf-8"))
+    return Roster.read(path, HELD_OUT) if listed else Roster({})

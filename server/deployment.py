@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import sys
 import tomllib
@@ -20,10 +21,11 @@ import tomli_w
 from privacy.enrolment import Card, Invitation
 from privacy.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.secagg.keys import Roster, rosters_json
+from server.admission import HELD_OUT, TRAIN
 from server.certificates import create
 from server.config import ConfigError, RunConfig, read_run_config
 from server.settings import given_settings
-from strategies.round_plan import Scalar, unflatten
+from strategies.round_plan import unflatten
 
 SERVER_FILE = "server.toml"
 SETTINGS_FILE = "federation.toml"
@@ -85,7 +87,7 @@ class ServerHome:
                 port=int(content["port"]),
                 bind=str(content["bind"]),
             )
-        except (OSError, KeyError, ValueError, UnicodeDecodeError) as error:
+        except (OSError, KeyError, ValueError, TypeError) as error:
             raise DeploymentError(
                 f"{path}: is no server's folder ({type(error).__name__}): fedaccord server init "
                 f"{folder} --host NAME makes one"
@@ -111,8 +113,9 @@ class ServerHome:
         return KeyFolder(self.file(LEDGERS_FOLDER, "identities"))
 
     def settings(self) -> dict[str, object]:
-        """Settings of runs, with dotted keys."""
-        return given_settings(config=self.file(SETTINGS_FILE), assignments=())
+        """Settings of runs, with dotted keys; private where they do not say otherwise."""
+        given = given_settings(config=self.file(SETTINGS_FILE), assignments=())
+        return {"privacy.mode": "distributed", **given}
 
     def run_config(self, name: str, given: Mapping[str, object], *, resume: bool) -> RunConfig:
         """The checked settings of a run.
@@ -125,15 +128,16 @@ class ServerHome:
         Raises:
             ConfigError: A setting is wrong, or one that this folder decides.
         """
-        if not name or Path(name).name != name or name.startswith("."):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
             raise ConfigError(f"--name {name!r}: use letters, digits, '-' and '_'")
-        decided = [key for key in given if key in _DECIDED_HERE]
+        settings = self.settings()
+        decided = [key for key in (*given, *settings) if key in _DECIDED_HERE]
         if decided:
             raise ConfigError(f"{decided[0]} is decided by the server's folder: leave it out")
-        private = {**self.settings(), **given}.get("privacy.mode", "none") != "none"
+        private = {**settings, **given}["privacy.mode"] != "none"
         return read_run_config(
             {
-                **self.settings(),
+                **settings,
                 **given,
                 "out": str(self.file(RUNS_FOLDER, name)),
                 "resume": resume,
@@ -170,6 +174,11 @@ def set_up(
     """
     if (folder / SERVER_FILE).exists():
         raise DeploymentError(f"{folder}: is a server's folder already; choose another")
+    for made in (SECRET_FILE, SETTINGS_FILE, ROSTER_FILE, INVITATION_FILE):
+        if (folder / made).exists():
+            raise DeploymentError(f"{folder / made}: is there already; choose another folder")
+    if not 1 <= port <= 65535:
+        raise DeploymentError(f"port = {port} must lie in [1, 65535]: 9443 is usual")
     decided = [key for key in settings if key in _DECIDED_HERE]
     if decided:
         raise ConfigError(f"{decided[0]} is decided by the server's folder: leave it out")
@@ -196,10 +205,8 @@ def set_up(
 def invite(home: ServerHome) -> Invitation:
     """Write the invitation anew, with the settings as they stand."""
     server = home.keys.own(SERVER, role=SERVERS).public
-    settings: dict[str, Scalar] = {}
-    for key, value in home.settings().items():
-        if isinstance(value, bool | int | float | str):
-            settings[key] = value
+    chosen = home.run_config("check", {}, resume=False).flat()
+    settings = {key: value for key, value in chosen.items() if key not in _DECIDED_HERE}
     invitation = Invitation(
         federation=home.federation,
         address=home.address,
@@ -311,10 +318,20 @@ def programs(home: ServerHome) -> dict[str, list[str]]:
 
 
 def _write_roster(home: ServerHome, cards: Mapping[str, Card]) -> None:
-    members = Roster(
-        {name: bytes.fromhex(card.identity) for name, card in cards.items() if card.role == "train"}
-    )
+    keys = {
+        role: Roster(
+            {
+                name: bytes.fromhex(card.identity)
+                for name, card in cards.items()
+                if card.role == role
+            }
+        )
+        for role in (TRAIN, HELD_OUT)
+    }
     server = Roster({SERVER: home.keys.own(SERVER, role=SERVERS).public})
+    # Nobody pins those that only measure; the server asks them because they are here.
+    measuring = {name: key.hex() for name, key in keys[HELD_OUT].items()}
+    content = {**json.loads(rosters_json(keys[TRAIN], server)), HELD_OUT: measuring}
     part = home.file(f".{ROSTER_FILE}.part")
-    part.write_text(rosters_json(members, server) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     os.replace(part, home.file(ROSTER_FILE))
