@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,21 +55,17 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
         programs: Command lines by name.
     """
     folder = folder.resolve()
-    logs = folder / LOGS_FOLDER
-    logs.mkdir(exist_ok=True)
+    (folder / LOGS_FOLDER).mkdir(exist_ok=True)
     config = configparser.RawConfigParser()
     config["supervisord"] = {
         "nodaemon": "true",
-        "logfile": _escaped(logs / "supervisord.log"),
-        "pidfile": _escaped(folder / "supervisord.pid"),
+        "logfile": f"%(here)s/{LOGS_FOLDER}/supervisord.log",
+        "pidfile": "%(here)s/supervisord.pid",
         "umask": "077",
-        "environment": ",".join(
-            f'{name}="{_escaped(value)}"' for name, value in environment(folder).items()
-        ),
     }
     for name, arguments in programs.items():
         config[f"program:{name}"] = {
-            "command": _escaped(_quoted(arguments)),
+            "command": _quoted(arguments),
             "autorestart": "true",
             "startsecs": "5",
             # As long as it takes: a server lets a node that vanished in again after a minute.
@@ -77,7 +74,7 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
             "stopasgroup": "true",
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": _escaped(logs / f"{name}.log"),
+            "stdout_logfile": f"%(here)s/{LOGS_FOLDER}/{name}.log",
             "stdout_logfile_maxbytes": str(_LOG_BYTES),
             "stdout_logfile_backups": str(_LOG_FILES),
         }
@@ -88,18 +85,23 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
 
 
 def supervise(configuration: Path) -> NoReturn:
-    """Become supervisord."""
-    os.execv(  # noqa: S606 - no shell is wanted
+    """Become supervisord; the environment of its programs is handed down, as no file can quote all.
+
+    Args:
+        configuration: In the folder of the deployment.
+    """
+    os.execve(  # noqa: S606 - no shell is wanted
         sys.executable,
         [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(configuration)],
+        {**os.environ, **environment(configuration.parent)},
     )
 
 
 def _quoted(arguments: Sequence[str]) -> str:
-    """A command line as supervisord splits it: like a shell's, without variables."""
-    return shlex.join(arguments)
+    """A command line as supervisord splits it: like a shell's, without variables.
 
-
-def _escaped(value: object) -> str:
-    """A value without the meaning that supervisord gives to a per cent sign."""
-    return str(value).replace("%", "%%")
+    Its files take ``#`` and ``;`` behind a space for comments, within quotes too, and ``%`` for the
+    beginning of a variable.
+    """
+    quoted = shlex.join(arguments).replace("%", "%%")
+    return re.sub(r"(?<=\s)([#;])", r"''\1", quoted)
