@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, overload
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from alignment.config import PredictorConfig
     from clients.books import Account, Books
     from clients.datastore import Datastore
     from clients.privatizer import Trained
@@ -66,11 +68,12 @@ def train(message: Message, context: Context) -> Message:
     """Train one round and send what came of it as it is: only where nothing is to be hidden."""
     from clients.books import words_stay_here
     from clients.privatizer import release_in_the_clear
+    from privacy.errors import PolicyRefused
     from strategies.round_plan import round_context, vector_digest
 
     store = _train_store(context)
     if store.secure:
-        raise ValueError("vectors of this run leave under masks only: nothing was trained")
+        raise PolicyRefused("vectors of this run leave under masks only: nothing was trained")
     plan, vector = _plan(message), _model(message)
     _require_guarantee(store, plan)
     _require_model(store, plan)
@@ -230,7 +233,9 @@ def _answer(message: Message, parts: dict[str, bytes]) -> Message:
 
 def _require_guarantee(store: Datastore, plan: RoundPlan) -> None:
     if store.private and not plan.privacy:
-        raise ValueError("this run is private, the round asked for is not: nothing was trained")
+        from privacy.errors import PolicyRefused
+
+        raise PolicyRefused("this run is private, the round asked for is not: nothing was trained")
 
 
 def _require_model(store: Datastore, plan: RoundPlan) -> None:
@@ -238,10 +243,17 @@ def _require_model(store: Datastore, plan: RoundPlan) -> None:
     if store.policy is None or not store.policy.accept.model:
         return
     from alignment.config import PredictorConfig
-    from alignment.fingerprint import model_fingerprint
 
     config = PredictorConfig(**plan.predictor)  # type: ignore[arg-type]
-    store.policy.check_model(model_fingerprint(config))
+    store.policy.check_model(_fingerprint(config))
+
+
+@lru_cache(maxsize=2)
+def _fingerprint(config: PredictorConfig) -> str:
+    """Of the files as this process has loaded them: a predictor is built once and kept."""
+    from alignment.fingerprint import model_fingerprint
+
+    return model_fingerprint(config)
 
 
 def _books(store: Datastore) -> Books:
@@ -350,6 +362,7 @@ def evaluate(message: Message, context: Context) -> Message:
     if not store.evaluation_is_public:
         raise ValueError("this group's answers are private: nothing measured on them may leave")
     plan, vector = _plan(message), _model(message)
+    _require_model(store, plan)
     predictor = predictor_for(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
     load_vector(predictor, vector)
     reading = ContextConfig(**plan.context)  # type: ignore[arg-type]

@@ -11,16 +11,20 @@ import difflib
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 #: Rooms whose code runs at a client.
 ROOMS = ("alignment", "clients", "privacy", "strategies")
 
 #: Larger than any bundle that Flower accepts, unpacked.
 _MOST_BYTES = 64 * 2**20
+
+#: What reading a damaged archive may raise.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, ValueError)
 
 
 class CodeRefused(RuntimeError):
@@ -38,20 +42,38 @@ def bundled_files(bundle: bytes) -> dict[str, bytes]:
     """The files of a bundle by path, read in memory and never unpacked.
 
     Raises:
-        CodeRefused: It is no bundle, or one that would not fit into memory.
+        CodeRefused: It is no bundle, one whose names are not plain paths, or one that would not fit
+            into memory.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
             if len({member.filename for member in members}) < len(members):
                 raise CodeRefused("the bundle holds two files of one name: nothing of it was run")
+            if odd := [name for name in archive.namelist() if not _is_plain(name)]:
+                raise CodeRefused(f"the bundle names {odd[0][:100]!r}: nothing of it was run")
             if sum(member.file_size for member in members) > _MOST_BYTES:
                 raise CodeRefused(f"the bundle unpacks to more than {_MOST_BYTES:,} bytes")
-            return {member.filename: archive.read(member) for member in members}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+            return {member.filename: _content(archive, member) for member in members}
+    except (*_UNREADABLE, RuntimeError) as error:
         if isinstance(error, CodeRefused):
             raise
         raise CodeRefused("the bundle cannot be read: nothing of it was run") from error
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is a path below the bundle, written in the one usual way."""
+    path = PurePosixPath(name)
+    plain = str(path) == name.removesuffix("/") and not path.is_absolute()
+    return plain and ".." not in path.parts and "\\" not in name
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """The bytes of a file, and never more than it says it has."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise CodeRefused("the bundle is packed in a way that Flower does not use")
+    with archive.open(member) as file:
+        return file.read(member.file_size)
 
 
 def for_client(files: Mapping[str, bytes]) -> dict[str, bytes]:

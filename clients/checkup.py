@@ -9,7 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clients.bundle import code_digest
 from clients.connection import Registration, node_is_registered, probe
@@ -17,10 +17,10 @@ from clients.datastore import Datastore, open_home
 from clients.enrolment import NODE_KEY_FILE, SECRET_FILE
 from clients.policy import CA_FILE, IDENTITY_FILE, ROSTER_FILE, GroupPolicy, Home
 from privacy.key_folder import SERVER, SERVERS
-from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.keys import Identity, Roster
 
 if TYPE_CHECKING:
+    from privacy.plan import PrivacyPlan
     from strategies.round_plan import PrivateWork, RoundPlan
 
 #: Trips of a round to and from the server: share, train, confirm, unmask.
@@ -116,9 +116,21 @@ def _try(name: str, look: Callable[[], str]) -> Finding:
 def _keys(home: Home) -> str:
     for name in (IDENTITY_FILE, NODE_KEY_FILE, SECRET_FILE):
         path = home.file(name)
+        if not path.is_file():
+            raise _Amiss(f"{path} is missing: bring it back, or set up a new client and enrol it")
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise _Amiss(f"{path} can be read by others: chmod 600 {path}")
-    return f"identity {Identity.read(home.file(IDENTITY_FILE)).public.hex()[:16]}, for you alone"
+    return f"identity {_identity(home).public.hex()[:16]}, for you alone"
+
+
+def _identity(home: Home) -> Identity:
+    path = home.file(IDENTITY_FILE)
+    try:
+        return Identity.read(path)
+    except (ValueError, TypeError, OSError) as error:
+        raise _Amiss(
+            f"{path} holds no key that can be read: bring it back, or set up a new client"
+        ) from error
 
 
 def _code(policy: GroupPolicy) -> str:
@@ -132,10 +144,12 @@ def _code(policy: GroupPolicy) -> str:
 
 def _roster(home: Home, policy: GroupPolicy) -> str:
     path = home.file(ROSTER_FILE)
+    if not path.is_file():
+        raise _Amiss(f"{path} is missing: put the coordinator's roster in its place")
     members, servers = Roster.read(path), Roster.read(path, SERVERS)
     if SERVER not in servers:
         raise _Amiss(f"{path} names no server: get it from the coordinator again")
-    own = Identity.read(home.file(IDENTITY_FILE)).public
+    own = _identity(home).public
     if policy.role == "train" and members.get(policy.group) != own:
         raise _Amiss(f"{path} has another key for {policy.group!r}: pin the roster anew")
     if policy.role == "train" and len(members) < policy.accept.members:
@@ -187,6 +201,7 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     from clients.trainer import train_locally
 
     policy, store = home.policy, open_home(home)
+    settings = _Announced(settings)
     predictor = Predictor(PredictorConfig(**_section(settings, "predictor")))
     vector = to_vector(predictor)
     rounds = int(settings["federation.warmup_rounds"]) + int(settings["federation.adapter_rounds"])
@@ -226,8 +241,6 @@ def _private_forecast(
     import json
 
     from clients.private_trainer import train_privately
-    from privacy.ledger.bodies import mechanism_of
-    from privacy.ledger.filter import least_budget
     from privacy.plan import PrivacyPlan
     from privacy.terms import Mode, PrivacyTerms, Unit
 
@@ -247,7 +260,7 @@ def _private_forecast(
             sampling_rate=float(settings["privacy.sampling_rate"]),
             rounds=rounds,
             local_steps=int(settings["privacy.local_steps"]),
-            survivors=min(groups, max(survivors, consistency_threshold(groups))),
+            survivors=min(groups, survivors),
             colluding=int(settings["privacy.colluding"]) if mode is Mode.DISTRIBUTED else 0,
             clipping_norm=float(settings["privacy.clipping_norm"]),
             dimension=dimension,
@@ -257,13 +270,11 @@ def _private_forecast(
     work = _work(settings, json.dumps(plan.as_dict(), sort_keys=True), rounds)
     asked = _round_plan(settings, asdict(work))
     before, step = _twice(lambda: train_privately(vector, units, asked))
-    needed, _ = least_budget(
-        mechanism_of(plan), steps=plan.steps, delta=policy.privacy.budget_delta
-    )
+    needed, spent = _needed_and_spent(store, plan, policy)
     return Forecast(
         epsilon=plan.epsilon,
         budget_epsilon=needed,
-        budget_left=policy.privacy.budget_epsilon - _spent(store),
+        budget_left=policy.privacy.budget_epsilon - spent,
         rounds=rounds,
         seconds_per_round=step + trips,
         seconds_before=before,
@@ -272,21 +283,40 @@ def _private_forecast(
     )
 
 
-def _spent(store: Datastore) -> float:
-    """Epsilon of the data's budget that is spent already; the largest of all data in the ledger."""
-    from privacy.evidence import gather
-    from privacy.ledger.filter import epsilon_spent
+class _Announced(dict[str, bool | int | float | str]):
+    """Settings that say which of them is missing."""
 
+    def __missing__(self, key: str) -> NoReturn:
+        raise ValueError(f"the invitation says nothing of {key}: ask the coordinator for it again")
+
+
+def _needed_and_spent(
+    store: Datastore, plan: PrivacyPlan, policy: GroupPolicy
+) -> tuple[float, float]:
+    """Epsilon that a plan would add to what is spent, and that; of the data most is spent of.
+
+    Costs at one order add up, their epsilons do not: what a run adds depends on what is spent.
+    """
+    from privacy.evidence import gather
+    from privacy.ledger.bodies import mechanism_of
+    from privacy.ledger.filter import cost, epsilon_spent, least_budget
+
+    mechanism = mechanism_of(plan)
+    needed, _ = least_budget(mechanism, steps=plan.steps, delta=policy.privacy.budget_delta)
     if not store.ledger.exists():
-        return 0.0
+        return needed, 0.0
     (ledger,) = gather([store.ledger]).ledgers
     if ledger.state is None:
         raise ValueError(f"{store.ledger}: {ledger.error}")
-    spent = [0.0]
+    most = 0.0
     for name, budget in ledger.state.budgets.items():
         used = ledger.state.remaining(name, None).used
-        spent.append(epsilon_spent(used, delta=budget.delta, order=budget.order))
-    return max(spent)
+        spent = epsilon_spent(used, delta=budget.delta, order=budget.order)
+        if spent > most:
+            used += plan.steps * cost(mechanism, budget.order)
+            needed = epsilon_spent(used, delta=budget.delta, order=budget.order) - spent
+            most = spent
+    return needed, most
 
 
 def _work(settings: Settings, plan: str, rounds: int) -> PrivateWork:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
 from clients.bundle import code_digest
 from clients.connection import create_node_key, node_public
+from clients.node_key import NODE_KEY, NODE_PUBLIC
 from clients.policy import (
     CA_FILE,
     IDENTITY_FILE,
@@ -33,7 +37,7 @@ from privacy.secagg.keys import Identity, Roster, rosters_json
 CARD_FILE = "card.json"
 INVITATION_FILE = "invitation.json"
 SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
-NODE_KEY_FILE = "node.key"
+NODE_KEY_FILE = NODE_KEY
 
 
 def set_up(
@@ -65,8 +69,7 @@ def set_up(
     Raises:
         PolicyError: The folder holds a client already, or the policy would make no sense.
     """
-    if (folder / POLICY_FILE).exists():
-        raise PolicyError(f"{folder}: holds a client already; choose another folder")
+    _require_new(folder, invitation)
     policy = _policy(
         invitation,
         group=group,
@@ -90,9 +93,22 @@ def set_up(
     node = node_public(home.file(NODE_KEY_FILE))
     card = Card.signed(identity, group=group, role=role, node=node)
     card.write(home.file(CARD_FILE))
-    # Last: a folder without a policy can be set up again.
+    # Last: a folder without a policy holds no client.
     _replace(home.file(POLICY_FILE), policy_text(policy))
     return card
+
+
+def _require_new(folder: Path, invitation: Invitation) -> None:
+    """Refuse a folder that has any of the files of a client, but for this very invitation."""
+    if (folder / POLICY_FILE).exists():
+        raise PolicyError(f"{folder}: holds a client already; choose another folder")
+    made = (IDENTITY_FILE, NODE_KEY_FILE, NODE_PUBLIC, SECRET_FILE, CA_FILE, ROSTER_FILE, CARD_FILE)
+    for name in made:
+        if (folder / name).exists():
+            raise PolicyError(f"{folder / name}: is there already; choose another folder")
+    path = folder / INVITATION_FILE
+    if path.exists() and Invitation.read(path) != invitation:
+        raise PolicyError(f"{path}: is another invitation; choose another folder")
 
 
 def _policy(
@@ -106,9 +122,9 @@ def _policy(
     port: int,
 ) -> GroupPolicy:
     settings = invitation.settings
-    epsilon = float(settings.get("privacy.epsilon", 8.0))
-    lifetime = budget_epsilon or _lifetime(epsilon)
     try:
+        epsilon = float(settings.get("privacy.epsilon", 8.0))
+        lifetime = budget_epsilon or _lifetime(epsilon)
         return GroupPolicy(
             group=group,
             role=role,
@@ -129,17 +145,21 @@ def _policy(
             server=ServerSection(address=invitation.address),
             machine=MachineSection(port=port),
         )
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise PolicyError(
+            f"the policy would make no sense: {name} = {first['input']!r}: {first['msg']}"
+        ) from error
     except ValueError as error:
-        raise PolicyError(f"the policy would make no sense: {_first(error)}") from error
+        raise PolicyError(
+            f"the policy would make no sense: {error}; ask for the invitation again"
+        ) from error
 
 
 def _lifetime(epsilon: float) -> float:
     """A budget that pays for one run: the filter that outlasts runs asks for a little more."""
     return min(50.0, round(1.25 * epsilon, 2))
-
-
-def _first(error: ValueError) -> str:
-    return " ".join(str(error).split())
 
 
 def _from(folder: Path, data: Path) -> str:
@@ -169,8 +189,11 @@ def compare_roster(home: Home, path: Path) -> RosterChange:
         PolicyError: It is not a roster this client may pin: its own key or the server's differ.
     """
     policy = home.policy
-    old, new = Roster.read(home.file(ROSTER_FILE), MEMBERS), Roster.read(path, MEMBERS)
-    own = Identity.read(home.file(IDENTITY_FILE)).public
+    try:
+        old, new = Roster.read(home.file(ROSTER_FILE), MEMBERS), Roster.read(path, MEMBERS)
+        own = Identity.read(home.file(IDENTITY_FILE)).public
+    except OSError as error:
+        raise PolicyError(f"{error.filename}: cannot be read: {error.strerror}") from error
     if policy.role == "train" and new.get(policy.group) != own:
         raise PolicyError(
             f"{path}: has another key for {policy.group!r}, or none: the coordinator has not "
@@ -198,7 +221,8 @@ def accept_code(home: Home) -> str:
     """Name the installed code as the reviewed one in the policy; returns its digest."""
     path, reviewed = home.file(POLICY_FILE), home.policy.accept.code
     # The one value, and not the whole file: what somebody has noted in it stays.
-    _replace(path, path.read_text(encoding="utf-8").replace(reviewed, code_digest()))
+    text = path.read_text(encoding="utf-8")
+    _replace(path, re.sub(rf'(?m)^([^#\n]*["\']){reviewed}', rf"\g<1>{code_digest()}", text))
     return code_digest()
 
 

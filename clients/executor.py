@@ -40,6 +40,7 @@ _IDLE_SECONDS = 0.2
 _UNREACHABLE_SECONDS = 1.0
 #: Exit status after a stage that hung, so that whoever supervises starts the process anew.
 HUNG = 75
+_MOST_REFUSED = 20
 
 
 class Watchdog:
@@ -86,13 +87,18 @@ def require_reviewed(bundle: bytes, home: Home) -> None:
         )
     if sent != reviewed:
         with suppress(OSError):
-            folder = home.file(REFUSED_FOLDER)
-            folder.mkdir(exist_ok=True)
-            (folder / f"{hashlib.sha256(bundle).hexdigest()[:16]}.fab").write_bytes(bundle)
+            _keep(bundle, home.file(REFUSED_FOLDER))
         raise CodeRefused(
             f"the server's code ({sent[:16]}) is not the reviewed ({reviewed[:16]}): nothing of "
             "it was run"
         )
+
+
+def _keep(bundle: bytes, folder: Path) -> None:
+    """Keep a refused bundle, and only so many: a server must not fill the disk with them."""
+    folder.mkdir(exist_ok=True)
+    if len(list(folder.glob("*.fab"))) < _MOST_REFUSED:
+        (folder / f"{hashlib.sha256(bundle).hexdigest()[:16]}.fab").write_bytes(bundle)
 
 
 def answer(message: Message, context: Context, bundle: bytes, home: Home) -> Message:
@@ -108,6 +114,32 @@ def answer(message: Message, context: Context, bundle: bytes, home: Home) -> Mes
     if not isinstance(reply, type(message)):
         raise TypeError("the ClientApp returned no message")
     return reply
+
+
+def warm_up(home: Home) -> None:
+    """Load what every stage needs before the first message comes: a server waits only so long.
+
+    What fails here fails again, and is reported, when a message asks for it.
+    """
+    from alignment.config import DEFAULT_ENCODER
+    from alignment.packaged import packaged_files
+    from clients.datastore import open_home
+
+    try:
+        if home.policy.accept.code != code_digest():
+            logger.warning("the installed code is not the reviewed one: every task is refused")
+            return
+        store = open_home(home)
+        if store.training is not None and store.private and store.policy is not None:
+            store.units(store.policy.privacy.unit)
+            import clients.books
+            import clients.private_trainer
+        else:
+            import clients.trainer  # noqa: F401
+        packaged_files()
+        logger.info("ready, with %s at hand", DEFAULT_ENCODER)
+    except (ValueError, OSError) as error:
+        logger.warning("not ready: %s", type(error).__name__)
 
 
 def reason_for_server(error: Exception) -> str:
@@ -266,6 +298,7 @@ def main(arguments: list[str] | None = None) -> None:
     home = Home(folder=given.home.resolve())
     # Before anything of it is imported: this is the code that will run.
     logger.info("code %s", code_digest())
+    warm_up(home)
     executor = Executor(home, given.node, given.secret.read_bytes())
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: executor.stop())

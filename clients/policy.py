@@ -110,7 +110,7 @@ class MachineSection(_Section):
     """
 
     port: int = Field(default=9094, ge=1, le=65535)
-    stage_seconds: float = Field(default=3600.0, gt=0)
+    stage_seconds: float = Field(default=3600.0, gt=0, le=604800)
     poll_seconds: float = Field(default=1.0, ge=0.1, le=60)
 
 

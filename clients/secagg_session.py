@@ -189,13 +189,13 @@ class ServedRounds:
     def _read(self) -> dict[str, int]:
         try:
             served = json.loads(self._path.read_text(encoding="utf-8"))
+            return {str(run): int(number) for run, number in served.items()}
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise PolicyRefused(
                 f"{self._path.name} of this client is damaged: its owner must look at it"
             ) from error
-        return {str(run): int(number) for run, number in served.items()}
 
 
 def terms_in(request: bytes) -> RoundTerms:

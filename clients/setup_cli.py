@@ -52,13 +52,20 @@ def init(
         raise PolicyError(f"--role {role!r}: use train or held_out")
     chosen: Literal["train", "held_out"] = "train" if role == "train" else "held_out"
     shape = unflatten(invited.settings).get("predictor", {})
+    try:
+        model = model_fingerprint(PredictorConfig(**shape))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise PolicyError(
+            f"{invitation}: asks for a predictor that this version does not know: install the "
+            "coordinator's version"
+        ) from error
     card = set_up(
         folder,
         invited,
         group=group,
         data=data,
         role=chosen,
-        model=model_fingerprint(PredictorConfig(**shape)),  # type: ignore[arg-type]
+        model=model,
         budget_epsilon=budget or None,
         port=port,
     )
