@@ -127,7 +127,9 @@ class Doorkeeper:
                 other; or two nodes claim one group or one key.
         """
         deadline = time.monotonic() + self._timeout
-        while not (nodes := list(self._grid.get_node_ids())) and time.monotonic() < deadline:
+        while not (nodes := listed_nodes(self._grid, timeout_seconds=self._timeout)):
+            if time.monotonic() >= deadline:
+                break
             time.sleep(_POLL_SECONDS)
         self._listed = set(nodes)
         remaining = max(1.0, deadline - time.monotonic())

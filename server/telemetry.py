@@ -109,6 +109,7 @@ def _tensorboard(folder: Path, after: int | None) -> Iterator[Observer]:
 
     def observe(record: RoundRecord) -> None:
         figures = {
+            **{f"seconds/{stage}": took for stage, took in record.seconds_stages.items()},
             "loss/train": record.loss,
             "alignment/held_out_groups": record.alignment,
             "log_loss/held_out_groups": record.log_loss,
@@ -116,7 +117,6 @@ def _tensorboard(folder: Path, after: int | None) -> Iterator[Observer]:
             "groups/in_sum": record.groups,
             "groups/dropped": len(record.dropped),
             "rounds/aborted": int(bool(record.aborted)),
-            **{f"seconds/{stage}": took for stage, took in record.seconds_stages.items()},
         }
         for name, value in figures.items():
             if value is not None:

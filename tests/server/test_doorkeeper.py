@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -208,6 +209,27 @@ class TestComing:
         begun = time.monotonic()
         keeper.refresh(fewest=2, patience_seconds=0.2)
         assert 0.2 <= time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at the start", "between rounds"])
+def test_a_superlink_that_is_away_for_a_moment_ends_no_run(
+    door: Door, opened: Keeper, later: bool
+) -> None:
+    door.come(0, group("A"))
+    keeper = opened() if later else None
+    look, failures = door.get_node_ids, [httpx.ConnectError("refused")] * 3
+
+    def away() -> Iterable[int]:
+        if failures:
+            raise failures.pop()
+        return look()
+
+    door.get_node_ids = away  # type: ignore[method-assign]
+    if keeper is None:
+        keeper = opened()
+    keeper.refresh()
+    assert list(keeper.cohort.train) == ["A"]
+    assert not failures
 
 
 class TestGoing:
