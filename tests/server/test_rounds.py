@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from server.aggregation import MeanOfUpdates
 from server.cohort import CohortError
+from server.collection import PlainCollector
 from server.config import RunConfig
-from server.rounds import Position
+from server.doorkeeper import Doorkeeper
+from server.rounds import Position, RoundLoop, RoundRecord
+from strategies.fedavg import FedAvg
 from strategies.round_plan import RoundPlan
 
 Federation = Callable[..., Any]
@@ -200,6 +204,47 @@ class TestDropouts:
         with pytest.raises(CohortError, match=f"^group 'B' released {named} or a number") as caught:
             run_loop(federation(answer=answer), settings())
         assert "\n" not in str(caught.value)
+
+
+class TestComingAndGoing:
+    def test_a_round_that_finds_nobody_is_lost_and_the_next_goes_on(
+        self, federation: Federation, settings: Settings
+    ) -> None:
+        """All nodes are off the list in round 2; a newcomer is there from round 3 on."""
+        scripted = federation(groups=[("A", "train"), ("B", "train"), ("N", "train")])
+        grid = scripted.grid()
+        nodes = list(grid.get_node_ids())
+        records: list[RoundRecord] = []
+        config = settings(
+            warmup_rounds=3, adapter_rounds=1, stage_timeout_seconds=0.3, secure_aggregation=False
+        )
+
+        def listed() -> list[int]:
+            last = records[-1].round if records else 0
+            return {0: nodes[:2], 1: []}.get(last, nodes)
+
+        grid.get_node_ids = listed
+        with grid.as_server():
+            doorkeeper = Doorkeeper(grid, minimum_groups=1, timeout_seconds=5)
+            cohort = doorkeeper.gather()
+            aggregation = MeanOfUpdates()
+            loop = RoundLoop(
+                grid=grid,
+                cohort=cohort,
+                config=config,
+                strategy=FedAvg(),
+                aggregation=aggregation,
+                collector=PlainCollector(grid, cohort, config.federation, aggregation),
+                observers=[records.append],
+                doorkeeper=doorkeeper,
+            )
+            loop.run(np.zeros(DIMENSION, dtype=np.float32))
+        assert [record.groups for record in records] == [0, 2, 0, 3, 3]
+        assert [record.dropped for record in records] == [()] * 5
+        assert records[2].aborted == "no group is there: look at the SuperLink"
+        assert [list(record.seconds_stages) for record in records] == [
+            [], ["train"], [], ["train"], ["train"],
+        ]  # fmt: skip
 
 
 class TestMeasurement:
