@@ -1,0 +1,175 @@
+"""Five organisations on a real SuperLink, with power cuts, a late comer, and a tap on the wire."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+ROUNDS = 14
+FIRST = ("North", "South", "East", "West")
+LATE = "Late"
+#: In every record, in every place that a text can have; nowhere else in the world.
+MARKERS = ("zebrafinch-question", "zebrafinch-option", "zebrafinch-person", "zebrafinch-id")
+SETTINGS = (
+    f"federation.warmup_rounds={ROUNDS}",
+    "federation.minimum_groups=3",
+    "federation.seats=5",
+    "federation.round_timeout_seconds=25",
+    "federation.stage_timeout_seconds=25",
+    "federation.evaluate_every=0",
+    "privacy.units_per_seat=40",
+    "privacy.survivors=3",
+    "privacy.delta=0.001",
+    "predictor.head_width=8",
+    "predictor.max_tokens=32",
+)
+
+
+def write_data(folder: Path, group: str) -> Path:
+    """Answers of 24 people to 6 questions; every text carries a marker."""
+    question, option, person, name = MARKERS
+    generator = np.random.default_rng(len(group))
+    path = folder / f"{group}.jsonl"
+    with path.open("w") as file:
+        for respondent in range(24):
+            for number in range(6):
+                row = {
+                    "group": group,
+                    "respondent": f"{person}-{group}-{respondent}",
+                    "question_id": f"{name}-{number}",
+                    "question": f"{question} number {number}?",
+                    "options": [f"{option} yes", f"{option} no"],
+                    "choice": int(generator.random() < 0.3 + 0.1 * number),
+                }
+                file.write(json.dumps(row) + "\n")
+    return path
+
+
+def received(home: Path) -> int:
+    """How many requests to train the node of a group has taken in."""
+    log = home / "logs" / "supernode.log"
+    return len(re.findall("Receiving: train.masked", log.read_text())) if log.exists() else 0
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Any], tmp_path: Path) -> Iterator[Any]:
+    lab = make_lab(SETTINGS)
+    for group in (*FIRST, LATE):
+        lab.set_up(group, write_data(tmp_path, group))
+    yield lab
+
+
+@pytest.mark.slow
+def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
+    lab: Any, command: Callable[..., str], wait: Callable[..., Any], tmp_path: Path
+) -> None:
+    begun = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
+
+    server = lab.start_server()
+    lab.admit(*FIRST)
+    lab.pin(*FIRST)
+    told = json.loads(command("client", "check", lab.home("North"), "--json"))
+    assert told["holds"] and told["forecast"]["epsilon"] == 8
+    stranger = command("client", "check", lab.home(LATE), "--quick", code=1)
+    assert "does not know this node" in stranger
+    for group in FIRST:
+        lab.join(group)
+    lab.wait_online(4)
+    say("four groups are online")
+    command("server", "run", lab.server, "--name", "first", "--detach")
+    lab.wait_round("first", 2)
+    say("two rounds are over")
+
+    # A node dies between a request to train and its answer; supervisord starts it anew.
+    before = received(lab.home("South"))
+    wait("the next request to train", lambda: received(lab.home("South")) > before, 120)
+    lab.groups["South"].kill("supernode")
+    say("a node was killed in the masked stage")
+    wait(
+        "a round without South",
+        lambda: any("South" in row["dropped"] for row in lab.rounds("first")),
+        120,
+    )
+    say("a round went on without it")
+
+    # The server's hub dies too, while the run that it relays goes on.
+    server.kill("superlink")
+    say("the SuperLink was killed")
+    standing = len(lab.rounds("first"))
+    lab.admit(LATE)
+    lab.pin(*FIRST, LATE)
+    lab.join(LATE)
+    say("a fifth group was admitted and joins")
+    wait("rounds after the kill", lambda: len(lab.rounds("first")) > standing + 1, 200)
+    say("rounds go on")
+    wait(
+        "the late comer in a sum",
+        lambda: any(row["groups"] == 5 for row in lab.rounds("first")),
+        300,
+    )
+    say("all five are in one sum")
+
+    # The server's side of the run dies as well, and is taken up again.
+    lab.kill_run()
+    reached = lab.rounds("first")[-1]["round"]
+    wait(
+        "the end of what was killed",
+        lambda: lab.status_of("first").startswith("finished:failed"),
+        180,
+        every=3,
+    )
+    command("server", "resume", lab.server, "first", "--detach")
+    say("the server's side of the run was killed, and is resumed")
+    lab.wait_round("first", reached + 2)
+    say("it goes on")
+    status = wait(
+        "the end of the run",
+        lambda: (s := lab.status_of("first")).startswith("finished") and s,
+        400,
+        every=5,
+    )
+    assert status == "finished:completed"
+    say("the run is over")
+    rows = lab.rounds("first")
+    assert rows[-1]["round"] == ROUNDS
+    assert sum(bool(row["aborted"]) for row in rows) <= 3
+    numbers = [row["round"] for row in rows]
+    assert numbers == sorted(set(numbers)), "a round was counted twice"
+    # South came back after its node was started anew.
+    lost = max(row["round"] for row in rows if row["round"] and "South" in row["dropped"])
+    assert lost < ROUNDS
+
+    out = lab.server / "runs" / "first"
+    head = load_file(out / "head.safetensors")
+    assert head and all(np.isfinite(each).all() for each in head.values())
+    handed = lab.ledgers()
+    verdict = command("audit", "verify", handed, "--roster", lab.server / "roster.json")
+    assert re.search(r"\b0 fail", verdict), verdict
+    for group in (*FIRST, LATE):
+        (row,) = json.loads(command("client", "status", lab.home(group), "--json"))
+        assert 0 < row["spent_epsilon"] <= row["budget_epsilon"]
+
+    for program in reversed(lab.running):
+        program.stop()
+    wire = (tmp_path / "wire.bin").read_bytes()
+    # The tap hears: names of messages and of groups are there.
+    assert wire.count(b"train.masked") > 10 and b"Late" in wire
+    kept = [path for path in lab.server.rglob("*") if path.is_file()]
+    assert any(path.name.startswith("superlink.db") for path in kept)
+    for marker in MARKERS:
+        assert marker.encode() in (tmp_path / "North.jsonl").read_bytes()
+        assert marker.encode() not in wire, f"{marker} went over the wire"
+        for path in kept:
+            assert marker.encode() not in path.read_bytes(), f"{marker} lies in {path}"
+    say("no marker anywhere")
