@@ -79,7 +79,7 @@ def set_up(
         budget_epsilon=budget_epsilon,
         port=port,
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = Home(folder=folder)
     identity = Identity.create()
     identity.write(home.file(IDENTITY_FILE))
@@ -125,6 +125,8 @@ def _policy(
     try:
         epsilon = float(settings.get("privacy.epsilon", 8.0))
         lifetime = budget_epsilon or _lifetime(epsilon)
+        survivors = int(settings.get("privacy.survivors", 0))
+        colluding = int(settings.get("privacy.colluding", 1))
         return GroupPolicy(
             group=group,
             role=role,
@@ -139,8 +141,10 @@ def _policy(
             accept=AcceptSection(
                 code=code_digest(),
                 model=model,
-                members=max(2, int(settings.get("federation.minimum_groups", 3))),
-                colluding=int(settings.get("privacy.colluding", 1)),
+                # A sum of two is no secret between the two.
+                members=max(3, int(settings.get("federation.minimum_groups", 3))),
+                honest_shares=max(1, survivors - colluding),
+                colluding=colluding,
             ),
             server=ServerSection(address=invitation.address),
             machine=MachineSection(port=port),
