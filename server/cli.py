@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +32,8 @@ Assignments = Annotated[
 ]
 
 _STARTING_SECONDS = 120.0
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
+_ASK_SECONDS = 10.0
 #: Below so many days left of a certificate, every start says so.
 _DAYS_LEFT = 30
 
@@ -249,18 +251,24 @@ def _begin(home: ServerHome, name: str, settings: RunConfig, *, detach: bool) ->
 
 def _watch(control: Control, number: int, settings: RunConfig) -> None:
     """Show rounds as they end; a run that does not begin is stopped."""
+    from server.control import ControlError
     from server.telemetry import ROUNDS_FILE, progress_bar
 
-    rounds = Path(settings.out) / ROUNDS_FILE
-    begun, shown = time.monotonic(), 0
+    rounds, status = Path(settings.out) / ROUNDS_FILE, "pending"
+    begun, asked, last = time.monotonic(), 0.0, -1
     with progress_bar(settings.federation.rounds) as observe:
-        while True:
-            status = control.status(number)
-            for record in _records(rounds)[shown:]:
-                observe(record)
-                shown += 1
-            if status.startswith("finished"):
-                break
+        while not status.startswith("finished"):
+            time.sleep(_LOOK_SECONDS)
+            # What is asked of Flower takes a process of its own; a file is cheap to look at.
+            if time.monotonic() - asked > _ASK_SECONDS:
+                # A SuperLink that is being started anew ends no run.
+                with suppress(ControlError):
+                    status = control.status(number)
+                asked = time.monotonic()
+            for record in _records(rounds):
+                if record.round > last:
+                    observe(record)
+                    last = record.round
             waiting = status in ("pending", "starting")
             if waiting and time.monotonic() - begun > _STARTING_SECONDS:
                 control.stop(number)
@@ -268,7 +276,6 @@ def _watch(control: Control, number: int, settings: RunConfig) -> None:
                     f"the run did not begin in {_STARTING_SECONDS:g} s and was stopped: look at "
                     "HOME/logs/superexec.log"
                 )
-            time.sleep(_LOOK_SECONDS)
     if status != "finished:completed":
         raise RuntimeError(f"the run ended as {status}: look at HOME/logs/superexec.log")
     _say(f"The model lies in {escape(settings.out)}.")
