@@ -1,9 +1,12 @@
-"""What every room's tests share: a tiny encoder, a tiny federation's data, and settings for it."""
+"""What every room's tests share: a tiny encoder, data and settings for it, and the command."""
 
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ MARKERS = ("zebraquestion", "zebraoption", "zebrarespondent")
 QUESTIONS, RESPONDENTS = 12, 6
 
 WriteRows = Callable[..., Path]
+REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -160,3 +164,54 @@ def marked_data(
 def markers() -> tuple[str, ...]:
     """The words that stand in the texts of ``marked_data``."""
     return MARKERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run ``fedaccord`` in this process, through its own front door."""
+
+    import fedaccord
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["fedaccord", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            fedaccord.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code=code, out=captured.out, err=captured.err)
+
+    return call
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Command:
+    """Run ``fedaccord`` as a user does: a process of its own, in a folder of its own."""
+
+    def call(*arguments: object) -> Outcome:
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / "fedaccord.py", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        return Outcome(code=done.returncode, out=done.stdout, err=done.stderr)
+
+    return call

@@ -45,7 +45,7 @@ class TestPackages:
         import fedaccord
 
         assert PROJECT["project"]["scripts"] == {"fedaccord": "fedaccord:main"}
-        assert PROJECT["tool"]["setuptools"]["py-modules"] == ["fedaccord"]
+        assert PROJECT["tool"]["setuptools"]["py-modules"] == ["fedaccord", "supervision"]
         assert callable(fedaccord.main)
 
     def test_tests_are_no_package(self) -> None:

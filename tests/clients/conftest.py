@@ -18,6 +18,7 @@ import tomli_w
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.supernode.runtime import run_clientapp
 
+import clients.app
 import server.app
 from alignment.adapter import to_vector
 from alignment.fingerprint import model_fingerprint
@@ -34,13 +35,13 @@ from privacy.enrolment import Invitation
 from privacy.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.ledger.places import group_ledger
 from privacy.plan import PrivacyPlan
-from privacy.quantisation import fraction_bits
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.keys import Identity, Roster, rosters_json
 from privacy.secagg.messages import AdvertiseRequest, ShareRequest
 from privacy.secagg.server import ServerRound
 from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
 from privacy.terms import Mode, PrivacyTerms, Unit
+from server.aggregation import MeanOfUpdates
 from server.config import RunConfig, read_run_config
 from server.rounds import RoundRecord
 from server.telemetry import ROUNDS_FILE
@@ -184,6 +185,7 @@ class Deployed:
     def restart(self) -> None:
         """Start all clients anew: what they keep between messages is lost, their folders stay."""
         forget_ledgers()
+        clients.app._fingerprint.cache_clear()
         self.grid = LocalGrid(
             client_app=self._answer,  # type: ignore[arg-type]
             node_configs=[{"home": str(home)} for home in self.homes.values()],
@@ -411,8 +413,7 @@ class Asked:
         """The terms of a round; ``vector__NAME`` changes what they say of its vectors."""
         members = tuple(self.deployed.homes)
         if self.plan is None:
-            bits = fraction_bits(len(members))
-            vector = VectorTerms(dimension=self.vector.size + 1, fraction_bits=bits)
+            vector = MeanOfUpdates().vector_terms(self.vector.size, members=len(members))
         else:
             vector = VectorTerms.of_plan(self.plan)
         of_vector = {k[8:]: v for k, v in changes.items() if k.startswith("vector__")}

@@ -268,6 +268,8 @@ def test_another_encoder_in_the_same_folder_is_refused(
     assert reason.startswith("PolicyRefused: model ")
     assert reason.endswith("that this group's policy accepts")
     (encoder / "extra.txt").unlink()
+    asked.deployed.restart()
+    adverts = asked.advertise()
     assert not isinstance(asked.share(ONE, adverts, asked.terms()), str)
 
 

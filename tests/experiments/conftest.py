@@ -1,8 +1,5 @@
-"""The real command and whole runs on the tiny federation, each made once."""
+"""Whole runs on the tiny federation, each made once."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,61 +7,10 @@ from typing import Any
 
 import pytest
 
-import fedaccord
 from experiments.run import run
 from server.config import RunConfig, read_run_config
 
-REPOSITORY = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
 MakeConfig = Callable[..., RunConfig]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run ``fedaccord`` in this process, through its own front door."""
-
-    def call(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["fedaccord", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            fedaccord.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return Outcome(code=code, out=captured.out, err=captured.err)
-
-    return call
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Command:
-    """Run ``fedaccord`` as a user does: a process of its own, in a folder of its own."""
-
-    def call(*arguments: object) -> Outcome:
-        done = subprocess.run(
-            [sys.executable, REPOSITORY / "fedaccord.py", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        return Outcome(code=done.returncode, out=done.stdout, err=done.stderr)
-
-    return call
 
 
 @pytest.fixture(scope="session")
