@@ -49,6 +49,7 @@ class Elastic(LocalGrid):
         pins: By group, what it says it has pinned; nothing where it is missing.
         keys: Of all groups.
         asked: Kind and group of every message, by round.
+        told: By group, the seats in the privacy plan that it was told of.
     """
 
     names: dict[int, str]
@@ -58,6 +59,7 @@ class Elastic(LocalGrid):
     pins: dict[str, set[str]]
     keys: KeyFolder
     asked: dict[int, list[tuple[str, str]]]
+    told: dict[str, set[int]]
 
     def get_node_ids(self) -> Iterable[int]:
         self.change(self, self.round)
@@ -68,6 +70,9 @@ class Elastic(LocalGrid):
             self.round = int(message.metadata.group_id or self.round)
             asked = message.metadata.message_type, self.names[message.metadata.dst_node_id]
             self.asked.setdefault(self.round, []).append(asked)
+            told = message.content.config_records.get("plan", ConfigRecord())
+            if "privacy.place" in told:
+                self.told.setdefault(asked[1], set()).add(int(str(told["privacy.place"])))
         return super().push_messages(messages)
 
     def _run_handler(self, message: Message) -> Message:
@@ -116,7 +121,7 @@ def elastically(monkeypatch: pytest.MonkeyPatch) -> Elastically:
             grid = Elastic(**settings)
             nodes = list(LocalGrid.get_node_ids(grid))
             grid.names = dict(zip(nodes, population.groups, strict=True))
-            grid.gone, grid.round, grid.asked = set(), 0, {}
+            grid.gone, grid.round, grid.asked, grid.told = set(), 0, {}, {}
             grid.change, grid.pins = change, dict(pins or {})
             grid.keys = KeyFolder.of_run(Path(config.out), "")
             made.append(grid)
@@ -181,8 +186,10 @@ def test_a_group_joins_a_private_run_and_its_ledgers_verify(
 ) -> None:
     """The second of four groups by name comes after round 2; its seat is the last."""
     config, newcomer = configured(**changes), train[1]
-    elastically(config, comes_after(newcomer, 2))
+    grid = elastically(config, comes_after(newcomer, 2))
     assert [row["groups"] for row in rows(config)] == [0, 3, 3, 4, 4, 4]
+    seats = [name for name in train if name != newcomer] + [newcomer]
+    assert grid.told == {name: {seat} for seat, name in enumerate(seats)}
     assert [row["dropped"] for row in rows(config)] == [[]] * 6
     events = book(config)
     (begun,) = [event["body"] for event in events if event["type"] == "RUN"]
