@@ -13,6 +13,7 @@ from rich.markup import escape
 from clients.enrolment import accept_code, compare_roster, pin_roster, set_up, settings_of
 from clients.policy import REFUSED_FOLDER, Home, PolicyError
 from privacy.enrolment import Invitation, key_fingerprint
+from privacy.errors import PrivacyError
 
 app = typer.Typer()
 
@@ -134,11 +135,13 @@ def check(
     if holds and not quick and home.policy.role == "train" and settings_of(home):
         try:
             expected = forecast(home, settings_of(home))
-        except ValueError as error:
+        except (ValueError, PrivacyError) as error:
             holds = False
             found.append(Finding(name="forecast", holds=False, text=str(error)))
             if not as_json:
                 _say(f"  [red]FAILS[/red]  forecast  {escape(str(error))}")
+    if expected is not None:
+        holds = holds and expected.affordable
     if as_json:
         cost = None if expected is None else expected.as_dict()
         rows = [vars(each) for each in found]
@@ -153,8 +156,7 @@ def check(
         if expected.epsilon is not None:
             _say(f"  epsilon {expected.epsilon:g} of the run; it takes")
             _say(f"  {expected.budget_epsilon:.3f} of the {expected.budget_left:.3f} left of yours")
-    if expected is not None and not expected.affordable:
-        holds = False
+    if expected is not None and not expected.affordable and not as_json:
         _say("[red]The budget does not pay for the whole run: raise it or take part in less.[/red]")
     if not holds:
         raise typer.Exit(1)

@@ -18,6 +18,7 @@ from alignment.split import (
     Split,
     SplitError,
     draw_split,
+    draws_of,
     read_split,
 )
 
@@ -285,3 +286,19 @@ def test_a_drawn_split_leaves_every_train_group_something_to_train_on() -> None:
     answers = {f"g{i}": answers_of(f"g{i}", [2 * i, 2 * i + 1]) for i in range(12)}
     for seed in range(60):
         draw_split(answers, seed=seed).check(answers)
+
+
+class TestDrawsOfOneGroup:
+    def test_they_part_the_questions_and_depend_on_the_seed_alone(self) -> None:
+        own = answers_of("A", list(range(30)))
+        draws = draws_of(own, seed=0)
+        assert draws == draws_of(own, seed=0) != draws_of(own, seed=1)
+        ids = sorted(question.question_id for question in own.questions)
+        assert len(draws) == len(set(draws)) == 5
+        for draw in draws:
+            assert sorted((*draw.context, *draw.target)) == ids
+            assert len(draw.context) == 10
+
+    def test_a_group_that_answered_one_question_cannot_be_measured(self) -> None:
+        with pytest.raises(SplitError, match="'A' answered 1 question"):
+            draws_of(answers_of("A", [0]), seed=0)

