@@ -74,7 +74,8 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
             "stopasgroup": "true",
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": f"%(here)s/{LOGS_FOLDER}/{name}.log",
+            # Read as a variable in the second of two readings, so that none is left to read.
+            "stdout_logfile": f"%%(here)s/{LOGS_FOLDER}/{name}.log",
             "stdout_logfile_maxbytes": str(_LOG_BYTES),
             "stdout_logfile_backups": str(_LOG_FILES),
         }
