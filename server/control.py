@@ -115,7 +115,7 @@ class Control:
             raise ControlError(f"flwr {arguments[0]} gave no answer in {_SECONDS:g} s") from error
         told = _json(done.stdout)
         if done.returncode != 0 or told.get("success") is False:
-            words = str(told.get("error-message") or done.stderr or done.stdout).split()
+            words = str(told.get("error-message") or done.stderr.strip() or done.stdout).split()
             raise ControlError(
                 f"flwr {' '.join(arguments[:2])}: {' '.join(words)[:300] or 'failed'}; is "
                 "fedaccord server start running?"
