@@ -27,17 +27,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clients.bundle import CodeRefused, bundle_digest, code_digest
+from clients.node import Node, Task
 from clients.policy import REFUSED_FOLDER, Home
 
 if TYPE_CHECKING:
     from flwr.app import Context, Message
-    from flwr.supercore.fab import Fab
 
 logger = logging.getLogger("fedaccord.client")
 
-_ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _IDLE_SECONDS = 0.2
-_UNREACHABLE_SECONDS = 1.0
 #: Exit status after a stage that hung, so that whoever supervises starts the process anew.
 HUNG = 75
 _MOST_REFUSED = 20
@@ -163,14 +161,12 @@ class Executor:
 
     Args:
         home: Folder of the client.
-        address: Of the SuperNode's interface, on loopback.
-        secret: Shared with that SuperNode: no other program of this machine gets a task.
+        node: Where tasks come from.
     """
 
-    def __init__(self, home: Home, address: str, secret: bytes) -> None:
+    def __init__(self, home: Home, node: Node) -> None:
         self._home = home
-        self._address = address
-        self._secret = secret
+        self._node = node
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -179,103 +175,48 @@ class Executor:
 
     def run(self) -> None:
         """Serve until stopped; a node that cannot be reached is waited for."""
-        import httpx
-        from flwr.proto.runtime_pb2 import AcquireTaskRequest
-        from flwr.supercore.constant import TaskType
-        from flwr.supercore.interceptors import (
-            RuntimeVersionHttpInterceptor,
-            SuperExecAuthHttpInterceptor,
-        )
-        from flwr.supercore.runtime import RuntimeHttpClient
-
-        client = RuntimeHttpClient.from_server_address(
-            self._address,
-            insecure=True,
-            root_certificates=None,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperExec"),
-                SuperExecAuthHttpInterceptor(
-                    master_secret=self._secret, protected_methods={_ACQUIRE}
-                ),
-            ],
-        )
-        request = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
-        try:
-            while not self._stopped.is_set():
-                try:
-                    acquired = client.AcquireTask(request)
-                except httpx.HTTPError:
-                    self._stopped.wait(_UNREACHABLE_SECONDS)
-                    continue
-                if acquired.HasField("task") and acquired.token:
-                    self._serve(acquired.token)
-                else:
-                    self._stopped.wait(_IDLE_SECONDS)
-        finally:
-            client.close()
+        while not self._stopped.is_set():
+            token = self._node.acquire()
+            if token is None:
+                self._stopped.wait(_IDLE_SECONDS)
+            else:
+                self._serve(token)
 
     def _serve(self, token: str) -> None:
         """Carry out one task from its input to its reply; what fails costs this task alone."""
-        import httpx
-        from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
-        from flwr.supercore.interceptors import (
-            RuntimeTokenHttpInterceptor,
-            RuntimeVersionHttpInterceptor,
-        )
-        from flwr.supercore.runtime import RuntimeHttpClient
+        from httpx import HTTPError
 
-        client = RuntimeHttpClient.from_server_address(
-            self._address,
-            insecure=True,
-            root_certificates=None,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
-                RuntimeTokenHttpInterceptor(token),
-            ],
-        )
-        heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
-        heartbeat.start()
-        try:
-            self._carry_out(client)
-        except httpx.HTTPError as error:
-            logger.warning("a task was lost: %s", type(error).__name__)
-        finally:
-            if heartbeat.is_running:
-                heartbeat.stop()
-            client.close()
+        with self._node.task(token) as task:
+            try:
+                try:
+                    self._carry_out(task)
+                except RuntimeError as error:
+                    logger.warning("a task was lost: %s", type(error).__name__)
+                    task.give_up()
+            except HTTPError as error:
+                logger.warning("a task was lost: %s", type(error).__name__)
 
-    def _carry_out(self, client: object) -> None:
+    def _carry_out(self, task: Task) -> None:
         from flwr.app import Error, Message
-        from flwr.common.constant import ErrorCode, SubStatus
-        from flwr.supernode.runtime.run_clientapp import (
-            pull_task_input,
-            push_message,
-            push_task_output,
-        )
+        from flwr.common.constant import ErrorCode
 
-        message, context, _, fab = pull_task_input(client)  # type: ignore[arg-type]
+        message, context, bundle = task.input()
         kind = message.metadata.message_type
-        started, status, details = time.perf_counter(), SubStatus.COMPLETED, ""
+        started, failure = time.perf_counter(), ""
         try:
             seconds = self._home.policy.machine.stage_seconds
             with Watchdog(seconds).watching(kind):
-                reply = answer(message, context, _content(fab), self._home)
+                reply = answer(message, context, bundle, self._home)
             logger.info("%s answered in %.2f s", kind, time.perf_counter() - started)
         except Exception as error:
-            details = reason_for_server(error)
+            failure = reason_for_server(error)
             # The frames, and not the text: that may quote a record.
             frames = "".join(traceback.format_tb(error.__traceback__))
-            logger.warning("%s refused: %s", kind, details)
+            logger.warning("%s refused: %s", kind, failure)
             logger.debug("%s:\n%s", type(error).__name__, frames)
-            refused = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=details)
-            reply, status = Message(refused, reply_to=message), SubStatus.FAILED
-        push_message(client, reply, context)  # type: ignore[arg-type]
-        push_task_output(client, context, status, details)  # type: ignore[arg-type]
-
-
-def _content(fab: Fab) -> bytes:
-    """The bytes of a bundle, whatever hash the server gives for them."""
-    return bytes(fab.content)
+            refused = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=failure)
+            reply = Message(refused, reply_to=message)
+        task.reply(reply, context, failure=failure)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -299,11 +240,13 @@ def main(arguments: list[str] | None = None) -> None:
     # Before anything of it is imported: this is the code that will run.
     logger.info("code %s", code_digest())
     warm_up(home)
-    executor = Executor(home, given.node, given.secret.read_bytes())
+    node = Node(given.node, given.secret.read_bytes())
+    executor = Executor(home, node)
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: executor.stop())
     start_parent_process_monitor(os.getppid())
     executor.run()
+    node.close()
 
 
 if __name__ == "__main__":

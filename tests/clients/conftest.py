@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import tomli_w
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
-from flwr.supernode.runtime import run_clientapp
 
 import clients.app
 import server.app
@@ -195,13 +194,11 @@ class Deployed:
     def _answer(self, message: Message, context: Context) -> Message:
         home = Home(folder=Path(str(context.node_config["home"])))
         sent: list[Message] = []
-        fab = SimpleNamespace(content=self.bundle)
-        with pytest.MonkeyPatch.context() as patch:
-            taken = (message, context, None, fab)
-            patch.setattr(run_clientapp, "pull_task_input", lambda _: taken)
-            patch.setattr(run_clientapp, "push_message", lambda _, reply, __: sent.append(reply))
-            patch.setattr(run_clientapp, "push_task_output", lambda *_: None)
-            Executor(home, "", b"")._carry_out(None)
+        task = SimpleNamespace(
+            input=lambda: (message, context, self.bundle),
+            reply=lambda reply, _, failure: sent.append(reply),
+        )
+        Executor(home, None)._carry_out(task)  # type: ignore[arg-type]
         (reply,) = sent
         if reply.has_error():
             self.reasons.append(reply.error.reason)

@@ -198,13 +198,12 @@ def test_a_stage_that_hangs_ends_the_executor(deployed: Deployed, bundle: bytes)
     code = (
         "import pathlib, sys, time\n"
         "from types import SimpleNamespace as Some\n"
-        "from flwr.supernode.runtime import run_clientapp\n"
         "from clients import executor\n"
         "from clients.policy import Home\n"
         "message = Some(metadata=Some(message_type='query.setup'))\n"
-        "run_clientapp.pull_task_input = lambda _: (message, None, None, Some(content=b''))\n"
+        "task = Some(input=lambda: (message, None, b''))\n"
         "executor.answer = lambda *_: time.sleep(25)\n"
-        "executor.Executor(Home(folder=pathlib.Path(sys.argv[1])), '', b'')._carry_out(None)\n"
+        "executor.Executor(Home(folder=pathlib.Path(sys.argv[1])), None)._carry_out(task)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, deployed.homes["Group 0"]],

@@ -430,3 +430,51 @@ class TestWordsStayAtTheClient:
     ) -> None:
         assert reason_for_server(error).startswith(told)
         assert "zebra" not in reason_for_server(error)
+
+
+@pytest.fixture(scope="module")
+def measured(deploy: Callable[..., Deployed], asking: Callable[..., Asked]) -> Asked:
+    return asking(deploy(groups=2, held_out=1))
+
+
+class TestGroupsThatOnlyMeasure:
+    def evaluate(self, measured: Asked, **changes: Any) -> RecordDict | str:
+        plan = measured.round_plan(**changes)
+        content = RecordDict(
+            {
+                "plan": ConfigRecord(dict(plan.to_wire())),
+                "model": ArrayRecord([measured.vector]),
+            }
+        )
+        return measured.deployed.ask("Group 2", "evaluate", content)  # type: ignore[no-any-return]
+
+    def test_they_measure_and_never_train(self, measured: Asked) -> None:
+        reply = self.evaluate(measured)
+        assert not isinstance(reply, str), reply
+        assert reply.metric_records["metrics"]["public"] == 1
+        assert measured.advertise()["Group 2"] == "ValueError: its text stays at the client"
+
+    def test_a_run_measures_on_them(self, measured: Asked) -> None:
+        rounds = measured.deployed.run()
+        assert [each.groups for each in rounds if each.round] == [2, 2]
+        assert rounds[-1].alignment is not None
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"predictor.head_width": 9}, "PolicyRefused: model "),
+            ({"predictor.encoder": "someone/encoder"}, "EncoderError: its text stays at"),
+        ],
+        ids=["another shape", "an encoder of the hub"],
+    )
+    def test_they_load_no_model_but_the_one_agreed_to(
+        self, measured: Asked, changes: dict[str, Any], words: str
+    ) -> None:
+        reason = self.evaluate(measured, **changes)
+        assert isinstance(reason, str)
+        assert reason.startswith(words)
+
+    def test_a_train_group_measures_nothing(self, measured: Asked) -> None:
+        content = RecordDict({"plan": ConfigRecord(dict(measured.round_plan().to_wire()))})
+        reason = measured.deployed.ask(ONE, "evaluate", content)
+        assert reason == "ValueError: its text stays at the client"
