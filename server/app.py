@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tomli_w
@@ -17,17 +19,22 @@ from numpy.typing import NDArray
 from server.aggregation import Aggregation, MeanOfUpdates
 from server.checkpoint import FOLDER as CHECKPOINTS
 from server.checkpoint import Checkpoint, Checkpoints, Registered
+from server.cohort import Cohort
 from server.collection import Collector, PlainCollector
 from server.config import FederationConfig, RunConfig, read_run_config
 from server.doorkeeper import Doorkeeper
 from server.resume import ReopenedBook, find_checkpoint, reopened_book, restore
-from server.rounds import RoundLoop
+from server.rounds import Position, RoundLoop
 from server.secagg_coordinator import SecureCollector
 from server.telemetry import ROUNDS_FILE, observers
+from server.witness import BookWitness
 from strategies.base import SumStrategy, require_visible
 from strategies.fedavg import FedAvg
 from strategies.fedopt import FedAdam
 from strategies.round_plan import vector_digest
+
+if TYPE_CHECKING:
+    from alignment.predictor import Predictor
 
 CONFIG_FILE = "config.toml"
 PRIVACY_FILE = "privacy.json"
@@ -57,8 +64,8 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
     from alignment.adapter import load_vector, save_predictor, to_vector
     from alignment.predictor import Predictor
 
-    strategy, secure = _strategy(config.federation), config.federation.secure_aggregation
-    require_visible(strategy, secure_aggregation=secure)
+    strategy = _strategy(config.federation)
+    require_visible(strategy, secure_aggregation=config.federation.secure_aggregation)
     out = Path(config.out)
     kept = find_checkpoint(config) if config.resume else None
     with ExitStack() as stack:
@@ -69,55 +76,16 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         doorkeeper = _doorkeeper(grid, config, book)
         cohort = doorkeeper.gather()
         predictor = Predictor(config.predictor, seed=config.seed)
-        vector, after = to_vector(predictor), None
-        start = vector_digest(vector)
+        first = vector = to_vector(predictor)
+        after = None
         if kept is not None:
-            vector, after = restore(kept, strategy, vector)
-        aggregation: Aggregation = MeanOfUpdates()
-        run, witness, plan = "", None, None
+            vector, after = restore(kept, strategy, first)
         checkpoints = stack.enter_context(Checkpoints(out / CHECKPOINTS, also=(out / ROUNDS_FILE,)))
+        promise = _Promise(aggregation=MeanOfUpdates(), after=after)
         if config.privacy.private:
-            # Not even imported where nothing is private: accountants take seconds.
-            from server.private import (
-                PrivateAggregation,
-                keep_book,
-                keep_seats,
-                register_plan,
-                restored_plan,
+            promise = _private_promise(
+                stack, config, cohort, predictor, book=book, start=vector_digest(first)
             )
-
-            if book is None:
-                registered = register_plan(config, cohort, predictor)
-                begun = keep_book(config, cohort, registered, model=start)
-                witness = stack.enter_context(begun)
-            else:
-                registered = restored_plan(book.plan, config, cohort, predictor, book.seats)
-                witness, after = book.go_on()
-                stack.callback(keep_seats, registered, config, cohort)
-            run, plan = registered.run, registered.as_dict()
-            aggregation = PrivateAggregation(registered, config, cohort)
-        # Groups pay for nothing before it is on disk what they have paid for.
-        before_vectors = checkpoints.settle if config.privacy.private else None
-        collector: Collector
-        if secure:
-            collector = SecureCollector(
-                grid,
-                cohort,
-                config.federation,
-                aggregation,
-                run=run,
-                witness=witness,
-                before_vectors=before_vectors,
-            )
-        else:
-            collector = PlainCollector(
-                grid, cohort, config.federation, aggregation, before_vectors=before_vectors
-            )
-
-        def registration() -> Registered | None:
-            if witness is None or plan is None:
-                return None
-            return Registered(plan=plan, head=witness.head)
 
         def keep(number: int, vector: NDArray[np.float32], aborted: int) -> None:
             checkpoints.hand_over(
@@ -127,7 +95,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
                     vector=vector,
                     state=strategy.state(),
                     config=config.nested(),
-                    registered=registration(),
+                    registered=promise.registered(),
                 )
             )
 
@@ -136,19 +104,108 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
             cohort=cohort,
             config=config,
             strategy=strategy,
-            aggregation=aggregation,
-            collector=collector,
-            observers=stack.enter_context(observers(config, after=after.round if after else None)),
-            witness=witness,
+            aggregation=promise.aggregation,
+            collector=_collector(grid, config, cohort, promise, checkpoints),
+            observers=stack.enter_context(observers(config, after=kept.round if kept else None)),
+            witness=promise.witness,
             doorkeeper=doorkeeper,
             keep=keep,
         )
-        vector = loop.run(vector, after=after)
+        vector = loop.run(vector, after=promise.after)
         checkpoints.settle()
         load_vector(predictor, vector)
         files = save_predictor(predictor, out, config.context)
-        if witness is not None:
-            witness.published(out, files, model=loop.last)
+        if promise.witness is not None:
+            promise.witness.published(out, files, model=loop.last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Promise:
+    """What a run promises its groups, and who keeps watch.
+
+    Attributes:
+        aggregation: What is made of their vectors.
+        run: Name of a private run.
+        witness: Of a private run.
+        plan: Of a private run, as JSON types.
+        after: Where a run that was stopped goes on.
+    """
+
+    aggregation: Aggregation
+    run: str = ""
+    witness: BookWitness | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    after: Position | None = None
+
+    def registered(self) -> Registered | None:
+        """What a checkpoint keeps of it."""
+        if self.witness is None:
+            return None
+        return Registered(plan=self.plan, head=self.witness.head)
+
+
+def _private_promise(
+    stack: ExitStack,
+    config: RunConfig,
+    cohort: Cohort,
+    predictor: Predictor,
+    *,
+    book: ReopenedBook | None,
+    start: str,
+) -> _Promise:
+    """Register the plan of a private run, or take up that of one that goes on.
+
+    Args:
+        stack: Closes the server's book when the run is over.
+        config: The run.
+        cohort: Who takes part.
+        predictor: What is trained.
+        book: Of a run that goes on.
+        start: Digest of the vector that the run began from.
+    """
+    # Not even imported where nothing is private: accountants take seconds.
+    from server.private import (
+        PrivateAggregation,
+        keep_book,
+        keep_seats,
+        register_plan,
+        restored_plan,
+    )
+
+    if book is None:
+        registered, after = register_plan(config, cohort, predictor), None
+        witness = stack.enter_context(keep_book(config, cohort, registered, model=start))
+    else:
+        registered = restored_plan(book.plan, config, cohort, predictor, book.seats)
+        witness, after = book.go_on()
+        stack.callback(keep_seats, registered, config, cohort)
+    return _Promise(
+        aggregation=PrivateAggregation(registered, config, cohort),
+        run=registered.run,
+        witness=witness,
+        plan=registered.as_dict(),
+        after=after,
+    )
+
+
+def _collector(
+    grid: Grid, config: RunConfig, cohort: Cohort, promise: _Promise, checkpoints: Checkpoints
+) -> Collector:
+    # Groups pay for nothing before it is on disk what they have paid for.
+    before_vectors = checkpoints.settle if config.privacy.private else None
+    if not config.federation.secure_aggregation:
+        return PlainCollector(
+            grid, cohort, config.federation, promise.aggregation, before_vectors=before_vectors
+        )
+    return SecureCollector(
+        grid,
+        cohort,
+        config.federation,
+        promise.aggregation,
+        run=promise.run,
+        witness=promise.witness,
+        before_vectors=before_vectors,
+    )
 
 
 def _prepare(out: Path, config: RunConfig) -> None:
