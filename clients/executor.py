@@ -147,11 +147,11 @@ def reason_for_server(error: Exception) -> str:
     other texts may be about a record, a file or a path of this machine.
     """
     from clients.books import RefusedByLedger
-    from privacy.errors import ExecutionMismatch, LedgerError, PlanRefused, SecaggAbort
+    from privacy.errors import ExecutionMismatch, PlanRefused, SecaggAbort
 
     told = (CodeRefused, RefusedByLedger, SecaggAbort, PlanRefused, ExecutionMismatch)
     kind = type(error).__name__
-    if isinstance(error, told) and not isinstance(error, LedgerError):
+    if isinstance(error, told):
         return f"{kind}: {error}"
     return f"{kind}: its text stays at the client"
 
