@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, str] = {
     "dp": "experiments.benchmarks.dp",
     "secagg": "experiments.benchmarks.secagg",
     "ledger": "experiments.benchmarks.ledger",
+    "deployment": "experiments.benchmarks.deployment",
 }
 
 

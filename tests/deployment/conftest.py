@@ -5,32 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments.benchmarks.loopback import Program, free_port, read_rounds, wait_for
+
 FEDACCORD = [sys.executable, "-m", "fedaccord"]
 
 
 class Failed(AssertionError):
     """A command failed that should not have."""
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def fedaccord(*arguments: str | Path, code: int = 0, seconds: float = 120) -> str:
@@ -47,16 +40,6 @@ def fedaccord(*arguments: str | Path, code: int = 0, seconds: float = 120) -> st
         words = f"{done.returncode} instead of {code}\n{done.stdout}{done.stderr}"
         raise Failed(f"{arguments}: {words}")
     return done.stdout + done.stderr
-
-
-def wait_for(what: str, holds: Callable[[], Any], seconds: float, every: float = 0.2) -> Any:
-    """Wait until something holds; what it is."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := holds():
-            return found
-        time.sleep(every)
-    raise Failed(f"{what}: not within {seconds:g} s")
 
 
 class Tap:
@@ -120,41 +103,6 @@ class Tap:
             writer.close()
 
 
-class Program:
-    """A command that runs until it is stopped, and the processes under it."""
-
-    def __init__(self, folder: Path, *command: str) -> None:
-        self.folder = folder
-        self._output = (folder / "output.txt").open("ab")
-        self._process = subprocess.Popen(
-            [*FEDACCORD, *command], stdout=self._output, stderr=subprocess.STDOUT
-        )
-
-    def child(self, name: str) -> int:
-        """The process id of the newest program of that name under supervisord."""
-        log = self.folder / "logs" / "supervisord.log"
-
-        def spawned() -> list[str]:
-            text = log.read_text() if log.exists() else ""
-            return re.findall(rf"spawned: '{name}' with pid (\d+)", text)
-
-        return int(wait_for(f"{name} in {self.folder.name}", spawned, 30)[-1])
-
-    def kill(self, name: str) -> None:
-        """End a program as a power cut would."""
-        os.kill(self.child(name), signal.SIGKILL)
-
-    def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._output.close()
-
-
 class Lab:
     """A server, groups, and what has to be carried between them by hand.
 
@@ -198,7 +146,7 @@ class Lab:
             fedaccord("client", "roster", self.home(group), self.server / "roster.json", "--yes")
 
     def start_server(self) -> Program:
-        program = Program(self.server, "server", "start", str(self.server))
+        program = Program(self.server, [*FEDACCORD, "server", "start", str(self.server)])
         self.running.append(program)
         wait_for(
             "the SuperLink",
@@ -209,7 +157,7 @@ class Lab:
         return program
 
     def join(self, group: str) -> Program:
-        program = Program(self.home(group), "client", "join", str(self.home(group)))
+        program = Program(self.home(group), [*FEDACCORD, "client", "join", str(self.home(group))])
         self.running.append(program)
         self.groups[group] = program
         return program
@@ -222,11 +170,7 @@ class Lab:
         wait_for(f"{count} nodes online", online, 120, every=2)
 
     def rounds(self, run: str) -> list[dict[str, Any]]:
-        path = self.server / "runs" / run / "rounds.jsonl"
-        if not path.exists():
-            return []
-        lines = [line for line in path.read_text().splitlines(True) if line.endswith("\n")]
-        return [json.loads(line) for line in lines]
+        return read_rounds(self.server / "runs" / run / "rounds.jsonl")
 
     def wait_round(self, run: str, number: int, seconds: float = 240) -> None:
         def reached() -> bool:
