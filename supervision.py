@@ -59,6 +59,8 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
     config = configparser.RawConfigParser()
     config["supervisord"] = {
         "nodaemon": "true",
+        # Said for a user who is root already: supervisord warns where nothing is said.
+        **({"user": "root"} if os.getuid() == 0 else {}),
         "logfile": f"%(here)s/{LOGS_FOLDER}/supervisord.log",
         "pidfile": "%(here)s/supervisord.pid",
         "umask": "077",

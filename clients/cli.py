@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,19 +36,42 @@ def status(
 
     Reads the ledger as it stands, also while a client is using it. Exit 1 if one is damaged.
     """
-    from privacy.evidence import gather
+    from clients.policy import POLICY_FILE
 
-    found = gather(ledgers).ledgers
+    homes = [path for path in ledgers if (path / POLICY_FILE).is_file()]
+    found = _found([path for path in ledgers if path not in homes], homes)
     rows = [row for ledger in found for row in _rows(ledger)]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        _show(rows)
+        if rows:
+            _show(rows)
+        for home in homes:
+            if not _spent_in(home):
+                typer.echo(f"{home}: no private run yet; nothing is spent")
     damaged = [ledger for ledger in found if ledger.error is not None]
     for ledger in damaged:
         typer.echo(f"{ledger.file}: {ledger.error}", err=True)
     if damaged:
         raise typer.Exit(1)
+
+
+def _found(places: Sequence[Path], homes: Sequence[Path]) -> list[GroupLedger]:
+    """The ledgers at some places, and those of clients under the names of their rosters."""
+    from clients.policy import ROSTER_FILE
+    from privacy.evidence import gather
+
+    found = list(gather(places).ledgers) if places else []
+    for home in filter(_spent_in, homes):
+        found += gather([home], roster=home / ROSTER_FILE).ledgers
+    return found
+
+
+def _spent_in(home: Path) -> bool:
+    """Whether a client has a ledger."""
+    from clients.policy import LEDGERS_FOLDER
+
+    return any((home / LEDGERS_FOLDER).rglob("*.jsonl"))
 
 
 def _rows(ledger: GroupLedger) -> list[dict[str, Any]]:
@@ -84,7 +108,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     table = Table(
         title="What is left of every budget", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    table.add_column("group", no_wrap=True)
+    table.add_column("group", overflow="fold")
     table.add_column("data", no_wrap=True)
     for heading in ("units", "epsilon", "spent", "left", "rounds\nleft", "refused"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -60,7 +60,7 @@ def progress_bar(rounds: int, after: int | None = None) -> Iterator[Observer]:
         rounds: Of the whole run.
         after: Round that a resumed run goes on from.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -78,8 +78,10 @@ def progress_bar(rounds: int, after: int | None = None) -> Iterator[Observer]:
             nonlocal alignment
             if record.alignment is not None:
                 alignment = f"alignment {record.alignment:.4f}"
-                if not console.is_terminal:
-                    console.print(f"round {record.round}/{rounds} {alignment}", highlight=False)
+            # Where no bar is seen, every measurement, or else a sign of life now and then.
+            due = record.alignment is not None or (record.round > 0 and record.round % 10 == 0)
+            if due and not console.is_terminal:
+                console.print(f"round {record.round}/{rounds} {alignment}".rstrip())
             if record.aborted:
                 console.print(
                     f"round {record.round} was aborted, the model stays as it was: "
