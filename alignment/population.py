@@ -57,12 +57,14 @@ def _training_units(population: Population, group: str, unit: str) -> tuple[Unit
 
 
 def stamp(source: str) -> tuple[int, int]:
-    """When a file was last written, and its size: what is read again when either changes."""
+    """When a source was last written, and its size: it is read again when either changes.
+
+    Of a folder the newest file and the size of all; of what is no file, as a hub id, nothing.
+    """
     path = Path(source)
-    if not path.is_file():
-        return (0, 0)
-    status = path.stat()
-    return (status.st_mtime_ns, status.st_size)
+    files = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
+    stats = [file.stat() for file in files if file.is_file()]
+    return max((s.st_mtime_ns for s in stats), default=0), sum(s.st_size for s in stats)
 
 
 def load_population(data: str, *, split: str, seed: int, skip_invalid: bool) -> Population:

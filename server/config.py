@@ -172,6 +172,8 @@ class PrivacyConfig:
             raise ValueError(
                 f"local_learning_rate = {self.local_learning_rate} must be finite and > 0"
             )
+        if not 0 < self.epsilon <= 50:
+            raise ValueError(f"epsilon = {self.epsilon} must lie in (0, 50]: 8 is usual")
         if not 0 <= self.budget_epsilon <= 50:
             raise ValueError(
                 f"budget_epsilon = {self.budget_epsilon} must lie in [0, 50]: 0 is for one run"

@@ -130,3 +130,16 @@ class TestConfig:
             budget_epsilon=3.0,
             budget_delta=1e-6,
         )
+
+
+def test_a_folder_of_records_is_read_again_when_a_file_of_it_changes(tmp_path: Path) -> None:
+    from alignment.population import stamp
+
+    folder = tmp_path / "records"
+    (folder / "deep").mkdir(parents=True)
+    empty = stamp(str(folder))
+    (folder / "deep" / "a.jsonl").write_text("one")
+    first = stamp(str(folder))
+    (folder / "deep" / "a.jsonl").write_text("three")
+    assert len({empty, first, stamp(str(folder))}) == 3
+    assert stamp("owner/name") == (0, 0)

@@ -53,7 +53,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "federation.server_averaging": (1, -0.1, "x", float("nan")),
     "privacy.mode": ("secret", ""),
     "privacy.unit": ("organisation", ""),
-    "privacy.epsilon": ("x",),
+    "privacy.epsilon": (0, -1, 50.1, "x", float("nan")),
     "privacy.delta": ("x",),
     "privacy.sampling_rate": ("x",),
     "privacy.clipping_norm": ("x",),
