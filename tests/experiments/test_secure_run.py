@@ -21,8 +21,8 @@ from privacy.secagg.client import Member, Opened
 from privacy.secagg.server import ServerRound
 from privacy.types import centred
 from server.cohort import CohortError
-from server.doorkeeper import Doorkeeper
 from server.config import RunConfig, read_run_config
+from server.doorkeeper import Doorkeeper
 from server.private import PrivateAggregation
 from strategies.base import StrategyRefused, Visibility
 from strategies.fedavg import FedAvg
