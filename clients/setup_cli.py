@@ -149,13 +149,19 @@ def check(
     elif expected is not None:
         minutes = (expected.seconds_before + expected.rounds * expected.seconds_per_round) / 60
         _say("\nA run as announced:")
-        _say(f"  {expected.rounds} rounds of about {expected.seconds_per_round:.1f} s, after")
-        _say(f"  {expected.seconds_before:.0f} s for encoding; about {minutes:.0f} minutes in all")
-        _say(f"  {expected.bytes_up_per_round:,} bytes up and")
-        _say(f"  {expected.bytes_down_per_round:,} bytes down in a round")
+        _say(
+            f"  time     {expected.rounds} rounds of about {expected.seconds_per_round:.1f} s after "
+            f"{expected.seconds_before:.0f} s for encoding: about {minutes:.0f} minutes in all"
+        )
+        _say(
+            f"  bytes    {expected.bytes_up_per_round:,} up and "
+            f"{expected.bytes_down_per_round:,} down in a round"
+        )
         if expected.epsilon is not None:
-            _say(f"  epsilon {expected.epsilon:g} of the run; it takes")
-            _say(f"  {expected.budget_epsilon:.3f} of the {expected.budget_left:.3f} left of yours")
+            _say(
+                f"  epsilon  {expected.epsilon:g} of the run; it takes "
+                f"{expected.budget_epsilon:.3f} of the {expected.budget_left:.3f} left of yours"
+            )
     if expected is not None and not expected.affordable and not as_json:
         _say("[red]The budget does not pay for the whole run: raise it or take part in less.[/red]")
     if not holds:
