@@ -91,11 +91,12 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
     lab.wait_round("first", 2)
     say("two rounds are over")
 
-    # A node dies between a request to train and its answer; supervisord starts it anew.
+    # A client dies between a request to train and its answer; supervisord starts it anew.
     before = received(lab.home("South"))
     wait("the next request to train", lambda: received(lab.home("South")) > before, 120)
-    lab.groups["South"].kill("supernode")
-    say("a node was killed in the masked stage")
+    for program in ("supernode", "executor"):
+        lab.groups["South"].kill(program)
+    say("a client was killed in the masked stage")
     wait(
         "a round without South",
         lambda: any("South" in row["dropped"] for row in lab.rounds("first")),
@@ -156,6 +157,11 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
     handed = lab.ledgers()
     verdict = command("audit", "verify", handed, "--roster", lab.server / "roster.json")
     assert re.search(r"\b0 fail", verdict), verdict
+    # Nobody has paid for a round twice, whatever was killed in it.
+    for ledger in (handed / "groups").glob("*.jsonl"):
+        events = [json.loads(line) for line in ledger.read_text().splitlines()]
+        paid = [each["body"]["round"] for each in events if each["type"] == "SPEND"]
+        assert len(paid) == len(set(paid)) > 2, ledger.name
     for group in (*FIRST, LATE):
         (row,) = json.loads(command("client", "status", lab.home(group), "--json"))
         assert 0 < row["spent_epsilon"] <= row["budget_epsilon"]
