@@ -61,6 +61,8 @@ def stamp(source: str) -> tuple[int, int]:
 
     Of a folder the newest file and the size of all; of what is no file, as a hub id, nothing.
     """
+    if not source:
+        return 0, 0  # As a path it would be the folder one stands in, with all that is below.
     path = Path(source)
     files = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
     stats = [file.stat() for file in files if file.is_file()]

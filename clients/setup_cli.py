@@ -150,8 +150,9 @@ def check(
         minutes = (expected.seconds_before + expected.rounds * expected.seconds_per_round) / 60
         _say("\nA run as announced:")
         _say(
-            f"  time     {expected.rounds} rounds of about {expected.seconds_per_round:.1f} s after "
-            f"{expected.seconds_before:.0f} s for encoding: about {minutes:.0f} minutes in all"
+            f"  time     {expected.rounds} rounds of about {expected.seconds_per_round:.1f} s "
+            f"after {expected.seconds_before:.0f} s for encoding: about {minutes:.0f} minutes "
+            "in all"
         )
         _say(
             f"  bytes    {expected.bytes_up_per_round:,} up and "

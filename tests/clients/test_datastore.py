@@ -142,4 +142,4 @@ def test_a_folder_of_records_is_read_again_when_a_file_of_it_changes(tmp_path: P
     first = stamp(str(folder))
     (folder / "deep" / "a.jsonl").write_text("three")
     assert len({empty, first, stamp(str(folder))}) == 3
-    assert stamp("owner/name") == (0, 0)
+    assert stamp("owner/name") == stamp("") == (0, 0)

@@ -127,11 +127,11 @@ class Lab:
     def home(self, group: str) -> Path:
         return self.folder / group.lower()
 
-    def set_up(self, group: str, data: Path) -> None:
+    def set_up(self, group: str, data: Path, *options: str) -> None:
         """What an organisation does first; its policy then goes through the tap."""
         fedaccord(
             *("client", "init", self.home(group), "--invitation", self.server / "invitation.json"),
-            *("--group", group, "--data", data, "--port", str(free_port())),
+            *("--group", group, "--data", data, "--port", str(free_port()), *options),
         )
         policy = self.home(group) / "policy.toml"
         text = policy.read_text().replace(f"127.0.0.1:{self.port}", f"127.0.0.1:{self.tap.port}")

@@ -16,6 +16,8 @@ from safetensors.numpy import load_file
 ROUNDS = 14
 FIRST = ("North", "South", "East", "West")
 LATE = "Late"
+#: Trains nothing: the model is measured on its answers, which are public.
+MEASURED = "Public"
 #: In every record, in every place that a text can have; nowhere else in the world.
 MARKERS = ("zebrafinch-question", "zebrafinch-option", "zebrafinch-person", "zebrafinch-id")
 SETTINGS = (
@@ -64,6 +66,7 @@ def lab(make_lab: Callable[..., Any], tmp_path: Path) -> Iterator[Any]:
     lab = make_lab(SETTINGS)
     for group in (*FIRST, LATE):
         lab.set_up(group, write_data(tmp_path, group))
+    lab.set_up(MEASURED, write_data(tmp_path, MEASURED), "--role", "held_out")
     yield lab
 
 
@@ -77,16 +80,16 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
         print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
 
     server = lab.start_server()
-    lab.admit(*FIRST)
+    lab.admit(*FIRST, MEASURED)
     lab.pin(*FIRST)
     told = json.loads(command("client", "check", lab.home("North"), "--json"))
     assert told["holds"] and told["forecast"]["epsilon"] == 8
     stranger = command("client", "check", lab.home(LATE), "--quick", code=1)
     assert "does not know this node" in stranger
-    for group in FIRST:
+    for group in (*FIRST, MEASURED):
         lab.join(group)
-    lab.wait_online(4)
-    say("four groups are online")
+    lab.wait_online(5)
+    say("four groups that train and one that measures are online")
     command("server", "run", lab.server, "--name", "first", "--detach")
     lab.wait_round("first", 2)
     say("two rounds are over")
@@ -144,6 +147,7 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
     say("the run is over")
     rows = lab.rounds("first")
     assert rows[-1]["round"] == ROUNDS
+    assert 0 < rows[-1]["alignment"] <= 1
     assert sum(bool(row["aborted"]) for row in rows) <= 3
     numbers = [row["round"] for row in rows]
     assert numbers == sorted(set(numbers)), "a round was counted twice"
