@@ -31,6 +31,8 @@ Assignments = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of runs, key=value; may be repeated.")
 ]
 
+#: States of nodes that need not be registered.
+_LET_IN = frozenset({"registered", "online", "offline"})
 _STARTING_SECONDS = 120.0
 _LOOK_SECONDS = 1.0
 _ASK_SECONDS = 10.0
@@ -169,7 +171,13 @@ def _let_in(home: ServerHome, gone: Sequence[Card] = ()) -> None:
 
     control = _control(home)
     try:
+        states = control.nodes()
+        there = {number for number, state in states.items() if state in _LET_IN}
+        known = noted(home, NODES_FILE)
         for name, card in admitted(home).items():
+            # One look at all of them is quicker than asking for each.
+            if known.get(card.node) in there:
+                continue
             number = control.register(card.node, name)
             if number is not None:
                 note(home, NODES_FILE, card.node, number)

@@ -155,13 +155,23 @@ class TestAdmit:
         self, command: Command, lab: Path, card: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[tuple[object, ...]] = []
+        states: dict[int, str] = {}
+        monkeypatch.setattr(Control, "nodes", lambda _: states)
         monkeypatch.setattr(
             Control, "register", lambda _, key, name: (asked.append(("in", key, name)), 5)[1]
         )
         monkeypatch.setattr(Control, "unregister", lambda _, node: asked.append(("out", node)))
+        let_in = ("in", "ecdsa-sha2-nistp384 AA", "North [1]")
+        command("server", "admit", lab, card, "--yes")
+        for states[5], again in {"registered": 0, "online": 0, "offline": 0, "gone": 1}.items():
+            asked.clear()
+            command("server", "admit", lab, card, "--yes")
+            assert asked == [let_in] * again
+        states.clear()
+        asked.clear()
         command("server", "admit", lab, card, "--yes")
         command("server", "admit", lab, "--remove", "North [1]")
-        assert asked == [("in", "ecdsa-sha2-nistp384 AA", "North [1]"), ("out", 5)]
+        assert asked == [let_in, ("out", 5)]
 
 
 def test_status_without_a_server_says_so(
