@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,12 +86,11 @@ class Control:
             raise ControlError(
                 f"{_APP} has no pyproject.toml: install from a checkout, pip install -e ."
             )
-        path = self._home.file(".run.toml")
-        path.write_text(tomli_w.dumps(dict(settings)), encoding="utf-8")
-        try:
-            told = self._flwr("run", str(_APP), CONNECTION, "--run-config", str(path))
-        finally:
-            path.unlink()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "run.toml"
+            path.write_text(tomli_w.dumps(dict(settings)), encoding="utf-8")
+            app = staged_app(_APP, Path(folder) / "fedaccord")
+            told = self._flwr("run", str(app), CONNECTION, "--run-config", str(path))
         return int(told["run-id"])
 
     def status(self, run: int) -> str:
@@ -121,6 +123,25 @@ class Control:
                 "fedaccord server start running?"
             )
         return told
+
+
+def staged_app(root: Path, target: Path) -> Path:
+    """Copy what goes into a bundle into a folder of its own; returns that.
+
+    Flower walks through the whole of a folder, an environment of thousands of files included,
+    before it leaves out what no pattern names.
+    """
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["flwr"]["app"]["fab-include"]
+    target.mkdir()
+    for name in sorted({"pyproject.toml"} | {pattern.split("/")[1] for pattern in patterns}):
+        source = root / name
+        if source.is_dir():
+            left_out = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target / name, ignore=left_out)
+        else:
+            shutil.copy(source, target / name)
+    return target
 
 
 def _json(text: str) -> dict[str, Any]:

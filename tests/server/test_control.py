@@ -11,7 +11,7 @@ import pytest
 
 import supervision
 from server import control as module
-from server.control import Control, ControlError
+from server.control import Control, ControlError, staged_app
 from server.deployment import ServerHome, set_up
 
 Says = Callable[..., list[list[str]]]
@@ -22,7 +22,7 @@ here = pathlib.Path(__file__).parent
 told = json.loads((here / "told.json").read_text())
 seen = [*sys.argv[1:]]
 for word in sys.argv[1:]:
-    if word.endswith((".node.pub", ".run.toml")):
+    if word.endswith((".node.pub", "run.toml")):
         seen.append(pathlib.Path(word).read_text())
 home = os.environ["FLWR_HOME"]
 with (here / "asked.jsonl").open("a") as file:
@@ -87,9 +87,20 @@ def test_a_run_is_started_with_all_its_settings(
     assert words[2:4] == ["fedaccord", "--run-config"]
     assert words[-2:] == ["--format", "json"]
     assert settings == '"privacy.mode" = "distributed"\nseed = 3\n'
-    assert (Path(words[1]) / "pyproject.toml").exists()
     # What was written for Flower is gone.
-    assert not home.file(".run.toml").exists()
+    assert words[1].endswith("/fedaccord") and not Path(words[1]).parent.exists()
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+def test_the_bundle_is_the_code_that_clients_have_installed(tmp_path: Path) -> None:
+    from flwr.cli.build import build_fab_from_disk
+
+    from clients.bundle import bundle_digest, bundled_files, code_digest
+
+    bundle = build_fab_from_disk(staged_app(module._APP, tmp_path / "fedaccord"))
+    assert bundle_digest(bundle) == code_digest()
+    rooms = {name.partition("/")[0] for name in bundled_files(bundle) if "/" in name}
+    assert rooms == {".info", "alignment", "clients", "privacy", "server", "strategies"}
 
 
 def test_a_node_is_let_in_once(control: Control, home: ServerHome, says: Says) -> None:
