@@ -34,6 +34,7 @@ Assignments = Annotated[
 #: States of nodes that need not be registered.
 _LET_IN = frozenset({"registered", "online", "offline"})
 _STARTING_SECONDS = 120.0
+_RESTART_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _ASK_SECONDS = 10.0
 #: Below so many days left of a certificate, every start says so.
@@ -166,10 +167,23 @@ def admit(
 
 def _let_in(home: ServerHome, gone: Sequence[Card] = ()) -> None:
     """Let the nodes of all who are admitted in, and those of others no longer."""
+    from server.deployment import is_started
+
+    control, left = _control(home), list(gone)
+    end = time.monotonic() + _RESTART_SECONDS
+    while not _let_in_now(home, control, left):
+        # A SuperLink that is being started anew is worth a wait; one that was never started is not.
+        if not is_started(home) or time.monotonic() > end:
+            _say("No SuperLink answers here: nodes are let in and out before the next run.")
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _let_in_now(home: ServerHome, control: Control, gone: list[Card]) -> bool:
+    """Once; False where no SuperLink answers. Those who were let out are taken off the list."""
     from server.control import ControlError
     from server.deployment import NODES_FILE, admitted, note, noted
 
-    control = _control(home)
     try:
         states = control.nodes()
         there = {number for number, state in states.items() if state in _LET_IN}
@@ -181,11 +195,13 @@ def _let_in(home: ServerHome, gone: Sequence[Card] = ()) -> None:
             number = control.register(card.node, name)
             if number is not None:
                 note(home, NODES_FILE, card.node, number)
-        for card in gone:
-            if (number := noted(home, NODES_FILE).get(card.node)) is not None:
+        while gone:
+            if (number := noted(home, NODES_FILE).get(gone[-1].node)) is not None:
                 control.unregister(number)
+            gone.pop()
     except ControlError:
-        _say("No SuperLink answers here: nodes are let in and out before the next run.")
+        return False
+    return True
 
 
 @server.command(epilog="Example: fedaccord server start lab")

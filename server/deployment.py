@@ -294,6 +294,17 @@ def settings_of_run(home: ServerHome, name: str) -> RunConfig:
     return read_run_config({**given_settings(config=path, assignments=()), "resume": True})
 
 
+def is_started(home: ServerHome) -> bool:
+    """Whether the server's programs are kept alive at this moment, whatever state they are in."""
+    try:
+        os.kill(int(home.file("supervisord.pid").read_text(encoding="utf-8")), 0)
+    except PermissionError:
+        return True  # Somebody else's, and there.
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def programs(home: ServerHome) -> dict[str, list[str]]:
     """The command lines of the server's processes, by name."""
     tls, secret = home.file(TLS_FOLDER), str(home.file(SECRET_FILE))

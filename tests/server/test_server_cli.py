@@ -1,6 +1,7 @@
 """The commands of a coordinator, as they are typed; no SuperLink is needed for these."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import typer.main
 import fedaccord
 from privacy.enrolment import Card, Invitation
 from privacy.secagg.keys import Identity, Roster
+from server import cli
 from server.control import Control, ControlError
+from server.deployment import ServerHome, is_started
 
 Command = Callable[..., Any]
 
@@ -172,6 +175,43 @@ class TestAdmit:
         command("server", "admit", lab, card, "--yes")
         command("server", "admit", lab, "--remove", "North [1]")
         assert asked == [let_in, ("out", 5)]
+
+    @pytest.mark.parametrize("comes_back", [True, False])
+    def test_a_superlink_that_is_started_anew_is_waited_for(
+        self,
+        command: Command,
+        lab: Path,
+        card: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        comes_back: bool,
+    ) -> None:
+        asked: list[object] = []
+
+        def nodes(_: object) -> dict[int, str]:
+            asked.append("nodes")
+            if len(asked) < 3 or not comes_back:
+                raise ControlError("away")
+            return {}
+
+        monkeypatch.setattr(Control, "nodes", nodes)
+        monkeypatch.setattr(Control, "register", lambda _, key, name: 7)
+        monkeypatch.setattr(cli, "_LOOK_SECONDS", 0.01)
+        monkeypatch.setattr(cli, "_RESTART_SECONDS", 0.5)
+        (lab / "supervisord.pid").write_text(str(os.getpid()))
+        done = command("server", "admit", lab, card, "--yes")
+        assert done.code == 0 and len(asked) >= 3
+        assert ("No SuperLink answers here" in done.out) != comes_back
+
+
+def test_whether_a_server_is_started(lab: Path) -> None:
+    home = ServerHome.read(lab)
+    pid = lab / "supervisord.pid"
+    assert not is_started(home)
+    pid.write_text(str(os.getpid()))
+    assert is_started(home)
+    for gone in ("999999999", "no number"):
+        pid.write_text(gone)
+        assert not is_started(home)
 
 
 def test_status_without_a_server_says_so(
