@@ -1,6 +1,7 @@
 """The ClientApp: message handlers only.
 
-Heavy imports stay inside the handlers, for a deployment starts a process for every message.
+Heavy imports stay inside the handlers: Flower's own executor and Ray may start a process for every
+message, and most messages need none of them.
 """
 
 from __future__ import annotations

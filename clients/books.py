@@ -1,6 +1,6 @@
 """The ledger of a group, as its client uses it between messages: fail closed, and say little.
 
-Every message opens the file, locks it, and lets it go: a deployment starts a process for each.
+Every message opens the file, locks it, and lets it go: a process may serve one message or many.
 A process that lives on remembers what it has checked, so that this costs milliseconds a round.
 
 No torch here: the stages of secure aggregation keep books too, and train nothing.

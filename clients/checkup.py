@@ -15,7 +15,8 @@ from clients.bundle import code_digest
 from clients.connection import Registration, node_is_registered, probe
 from clients.datastore import Datastore, open_home
 from clients.enrolment import NODE_KEY_FILE, SECRET_FILE
-from clients.policy import CA_FILE, IDENTITY_FILE, ROSTER_FILE, GroupPolicy, Home
+from clients.home import CA_FILE, IDENTITY_FILE, ROSTER_FILE, Home
+from clients.policy import GroupPolicy
 from privacy.key_folder import SERVER, SERVERS
 from privacy.secagg.keys import Identity, Roster
 

@@ -36,7 +36,7 @@ def status(
 
     Reads the ledger as it stands, also while a client is using it. Exit 1 if one is damaged.
     """
-    from clients.policy import POLICY_FILE
+    from clients.home import POLICY_FILE
 
     homes = [path for path in ledgers if (path / POLICY_FILE).is_file()]
     found = _found([path for path in ledgers if path not in homes], homes)
@@ -58,7 +58,7 @@ def status(
 
 def _found(places: Sequence[Path], homes: Sequence[Path]) -> list[GroupLedger]:
     """The ledgers at some places, and those of clients under the names of their rosters."""
-    from clients.policy import ROSTER_FILE
+    from clients.home import ROSTER_FILE
     from privacy.evidence import gather
 
     found = list(gather(places).ledgers) if places else []
@@ -69,7 +69,7 @@ def _found(places: Sequence[Path], homes: Sequence[Path]) -> list[GroupLedger]:
 
 def _spent_in(home: Path) -> bool:
     """Whether a client has a ledger."""
-    from clients.policy import LEDGERS_FOLDER
+    from clients.home import LEDGERS_FOLDER
 
     return any((home / LEDGERS_FOLDER).rglob("*.jsonl"))
 

@@ -15,15 +15,8 @@ from alignment.records import PreferenceRecord
 from alignment.split import Draw, draws_of
 from alignment.units import UnitRecords, units_of
 from clients.config import SimulatedClientConfig
-from clients.policy import (
-    IDENTITY_FILE,
-    LEDGERS_FOLDER,
-    POLICY_FILE,
-    ROSTER_FILE,
-    SERVED_FILE,
-    GroupPolicy,
-    Home,
-)
+from clients.home import IDENTITY_FILE, LEDGERS_FOLDER, POLICY_FILE, ROSTER_FILE, SERVED_FILE, Home
+from clients.policy import GroupPolicy
 from privacy.key_folder import MEMBERS, KeyFolder
 from privacy.ledger.places import group_ledger, ledgers_folder
 from privacy.secagg.keys import Identity, Roster

@@ -14,16 +14,12 @@ from pydantic import ValidationError
 
 from clients.bundle import code_digest
 from clients.connection import create_node_key, node_public
+from clients.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, ROSTER_FILE, Home
 from clients.node_key import NODE_KEY, NODE_PUBLIC
 from clients.policy import (
-    CA_FILE,
-    IDENTITY_FILE,
-    POLICY_FILE,
-    ROSTER_FILE,
     AcceptSection,
     DataSection,
     GroupPolicy,
-    Home,
     MachineSection,
     PolicyError,
     PrivacySection,

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clients.bundle import CodeRefused, bundle_digest, code_digest
+from clients.home import REFUSED_FOLDER, Home
 from clients.node import Node, Task
-from clients.policy import REFUSED_FOLDER, Home
 
 if TYPE_CHECKING:
     from flwr.app import Context, Message

@@ -10,7 +10,8 @@ import sys
 
 from clients.datastore import HOME_KEY
 from clients.enrolment import NODE_KEY_FILE, SECRET_FILE
-from clients.policy import CA_FILE, GroupPolicy, Home
+from clients.home import CA_FILE, Home
+from clients.policy import GroupPolicy
 
 
 def programs(home: Home, policy: GroupPolicy) -> dict[str, list[str]]:

@@ -7,7 +7,6 @@ is held against it before a record is touched; the group needs to trust nothing 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,14 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from privacy.errors import PolicyRefused
 from privacy.plan import PrivacyPlan
 from privacy.secagg.terms import RoundTerms
-
-POLICY_FILE = "policy.toml"
-IDENTITY_FILE = "identity.pem"
-ROSTER_FILE = "roster.json"
-CA_FILE = "ca.crt"
-LEDGERS_FOLDER = "ledgers"
-SERVED_FILE = "served.json"
-REFUSED_FOLDER = "refused"
 
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -203,34 +194,6 @@ class GroupPolicy(_Section):
                 f"model {fingerprint[:16]} is not the {self.accept.model[:16]} that this group's "
                 "policy accepts"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Home:
-    """The folder of a group's client; every file it needs has a fixed name in it.
-
-    Attributes:
-        folder: Where the policy lies.
-    """
-
-    folder: Path
-
-    @property
-    def policy(self) -> GroupPolicy:
-        """The policy as it stands.
-
-        Raises:
-            PolicyError: One line that names file and field.
-        """
-        return read_policy(self.folder / POLICY_FILE)
-
-    def data(self, policy: GroupPolicy) -> Path:
-        """Where the group's records are."""
-        return self.folder / policy.data.path
-
-    def file(self, name: str) -> Path:
-        """One of the files named above."""
-        return self.folder / name
 
 
 def read_policy(path: Path) -> GroupPolicy:

@@ -10,11 +10,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from clients.enrolment import accept_code, compare_roster, pin_roster, set_up, settings_of
-from clients.policy import REFUSED_FOLDER, Home, PolicyError
-from privacy.enrolment import Invitation, key_fingerprint
-from privacy.errors import PrivacyError
-
 app = typer.Typer()
 
 HomeFolder = Annotated[Path, typer.Argument(help="Folder of the client.", metavar="HOME")]
@@ -44,6 +39,9 @@ def init(
     """Make keys, a policy and a card; nothing is sent, and nothing that exists is overwritten."""
     from alignment.config import PredictorConfig
     from alignment.fingerprint import model_fingerprint
+    from clients.enrolment import set_up
+    from clients.policy import PolicyError
+    from privacy.enrolment import Invitation
     from strategies.round_plan import unflatten
 
     invited = Invitation.read(invitation)
@@ -92,6 +90,10 @@ def roster(
 
     The client reads it at the next message: nothing has to be started anew.
     """
+    from clients.enrolment import compare_roster, pin_roster
+    from clients.home import Home
+    from privacy.enrolment import key_fingerprint
+
     home = Home(folder=folder)
     change = compare_roster(home, file)
     if not (change.added or change.removed or change.changed):
@@ -122,6 +124,9 @@ def check(
     Exit 1 if the client cannot join.
     """
     from clients.checkup import Finding, findings, forecast
+    from clients.enrolment import settings_of
+    from clients.home import Home
+    from privacy.errors import PrivacyError
 
     home = Home(folder=folder)
     found: list[Finding] = []
@@ -182,6 +187,7 @@ def join(
     """
     import supervision
     from clients.checkup import findings
+    from clients.home import Home
     from clients.join import programs
 
     home = Home(folder=folder)
@@ -210,6 +216,9 @@ def review(
     server that sends the same. Exit 1 if something differs from what the policy names as reviewed.
     """
     from clients.bundle import bundled_files, code_digest, differences, digest_of, installed_files
+    from clients.enrolment import accept_code
+    from clients.home import REFUSED_FOLDER, Home
+    from clients.policy import PolicyError
 
     home = Home(folder=folder)
     reviewed = home.policy.accept.code

@@ -1,7 +1,7 @@
-"""Keys of a simulation: all parties share one machine, so their keys lie in one folder.
+"""A folder of signing keys: those of all parties of a simulation, or of a deployed server alone.
 
-What is real is the protocol that uses them. Organisations on machines of their own keep one key
-each, and pin those of the others in a file that they have exchanged.
+The protocol that uses them is the same. Organisations on machines of their own keep one key each,
+and pin those of the others in a file that they have exchanged.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from privacy.secagg.keys import Identity, Roster
 MEMBERS = "members"
 SERVERS = "servers"
 SERVER = "server"
-"""Name of the one server of a simulation."""
+"""Name of the one server."""
 
 
 @dataclass(frozen=True)

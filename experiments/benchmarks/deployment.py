@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients import join
-from clients.policy import GroupPolicy, Home
+from clients.home import Home
+from clients.policy import GroupPolicy
 from experiments.benchmarks.harness import FEWEST_TURNS, Figure
 from experiments.benchmarks.loopback import (
     GROUPS,

@@ -24,7 +24,8 @@ import numpy as np
 
 import supervision
 from clients import enrolment
-from clients.policy import GroupPolicy, Home
+from clients.home import Home
+from clients.policy import GroupPolicy
 from privacy.enrolment import Card, Invitation
 from server import deployment
 from server.control import Control, ControlError

@@ -28,7 +28,7 @@ from clients.books import forget_ledgers
 from clients.bundle import installed_files
 from clients.enrolment import pin_roster, set_up
 from clients.executor import Executor
-from clients.policy import Home
+from clients.home import Home
 from experiments.local_grid import LocalGrid, run_server_app
 from privacy.enrolment import Invitation
 from privacy.key_folder import SERVER, SERVERS, KeyFolder

@@ -224,7 +224,7 @@ class TestRefusals:
 
 
 def test_importing_the_handlers_does_not_import_torch() -> None:
-    """A deployment starts a process for every message: what a handler needs is its own business."""
+    """A process may serve one message alone: what a handler needs is its own business."""
     heavy = {"torch", "transformers", "peft", "datasets", "alignment.predictor"}
     program = f"import sys, clients.app; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(

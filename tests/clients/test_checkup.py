@@ -12,7 +12,7 @@ from clients import checkup
 from clients.checkup import Forecast, findings, forecast
 from clients.connection import Registration
 from clients.enrolment import settings_of
-from clients.policy import Home
+from clients.home import Home
 from privacy.ledger.bodies import mechanism_of
 from privacy.ledger.filter import least_budget
 

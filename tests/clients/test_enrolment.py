@@ -11,7 +11,8 @@ import pytest
 
 from clients.bundle import code_digest
 from clients.enrolment import compare_roster, pin_roster, set_up, settings_of
-from clients.policy import Home, PolicyError
+from clients.home import Home
+from clients.policy import PolicyError
 from privacy.enrolment import Card, Invitation
 from privacy.secagg.keys import Identity, Roster, rosters_json
 

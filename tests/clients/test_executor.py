@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, RecordDict
 
 from clients.bundle import CodeRefused, code_digest, installed_files
 from clients.executor import HUNG, Watchdog, require_reviewed
-from clients.policy import Home
+from clients.home import Home
 
 ROOT = Path(__file__).parents[2]
 Deployed = Any
@@ -84,7 +84,7 @@ class TestReviewedCode:
             "import pathlib, sys\n"
             "from clients.bundle import CodeRefused\n"
             "from clients.executor import answer\n"
-            "from clients.policy import Home\n"
+            "from clients.home import Home\n"
             "home, sent = map(pathlib.Path, sys.argv[1:])\n"
             "try:\n"
             "    answer(None, None, sent.read_bytes(), Home(folder=home))\n"
@@ -199,7 +199,7 @@ def test_a_stage_that_hangs_ends_the_executor(deployed: Deployed, bundle: bytes)
         "import pathlib, sys, time\n"
         "from types import SimpleNamespace as Some\n"
         "from clients import executor\n"
-        "from clients.policy import Home\n"
+        "from clients.home import Home\n"
         "message = Some(metadata=Some(message_type='query.setup'))\n"
         "task = Some(input=lambda: (message, None, b''))\n"
         "executor.answer = lambda *_: time.sleep(25)\n"

@@ -9,11 +9,11 @@ import tomli_w
 
 from clients.bundle import code_digest
 from clients.enrolment import accept_code
+from clients.home import Home
 from clients.policy import (
     AcceptSection,
     DataSection,
     GroupPolicy,
-    Home,
     MachineSection,
     PolicyError,
     PrivacySection,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clients.bundle import code_digest
-from clients.policy import Home
+from clients.home import Home
 from privacy.enrolment import Card, Invitation
 from privacy.secagg.keys import Identity, Roster, rosters_json
 from server.config import read_run_config

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clients.datastore import open_home
-from clients.policy import IDENTITY_FILE, Home
+from clients.home import IDENTITY_FILE, Home
 from privacy.ledger import Ledger
 from privacy.secagg.keys import Identity, Roster
 from privacy.terms import Unit

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,34 @@ def test_a_sound_run_verifies_line_by_line(command: Command, folder: Path) -> No
     assert sum(line.startswith("ok ") for line in lines) > 40
     assert lines[-1].endswith("0 fail, 1 are open.")
     assert not any(line.startswith("FAILS") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "words", [("audit", "verify"), ("audit", "report"), ("client", "status")], ids=" ".join
+)
+def test_a_reviewer_needs_few_libraries(
+    folder: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Those that the page for reviewers names, and none of what clients and servers run on."""
+    program = (
+        "import sys\n"
+        "class Missing:\n"
+        "    names = sys.argv.pop(1).split()\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in self.names: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "import fedaccord; fedaccord.main()\n"
+    )
+    missing = "torch transformers peft flwr datasets opacus pydantic tomli_w httpx supervisor"
+    more = ("--out", str(tmp_path / "review")) if words[1] == "report" else ()
+    done = subprocess.run(
+        [sys.executable, "-c", program, missing, *words, folder, *more],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_checks_as_json(command: Command, folder: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from clients import join
-from clients.policy import Home
+from clients.home import Home
 from experiments.benchmarks import deployment, loopback
 from experiments.benchmarks.deployment import (
     KINDS,
