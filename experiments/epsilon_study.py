@@ -7,33 +7,35 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alignment.population import load_population
-from alignment.split import read_split
-from experiments.wording import Json, is_number, plural
+from experiments import study
+from experiments.files import write_whole
+from experiments.study import (
+    RUNS_FOLDER,
+    Place,
+    StudyRun,
+    check_draws,
+    figures_of,
+    fix_split,
+    settings_of,
+    split_file,
+)
+from experiments.wording import Json
 from privacy.terms import MAX_EPSILON
-from server.config import ConfigError, RunConfig
-from server.settings import assemble
+from server.config import ConfigError
 from server.telemetry import ROUNDS_FILE
-from strategies.round_plan import flatten
 
 NO_PRIVACY = "none"
 MODES = ("distributed", "local")
-MOST_DRAWS = 1000
-
 STUDY_FILE = "epsilon.json"
-SPLIT_FILE = "split.json"
-RUNS_FOLDER = "runs"
-_RESULT_FILE = "result.json"
+_OPTIONS = "--data, --split, --out, --epsilons, --modes or --draws"
 
 #: Figures of a row, each with its place in ``result.json``; a row has None where there is none.
-_FIGURES: Mapping[str, tuple[str, ...]] = {
+_FIGURES: Mapping[str, Place] = {
     "alignment": ("alignment", "unseen_groups", "mean"),
     "seen_questions": ("alignment", "unseen_groups", "seen_questions"),
     "unseen_questions": ("alignment", "unseen_groups", "unseen_questions"),
@@ -61,28 +63,16 @@ CAVEATS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyRun:
-    """One simulation of a study.
+class EpsilonRun(StudyRun):
+    """One simulation of the study.
 
     Attributes:
         mode: ``distributed``, ``local`` or ``none``.
         epsilon: None without privacy.
-        seed: Number of the draw.
-        config: Its settings, folder included.
     """
 
     mode: str
     epsilon: float | None
-    seed: int
-    config: RunConfig
-
-    @property
-    def out(self) -> Path:
-        """The folder of the run."""
-        return Path(self.config.out)
-
-    def __str__(self) -> str:
-        return f"{describe(self.mode, self.epsilon)}, draw {self.seed + 1}"
 
 
 def describe(mode: str, epsilon: float | None) -> str:
@@ -137,7 +127,7 @@ def plan_study(
     draws: int,
     config: Path | None = None,
     assignments: Sequence[str] = (),
-) -> tuple[StudyRun, ...]:
+) -> tuple[EpsilonRun, ...]:
     """Put together the settings of all runs; draw by draw, the least epsilon first.
 
     So a study cut short has measured every epsilon, and one that cannot be kept fails early.
@@ -147,14 +137,11 @@ def plan_study(
         ValueError: Settings are wrong or change what the study itself varies, or data or split
             cannot be used.
     """
-    if not 1 <= draws <= MOST_DRAWS:
-        raise ConfigError(f"--draws {draws} must lie in [1, {MOST_DRAWS}]")
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out}: is a file; name a folder")
+    check_draws(draws)
     places: list[tuple[str, float | None]]
     places = [(mode, each) for each in epsilons if each is not None for mode in modes]
     places += [(NO_PRIVACY, None)] if None in epsilons else []
-    fixed = str(out / SPLIT_FILE if split is None else split)
+    fixed = split_file(split, out)
     runs = []
     for seed in range(draws):
         for mode, epsilon in places:
@@ -163,145 +150,23 @@ def plan_study(
             )
             given = {
                 "data": data,
-                "split": fixed,
+                "split": str(fixed),
                 "out": str(out / RUNS_FOLDER / name),
                 "seed": seed,
                 "privacy.mode": mode,
                 **({} if epsilon is None else {"privacy.epsilon": epsilon}),
             }
-            made = assemble(config=config, assignments=assignments, given=given)
-            _check_given(made, given)
-            runs.append(StudyRun(mode=mode, epsilon=epsilon, seed=seed, config=made))
-    first = runs[0].config
-    population = load_population(
-        data, split="" if split is None else fixed, seed=0, skip_invalid=first.skip_invalid
-    )
-    if split is None:
-        _keep_split(population.split.to_json(), Path(fixed))
+            made = settings_of(given, config=config, assignments=assignments, options=_OPTIONS)
+            kind = describe(mode, epsilon)
+            runs.append(EpsilonRun(kind=kind, mode=mode, epsilon=epsilon, seed=seed, config=made))
+    fix_split(data, split, out, skip_invalid=runs[0].config.skip_invalid)
     return tuple(runs)
 
 
-def _check_given(config: RunConfig, given: Mapping[str, object]) -> None:
-    """Refuse a ``--set`` of what the study sets itself."""
-    flat = config.flat()
-    for key, value in given.items():
-        if flat[key] != value:
-            raise ConfigError(
-                f"--set {key}={flat[key]}: the study sets it itself; use --data, --split, --out, "
-                "--epsilons, --modes or --draws"
-            )
-
-
-def _keep_split(text: str, path: Path) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, text)
-
-
-def finished_result(run: StudyRun) -> dict[str, Any] | None:
-    """What a run left behind; None where it has not finished.
-
-    Raises:
-        ValueError: Its folder holds a run with other settings, of which the first that differs is
-            named, or with another split.
-    """
-    path = run.out / _RESULT_FILE
-    if not path.exists():
-        return None
-    remedy = "choose another --out, or --overwrite to run it again"
-    try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        then = flatten(result["config"])
-        float(result["seconds"]["total"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: is not the result of a run; {remedy}") from error
-    now: dict[str, object] = dict(run.config.flat())
-    for key in dict.fromkeys((*now, *then)):
-        if key != "out" and then.get(key) != now.get(key):
-            raise ConfigError(
-                f"{run.out}: was run with {key} = {then.get(key)!r}, not {now.get(key)!r}; {remedy}"
-            )
-    # The split file may have changed under its name.
-    used = run.out / SPLIT_FILE
-    split = read_split(Path(run.config.split)).to_json()
-    if used.exists() and used.read_text(encoding="utf-8") != split:
-        raise ConfigError(f"{run.out}: was run with another split; {remedy}")
-    return result
-
-
-def execute(
-    runs: Sequence[StudyRun],
-    *,
-    overwrite: bool,
-    say: Callable[[str], None],
-    finished: Callable[[StudyRun, dict[str, Any]], None],
-) -> None:
-    """Run what has not been run, and hand over every result, old or new, as soon as it is there.
-
-    Args:
-        runs: Of :func:`plan_study`.
-        overwrite: Replace runs with other settings; those with the same are kept in any case.
-        say: Told which run of how many begins, and about how long the rest takes.
-        finished: Called once per run.
-
-    Raises:
-        ConfigError: A folder holds a run with other settings; nothing has been run or handed over
-            then.
-    """
-    found, seconds = {}, _Seconds()
-    for each in runs:
-        try:
-            found[each] = finished_result(each)
-        except ConfigError:
-            if not overwrite:
-                raise
-            found[each] = None
-    waiting = [each for each in runs if found[each] is None]
-    kept = len(runs) - len(waiting)
-    for each, result in found.items():
-        if result is not None:
-            seconds.add(each.mode, result["seconds"]["total"])
-            finished(each, result)
-    if kept:
-        say(f"{kept} of {plural(len(runs), 'run')} had finished before")
-    if waiting:
-        from experiments.run import run
-    for number, each in enumerate(waiting):
-        left = seconds.text([other.mode for other in waiting[number:]])
-        say(f"run {kept + number + 1} of {len(runs)}: {each}{left}")
-        # Only unfinished or refused runs are here: whatever their folder holds may go.
-        result = run(each.config, overwrite=True)
-        seconds.add(each.mode, result["seconds"]["total"])
-        finished(each, result)
-
-
-class _Seconds:
-    """How long runs took, and so how long others will."""
-
-    def __init__(self) -> None:
-        self._taken: dict[str, list[float]] = {}
-
-    def add(self, mode: str, seconds: float) -> None:
-        self._taken.setdefault(mode, []).append(seconds)
-
-    def text(self, modes: Sequence[str]) -> str:
-        """About how long runs of these modes will take; empty before the first has finished."""
-        every = [each for taken in self._taken.values() for each in taken]
-        if not every:
-            return ""
-        total = sum(statistics.mean(self._taken.get(mode, every)) for mode in modes)
-        hours, minutes = divmod(round(total / 60), 60)
-        return f", about {hours} h {minutes:02} min left" if total >= 60 else ", a minute left"
-
-
-def row_of(run: StudyRun, result: Json) -> dict[str, Any]:
+def row_of(run: EpsilonRun, result: Json) -> dict[str, Any]:
     """The figures of a run, with what its predictor scored before training."""
     row: dict[str, Any] = {"mode": run.mode, "epsilon": run.epsilon, "seed": run.seed}
-    for name, path in _FIGURES.items():
-        value: Any = result
-        for key in path:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        row[name] = value
+    row |= figures_of(result, _FIGURES)
     first = _first_round(run.out)
     return row | {name: first.get(key) for name, key in _UNTRAINED.items()}
 
@@ -316,26 +181,13 @@ def _first_round(out: Path) -> Json:
 
 
 def mean_rows(rows: Sequence[Json]) -> list[dict[str, Any]]:
-    """Rows put together over draws: by mode and epsilon, mean and spread of every figure.
-
-    ``spread`` is the sample standard deviation over draws; None of one draw.
-    """
-    places = dict.fromkeys((row["mode"], row["epsilon"]) for row in rows)
-    means = []
-    for mode, epsilon in places:
-        members = [r for r in rows if (r["mode"], r["epsilon"]) == (mode, epsilon)]
-        mean: dict[str, Any] = {"mode": mode, "epsilon": epsilon, "draws": len(members)}
-        for name in (*_FIGURES, *_UNTRAINED):
-            values = [row[name] for row in members if is_number(row[name])]
-            mean[name] = {
-                "mean": statistics.fmean(values) if values else None,
-                "spread": statistics.stdev(values) if values[1:] else None,
-            }
-        means.append(mean)
-    return means
+    """Mean and spread over draws, by mode and epsilon; see :func:`experiments.study.mean_rows`."""
+    return study.mean_rows(rows, by=("mode", "epsilon"), figures=(*_FIGURES, *_UNTRAINED))
 
 
-def summarise_study(runs: Sequence[StudyRun], results: Mapping[StudyRun, Json]) -> dict[str, Any]:
+def summarise_study(
+    runs: Sequence[EpsilonRun], results: Mapping[EpsilonRun, Json]
+) -> dict[str, Any]:
     """The contents of ``epsilon.json``, in the order of modes, epsilons and draws."""
     order = {mode: number for number, mode in enumerate((*MODES, NO_PRIVACY))}
     known = [run for run in runs if run in results]
@@ -358,14 +210,7 @@ def summarise_study(runs: Sequence[StudyRun], results: Mapping[StudyRun, Json]) 
     }
 
 
-def write_study(out: Path, study: Json) -> Path:
+def write_study(out: Path, content: Json) -> Path:
     """Write ``epsilon.json`` completely or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    _write(out / STUDY_FILE, json.dumps(study, indent=2) + "\n")
+    write_whole(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
     return out / STUDY_FILE
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

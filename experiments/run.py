@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.population import Population, load_population
+from experiments.files import write_whole
 from server.checkpoint import FOLDER, newest_round
 from server.config import ConfigError, RunConfig
 
@@ -21,13 +21,6 @@ SPLIT_FILE = "split.json"
 RESULT_FILE = "result.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 _HEAD_FILE = "head.safetensors"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file completely or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
@@ -115,7 +108,7 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
         # Only now: bad input must not cost what a folder held.
         out.mkdir(parents=True, exist_ok=True)
         (out / RESULT_FILE).unlink(missing_ok=True)
-        _write(out / SPLIT_FILE, population.split.to_json())
+        write_whole(out / SPLIT_FILE, population.split.to_json())
         # What belongs to a run that is replaced: nobody can go on with it in parts.
         for folder in (out / FOLDER, ledgers_folder(out, ""), run_keys(out)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -131,10 +124,10 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     result, predictions = build_result(config, population, grid, started=started, done=done)
     rounds = read_rounds(out)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
-    _write(out / PREDICTIONS_FILE, lines)
+    write_whole(out / PREDICTIONS_FILE, lines)
     draw_plots(out, result, rounds, predictions)
     write_report(out, result, rounds, predictions)
-    _write(out / RESULT_FILE, json.dumps(result, indent=2) + "\n")
+    write_whole(out / RESULT_FILE, json.dumps(result, indent=2) + "\n")
     # Keys of simulated groups are of no use after their run.
     for folder in (run_keys(out), out / FOLDER):
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -15,7 +15,10 @@ from rich.table import Table
 from experiments.held_out_respondents import split_respondents
 
 if TYPE_CHECKING:
-    from experiments.epsilon_study import StudyRun
+    from experiments.epsilon_study import EpsilonRun
+    from experiments.study import StudyRun
+
+    Run = TypeVar("Run", bound=StudyRun)
 
 app = typer.Typer(no_args_is_help=True)
 experiment = typer.Typer(no_args_is_help=True, help="Studies that take many runs, and their data.")
@@ -68,7 +71,6 @@ def epsilon(
     are kept: stop it with Ctrl-C, and the same command goes on where it was.
     """
     from experiments.epsilon_study import (
-        execute,
         plan_study,
         read_epsilons,
         read_modes,
@@ -86,22 +88,49 @@ def epsilon(
         config=config,
         assignments=settings or [],
     )
-    console = Console(stderr=True)
-    results: dict[StudyRun, dict[str, Any]] = {}
 
-    def keep(run: StudyRun, result: dict[str, Any]) -> None:
-        results[run] = result
+    def keep(results: Mapping[EpsilonRun, dict[str, Any]]) -> None:
         write_study(out, summarise_study(runs, results))
+
+    def publish(results: Mapping[EpsilonRun, dict[str, Any]]) -> None:
+        _publish(summarise_study(runs, results), out, as_json=as_json)
+
+    carry_out(runs, overwrite=overwrite, keep=keep, publish=publish)
+
+
+def carry_out(
+    runs: Sequence[Run],
+    *,
+    overwrite: bool,
+    keep: Callable[[Mapping[Run, dict[str, Any]]], None],
+    publish: Callable[[Mapping[Run, dict[str, Any]]], None],
+) -> None:
+    """Run a study to its end, or until Ctrl-C: what has finished is kept and shown.
+
+    Args:
+        runs: Of the study.
+        overwrite: Run again what was run with other settings.
+        keep: Told after every run what has finished.
+        publish: Told once, at the end.
+    """
+    from experiments.study import execute
+
+    say = _sayer(Console(stderr=True))
+    results: dict[Run, dict[str, Any]] = {}
+
+    def finished(run: Run, result: dict[str, Any]) -> None:
+        results[run] = result
+        keep(results)
 
     stopped = False
     try:
-        execute(runs, overwrite=overwrite, say=_sayer(console), finished=keep)
+        execute(runs, overwrite=overwrite, say=say, finished=finished)
     except KeyboardInterrupt:
         stopped = True
     if results:
-        _publish(summarise_study(runs, results), out, as_json=as_json)
+        publish(results)
     if stopped:
-        _sayer(console)(
+        say(
             f"stopped: {len(results)} of {len(runs)} runs have finished and are kept; the same "
             "command goes on with the others"
         )

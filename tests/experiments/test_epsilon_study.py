@@ -15,12 +15,9 @@ from alignment.population import load_population
 from alignment.split import SplitError
 from experiments.epsilon_study import (
     CAVEATS,
-    MOST_DRAWS,
     STUDY_FILE,
-    StudyRun,
+    EpsilonRun,
     describe,
-    execute,
-    finished_result,
     mean_rows,
     plan_study,
     read_epsilons,
@@ -29,16 +26,17 @@ from experiments.epsilon_study import (
     summarise_study,
     write_study,
 )
+from experiments.study import MOST_DRAWS, execute, finished_result
 from server.config import PRIVATE_DEFAULTS, ConfigError, RunConfig
 
-PlanStudy = Callable[..., tuple[StudyRun, ...]]
+PlanStudy = Callable[..., tuple[EpsilonRun, ...]]
 
 
 @pytest.fixture
 def plan(tmp_path: Path, tiny_data: Path) -> PlanStudy:
     """Plan a study of the tiny data in ``study``, changed: ``plan(draws=2)``."""
 
-    def call(**changes: Any) -> tuple[StudyRun, ...]:
+    def call(**changes: Any) -> tuple[EpsilonRun, ...]:
         given: dict[str, Any] = {
             "data": str(tiny_data),
             "split": None,
@@ -113,13 +111,13 @@ class Heard:
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.results: dict[StudyRun, dict[str, Any]] = {}
+        self.results: dict[EpsilonRun, dict[str, Any]] = {}
 
-    def finished(self, run: StudyRun, result: dict[str, Any]) -> None:
+    def finished(self, run: EpsilonRun, result: dict[str, Any]) -> None:
         assert run not in self.results, "handed over twice"
         self.results[run] = result
 
-    def execute(self, runs: Sequence[StudyRun], *, overwrite: bool = False) -> None:
+    def execute(self, runs: Sequence[EpsilonRun], *, overwrite: bool = False) -> None:
         execute(runs, overwrite=overwrite, say=self.said.append, finished=self.finished)
 
 
@@ -484,8 +482,14 @@ class TestExecute:
         assert [line.rpartition(", ")[2] for line in heard.said[4:]] == ["a minute left"] * 2
 
 
-def a_run(out: Path, mode: str = "local", epsilon: float | None = 1.0, seed: int = 0) -> StudyRun:
-    return StudyRun(mode=mode, epsilon=epsilon, seed=seed, config=RunConfig(out=str(out)))
+def a_run(out: Path, mode: str = "local", epsilon: float | None = 1.0, seed: int = 0) -> EpsilonRun:
+    return EpsilonRun(
+        kind=describe(mode, epsilon),
+        mode=mode,
+        epsilon=epsilon,
+        seed=seed,
+        config=RunConfig(out=str(out)),
+    )
 
 
 class TestRows:
