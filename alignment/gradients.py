@@ -30,11 +30,12 @@ from alignment.encoding import (
     TokenSequence,
     collate,
     pad_targets,
+    pad_tokens,
     read_places,
 )
 from alignment.linear_calls import LinearCall, linear_modules, products, recorded
-from alignment.objectives import cross_entropy
-from alignment.predictor import ABSENT, Predictor
+from alignment.objectives import ABSENT, cross_entropy
+from alignment.predictor import Predictor
 from alignment.private_layout import PrivateLayout
 from alignment.records import Question
 from alignment.units import UnitRecords
@@ -138,6 +139,11 @@ class UnitGradients:
     ) -> None:
         if layout.whole != AdapterLayout.of(predictor.trainable()):
             raise ValueError("layout is of another predictor: take it from private_layout()")
+        if not layout.names:
+            raise ValueError(
+                "layout holds no tensor to train: a policy has no head, let its rounds train the "
+                "adapters (federation.warmup_rounds = 0)"
+            )
         if not 0 < metric_scale < math.inf:
             raise ValueError(f"metric_scale = {metric_scale} must be > 0: use metric_scale_for()")
         self._predictor = predictor
@@ -294,8 +300,15 @@ class UnitGradients:
             present[place, : len(spots)] = True
             texts += own
         hidden, mask = self._cache.fetch(texts, shape.length)
+        token_ids, _ = pad_tokens([text.token_ids for text in texts], shape.length)
         return QuestionBatch(
-            hidden=hidden, mask=mask, pooling=pooling, slots=slots, present=present, read=read
+            hidden=hidden,
+            token_ids=token_ids,
+            mask=mask,
+            pooling=pooling,
+            slots=slots,
+            present=present,
+            read=read,
         )
 
     def _add(self, rows: Tensor, call: LinearCall, gradient: Tensor) -> None:
