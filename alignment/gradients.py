@@ -90,8 +90,12 @@ class MicroBatchShape:
 
     @property
     def texts(self) -> int:
-        """Texts of a micro-batch, those that fill it up included."""
-        return self.questions * self.texts_per_question
+        """Texts of a micro-batch, those that fill it up included, and a short one at the end.
+
+        Libraries take another path where no text has padding, with other roundings. Whether all
+        texts are that long depends on the companions, so one is always shorter.
+        """
+        return self.questions * self.texts_per_question + 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -299,6 +303,7 @@ class UnitGradients:
             slots[place, : len(spots)] = torch.tensor(spots, dtype=torch.int64)
             present[place, : len(spots)] = True
             texts += own
+        texts.append(_NO_TEXT)
         hidden, mask = self._cache.fetch(texts, shape.length)
         token_ids, _ = pad_tokens([text.token_ids for text in texts], shape.length)
         return QuestionBatch(
@@ -313,14 +318,16 @@ class UnitGradients:
 
     def _add(self, rows: Tensor, call: LinearCall, gradient: Tensor) -> None:
         """Add what one use of a module contributes to the row of each unit."""
-        if call.inputs.shape[0] not in (self._shape.texts, self._shape.questions):
+        shape, found = self._shape, call.inputs.shape[0]
+        if found not in (shape.texts, shape.questions):
             raise ValueError(
-                f"{call.name} reads {call.inputs.shape[0]} texts of {self._shape.texts}: the "
+                f"{call.name} reads {found} texts of {shape.texts}: the "
                 "encoder mixes texts, use one that keeps them apart"
             )
-        units = self._shape.rows
-        back = gradient.reshape(units, -1, gradient.shape[-1])
-        inputs = call.inputs.reshape(units, -1, call.inputs.shape[-1])
+        # The short text at the end is no unit's.
+        own = slice(min(found, shape.texts - 1))
+        back = gradient[own].reshape(shape.rows, -1, gradient.shape[-1])
+        inputs = call.inputs[own].reshape(shape.rows, -1, call.inputs.shape[-1])
         weight, bias = f"{call.name}.weight", f"{call.name}.bias"
         if weight in self._places:
             rows[:, self._places[weight]] += products(back, inputs).flatten(1)

@@ -260,6 +260,24 @@ def test_what_others_computed_before_changes_no_bit_of_a_row(
 
 
 @pytest.mark.parametrize("kind", KINDS[:1] + POLICIES)
+def test_texts_that_leave_no_padding_change_no_bit_of_their_rows(
+    make: Callable[..., Predictor], pairs: tuple[Question, ...], kind: str
+) -> None:
+    """Libraries may take another path where no mask hides anything."""
+    predictor = make(kind, max_tokens=16)
+    long = replace(pairs[0], text="say yes . " * 16, options=("no " * 16, "yes " * 16))
+    full = [UnitRecords(unit=name, questions=(long,), targets=((1.0, 0.0),)) for name in ("a", "b")]
+    short = UnitRecords(unit="c", questions=pairs[:1], targets=((1.0, 0.0),))
+    assert {len(s.token_ids) for s in predictor.questions.sequences(long)} == {16}
+    assert {len(s.token_ids) for s in predictor.questions.sequences(pairs[0])} != {16}
+    shape = MicroBatchShape(rows=2, length=16, options=2, apart=True)
+    alone = all_rows(gradients_of(predictor, shape=shape), full, 1)
+    assert alone[0].any()
+    beside = all_rows(gradients_of(predictor, shape=shape), [full[0], short], 1)
+    assert alone[0].tobytes() == beside[0].tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS[:1] + POLICIES)
 def test_every_text_is_computed_on_its_own(
     make: Callable[..., Predictor],
     units: tuple[UnitRecords, ...],
@@ -316,7 +334,7 @@ def test_shapes_do_not_depend_on_the_size_of_the_sample(
     monkeypatch.setattr(predictor.encoder, "suffix", noted)
     gradients = gradients_of(predictor, shape=replace(SHAPE, read=30))
     batches = list(gradients.rows(units[:size], micro_batches=4, uniforms=never))
-    assert shapes == [[(36, 40, 32), (36, 40), (36, 30)]] * 4
+    assert shapes == [[(37, 40, 32), (37, 40), (37, 30)]] * 4
     dimension = private_layout(predictor).dimension
     assert [batch.gradients.shape for batch in batches] == [(3, dimension)] * 4
     assert all(batch.gradients.dtype == np.float32 for batch in batches)
