@@ -86,6 +86,7 @@ def token_log_probabilities(logits: Tensor, token_ids: Tensor) -> Tensor:
 class CausalEncoder(Encoder):
     """A frozen causal language model with trainable LoRA adapters on its last layers.
 
+    Where an encoder gives last hidden states, it gives logits, (texts, tokens, vocabulary) float32.
     What it keeps of a text has one column more than the activations of the frozen layers: the
     log-probability that the base model, without adapters, gives each token.
 
