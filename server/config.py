@@ -267,10 +267,13 @@ PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
 }
 
 
-#: What a run does where it is not told and a policy scores: no head to warm up, and two responses.
+#: What a run does where it is not told and a policy scores. There is no head to warm up, a pair has
+#: two responses, and a private step holds logits of all tokens, each as wide as the vocabulary.
 POLICY_DEFAULTS: Mapping[str, Scalar] = {
     "federation.warmup_rounds": 0,
     "federation.adapter_rounds": 30,
+    "privacy.records_per_unit": 8,
+    "privacy.micro_batch": 1,
     "privacy.max_options": 2,
 }
 
