@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 
@@ -30,7 +31,12 @@ class PredictorConfig:
         context_rank: Directions in which groups may differ, learned by the federation so that a
             few answers of a group tell where it stands.
         max_tokens: Longest text in tokens; longer ones lose the middle of the question, never an
-            option.
+            option. For a policy see :class:`alignment.policy.ResponseEncoder`.
+        scores: What scores an option. ``head``: a small head on what a text encoder makes of it.
+            ``policy``: how much more probable adapters make it to a causal language model, which
+            is direct preference optimisation; head and context have no part in it.
+        beta: Of a policy, how dear it is to leave the base model: its implicit reward is beta
+            times the log-ratio of the two.
     """
 
     encoder: str = DEFAULT_ENCODER
@@ -41,6 +47,8 @@ class PredictorConfig:
     head_width: int = 96
     context_rank: int = 16
     max_tokens: int = 128
+    scores: Literal["head", "policy"] = "head"
+    beta: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
@@ -50,6 +58,23 @@ class PredictorConfig:
         _require(self.head_width >= 1, "head_width", self.head_width, ">= 1", "96 is usual")
         _require(self.context_rank >= 0, "context_rank", self.context_rank, ">= 1", "16 is usual")
         _require(self.max_tokens >= 16, "max_tokens", self.max_tokens, ">= 16", "128 is usual")
+        _require(self.beta > 0, "beta", self.beta, "> 0", "0.1 is usual")
+        if self.scores not in ("head", "policy"):
+            raise ValueError(f"scores = {self.scores!r} is neither 'head' nor 'policy': choose one")
+        if self.scores == "policy":
+            self._check_policy()
+
+    def _check_policy(self) -> None:
+        if self.encoder == DEFAULT_ENCODER:
+            raise ValueError(
+                f"encoder = {self.encoder!r} writes no text and scores = 'policy' wants a causal "
+                "language model: give a folder in Hugging Face format or a hub id of one"
+            )
+        if min(self.lora_layers, self.lora_rank) < 1:
+            raise ValueError(
+                f"lora_layers = {self.lora_layers} and lora_rank = {self.lora_rank} must be >= 1 "
+                "with scores = 'policy', which trains adapters alone: raise them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

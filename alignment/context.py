@@ -32,7 +32,8 @@ class Prior:
 
     Attributes:
         scores: (questions, K), hugely negative where there is no option.
-        features: (questions, K, width), on the unit sphere.
+        features: (questions, K, width), on the unit sphere; of width 0 where there is nothing by
+            which an answer could speak for others.
         directions: (questions, K, context rank).
         present: (questions, K) bool.
     """
@@ -161,6 +162,8 @@ def predict_in_context(
 ) -> Tensor:
     """Predict how a group answers, given some of its answers; without any, the prior.
 
+    A prior without features stays as it is, for nothing says which options are alike.
+
     Args:
         asked: Prior of the questions to predict.
         context: Prior of the questions the group has answered.
@@ -171,7 +174,7 @@ def predict_in_context(
     Returns:
         Distributions, (asked questions, K) float64, zero where there is no option.
     """
-    if len(answers) == 0:
+    if len(answers) == 0 or asked.features.shape[-1] == 0:
         return asked.probabilities()
     scores = scores_in_context(asked, context, answers, config, evidence=evidence)
     return torch.softmax(scores, dim=-1)

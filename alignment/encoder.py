@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from peft import (
@@ -27,11 +27,16 @@ from peft import (
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
 from alignment.packaged import EncoderError, packaged_files
+
+if TYPE_CHECKING:
+    from alignment.encoding import QuestionBatch
 
 #: Hub name of the default encoder, as written into a published adapter.
 DEFAULT_ENCODER_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -66,17 +71,23 @@ def _no_progress_bar() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def load_base(encoder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_base(
+    encoder: str, kind: Any = AutoModel
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a base encoder and its tokenizer, frozen, in float32 and without dropout.
 
     Weights are read from safetensors only: nothing pickled, and no code from a hub.
+
+    Args:
+        encoder: The packaged one, a folder, or a hub id.
+        kind: The auto class of ``transformers`` that builds it.
 
     Raises:
         EncoderError: The encoder cannot be found, was changed, or has no fast tokenizer.
     """
     try:
         with _source(encoder) as source, _no_progress_bar():
-            model, report = AutoModel.from_pretrained(
+            model, report = kind.from_pretrained(
                 source,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -108,16 +119,6 @@ def _layer_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
     return max(lists, key=lambda item: len(item[1]))
 
 
-def _positions(model: nn.Module) -> int | None:
-    """The longest text in tokens, or None where positions are not looked up in a table."""
-    for name, table in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
-            # RoBERTa and its kin count positions from behind the padding.
-            unused = 0 if table.padding_idx is None else table.padding_idx + 1
-            return table.num_embeddings - unused
-    return None
-
-
 class _Skipped(nn.Module):
     """Stands in for a frozen layer whose work is already done; models may read its attributes."""
 
@@ -134,7 +135,7 @@ class _Skipped(nn.Module):
         return (hidden,) if self._returns_tuple else hidden
 
 
-def _take(hidden: Tensor, read: Tensor) -> Tensor:
+def take_tokens(hidden: Tensor, read: Tensor) -> Tensor:
     """Tokens at some places: (sequences, tokens, hidden) to (sequences, read tokens, hidden)."""
     return hidden.gather(1, read[..., None].expand(-1, -1, hidden.shape[-1]))
 
@@ -147,7 +148,9 @@ class _PrefixDone(Exception):
         self.hidden = hidden
 
 
-def _lora_config(model: nn.Module, first: int, config: PredictorConfig) -> LoraConfig:
+def _lora_config(
+    model: nn.Module, first: int, config: PredictorConfig, task: str | None
+) -> LoraConfig:
     name, layers = _layer_list(model)
     ends = tuple(end.strip() for end in config.lora_targets.split(","))
     if not all(ends):
@@ -159,14 +162,22 @@ def _lora_config(model: nn.Module, first: int, config: PredictorConfig) -> LoraC
         f"{name}.{index}.{inner}"
         for index in range(first, len(layers))
         for inner, module in layers[index].named_modules()
-        if isinstance(module, nn.Linear) and (ends == ("all-linear",) or inner.endswith(ends))
+        if isinstance(module, nn.Linear | Conv1D)
+        and (ends == ("all-linear",) or inner.endswith(ends))
     ]
     if not targets:
         raise EncoderError(
             f"lora_targets = {config.lora_targets!r} names no linear module of layers "
             f"{first}..{len(layers) - 1}: use 'all-linear' or ends such as 'query,value'"
         )
-    return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=targets)
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules=targets,
+        # GPT-2 and its kin keep the transposed weight; the adapters are plain linear all the same.
+        fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
+        task_type=task,
+    )
 
 
 def _fill(model: PeftModel, adapter: Path) -> None:
@@ -196,19 +207,22 @@ class Encoder(nn.Module):
         first: Index of the first adapted layer: everything below is computed once per text.
     """
 
+    #: The auto class of the base model, and what PEFT calls its task.
+    _kind: ClassVar[Any] = AutoModel
+    _task: ClassVar[str | None] = None
     _layers: nn.ModuleList
 
     def __init__(
         self, config: PredictorConfig, *, seed: int = 0, adapter: Path | None = None
     ) -> None:
         super().__init__()
-        base, self.tokenizer = load_base(config.encoder)
+        base, self.tokenizer = load_base(config.encoder, self._kind)
         _, layers = _layer_list(base)
         if config.lora_layers > len(layers):
             raise EncoderError(
                 f"lora_layers = {config.lora_layers} but {config.encoder} has {len(layers)} layers"
             )
-        positions = _positions(base)
+        positions = self._positions(base)
         if positions is not None and config.max_tokens > positions:
             raise EncoderError(
                 f"max_tokens = {config.max_tokens} but {config.encoder} reads {positions} tokens: "
@@ -217,6 +231,8 @@ class Encoder(nn.Module):
         adapted = config.lora_rank > 0 and config.lora_layers > 0
         self.first = len(layers) - config.lora_layers if adapted else len(layers)
         self.hidden_size: int = base.config.hidden_size
+        #: Numbers that :meth:`prefix` gives for a token.
+        self.prefix_width = self.hidden_size
         self.model: nn.Module = base
         if adapter is not None and not adapted:
             raise EncoderError(f"{adapter} holds adapters, the configuration has none: remove one")
@@ -238,7 +254,8 @@ class Encoder(nn.Module):
             # PEFT 0.21 reads an attribute that transformers 5.23 has renamed.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
             torch.manual_seed(seed)
-            model = cast(PeftModel, get_peft_model(base, _lora_config(base, self.first, config)))
+            lora = _lora_config(base, self.first, config, self._task)
+            model = cast(PeftModel, get_peft_model(base, lora))
         # A path of this machine has no place in a published adapter.
         model.peft_config["default"].base_model_name_or_path = (
             DEFAULT_ENCODER_HUB_ID if config.encoder == DEFAULT_ENCODER else config.encoder
@@ -246,6 +263,16 @@ class Encoder(nn.Module):
         if adapter is not None:
             _fill(model, adapter)
         return model
+
+    @staticmethod
+    def _positions(base: PreTrainedModel) -> int | None:
+        """The longest text in tokens, or None where positions are not looked up in a table."""
+        for name, table in base.named_modules():
+            if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+                # RoBERTa and its kin count positions from behind the padding.
+                unused = 0 if table.padding_idx is None else table.padding_idx + 1
+                return table.num_embeddings - unused
+        return None
 
     def train(self, mode: bool = True) -> Encoder:
         """Stay in evaluation mode: dropout would make a unit's gradient depend on chance."""
@@ -319,8 +346,8 @@ class Encoder(nn.Module):
 
         def narrow(_: nn.Module, __: object, output: Any) -> Any:
             if isinstance(output, tuple):
-                return (_take(output[0], read), *output[1:])
-            return _take(output, read)
+                return (take_tokens(output[0], read), *output[1:])
+            return take_tokens(output, read)
 
         hook = cast(nn.Module, self._layers[-1].attention).register_forward_hook(narrow)
         try:
@@ -341,14 +368,27 @@ class Encoder(nn.Module):
             those of :meth:`forward` up to float rounding.
         """
         if self.first == len(self._layers):
-            return hidden if read is None else _take(hidden, read)
+            return hidden if read is None else take_tokens(hidden, read)
         with ExitStack() as stack:
             stack.enter_context(self._prefix_replaced(hidden))
             early = read is not None and self._can_narrow
             if early and read is not None:
                 stack.enter_context(self._last_layer_narrowed(read))
             last = self._run(torch.zeros_like(mask), mask)
-        return last if read is None or early else _take(last, read)
+        return last if read is None or early else take_tokens(last, read)
+
+    def pooled(self, batch: QuestionBatch) -> Tensor:
+        """What the encoder makes of each option: (questions, K, 2 * hidden) float32.
+
+        The mean of the option's own tokens beside the sequence's first token, each normalised to
+        mean 0 and variance 1 without parameters.
+        """
+        last = self.suffix(batch.hidden, batch.mask, batch.read)
+        options = torch.bmm(batch.pooling_of_read(), last)
+        whole = last[:, :1].expand_as(options)
+        size = (last.shape[-1],)
+        both = [functional.layer_norm(part, size) for part in (options, whole)]
+        return torch.cat(both, dim=-1).flatten(0, 1)[batch.slots]
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Run the whole encoder: (sequences, tokens) int64 to (sequences, tokens, hidden)."""

@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
@@ -36,6 +36,20 @@ class TokenSequence:
     spans: tuple[tuple[int, int], ...]
 
 
+class TextEncoder(Protocol):
+    """Turns questions into the texts that a model reads."""
+
+    def sequences(self, question: Question) -> tuple[TokenSequence, ...]:
+        """The texts of a question, its options in their order."""
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text, and nothing around them."""
+    # A text that spells a special token means its letters, not the token.
+    read = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+    return list(read["input_ids"])
+
+
 class QuestionEncoder:
     """Turns questions into token sequences of at most ``max_tokens`` tokens.
 
@@ -54,11 +68,7 @@ class QuestionEncoder:
         self._cache: dict[Question, tuple[TokenSequence, ...]] = {}
 
     def _tokens(self, text: str) -> list[int]:
-        # A text that spells a special token means its letters, not the token.
-        read = self._tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, verbose=False
-        )
-        return list(read["input_ids"])
+        return tokens_of(self._tokenizer, text)
 
     def _sequence(self, text: str, options: Sequence[str]) -> TokenSequence:
         room = self._max_tokens - 2 - len(options)
@@ -139,7 +149,7 @@ class PrefixCache:
         if not isinstance(row, int) or self._file is None:
             return np.asarray(row)
         # Read, not mapped: every mapping would hold a file descriptor.
-        size = len(key) * self._encoder.hidden_size * np.dtype(np.float32).itemsize
+        size = len(key) * self._encoder.prefix_width * np.dtype(np.float32).itemsize
         content = os.pread(self._file.fileno(), size, row)
         return np.frombuffer(content, dtype=np.float32).reshape(len(key), -1)
 
@@ -160,14 +170,15 @@ class PrefixCache:
             length: Tokens to pad to; no text may be longer.
 
         Returns:
-            Hidden states (sequences, length, hidden) float32, zero where padded, and the mask
+            What the encoder's ``prefix`` gave, (sequences, length, width) float32, zero where
+            padded, and the mask
             (sequences, length) int64.
         """
         keys = [sequence.token_ids for sequence in sequences]
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
         if missing:
             self._compute(missing)
-        hidden = np.zeros((len(keys), length, self._encoder.hidden_size), dtype=np.float32)
+        hidden = np.zeros((len(keys), length, self._encoder.prefix_width), dtype=np.float32)
         mask = np.zeros((len(keys), length), dtype=np.int64)
         for i, key in enumerate(keys):
             hidden[i, : len(key)] = self._row(key)
@@ -190,7 +201,8 @@ class QuestionBatch:
     """Questions ready for the predictor; K is the largest number of options.
 
     Attributes:
-        hidden: (sequences, tokens, hidden) float32, output of the frozen layers.
+        hidden: (sequences, tokens, width) float32, output of the frozen layers.
+        token_ids: (sequences, tokens) int64, 0 where padded.
         mask: (sequences, tokens) int64.
         pooling: (sequences, slots, tokens) float32; row sums 1 where a slot holds an option.
         slots: (questions, K) int64, where each option's row lies among sequences * slots.
@@ -200,6 +212,7 @@ class QuestionBatch:
     """
 
     hidden: Tensor
+    token_ids: Tensor
     mask: Tensor
     pooling: Tensor
     slots: Tensor
@@ -211,10 +224,17 @@ class QuestionBatch:
         """Number of questions."""
         return int(self.slots.shape[0])
 
+    def pooling_of_read(self) -> Tensor:
+        """``pooling`` at the tokens that are read, (sequences, slots, read tokens) float32."""
+        if self.read is None:
+            return self.pooling
+        # The first token is never an option's: padding with it adds nothing.
+        return self.pooling.gather(2, self.read[:, None].expand(-1, self.pooling.shape[1], -1))
+
 
 def collate(
     questions: Sequence[Question],
-    encoder: QuestionEncoder,
+    encoder: TextEncoder,
     cache: PrefixCache,
     *,
     length: int | None = None,
@@ -233,6 +253,7 @@ def collate(
     read = _read_tokens(sequences) if length is None else None
     length = length or max(len(s.token_ids) for s in sequences)
     hidden, mask = cache.fetch(sequences, length)
+    token_ids, _ = pad_tokens([sequence.token_ids for sequence in sequences], length)
     width = max(len(sequence.spans) for sequence in sequences)
     pooling = torch.zeros((len(sequences), width, length))
     for row, sequence in enumerate(sequences):
@@ -248,7 +269,13 @@ def collate(
         present[i, : len(places)] = True
         row += len(each)
     return QuestionBatch(
-        hidden=hidden, mask=mask, pooling=pooling, slots=slots, present=present, read=read
+        hidden=hidden,
+        token_ids=token_ids,
+        mask=mask,
+        pooling=pooling,
+        slots=slots,
+        present=present,
+        read=read,
     )
 
 

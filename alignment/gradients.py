@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from alignment.adapter import AdapterLayout
 from alignment.encoding import (
@@ -31,10 +30,12 @@ from alignment.encoding import (
     TokenSequence,
     collate,
     pad_targets,
+    pad_tokens,
     read_places,
 )
-from alignment.objectives import cross_entropy
-from alignment.predictor import ABSENT, Predictor
+from alignment.linear_calls import LinearCall, linear_modules, products, recorded
+from alignment.objectives import ABSENT, cross_entropy
+from alignment.predictor import Predictor
 from alignment.private_layout import PrivateLayout
 from alignment.records import Question
 from alignment.units import UnitRecords
@@ -89,8 +90,12 @@ class MicroBatchShape:
 
     @property
     def texts(self) -> int:
-        """Texts of a micro-batch, those that fill it up included."""
-        return self.questions * self.texts_per_question
+        """Texts of a micro-batch, those that fill it up included, and a short one at the end.
+
+        Libraries take another path where no text has padding, with other roundings. Whether all
+        texts are that long depends on the companions, so one is always shorter.
+        """
+        return self.questions * self.texts_per_question + 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -104,34 +109,6 @@ class UnitRows:
 
     gradients: NDArray[np.float32]
     weights: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Call:
-    """One use of a linear module within a forward pass."""
-
-    name: str
-    inputs: Tensor
-    outputs: Tensor
-
-
-@contextmanager
-def _recorded(modules: dict[str, nn.Linear]) -> Iterator[list[_Call]]:
-    """Note what goes into modules and what comes out, while the context lasts."""
-    calls: list[_Call] = []
-
-    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def note(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-            calls.append(_Call(name=name, inputs=inputs[0].detach(), outputs=outputs))
-
-        return note
-
-    hooks = [module.register_forward_hook(hook_of(name)) for name, module in modules.items()]
-    try:
-        yield calls
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class UnitGradients:
@@ -166,13 +143,18 @@ class UnitGradients:
     ) -> None:
         if layout.whole != AdapterLayout.of(predictor.trainable()):
             raise ValueError("layout is of another predictor: take it from private_layout()")
+        if not layout.names:
+            raise ValueError(
+                "layout holds no tensor to train: a policy has no head, let its rounds train the "
+                "adapters (federation.warmup_rounds = 0)"
+            )
         if not 0 < metric_scale < math.inf:
             raise ValueError(f"metric_scale = {metric_scale} must be > 0: use metric_scale_for()")
         self._predictor = predictor
         self._layout = layout
         self._shape = shape
         self._metric_scale = metric_scale
-        self._modules = _linear_modules(predictor, layout.names)
+        self._modules = linear_modules(predictor, layout.names)
         self._with_adapters = any(not name.startswith("head.") for name in layout.names)
         sizes = np.cumsum([0, *(math.prod(shape) for shape in layout.private.shapes)]).tolist()
         self._places = {name: slice(*sizes[i : i + 2]) for i, name in enumerate(layout.names)}
@@ -240,7 +222,7 @@ class UnitGradients:
                 questions[place], targets[place] = unit.questions[record], unit.targets[record]
             counts[row] = len(kept)
         padded = pad_targets(targets, shape.options)
-        with torch.enable_grad(), _recorded(self._modules) as calls:
+        with torch.enable_grad(), recorded(self._modules) as calls:
             scores = self._scores(questions)
             losses = cross_entropy(scores, padded)
             total = losses.sum()
@@ -321,24 +303,34 @@ class UnitGradients:
             slots[place, : len(spots)] = torch.tensor(spots, dtype=torch.int64)
             present[place, : len(spots)] = True
             texts += own
+        texts.append(_NO_TEXT)
         hidden, mask = self._cache.fetch(texts, shape.length)
+        token_ids, _ = pad_tokens([text.token_ids for text in texts], shape.length)
         return QuestionBatch(
-            hidden=hidden, mask=mask, pooling=pooling, slots=slots, present=present, read=read
+            hidden=hidden,
+            token_ids=token_ids,
+            mask=mask,
+            pooling=pooling,
+            slots=slots,
+            present=present,
+            read=read,
         )
 
-    def _add(self, rows: Tensor, call: _Call, gradient: Tensor) -> None:
+    def _add(self, rows: Tensor, call: LinearCall, gradient: Tensor) -> None:
         """Add what one use of a module contributes to the row of each unit."""
-        if call.inputs.shape[0] not in (self._shape.texts, self._shape.questions):
+        shape, found = self._shape, call.inputs.shape[0]
+        if found not in (shape.texts, shape.questions):
             raise ValueError(
-                f"{call.name} reads {call.inputs.shape[0]} texts of {self._shape.texts}: the "
+                f"{call.name} reads {found} texts of {shape.texts}: the "
                 "encoder mixes texts, use one that keeps them apart"
             )
-        units = self._shape.rows
-        back = gradient.reshape(units, -1, gradient.shape[-1])
-        inputs = call.inputs.reshape(units, -1, call.inputs.shape[-1])
+        # The short text at the end is no unit's.
+        own = slice(min(found, shape.texts - 1))
+        back = gradient[own].reshape(shape.rows, -1, gradient.shape[-1])
+        inputs = call.inputs[own].reshape(shape.rows, -1, call.inputs.shape[-1])
         weight, bias = f"{call.name}.weight", f"{call.name}.bias"
         if weight in self._places:
-            rows[:, self._places[weight]] += _products(back, inputs).flatten(1)
+            rows[:, self._places[weight]] += products(back, inputs).flatten(1)
         if bias in self._places:
             rows[:, self._places[bias]] += back.sum(dim=1)
 
@@ -374,27 +366,3 @@ class UnitGradients:
         version = self._predictor.adapter_version()
         if version != self._pooled_version:
             self._pooled, self._pooled_version = {}, version
-
-
-def _products(back: Tensor, inputs: Tensor) -> Tensor:
-    """``back^T inputs`` of each unit: (units, n, out) and (units, n, in) to (units, out, in)."""
-    # With the wider factor on the right it is up to five times faster: a LoRA rank is narrow.
-    if back.shape[-1] > inputs.shape[-1]:
-        return torch.bmm(inputs.transpose(1, 2), back).transpose(1, 2)
-    return torch.bmm(back.transpose(1, 2), inputs)
-
-
-def _linear_modules(predictor: Predictor, names: Sequence[str]) -> dict[str, nn.Linear]:
-    """The modules that hold tensors, by name; each must be a plain linear one."""
-    modules: dict[str, nn.Linear] = {}
-    for name in names:
-        owner = name.rpartition(".")[0]
-        module = predictor.get_submodule(owner)
-        # A subclass may do more than a matrix product.
-        if type(module) is not nn.Linear:
-            raise ValueError(
-                f"{owner} is a {type(module).__name__}, its gradients by unit are unknown here: "
-                "put adapters on linear modules only"
-            )
-        modules[owner] = module
-    return modules

@@ -4,6 +4,9 @@ Scores of a question's options become probabilities by a softmax. Against a surv
 cross-entropy is the Kullback-Leibler divergence up to a constant; against a choice it is the
 multinomial log-loss; and for a pair, whose two responses are scored apart, it is the
 Bradley-Terry likelihood ``log sigmoid(score_chosen - score_rejected)`` (Bradley and Terry 1952).
+Where the score is the implicit reward of a policy (:mod:`alignment.policy`), that is the loss of
+direct preference optimisation (Rafailov et al. 2023, equation 7), and with more than two options
+its Plackett-Luce form for the first place.
 """
 
 from __future__ import annotations
@@ -11,12 +14,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+#: Stands for minus infinity where a slot holds no option: finite, so that gradients stay finite.
+ABSENT = -1e9
+
 
 def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of each question, in nats.
 
     Args:
-        scores: (questions, K) float32; hugely negative where there is no option.
+        scores: (questions, K) float32; ``ABSENT`` where there is no option.
         targets: (questions, K) float32, rows sum to 1, zero where there is no option.
 
     Returns:

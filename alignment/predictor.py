@@ -1,5 +1,7 @@
 """The preference predictor: encoder, head, and the scores of options.
 
+Where a policy scores, both have other parts (:mod:`alignment.policy`) and nothing else changes.
+
 The prior is what the adapted encoder and the head say of a question before anything is known of a
 group. :mod:`alignment.context` corrects it by the group's own answers.
 """
@@ -18,11 +20,18 @@ from alignment.answers import GroupAnswers
 from alignment.config import ContextConfig, PredictorConfig
 from alignment.context import Prior, predict_in_context
 from alignment.encoder import Encoder
-from alignment.encoding import PrefixCache, QuestionBatch, QuestionEncoder, collate, pad_targets
+from alignment.encoding import (
+    PrefixCache,
+    QuestionBatch,
+    QuestionEncoder,
+    TextEncoder,
+    collate,
+    pad_targets,
+)
+from alignment.objectives import ABSENT
+from alignment.policy import CausalEncoder, ImplicitReward, ResponseEncoder
 from alignment.records import Question
 
-#: Stands for minus infinity where a slot holds no option: finite, so that gradients stay finite.
-ABSENT = -1e9
 _DIRECTION_STD = 0.01
 #: Questions per forward pass where no gradient is wanted, and questions remembered at most.
 _BATCH = 32
@@ -36,7 +45,12 @@ class PreferenceHead(nn.Module):
         hidden_size: Width of the encoder.
         width: Hidden width of the head.
         context_rank: Directions in which groups may differ.
+
+    Attributes:
+        reads_context: A group's own answers can correct its scores.
     """
+
+    reads_context = True
 
     def __init__(self, hidden_size: int, width: int, context_rank: int) -> None:
         super().__init__()
@@ -85,13 +99,21 @@ class Predictor(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config, seed=seed, adapter=adapter)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.head = PreferenceHead(
-                self.encoder.hidden_size, config.head_width, config.context_rank
-            )
-        self.questions = QuestionEncoder(self.encoder.tokenizer, config.max_tokens)
+        self.encoder: Encoder
+        self.head: PreferenceHead | ImplicitReward
+        self.questions: TextEncoder
+        if config.scores == "policy":
+            self.encoder = CausalEncoder(config, seed=seed, adapter=adapter)
+            self.head = ImplicitReward(config.beta)
+            self.questions = ResponseEncoder(self.encoder.tokenizer, config.max_tokens)
+        else:
+            self.encoder = Encoder(config, seed=seed, adapter=adapter)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.head = PreferenceHead(
+                    self.encoder.hidden_size, config.head_width, config.context_rank
+                )
+            self.questions = QuestionEncoder(self.encoder.tokenizer, config.max_tokens)
         self.cache = PrefixCache(self.encoder)
         self._pooled: dict[Question, Tensor] = {}
         self._pooled_version = b""
@@ -101,23 +123,8 @@ class Predictor(nn.Module):
         return collate(questions, self.questions, self.cache, length=length)
 
     def pooled(self, batch: QuestionBatch) -> Tensor:
-        """What the encoder makes of each option: (questions, K, 2 * hidden) float32.
-
-        The mean of the option's own tokens beside the sequence's first token, each normalised to
-        mean 0 and variance 1 without parameters.
-        """
-        last = self.encoder.suffix(batch.hidden, batch.mask, batch.read)
-        pooling = batch.pooling
-        if batch.read is not None:
-            places = batch.read[:, None].expand(-1, pooling.shape[1], -1)
-            # The first token is never an option's: padding with it adds nothing.
-            pooling = pooling.gather(2, places)
-        options = torch.bmm(pooling, last)
-        whole = last[:, :1].expand_as(options)
-        size = (last.shape[-1],)
-        both = [functional.layer_norm(part, size) for part in (options, whole)]
-        flat = torch.cat(both, dim=-1).flatten(0, 1)
-        return flat[batch.slots]
+        """What the encoder makes of each option, (questions, K, width) float32, for the head."""
+        return self.encoder.pooled(batch)
 
     def forward(self, batch: QuestionBatch) -> Tensor:
         """Scores of options, (questions, K) float32; ``ABSENT`` where there is no option."""
@@ -132,7 +139,7 @@ class Predictor(nn.Module):
             questions: At least one.
 
         Returns:
-            Pooled options (questions, K, 2 * hidden) float32, zero where there is no option, and
+            Pooled options (questions, K, width) float32, zero where there is no option, and
             which exist, (questions, K) bool.
         """
         version = self.adapter_version()
@@ -174,7 +181,14 @@ class Predictor(nn.Module):
 
         Returns:
             Per question, a distribution over its options.
+
+        Raises:
+            ValueError: There are answers, and the head cannot read them.
         """
+        if context is not None and not self.head.reads_context:
+            raise ValueError(
+                f"context of {len(context)} answers, but a policy reads none: leave it out"
+            )
         prior = self.prior(questions)
         if context is None or len(context) == 0:
             distributions = prior.probabilities()

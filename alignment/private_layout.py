@@ -32,7 +32,8 @@ class PrivateLayout:
 
     Attributes:
         whole: Layout of the full vector, as :func:`alignment.adapter.to_vector` gives it.
-        names: The tensors trained privately, in the order of the full vector.
+        names: The tensors trained privately, in the order of the full vector; none where a policy
+            is asked for its head alone.
         metrics: Which of ``METRICS`` follow as last coordinates.
     """
 
@@ -42,7 +43,7 @@ class PrivateLayout:
 
     def __post_init__(self) -> None:
         """Refuse names that are not there or not in order."""
-        if not self.names or self.names != tuple(n for n in self.whole.names if n in self.names):
+        if self.names != tuple(n for n in self.whole.names if n in self.names):
             raise ValueError(
                 f"{len(self.names)} names are not tensors of the full vector, in its order: "
                 "take the layout from private_layout()"

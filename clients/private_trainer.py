@@ -202,7 +202,10 @@ def train_privately(
     """
     work = PrivateWork.read(plan.privacy)
     config = PredictorConfig(**plan.predictor)  # type: ignore[arg-type]
-    apart = any(not question.together for unit in units for question in unit.questions)
+    # A policy reads every option on its own, whatever the kind of the records.
+    apart = config.scores == "policy" or any(
+        not question.together for unit in units for question in unit.questions
+    )
     # The place changes nothing that is kept: groups of one process share what it remembers.
     trainer = _trainer(config, replace(work, place=0), plan.train_adapter, apart)
     return trainer.train(vector, units, work.place)

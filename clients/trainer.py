@@ -18,8 +18,8 @@ from alignment.answers import GroupAnswers
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from alignment.context import scores_in_context
 from alignment.encoding import pad_targets
-from alignment.objectives import cross_entropy
-from alignment.predictor import ABSENT, Predictor
+from alignment.objectives import ABSENT, cross_entropy
+from alignment.predictor import Predictor
 from strategies.round_plan import RoundPlan
 
 
@@ -69,22 +69,35 @@ def _batches(
         steps -= take
 
 
+def _part(name: str) -> str:
+    """Which part of a predictor a parameter belongs to, by its name."""
+    if name.startswith("head.directions."):
+        return "directions"
+    return "prior" if name.startswith("head.") else "adapter"
+
+
 def _optimizer(
     predictor: Predictor, training: TrainingConfig, plan: RoundPlan
 ) -> torch.optim.Optimizer:
-    head = predictor.head
-    prior = [*head.inner.parameters(), *head.score.parameters()]
-    adapter = [p for name, p in predictor.trainable() if not name.startswith("head.")]
+    adapter, prior, directions = (
+        [parameter for name, parameter in predictor.trainable() if _part(name) == part]
+        for part in ("adapter", "prior", "directions")
+    )
     groups: list[dict[str, Any]] = [{"params": prior, "lr": training.learning_rate}]
-    if plan.train_adapter and adapter:
+    if plan.train_adapter:
         groups.append({"params": adapter, "lr": training.adapter_learning_rate})
     if training.context_weight > 0:
-        directions = {
-            "params": list(head.directions.parameters()),
+        in_context = {
+            "params": directions,
             "lr": training.context_learning_rate,
             "weight_decay": training.context_weight_decay,
         }
-        groups.append(directions)
+        groups.append(in_context)
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise ValueError(
+            "the round trains a head alone and a policy has none: federation.warmup_rounds = 0"
+        )
     for group in groups:
         group["lr"] *= plan.learning_rate_scale
     return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
@@ -130,7 +143,7 @@ class _Lesson:
         targets = self._targets(batch, present.shape[1])
         prior = (self._weights[batch] * cross_entropy(scores, targets)).mean()
         weight = self._training.context_weight
-        if weight == 0:
+        if weight == 0 or not self._predictor.head.reads_context:
             return prior, prior.item()
         in_context = self._loss_in_context(batch, pooled.detach(), present, targets)
         return prior + weight * in_context, prior.item()

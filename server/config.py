@@ -229,9 +229,14 @@ class RunConfig:
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
 
     def __post_init__(self) -> None:
-        """Refuse a seed that numpy and torch would not take."""
+        """Refuse a seed that numpy and torch would not take, and rounds that train nothing."""
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed = {self.seed} must lie in [0, 2**31): choose another")
+        if self.predictor.scores == "policy" and self.federation.warmup_rounds > 0:
+            raise ValueError(
+                f"federation.warmup_rounds = {self.federation.warmup_rounds} would train a head "
+                "alone, and with predictor.scores = policy there is none: use 0"
+            )
 
     def nested(self) -> dict[str, object]:
         """Sections and scalars, as in a TOML file."""
@@ -262,10 +267,22 @@ PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
 }
 
 
+#: What a run does where it is not told and a policy scores. There is no head to warm up, a pair has
+#: two responses, and a private step holds logits of all tokens, each as wide as the vocabulary.
+POLICY_DEFAULTS: Mapping[str, Scalar] = {
+    "federation.warmup_rounds": 0,
+    "federation.adapter_rounds": 30,
+    "privacy.records_per_unit": 8,
+    "privacy.micro_batch": 1,
+    "privacy.max_options": 2,
+}
+
+
 def read_run_config(flat: Mapping[str, object]) -> RunConfig:
     """Check settings given with dotted keys; what is not given has its default.
 
-    A run with ``privacy.mode`` other than ``none`` has the defaults of ``PRIVATE_DEFAULTS``.
+    A run with ``privacy.mode`` other than ``none`` has the defaults of ``PRIVATE_DEFAULTS``, and
+    over them one with ``predictor.scores = policy`` those of ``POLICY_DEFAULTS``.
 
     Raises:
         ConfigError: One line that names the setting, its value and the bound.
@@ -276,6 +293,8 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
         raise ConfigError(f"unknown setting {unknown[0]!r}: {hint}")
+    if flat.get("predictor.scores") == "policy":
+        flat = {**POLICY_DEFAULTS, **flat}
     if flat.get("privacy.mode", "none") != "none":
         flat = {**PRIVATE_DEFAULTS, **flat}
     try:

@@ -17,6 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = "yes no more less both tea coffee war peace do you like or the and is a good bad ? . ,"
+CAUSAL_WORDS = (
+    "[UNK] <s> </s> do you like ? . is yes no tea coffee war peace state market tax care good bad"
+)
 MARKERS = ("zebraquestion", "zebraoption", "zebrarespondent")
 QUESTIONS, RESPONDENTS = 12, 6
 
@@ -57,6 +60,33 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
                 max_position_embeddings=160,
             )
         ).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def causal_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a GPT-2 of 2 layers and width 32 that knows two dozen words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    from transformers.utils import logging
+
+    folder = tmp_path_factory.mktemp("causal")
+    vocabulary = {word: index for index, word in enumerate(CAUSAL_WORDS.split())}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast: Any = PreTrainedTokenizerFast
+    marks = {"unk_token": "[UNK]", "bos_token": "<s>", "eos_token": "</s>"}
+    fast(tokenizer_object=tokenizer, **marks).save_pretrained(folder)
+    quiet: Any = logging.disable_progress_bar
+    quiet()
+    ends = {"bos_token_id": 1, "eos_token_id": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = GPT2Config(
+            vocab_size=len(vocabulary), n_embd=32, n_layer=2, n_head=2, n_positions=32, **ends
+        )
+        GPT2LMHeadModel(config).save_pretrained(folder)
     return str(folder)
 
 

@@ -10,8 +10,8 @@ from alignment.answers import GroupAnswers
 from alignment.config import PredictorConfig
 from alignment.encoding import pad_targets
 from alignment.gradients import MicroBatchShape, UnitGradients
-from alignment.objectives import cross_entropy
-from alignment.predictor import ABSENT, Predictor
+from alignment.objectives import ABSENT, cross_entropy
+from alignment.predictor import Predictor
 from alignment.private_layout import metric_scale_for, private_layout
 from alignment.units import UnitRecords
 from clients.privatizer import noised_sum

@@ -10,7 +10,7 @@ import torch
 
 from alignment.answers import GroupAnswers
 from alignment.config import TrainingConfig
-from alignment.encoding import QuestionEncoder, pad_targets
+from alignment.encoding import TextEncoder, pad_targets
 from alignment.objectives import cross_entropy
 from alignment.population import load_population
 from alignment.predictor import Predictor
@@ -34,7 +34,7 @@ def batch_of(answers: GroupAnswers, size: int) -> GroupAnswers:
 
 
 def lengthened(
-    answers: GroupAnswers, size: int, *, tokens: int, encoder: QuestionEncoder
+    answers: GroupAnswers, size: int, *, tokens: int, encoder: TextEncoder
 ) -> GroupAnswers:
     """The ``size`` questions nearest to a length once one or two other questions precede them."""
     count = len(answers)
@@ -55,7 +55,7 @@ def lengthened(
     )
 
 
-def mean_tokens(answers: GroupAnswers, encoder: QuestionEncoder) -> float:
+def mean_tokens(answers: GroupAnswers, encoder: TextEncoder) -> float:
     """Mean length of the questions' sequences, in tokens."""
     lengths = [len(s.token_ids) for q in answers.questions for s in encoder.sequences(q)]
     return sum(lengths) / len(lengths)

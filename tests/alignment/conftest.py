@@ -15,6 +15,10 @@ from transformers import (
     DistilBertModel,
     ElectraConfig,
     ElectraModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     ModernBertConfig,
     ModernBertModel,
     MPNetConfig,
@@ -38,13 +42,15 @@ WORDS = (
 #: First, second, padding, unknown and mask: the order fixes the ids.
 BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+#: Kinds that write text.
+CAUSAL = ("gpt2", "llama")
 
 EncoderFolder = Callable[[str], str]
 MakePredictor = Callable[..., Predictor]
 Shake = Callable[[nn.Module, int], None]
 
 
-def _save_tokenizer(folder: Path, *, roberta: bool) -> int:
+def _save_tokenizer(folder: Path, *, roberta: bool, causal: bool) -> int:
     special = ROBERTA_TOKENS if roberta else BERT_TOKENS
     start, padding, end, unknown, mask = (
         special if roberta else [special[i] for i in (2, 0, 3, 1, 4)]
@@ -55,14 +61,12 @@ def _save_tokenizer(folder: Path, *, roberta: bool) -> int:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     fast: Any = PreTrainedTokenizerFast
-    fast(
-        tokenizer_object=tokenizer,
-        cls_token=start,
-        sep_token=end,
-        pad_token=padding,
-        unk_token=unknown,
-        mask_token=mask,
-    ).save_pretrained(folder)
+    named = {"cls_token": start, "sep_token": end, "mask_token": mask}
+    if causal:
+        named = {"bos_token": start, "eos_token": end}
+    fast(tokenizer_object=tokenizer, pad_token=padding, unk_token=unknown, **named).save_pretrained(
+        folder
+    )
     return len(vocabulary)
 
 
@@ -86,6 +90,8 @@ def _model(kind: str, vocabulary: int) -> PreTrainedModel:
         "local_attention": 8,
     }
     distil: dict[str, Any] = {"dim": 32, "n_layers": 4, "n_heads": 4, "hidden_dim": 48}
+    wide: dict[str, Any] = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 160}
+    ends: dict[str, Any] = {"bos_token_id": 2, "eos_token_id": 3}
     makers: dict[str, Callable[[], PreTrainedModel]] = {
         "bert": lambda: BertModel(BertConfig(**shape)),
         "electra": lambda: ElectraModel(ElectraConfig(**shape, embedding_size=16)),
@@ -98,6 +104,8 @@ def _model(kind: str, vocabulary: int) -> PreTrainedModel:
             DistilBertConfig(vocab_size=vocabulary, max_position_embeddings=160, **distil)
         ),
         "modernbert": lambda: ModernBertModel(ModernBertConfig(**shape, **modern)),
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, **wide, **ends)),
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**shape, **ends, num_key_value_heads=2)),
     }
     return makers[kind]()
 
@@ -112,7 +120,8 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> EncoderFolder:
     def folder(kind: str) -> str:
         if kind not in made:
             path = tmp_path_factory.mktemp(kind)
-            vocabulary = _save_tokenizer(path, roberta="roberta" in kind or "mpnet" in kind)
+            roberta = "roberta" in kind or "mpnet" in kind
+            vocabulary = _save_tokenizer(path, roberta=roberta, causal=kind in CAUSAL)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 _model(kind, vocabulary).save_pretrained(path)

@@ -27,10 +27,11 @@ def test_the_default_encoder_has_one() -> None:
 @pytest.mark.parametrize(
     "name", [each.name for each in fields(PredictorConfig) if each.name != "encoder"]
 )
-def test_it_changes_with_every_part_of_the_shape(name: str) -> None:
-    config = PredictorConfig()
+def test_it_changes_with_every_part_of_the_shape(tiny_encoder: str, name: str) -> None:
+    config = PredictorConfig(encoder=tiny_encoder)
     value = getattr(config, name)
-    other = replace(config, **{name: "query" if isinstance(value, str) else value + 1})
+    changed = {"scores": "policy", "lora_targets": "query"}
+    other = replace(config, **{name: changed[name] if name in changed else value + 1})
     assert model_fingerprint(other) != model_fingerprint(config)
 
 

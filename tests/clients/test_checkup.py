@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from alignment.config import PredictorConfig
+from alignment.fingerprint import model_fingerprint
 from clients import checkup
 from clients.checkup import Forecast, findings, forecast
 from clients.connection import Registration
 from clients.enrolment import settings_of
 from clients.home import Home
+from privacy.errors import PolicyRefused
 from privacy.ledger.bodies import mechanism_of
 from privacy.ledger.filter import least_budget
+from strategies.round_plan import unflatten
 
 Deployed = Any
 Asked = Any
@@ -246,3 +250,34 @@ def budgets_of_runs(home: Home) -> tuple[float, float]:
         least_budget(plan.mechanism, steps=runs * plan.steps, delta=1e-3)[0] for runs in (1, 2)
     )
     return one, two
+
+
+def test_a_policy_is_checked_forecast_and_trained_like_any_predictor(
+    deploy: Callable[..., Deployed], causal_model: str
+) -> None:
+    """Of survey questions too: every option is a response."""
+    deployed = deploy(
+        groups=2,
+        **{
+            "predictor.encoder": causal_model,
+            "predictor.scores": "policy",
+            "predictor.lora_layers": 1,
+            "predictor.max_tokens": 32,
+            "federation.warmup_rounds": 0,
+            "federation.adapter_rounds": 1,
+            "privacy.max_options": 3,
+            "privacy.records_per_unit": 2,
+        },
+    )
+    home = Home(folder=deployed.homes[ONE])
+    assert not failing(home)
+    expected = forecast(home, settings_of(home))
+    assert expected.affordable and expected.rounds == 1
+    # Of each adapter B alone, beside two metrics.
+    outputs = 32 * (3 + 1 + 4 + 1)
+    assert expected.bytes_up_per_round == 4 * (4 * outputs + 2)
+    deployed.run()
+    assert [event["type"] for event in deployed.ledger(ONE)].count("RELEASED") == 1
+    other = {**unflatten(settings_of(home))["predictor"], "beta": 0.2}
+    with pytest.raises(PolicyRefused, match=r"is not the .* that this group's policy accepts"):
+        home.policy.check_model(model_fingerprint(PredictorConfig(**other)))

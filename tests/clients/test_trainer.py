@@ -203,6 +203,46 @@ class TestTrainLocally:
         assert update.delta.any()
 
 
+class TestPolicies:
+    @pytest.fixture
+    def policy(self, make_plan: MakePlan, causal_model: str) -> Callable[..., RoundPlan]:
+        return lambda **changes: make_plan(
+            **{
+                "predictor.encoder": causal_model,
+                "predictor.scores": "policy",
+                "predictor.max_tokens": 32,
+                **changes,
+            }
+        )
+
+    def test_a_policy_learns_and_its_settings_of_head_and_context_change_nothing(
+        self, policy: Callable[..., RoundPlan]
+    ) -> None:
+        predictor = Predictor(PredictorConfig(**policy().predictor))  # type: ignore[arg-type]
+        start = to_vector(predictor)
+        odd = {
+            "predictor.head_width": 5,
+            "predictor.context_rank": 3,
+            "training.learning_rate": 0.5,
+            "training.context_weight": 9.0,
+            "context.strength": 0.1,
+        }
+        # More than one epoch: without it the last batches would not show what the first did.
+        updates = [
+            train_locally(start, answers(), policy(**changes, **{"training.local_epochs": 9.0}))
+            for changes in ({}, odd)
+        ]
+        assert np.abs(updates[0].delta).max() > 1e-3
+        assert np.array_equal(updates[0].delta, updates[1].delta)
+        assert updates[0].loss == updates[1].loss < prior_losses(predictor).mean().item()
+
+    def test_a_round_for_a_head_alone_is_refused(self, policy: Callable[..., RoundPlan]) -> None:
+        plan = policy(train_adapter=False)
+        start = to_vector(Predictor(PredictorConfig(**plan.predictor)))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"a policy has none: federation\.warmup_rounds = 0"):
+            train_locally(start, answers(), plan)
+
+
 def test_the_predictor_is_built_once_per_configuration(make_plan: MakePlan) -> None:
     config = PredictorConfig(**make_plan().predictor)  # type: ignore[arg-type]
     assert predictor_for(config) is predictor_for(config)

@@ -24,6 +24,8 @@ BAD: dict[str, tuple[object, ...]] = {
     "predictor.head_width": (0, "x"),
     "predictor.context_rank": (-1, "x"),
     "predictor.max_tokens": (15, "x"),
+    "predictor.scores": ("reward", "", "policy"),
+    "predictor.beta": (0, -0.1, "x", float("nan")),
     "context.strength": (-0.1, "x", float("nan")),
     "context.bandwidth": (0, "x", float("nan")),
     "context.single_choice": (0, 1.1, "x", float("nan")),
