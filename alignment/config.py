@@ -121,6 +121,10 @@ class TrainingConfig:
         context_weight: Weight of the loss in context beside that of the prior; 0 trains no
             directions.
         context_questions: Questions shown when the directions are trained.
+        fairness: q of q-FFL (Li et al. 2020, https://arxiv.org/abs/1905.10497): whoever is
+            predicted badly counts more, by what it loses beyond the entropy of its answers, over
+            what guessing would, to the power q; 0 counts all alike. Groups are weighed without
+            differential privacy, units of privacy with it; see ``alignment.weighting``.
     """
 
     local_epochs: float = 1.0
@@ -132,6 +136,7 @@ class TrainingConfig:
     context_weight_decay: float = 0.01
     context_weight: float = 1.0
     context_questions: int = 20
+    fairness: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
@@ -159,3 +164,5 @@ class TrainingConfig:
         _require(
             self.context_questions >= 1, "context_questions", self.context_questions, ">= 1", "20"
         )
+        # Above, next to nothing is left of whoever is predicted a little better than by guessing.
+        _require(0 <= self.fairness <= 10, "fairness", self.fairness, "in [0, 10]", "0 for none")

@@ -39,6 +39,7 @@ from alignment.predictor import Predictor
 from alignment.private_layout import PrivateLayout
 from alignment.records import Question
 from alignment.units import UnitRecords
+from alignment.weighting import unit_weights
 
 #: Uniform numbers in [0, 1): takes a count, returns (count,) float64. Production hands over the
 #: stream of the operating system, never a seeded generator.
@@ -104,7 +105,8 @@ class UnitRows:
 
     Attributes:
         gradients: (rows, layout.dimension) float32; zero where there is no unit.
-        weights: (rows,) float64: 1 for a unit, 0 for a row that fills up.
+        weights: (rows,) float64 in [0, 1]: of a unit, a function of its own records alone; 0 for
+            a row that fills up.
     """
 
     gradients: NDArray[np.float32]
@@ -128,6 +130,7 @@ class UnitGradients:
         layout: Which coordinates; see :func:`private_layout`.
         shape: Of every micro-batch.
         metric_scale: Factor of the metrics, a public constant; see :func:`metric_scale_for`.
+        fairness: q of :func:`alignment.weighting.fairness_weight`; 0 weighs all units 1.
 
     Raises:
         ValueError: The layout is of another predictor, or a module is not linear.
@@ -140,6 +143,7 @@ class UnitGradients:
         layout: PrivateLayout,
         shape: MicroBatchShape,
         metric_scale: float,
+        fairness: float = 0.0,
     ) -> None:
         if layout.whole != AdapterLayout.of(predictor.trainable()):
             raise ValueError("layout is of another predictor: take it from private_layout()")
@@ -154,6 +158,7 @@ class UnitGradients:
         self._layout = layout
         self._shape = shape
         self._metric_scale = metric_scale
+        self._fairness = fairness
         self._modules = linear_modules(predictor, layout.names)
         self._with_adapters = any(not name.startswith("head.") for name in layout.names)
         sizes = np.cumsum([0, *(math.prod(shape) for shape in layout.private.shapes)]).tolist()
@@ -208,19 +213,19 @@ class UnitGradients:
             raise ValueError("a unit is in the sample twice, it would weigh twice: draw it once")
         self._forget_if_adapters_changed()
         size = self._shape.rows
-        starts = range(0, room, size)
-        return (self._micro_batch(units[at : at + size], uniforms) for at in starts)
+        return (self._micro_batch(units[at : at + size], uniforms) for at in range(0, room, size))
 
     def _micro_batch(self, units: Sequence[UnitRecords], uniforms: Uniforms) -> UnitRows:
         shape = self._shape
         questions: list[Question | None] = [None] * shape.questions
         targets: list[tuple[float, ...]] = [()] * shape.questions
-        counts = np.zeros(shape.rows)
+        records, answers = torch.zeros(shape.rows), []
         for row, unit in enumerate(units):
             kept = self._kept(unit, uniforms)
+            answers.append([unit.targets[record] for record in kept])
             for place, record in enumerate(kept, start=row * shape.records):
                 questions[place], targets[place] = unit.questions[record], unit.targets[record]
-            counts[row] = len(kept)
+            records[row] = len(kept)
         padded = pad_targets(targets, shape.options)
         with torch.enable_grad(), recorded(self._modules) as calls:
             scores = self._scores(questions)
@@ -233,8 +238,10 @@ class UnitGradients:
             self._add(rows, call, gradient)
         # A row without a unit has the loss 0, but not the one hit that argmax of nothing gives.
         hits = (scores.argmax(dim=-1) == padded.argmax(dim=-1)) & (padded.sum(dim=-1) > 0)
-        self._add_metrics(rows, losses.detach(), hits, counts)
-        return UnitRows(gradients=rows.numpy(), weights=(counts > 0).astype(np.float64))
+        means = losses.detach().reshape(shape.rows, -1).sum(dim=1) / records.clamp(min=1)
+        self._add_metrics(rows, records, means, hits)
+        weights = unit_weights(answers, means.tolist(), strength=self._fairness)
+        return UnitRows(gradients=rows.numpy(), weights=weights)
 
     def _kept(self, unit: UnitRecords, uniforms: Uniforms) -> list[int]:
         """Which records of a unit count, at most ``shape.records`` of them."""
@@ -334,17 +341,10 @@ class UnitGradients:
         if bias in self._places:
             rows[:, self._places[bias]] += back.sum(dim=1)
 
-    def _add_metrics(
-        self, rows: Tensor, losses: Tensor, hits: Tensor, counts: NDArray[np.float64]
-    ) -> None:
+    def _add_metrics(self, rows: Tensor, records: Tensor, losses: Tensor, hits: Tensor) -> None:
         """Write the metrics of each unit behind its gradient: means over its records."""
-        records = torch.from_numpy(counts).to(torch.float32)
-        at_least_one = records.clamp(min=1)
-        values = {
-            "units": (records > 0).to(torch.float32),
-            "loss": losses.reshape(self._shape.rows, -1).sum(dim=1) / at_least_one,
-            "correct": hits.reshape(self._shape.rows, -1).sum(dim=1) / at_least_one,
-        }
+        correct = hits.reshape(self._shape.rows, -1).sum(dim=1) / records.clamp(min=1)
+        values = {"units": (records > 0).to(torch.float32), "loss": losses, "correct": correct}
         for place, name in enumerate(self._layout.metrics, start=self._layout.private.dimension):
             rows[:, place] = self._metric_scale * values[name]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignment.adapter import load_vector
-from alignment.config import PredictorConfig
+from alignment.config import PredictorConfig, TrainingConfig
 from alignment.gradients import MicroBatchShape, UnitGradients
 from alignment.private_layout import PrivateLayout, metric_scale_for, private_layout
 from alignment.units import UnitRecords
@@ -28,7 +28,7 @@ from privacy.terms import Mode
 from privacy.types import Noised, Update
 from strategies.round_plan import PrivateWork, RoundPlan
 
-#: Largest weight of a unit: all weigh alike.
+#: Largest weight of a unit, what fairness makes of it included; ``Update`` refuses a larger one.
 _WEIGHT = 1.0
 
 
@@ -40,10 +40,17 @@ class PrivateTrainer:
         work: What the server asks for.
         adapters: Whether adapters are trained, or the head alone.
         apart: Whether options stand in texts of their own, as the responses of pairs do.
+        fairness: How much more units count that are predicted badly.
     """
 
     def __init__(
-        self, config: PredictorConfig, work: PrivateWork, *, adapters: bool, apart: bool
+        self,
+        config: PredictorConfig,
+        work: PrivateWork,
+        *,
+        adapters: bool,
+        apart: bool,
+        fairness: float,
     ) -> None:
         self._predictor = predictor_for(config)
         self._plan = verified_plan(work.plan)
@@ -70,6 +77,7 @@ class PrivateTrainer:
                 apart=apart,
             ),
             metric_scale=metric_scale_for(work.clipping_norm, options=work.max_options),
+            fairness=fairness,
         )
         self._prepared: set[int] = set()
 
@@ -177,9 +185,9 @@ class PrivateTrainer:
 
 @lru_cache(maxsize=2)
 def _trainer(
-    config: PredictorConfig, work: PrivateWork, adapters: bool, apart: bool
+    config: PredictorConfig, work: PrivateWork, adapters: bool, apart: bool, fairness: float
 ) -> PrivateTrainer:
-    return PrivateTrainer(config, work, adapters=adapters, apart=apart)
+    return PrivateTrainer(config, work, adapters=adapters, apart=apart, fairness=fairness)
 
 
 def train_privately(
@@ -207,5 +215,7 @@ def train_privately(
         not question.together for unit in units for question in unit.questions
     )
     # The place changes nothing that is kept: groups of one process share what it remembers.
-    trainer = _trainer(config, replace(work, place=0), plan.train_adapter, apart)
+    alike = replace(work, place=0)
+    fairness = TrainingConfig(**plan.training).fairness  # type: ignore[arg-type]
+    trainer = _trainer(config, alike, plan.train_adapter, apart, fairness)
     return trainer.train(vector, units, work.place)

@@ -52,7 +52,7 @@ def release_masked(session: Session, request: bytes, train: Callable[[Opened], T
         if isinstance(trained, Noised):
             return trained
         members = len(opened.agreement.terms.members)
-        return quantise(_numbers(trained), members=members)
+        return quantise(_numbers(trained), members=members, weight=_weight(trained))
 
     return session.mask(request, ready)
 
@@ -62,11 +62,11 @@ def release_in_the_clear(trained: Trained) -> NDArray[np.generic]:
 
     The server then sees this group's vector alone; results say so. Without differential privacy
     that vector has **no guarantee of any kind**; in distributed mode its one share of noise
-    protects nobody from the server.
+    protects nobody from the server. Numbers to be averaged are followed by their weight.
     """
     if isinstance(trained, Noised):
         return unmasked_share(trained)
-    return _numbers(trained).astype(np.float32)
+    return np.append(_numbers(trained), _weight(trained)).astype(np.float32)
 
 
 def _numbers(trained: NDArray[np.float64] | LocalUpdate) -> NDArray[np.float64]:
@@ -78,3 +78,8 @@ def _numbers(trained: NDArray[np.float64] | LocalUpdate) -> NDArray[np.float64]:
     if isinstance(trained, LocalUpdate):
         return np.append(trained.delta.astype(np.float64), np.float32(trained.loss))
     return trained
+
+
+def _weight(trained: NDArray[np.float64] | LocalUpdate) -> float:
+    """How much the numbers count in the mean of all; what is private was weighed in the clip."""
+    return trained.weight if isinstance(trained, LocalUpdate) else 1.0

@@ -20,6 +20,7 @@ from alignment.context import scores_in_context
 from alignment.encoding import pad_targets
 from alignment.objectives import ABSENT, cross_entropy
 from alignment.predictor import Predictor
+from alignment.weighting import group_weight
 from strategies.round_plan import RoundPlan
 
 
@@ -30,10 +31,12 @@ class LocalUpdate:
     Attributes:
         delta: (d,) float32, trained vector minus the vector received.
         loss: Mean cross-entropy over the steps, in nats.
+        weight: How much the group counts in the mean of all, above 0 and at most 1.
     """
 
     delta: NDArray[np.float32]
     loss: float
+    weight: float = 1.0
 
 
 #: Batches that are shuffled together before questions of like length are put side by side.
@@ -148,6 +151,24 @@ class _Lesson:
         in_context = self._loss_in_context(batch, pooled.detach(), present, targets)
         return prior + weight * in_context, prior.item()
 
+    @torch.no_grad()
+    def weight(self) -> float:
+        """How much the group counts: by the mean loss of the prior over its answers, as it is now.
+
+        Takes a pass over all questions, which is spared where all groups count alike.
+        """
+        training, answers = self._training, self._answers
+        if training.fairness == 0:
+            return 1.0
+        losses: list[float] = []
+        places = range(len(answers))
+        for start in places[:: training.batch_size]:
+            batch = places[start : start + training.batch_size]
+            pooled, present = self._pooled(batch)
+            scores = self._predictor.head(pooled).masked_fill(~present, ABSENT)
+            losses += cross_entropy(scores, self._targets(batch, present.shape[1])).tolist()
+        return group_weight(answers.targets, answers.counts, losses, strength=training.fairness)
+
     def _pooled(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Pooled options: with gradients for the adapters, or remembered where they are frozen."""
         questions = [self._answers.questions[i] for i in batch]
@@ -218,6 +239,7 @@ def train_locally(
     generator = _generator(plan, answers.group)
     lesson = _Lesson(predictor, answers, plan, generator)
     lengths = [len(question.text) for question in answers.questions]
+    weight = lesson.weight()
     losses = []
     for batch in _batches(lengths, training, generator):
         loss, prior_loss = lesson.loss(batch)
@@ -228,4 +250,4 @@ def train_locally(
     delta = to_vector(predictor) - vector
     if not np.isfinite(delta).all():
         raise ValueError("training diverged: lower training.learning_rate")
-    return LocalUpdate(delta=delta, loss=float(np.mean(losses)))
+    return LocalUpdate(delta=delta, loss=float(np.mean(losses)), weight=weight)

@@ -16,13 +16,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from experiments.plots import (
     ALIGNMENT_BY_ROUND,
+    FAIRNESS,
     GROUPS,
     PLOTS_FOLDER,
     PREDICTED,
     draw_plots,
     plot_titles,
 )
-from experiments.wording import WORST, Json, gain_text, is_number, plural, score_text
+from experiments.wording import (
+    WORST,
+    Json,
+    gain_text,
+    interval_text,
+    is_number,
+    plural,
+    score_text,
+)
 
 REPORT_FILE = "report.html"
 
@@ -37,10 +46,25 @@ _DESCRIPTIONS = {
         "For every held-out group, its alignment without context, with its own and with another "
         "group's; the train groups below. The tables on this page hold the figures."
     ),
+    FAIRNESS: (
+        "Every group's alignment with its own context and an interval, held-out groups above train "
+        "groups, with a line at the mean of each side."
+    ),
     PREDICTED: (
         "Bars for one held-out group and up to six questions: shares of its answers beside the "
         "predictions with and without its context."
     ),
+}
+#: Figures of fairness in the order in which the page has them, with their digits.
+_FAIRNESS_ROWS = {
+    "mean": ("Mean of the groups, each counted once", 3),
+    "worst_group": ("Worst group", 3),
+    "lowest_tenth": ("Lowest tenth of the groups", 3),
+    "best_group": ("Best group", 3),
+    "spread": ("Spread: best less worst", 3),
+    "standard_deviation": ("Standard deviation over groups", 3),
+    "cov": ("Coefficient of variation: that over the mean", 3),
+    "jain_index": ("Jain's fairness index: 1 is even", 4),
 }
 #: Differences below this are not worth a verdict.
 _SLIGHT = 0.005
@@ -72,21 +96,25 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": score_text, "gain": gain_text}
+    environment.filters |= {"score": score_text, "gain": gain_text, "interval": interval_text}
+    pictures = {
+        name: {
+            "title": title,
+            "alt": f"{title}. {_DESCRIPTIONS[name]}",
+            "data": base64.b64encode(paths[name].read_bytes()).decode("ascii"),
+        }
+        for name, title in titles.items()
+    }
     page = environment.get_template(_TEMPLATE).render(
         result=result,
         worst=WORST,
         summary=_summary(result),
         notice=_notice(result),
         notice_title=_notice_title(result),
-        pictures=[
-            {
-                "title": title,
-                "alt": f"{title}. {_DESCRIPTIONS[name]}",
-                "data": base64.b64encode(paths[name].read_bytes()).decode("ascii"),
-            }
-            for name, title in titles.items()
-        ],
+        pictures=[picture for name, picture in pictures.items() if name != FAIRNESS],
+        fairness=result.get("fairness"),
+        fairness_rows=_FAIRNESS_ROWS,
+        fairness_picture=pictures.get(FAIRNESS),
         held_out=_held_out(result),
         train=_sorted_groups(result["alignment"]["train_groups"] or _NOTHING),
         cost=_cost(result, rounds),

@@ -16,6 +16,7 @@ import numpy as np
 from alignment.adapter import load_predictor, to_vector
 from alignment.answers import GroupAnswers
 from alignment.evaluation import Evaluator, Prediction
+from alignment.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
 from alignment.metrics import summarise
 from alignment.population import Population
 from alignment.split import CONTEXT_QUESTIONS, Draw
@@ -84,6 +85,20 @@ def measure(out: Path, population: Population, seed: int) -> Measured:
 
 def _summary(predictions: Iterable[Prediction]) -> dict[str, Any]:
     return asdict(summarise([prediction.score for prediction in predictions]))
+
+
+def _fairness(measured: Measured, seed: int) -> dict[str, Any]:
+    """How evenly groups are predicted, held-out and train groups apart."""
+    generator = np.random.default_rng([seed, 2])
+    own, train = ([p.score for p in part] for part in (measured.own, measured.train))
+    apart = gap(train, own, generator)
+    return {
+        "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
+        "unseen_groups": asdict(measure_fairness(own, generator)),
+        "train_groups": asdict(measure_fairness(train, generator)),
+        "gap": None if apart is None else asdict(apart),
+    }
 
 
 def _uniform(
@@ -218,6 +233,7 @@ def build_result(
         },
         "context_gain": own["mean"] - none["mean"],
         "context_swap_drop": own["mean"] - swapped["mean"] if swapped else None,
+        "fairness": _fairness(measured, config.seed),
         "rounds": rounds[-1]["round"],
         "ended_early": rounds[-1]["round"] < config.federation.rounds,
         "parameters": measured.parameters,

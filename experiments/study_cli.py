@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from experiments.fairness_cli import fairness
 from experiments.held_out_respondents import split_respondents
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ experiment.command(
     epilog="Example: fedaccord experiment split-respondents --data polis.jsonl.gz "
     "--out runs/polis-data",
 )(split_respondents)
+experiment.command(
+    "fairness",
+    epilog="Example: fedaccord experiment fairness --data answers.jsonl.gz --split split.json "
+    "--out runs/fairness --strengths 0,1,2 --modes none --draws 2",
+)(fairness)
 
 
 @experiment.command(
@@ -181,12 +187,13 @@ def _table(study: dict[str, Any]) -> Table:
         table.add_column(_COLUMNS[key], justify="right")
     for row in means:
         loss = "none" if row["epsilon"] is None else f"{row['epsilon']:g}"
-        cells = [_cell(row[key], spread=key in ("alignment", "log_loss")) for key in shown]
+        cells = [cell(row[key], spread=key in ("alignment", "log_loss")) for key in shown]
         table.add_row(row["mode"], loss, str(row["draws"]), *cells)
     return table
 
 
-def _cell(figure: dict[str, float | None], *, spread: bool) -> str:
+def cell(figure: dict[str, float | None], *, spread: bool) -> str:
+    """A figure of a table, with its spread over draws where that is asked for."""
     mean, deviation = figure["mean"], figure["spread"]
     if mean is None:
         return "\N{EN DASH}"

@@ -30,6 +30,13 @@ def gain_text(value: float | None, digits: int = 3) -> str:
     return size if float(size) == 0 else ("+" if value > 0 else "\N{MINUS SIGN}") + size
 
 
+def interval_text(estimate: Json | None, digits: int = 3) -> str:
+    """The ends of the interval of a figure: ``.812 to .864``; empty where it has none."""
+    if estimate is None or not (is_number(estimate["low"]) and is_number(estimate["high"])):
+        return ""
+    return f"{score_text(estimate['low'], digits)} to {score_text(estimate['high'], digits)}"
+
+
 def plural(count: int, noun: str) -> str:
     """A count with its noun: ``1 group``, ``2 groups``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -96,7 +96,7 @@ def released(group: str, content: RecordDict) -> NDArray[np.generic]:
 
 
 class MeanOfUpdates:
-    """The mean of unprotected updates, each group alike; the loss rides as the last coordinate."""
+    """The mean of unprotected updates by the groups' weights; the loss rides behind each."""
 
     fewest = 1
 
@@ -131,18 +131,29 @@ def quantised_terms(size: int, *, members: int, plan: str = "") -> VectorTerms:
 
 
 def mean_of_floats(updates: Mapping[str, RecordDict], size: int) -> NDArray[np.float64]:
-    """The mean of vectors of finite numbers, each of a given size.
+    """The mean of vectors of so many finite numbers, each followed by its weight.
+
+    As :func:`privacy.quantisation.dequantised_mean` makes it of a secure sum: divided by the sum of
+    weights. Of equal weights of 1 it is the plain mean, bit for bit.
 
     Raises:
-        CohortError: A vector has another size or holds a number that is not finite.
+        CohortError: A vector has another size, holds a number that is not finite, or has a weight
+            that is not above 0 and at most 1.
     """
-    total = np.zeros(size)
+    total, weights = np.zeros(size), 0.0
     for group, content in updates.items():
         vector = np.asarray(released(group, content), dtype=np.float64)
-        if vector.shape != (size,) or not np.isfinite(vector).all():
+        if vector.shape != (size + 1,) or not np.isfinite(vector).all():
             raise CohortError(
                 f"group {group!r} released {vector.shape} or a number that is not finite, "
-                f"({size},) finite needed: give all groups one version"
+                f"({size + 1},) finite needed: give all groups one version"
             )
-        total += vector
-    return total / len(updates)
+        weight = float(vector[-1])
+        if not 0 < weight <= 1:
+            raise CohortError(
+                f"group {group!r} released a weight that is not in (0, 1]: give all groups one "
+                "version"
+            )
+        total += weight * vector[:-1]
+        weights += weight
+    return total / weights

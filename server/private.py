@@ -330,7 +330,7 @@ class PrivateAggregation:
 
 
 def mean_loss(metrics: Mapping[str, float], *, noise_std: float) -> float | None:
-    """The mean loss of units, weighted by how little each was clipped; noisy like all the rest.
+    """The mean loss of units, by their weights in the clip and how little each was clipped; noisy.
 
     Args:
         metrics: Noised sums of ``loss`` and ``units``, of one scale.

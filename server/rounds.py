@@ -44,8 +44,9 @@ class RoundRecord:
         groups: Groups whose updates are in the sum.
         dropped: Groups that were asked and did not answer, or failed.
         aborted: Why the round gave nothing and the model stayed as it was; empty where it did not.
-        loss: Mean training loss, nats; None in round 0. In a private run it comes out of the
-            noised sum, as noisy as that, and is None where it cannot be told from noise.
+        loss: Mean training loss, nats, by the weights of ``training.fairness``; None in round 0. In
+            a private run it comes out of the noised sum, as noisy as that, and is None where it
+            cannot be told from noise.
         alignment: Mean alignment score on the held-out groups, whose answers are public; None
             where not measured.
         log_loss: Mean log-loss of the same predictions, nats.

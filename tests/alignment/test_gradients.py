@@ -17,6 +17,7 @@ from alignment.predictor import Predictor
 from alignment.private_layout import PrivateLayout, private_layout
 from alignment.records import Question
 from alignment.units import UnitRecords
+from alignment.weighting import unit_weights
 from privacy.clipping import clip_rows, clip_sum
 from privacy.types import KernelSettings, Update
 
@@ -72,14 +73,23 @@ def units(survey: tuple[Question, ...], pairs: tuple[Question, ...]) -> tuple[Un
 
 
 def gradients_of(
-    predictor: Predictor, *, shape: MicroBatchShape = SHAPE, **choice: Any
+    predictor: Predictor, *, shape: MicroBatchShape = SHAPE, fairness: float = 0.0, **choice: Any
 ) -> UnitGradients:
     layout = private_layout(predictor, **choice)
-    return UnitGradients(predictor, layout=layout, shape=shape, metric_scale=SCALE)
+    return UnitGradients(
+        predictor, layout=layout, shape=shape, metric_scale=SCALE, fairness=fairness
+    )
 
 
 def stacked(batches: Iterator[UnitRows]) -> Array:
     return np.concatenate([batch.gradients for batch in batches])
+
+
+def weights_of(
+    gradients: UnitGradients, units: Sequence[UnitRecords], batches: int = 2
+) -> NDArray[np.float64]:
+    rows = gradients.rows(units, micro_batches=batches, uniforms=never)
+    return np.concatenate([batch.weights for batch in rows])
 
 
 def all_rows(gradients: UnitGradients, units: Sequence[UnitRecords], batches: int = 2) -> Array:
@@ -242,6 +252,38 @@ def test_companions_and_positions_change_no_bit_of_a_row(
         assert rows[: len(places)].tobytes() == expected[list(places)].tobytes()
 
 
+@pytest.mark.parametrize("choice", [{}, {"adapters": False}], ids=str)
+def test_leaving_one_out_changes_no_bit_of_the_weighted_rows_of_all_others(
+    make: Callable[..., Predictor], units: tuple[UnitRecords, ...], choice: dict[str, bool]
+) -> None:
+    """Rows, weights and the integers they become: of each subset of four, those of all five."""
+    predictor = make()
+    settings = KernelSettings(
+        dimension=private_layout(predictor, **choice).dimension,
+        clipping_norm=0.1, sensitivity=10**6, noise_log2=4, modulus_bits=64,
+    )  # fmt: skip
+
+    def made(sample: Sequence[UnitRecords]) -> tuple[list[bytes], list[float]]:
+        # Made anew: neither may it matter who was met before.
+        gradients = gradients_of(predictor, fairness=1.5, **choice)
+        batches = list(gradients.rows(sample, micro_batches=2, uniforms=never))
+        updates = [Update(gradients=each.gradients, weights=each.weights) for each in batches]
+        integers = np.concatenate([clip_rows(update, settings) for update in updates])
+        assert not integers[len(sample) :].any()
+        weights = np.concatenate([each.weights for each in batches])
+        rows = np.concatenate([each.gradients for each in batches])
+        both = zip(rows, integers, strict=True)
+        return [row.tobytes() + each.tobytes() for row, each in both], weights.tolist()
+
+    rows, weights = made(units)
+    assert len(set(weights[:4])) == 4 and weights[4] == weights[0]  # or nothing is weighted
+    for left_out in range(len(units)):
+        others = [place for place in range(len(units)) if place != left_out]
+        fewer, their_weights = made([units[place] for place in others])
+        assert fewer[:4] == [rows[place] for place in others]
+        assert their_weights[:4] == [weights[place] for place in others]
+
+
 @pytest.mark.parametrize(("kind", "choice"), CHOICES, ids=str)
 def test_what_others_computed_before_changes_no_bit_of_a_row(
     make: Callable[..., Predictor],
@@ -342,6 +384,53 @@ def test_shapes_do_not_depend_on_the_size_of_the_sample(
     assert weights.tolist() == [1.0] * size + [0.0] * (12 - size)
 
 
+@pytest.mark.parametrize("choice", [{}, {"adapters": False}], ids=str)
+def test_a_weight_is_that_of_the_losses_of_a_units_own_records(
+    make: Callable[..., Predictor], units: tuple[UnitRecords, ...], choice: dict[str, bool]
+) -> None:
+    predictor = make()
+    weights = weights_of(gradients_of(predictor, fairness=2.0, **choice), units)
+    expected = []
+    for unit in units:
+        scores = predictor(predictor.batch(unit.questions)).detach()
+        losses = cross_entropy(scores, pad_targets(unit.targets, scores.shape[1]))
+        expected += unit_weights([unit.targets], [losses.mean().item()], strength=2.0).tolist()
+    assert weights[:5] == pytest.approx(expected, rel=1e-5)
+    assert 0 < min(expected) < 0.95 < max(expected)
+    assert weights[5:].tolist() == [0.0] * len(weights[5:])  # and rows that fill up count nothing
+
+
+def test_without_fairness_every_unit_has_the_weight_one_and_no_row_ever_depends_on_it(
+    make: Callable[..., Predictor], units: tuple[UnitRecords, ...]
+) -> None:
+    predictor = make()
+    plain = gradients_of(predictor)
+    assert weights_of(plain, units).tobytes() == np.array([1.0] * 5 + [0.0]).tobytes()
+    fair = gradients_of(predictor, fairness=3.0)
+    assert all_rows(fair, units).tobytes() == all_rows(plain, units).tobytes()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e20, 1e38])
+def test_hostile_weights_of_the_model_leave_every_row_within_the_sensitivity(
+    make: Callable[..., Predictor], units: tuple[UnitRecords, ...], scale: float
+) -> None:
+    """Losses of 0, of many nats, infinite and not a number: no row exceeds S, in integers."""
+    predictor = make()
+    with torch.no_grad():
+        for parameter in predictor.head.score.parameters():
+            parameter *= scale
+    settings = KernelSettings(
+        dimension=private_layout(predictor).dimension,
+        clipping_norm=0.1, sensitivity=10**6, noise_log2=4, modulus_bits=64,
+    )  # fmt: skip
+    gradients = gradients_of(predictor, fairness=2.0)
+    for batch in gradients.rows(units, micro_batches=2, uniforms=never):
+        assert ((batch.weights >= 0) & (batch.weights <= 1)).all()
+        update = Update(gradients=batch.gradients, weights=batch.weights)
+        for row in clip_rows(update, settings):
+            assert sum(int(value) ** 2 for value in row) <= settings.sensitivity**2
+
+
 @pytest.mark.parametrize(("kind", "choice"), CHOICES, ids=str)
 def test_rows_that_fill_up_contribute_nothing(
     make: Callable[..., Predictor],
@@ -406,12 +495,14 @@ def test_a_respondent_of_a_thousand_records_contributes_as_many_as_permitted(
     assert np.count_nonzero(all_rows(gradients, [one], 1).any(axis=1)) == 1
 
 
+@pytest.mark.parametrize("fairness", [0.0, 2.0])
 @pytest.mark.parametrize(("kind", "choice"), CHOICES[:3], ids=str)
 def test_no_neighbour_of_a_respondent_is_further_than_the_sensitivity(
     make: Callable[..., Predictor],
     units: tuple[UnitRecords, ...],
     kind: str,
     choice: dict[str, bool],
+    fairness: float,
 ) -> None:
     """Test 24. All 31 subsets of five respondents against each with one left out: at most S.
 
@@ -428,7 +519,7 @@ def test_no_neighbour_of_a_respondent_is_further_than_the_sensitivity(
     )
 
     def summed(sample: Sequence[UnitRecords]) -> NDArray[np.int64]:
-        gradients = gradients_of(predictor, **choice)
+        gradients = gradients_of(predictor, fairness=fairness, **choice)
         rows = gradients.rows(sample, micro_batches=2, uniforms=never)
         updates = [Update(gradients=each.gradients, weights=each.weights) for each in rows]
         return clip_sum(updates, settings).vector.view(np.int64)

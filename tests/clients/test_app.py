@@ -62,14 +62,15 @@ class TestSetup:
 
 
 class TestTrain:
-    def test_the_reply_is_the_update_and_the_loss_in_one_vector(
+    def test_the_reply_is_update_loss_and_weight_in_one_vector(
         self, make_grid: MakeGrid, ask: Ask, vector: np.ndarray
     ) -> None:
         update = released(ask(make_grid(), "train", TRAIN))
-        assert (update.dtype, update.shape) == (np.dtype(np.float32), (vector.size + 1,))
+        assert (update.dtype, update.shape) == (np.dtype(np.float32), (vector.size + 2,))
         assert np.isfinite(update).all()
-        assert 0.1 < update[-1] < 3  # cross-entropy of 2 or 3 options, untrained
-        assert 0 < np.abs(update[:-1]).max() < 0.1  # a few steps of AdamW at 0.001
+        assert update[-1] == 1  # all groups count alike
+        assert 0.1 < update[-2] < 3  # cross-entropy of 2 or 3 options, untrained
+        assert 0 < np.abs(update[:-2]).max() < 0.1  # a few steps of AdamW at 0.001
 
     def test_nothing_else_leaves(self, make_grid: MakeGrid, ask: Ask) -> None:
         grid = make_grid()
@@ -90,8 +91,8 @@ class TestTrain:
         heads = np.concatenate(
             [np.full(p.numel(), name.startswith("head.")) for name, p in predictor.trainable()]
         )
-        warm = released(ask(make_grid(), "train", TRAIN, make_plan(train_adapter=False)))[:-1]
-        full = released(ask(make_grid(), "train", TRAIN, make_plan(train_adapter=True)))[:-1]
+        warm = released(ask(make_grid(), "train", TRAIN, make_plan(train_adapter=False)))[:-2]
+        full = released(ask(make_grid(), "train", TRAIN, make_plan(train_adapter=True)))[:-2]
         assert not warm[~heads].any()
         assert warm[heads].any()
         assert full[~heads].any()
@@ -122,7 +123,7 @@ class TestTrain:
     def test_another_group_gives_another_update(self, make_grid: MakeGrid, ask: Ask) -> None:
         grid = make_grid()
         assert not np.array_equal(
-            released(ask(grid, "train", 0))[:-1], released(ask(grid, "train", 1))[:-1]
+            released(ask(grid, "train", 0))[:-2], released(ask(grid, "train", 1))[:-2]
         )
 
     def test_rounds_from_the_trained_vector_lower_the_loss(
@@ -132,8 +133,8 @@ class TestTrain:
         fast = make_plan(**{"training.learning_rate": 0.02})
         for _ in range(6):
             update = released(ask(grid, "train", TRAIN, fast, arrays=[current]))
-            current = current + update[:-1]
-            losses.append(float(update[-1]))
+            current = current + update[:-2]
+            losses.append(float(update[-2]))
         assert losses[-1] < losses[0] - 0.05
 
 

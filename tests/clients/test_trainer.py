@@ -243,15 +243,79 @@ class TestPolicies:
             train_locally(start, answers(), plan)
 
 
+class TestWeight:
+    @pytest.mark.parametrize("counts", [(1, 1, 1, 1), (7, 1, 2, 30)], ids=str)
+    @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
+    def test_it_comes_from_the_mean_loss_before_training(
+        self,
+        make_plan: MakePlan,
+        counts: tuple[int, ...],
+        train_adapter: bool,
+    ) -> None:
+        """Batches of three: the last one is smaller, and counts no more for it."""
+        changes = {"training.fairness": 2.0, "training.batch_size": 3}
+        plan = make_plan(train_adapter=train_adapter, **changes)
+        predictor = Predictor(PredictorConfig(**plan.predictor), seed=3)  # type: ignore[arg-type]
+        with torch.no_grad():
+            losses = prior_losses(predictor)
+        loss = float(np.average(losses.tolist(), weights=counts))
+        targets = np.array(answers(counts).targets)
+        entropies = -np.sum(targets * np.log(np.where(targets > 0, targets, 1)), axis=1)
+        floor = float(np.average(entropies, weights=counts))
+        update = train_locally(to_vector(predictor), answers(counts), plan)
+        assert update.weight == pytest.approx(
+            min(1.0, ((loss - floor) / (np.log(2) - floor)) ** 2), rel=1e-4
+        )
+        assert update.loss != pytest.approx(loss, rel=1e-5)
+
+    def test_a_group_that_is_predicted_well_counts_less(
+        self, vector: np.ndarray, make_plan: MakePlan
+    ) -> None:
+        sure, torn = (
+            GroupAnswers(group="A", questions=QUESTIONS, targets=(each,) * 4, counts=(1,) * 4)
+            for each in ((1.0, 0.0), (0.4, 0.6))
+        )
+        steps = {"training.learning_rate": 0.05, "training.local_epochs": 20.0}
+        trained = vector + train_locally(vector, sure, make_plan(**steps)).delta
+        plan = make_plan(**{"training.fairness": 1.0})
+        well, badly = (train_locally(trained, each, plan).weight for each in (sure, torn))
+        assert well < 0.5 < badly == 1.0
+
+    @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
+    def test_fairness_changes_what_a_group_counts_and_no_bit_of_what_it_learns(
+        self, vector: np.ndarray, make_plan: MakePlan, train_adapter: bool
+    ) -> None:
+        plain, fair = (
+            train_locally(
+                vector,
+                answers(),
+                make_plan(train_adapter=train_adapter, **{"training.fairness": q}),
+            )
+            for q in (0.0, 3.0)
+        )
+        assert plain.weight == 1.0
+        assert fair.weight != 1.0
+        assert fair.delta.tobytes() == plain.delta.tobytes()
+        assert fair.loss == plain.loss
+
+    def test_without_fairness_no_pass_is_taken_for_it(
+        self, vector: np.ndarray, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("clients.trainer.group_weight", None)
+        assert train_locally(vector, answers(), make_plan()).weight == 1.0
+        with pytest.raises(TypeError):
+            train_locally(vector, answers(), make_plan(**{"training.fairness": 1.0}))
+
+
 def test_the_predictor_is_built_once_per_configuration(make_plan: MakePlan) -> None:
     config = PredictorConfig(**make_plan().predictor)  # type: ignore[arg-type]
     assert predictor_for(config) is predictor_for(config)
 
 
 class TestRelease:
-    def test_the_loss_is_the_last_coordinate_of_float32(self) -> None:
+    def test_loss_and_weight_are_the_last_coordinates_of_float32(self) -> None:
         delta = np.array([1.5, -2.0, 0.0], dtype=np.float32)
-        vector = release_in_the_clear(LocalUpdate(delta=delta, loss=0.1))
+        vector = release_in_the_clear(LocalUpdate(delta=delta, loss=0.1, weight=0.25))
         assert vector.dtype == np.float32
-        assert vector.tolist() == [1.5, -2.0, 0.0, np.float32(0.1)]
+        assert vector.tolist() == [1.5, -2.0, 0.0, np.float32(0.1), 0.25]
         assert not np.shares_memory(vector, delta)

@@ -21,9 +21,17 @@ from experiments.plot_answers import (
     choose_example,
     draw_answers,
 )
+from experiments.plot_fairness import draw_fairness
 from experiments.plot_groups import draw_groups
 from experiments.plot_rounds import draw_rounds
-from experiments.plots import ALIGNMENT_BY_ROUND, GROUPS, PREDICTED, draw_plots, plot_titles
+from experiments.plots import (
+    ALIGNMENT_BY_ROUND,
+    FAIRNESS,
+    GROUPS,
+    PREDICTED,
+    draw_plots,
+    plot_titles,
+)
 from experiments.sheet import DPI, WIDTH, Sheet, fit, spread, text_width
 from experiments.wording import change, gain_text, is_number, score_limits, score_text
 
@@ -41,6 +49,29 @@ def summary(groups: dict[str, float]) -> dict[str, Any]:
         "cov": float(values.std() / values.mean()),
         "groups": groups,
     }
+
+
+def estimate(value: float, width: float | None = 0.02) -> dict[str, Any]:
+    known = width is not None
+    return {
+        "value": value,
+        "low": value - width if known else None,
+        "high": value + width if known else None,
+    }
+
+
+def fairness(groups: dict[str, float], train: dict[str, float]) -> dict[str, Any]:
+    def side(scores: dict[str, float]) -> dict[str, Any]:
+        low, high = min(scores.values()), max(scores.values())
+        return {
+            "groups": {name: estimate(score) for name, score in scores.items()},
+            "mean": estimate(float(np.mean(list(scores.values()))), 0.01),
+            "worst_group": estimate(low),
+            "best_group": estimate(high),
+            "spread": estimate(high - low),
+        }
+
+    return {"confidence": 0.95, "unseen_groups": side(groups), "train_groups": side(train)}
 
 
 def made(
@@ -76,14 +107,16 @@ def made(
                 }
             )
     swapped = summary({name: score - 0.02 for name, score in none.items()})
+    trained = {f"t{i}": 0.85 + 0.001 * (i % 90) for i in range(train)}
     result = {
+        "fairness": fairness(own, trained),
         "alignment": {
             "unseen_groups": summary(own),
             "without_context": summary(none),
             "swapped_context": swapped if len(names) > 1 else None,
             "uniform": summary(dict.fromkeys(names, 0.6)),
-            "train_groups": summary({f"t{i}": 0.85 + 0.001 * i for i in range(train)}),
-        }
+            "train_groups": summary(trained),
+        },
     }
     records = [
         {
@@ -175,7 +208,7 @@ def test_texts_never_overlap_and_never_leave_the_sheet(
     name: str, tmp_path: Path, sheets: dict[str, Sheet]
 ) -> None:
     paths = draw_plots(tmp_path, *RUNS[name])
-    assert [path.name for path in paths] == [ALIGNMENT_BY_ROUND, GROUPS, PREDICTED]
+    assert [path.name for path in paths] == [ALIGNMENT_BY_ROUND, GROUPS, FAIRNESS, PREDICTED]
     for path in paths:
         check_texts_apart(sheets[path.name])
         with Image.open(path) as image:
@@ -318,8 +351,67 @@ def test_without_predictions_a_stale_picture_goes(tmp_path: Path) -> None:
     result, rounds, predictions = made(["A"])
     draw_plots(tmp_path, result, rounds, predictions)
     paths = draw_plots(tmp_path, result, rounds, [])
-    assert [path.name for path in paths] == [ALIGNMENT_BY_ROUND, GROUPS]
+    assert [path.name for path in paths] == [ALIGNMENT_BY_ROUND, GROUPS, FAIRNESS]
     assert sorted(tmp_path.rglob("*.png")) == sorted(paths)
+
+
+def test_a_result_from_before_there_were_intervals_has_no_picture_of_them(tmp_path: Path) -> None:
+    result, rounds, predictions = made(["A"])
+    draw_plots(tmp_path, result, rounds, predictions)
+    del result["fairness"]
+    paths = draw_plots(tmp_path, result, rounds, predictions)
+    assert [path.name for path in paths] == [ALIGNMENT_BY_ROUND, GROUPS, PREDICTED]
+    assert sorted(tmp_path.rglob("*.png")) == sorted(paths)
+
+
+class TestFairness:
+    def test_groups_are_sorted_within_their_side_and_drawn_with_their_intervals(
+        self, tmp_path: Path, sheets: dict[str, Sheet]
+    ) -> None:
+        result = {"fairness": fairness({"A": 0.7, "B": 0.9, "C": 0.8}, {"s": 0.95, "t": 0.85})}
+        result["fairness"]["train_groups"]["groups"]["t"] = estimate(0.85, None)
+        draw_fairness(tmp_path / FAIRNESS, result)
+        (axes,) = sheets[FAIRNESS].figure.axes
+        lines = [[float(x) for x in line.get_xdata()] for line in axes.get_lines()]
+        intervals = [line for line in lines if len(line) == 2 and line[1] - line[0] > 0.015]
+        rules = [[0.0, 1.0]]
+        expected = [(0.8, 0.01), (0.9, 0.02), (0.8, 0.02), (0.7, 0.02), (0.9, 0.01), (0.95, 0.02)]
+        assert [each for each in intervals if each not in rules] == [
+            pytest.approx([value - width, value + width]) for value, width in expected
+        ]
+        means = [
+            (float(x[0]), [float(y) for y in line.get_ydata()])
+            for line in axes.get_lines()
+            if len(x := line.get_xdata()) == 2 and x[0] == x[1]
+        ]
+        # Down the rows of each side, an empty one between them.
+        assert means == [
+            (pytest.approx(0.8), [0.5, 4.0]), (pytest.approx(0.9), [5.5, 8.0]),
+        ]  # fmt: skip
+        shown = words(sheets[FAIRNESS])
+        assert "All 3 held-out groups" in shown and "All 2 train groups" in shown
+        assert "lie .200 apart (95% interval .180 to .220), from .700 to .900" in shown
+        assert ".930 to .970" in shown
+        assert axes.get_xlim()[0] <= 0.68
+
+    def test_beyond_forty_groups_of_a_side_the_middle_is_left_out(
+        self, tmp_path: Path, sheets: dict[str, Sheet]
+    ) -> None:
+        names = [f"g{i:03d}" for i in range(55)]
+        scores = {name: 0.9 - i / 500 for i, name in enumerate(names)}
+        draw_fairness(tmp_path / FAIRNESS, {"fairness": fairness(scores, {"t": 0.9})})
+        shown = words(sheets[FAIRNESS])
+        assert [name for name in names if name in shown] == names[:20] + names[-20:]
+        assert "15 groups between these left out" in shown
+        assert "All 55 held-out groups" in shown
+        check_texts_apart(sheets[FAIRNESS])
+
+    def test_one_group_is_not_apart_from_anything(
+        self, tmp_path: Path, sheets: dict[str, Sheet]
+    ) -> None:
+        draw_fairness(tmp_path / FAIRNESS, {"fairness": fairness({"A": 0.7}, {"t": 0.9})})
+        assert "The one group never seen is predicted with .700" in words(sheets[FAIRNESS])
+        check_texts_apart(sheets[FAIRNESS])
 
 
 def test_titles_say_what_the_figures_say() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.plots import PLOTS_FOLDER, plot_titles
+from experiments.plots import FAIRNESS, PLOTS_FOLDER, plot_titles
 from experiments.report import write_report
 
 NASTY = "<script>alert('x')</script>"
@@ -283,6 +283,55 @@ def test_the_tables_hold_every_groups_figures(folder: Path, result: dict[str, An
     assert page.rows.index(["Hill farms", ".880"]) < page.rows.index(["Old <b>quarter</b>", ".870"])
     assert ["All questions", ".850", ".780", ".650", "+.070"] in page.rows
     assert ["Questions not in training", DASH, DASH, DASH, ""] in page.rows
+
+
+def figures() -> dict[str, Any]:
+    def side(value: float) -> dict[str, Any]:
+        sure = {"value": value, "low": value - 0.01, "high": value + 0.01}
+        unsure = {"value": value, "low": None, "high": None}
+        keys = ("mean", "best_group", "spread", "standard_deviation", "cov")
+        rest = {"worst_group": unsure, "jain_index": {**sure, "value": 0.99941}}
+        return {**dict.fromkeys(keys, sure), **rest, "lowest_tenth": None, "groups": {NASTY: sure}}
+
+    return {
+        "confidence": 0.95,
+        "resamples": 2000,
+        "unseen_groups": side(0.83),
+        "train_groups": side(0.88),
+        "gap": {"value": 0.05, "low": -0.01, "high": 0.09},
+    }
+
+
+def test_fairness_has_a_section_with_its_picture_and_its_figures(
+    tmp_path: Path, result: dict[str, Any]
+) -> None:
+    result["fairness"] = figures()
+    text, page = write(tmp_path, result)
+    assert not page.of("b") and "<script" not in text
+    names = [name.strip() for _, name in page.headings]
+    assert names.index("Fairness between groups") == names.index("Pictures") + 1
+    assert len(page.of("img")) == 4
+    title = plot_titles(result, ROUNDS, PREDICTIONS)[FAIRNESS]
+    (image,) = [each for each in page.of("img") if (each["alt"] or "").startswith(title)]
+    assert (
+        base64.b64decode((image["src"] or "").split(",")[1])
+        == (tmp_path / PLOTS_FOLDER / FAIRNESS).read_bytes()
+    )
+    assert ["Worst group", ".830", DASH, ".880", DASH] in page.rows
+    assert ["Spread: best less worst", ".830", ".820 to .840", ".880", ".870 to .890"] in page.rows
+    # What is near 1 anyway has a digit more.
+    assert ["Jain's fairness index: 1 is even", ".9994"] in [row[:2] for row in page.rows]
+    assert not [row for row in page.rows if row and row[0].startswith("Lowest tenth")]
+    said = " ".join(page.text.split())
+    assert "less that of the held-out groups is +.050 (\N{MINUS SIGN}.010 to +.090)." in said
+    assert "intervals at 95%, from 2,000 resamples" in said
+
+
+def test_a_result_from_before_there_were_intervals_has_no_section_of_them(
+    folder: Path, result: dict[str, Any]
+) -> None:
+    _, page = write(folder, result)
+    assert "Fairness" not in " ".join(name for _, name in page.headings)
 
 
 def test_cost_configuration_and_versions_are_listed(folder: Path, result: dict[str, Any]) -> None:

@@ -126,6 +126,21 @@ class TestConsistency:
         assert result["context_gain"] > 0.05
         assert result["context_swap_drop"] > 0.05
 
+    def test_fairness_is_that_of_the_scores_that_stand_beside_it(self, finished: Any) -> None:
+        fairness, scores = finished.result["fairness"], finished.result["alignment"]
+        assert fairness["confidence"] == 0.95 and fairness["resamples"] == 2000
+        for side in ("unseen_groups", "train_groups"):
+            groups = {name: each["value"] for name, each in fairness[side]["groups"].items()}
+            assert groups == pytest.approx(scores[side]["groups"])
+            assert fairness[side]["worst_group"]["value"] == pytest.approx(
+                scores[side]["worst_group"]
+            )
+            assert fairness[side]["cov"]["value"] == pytest.approx(scores[side]["cov"])
+            for each in fairness[side]["groups"].values():
+                assert each["low"] < each["value"] < each["high"]
+            assert fairness[side]["lowest_tenth"] is None
+        assert fairness["gap"]["low"] <= fairness["gap"]["value"] <= fairness["gap"]["high"]
+
     def test_predictions_give_the_groups_scores(
         self, finished: Any, population: Population
     ) -> None:

@@ -16,7 +16,7 @@ from clients.app import app as client_app
 from experiments.local_grid import LocalGrid, run_server_app
 from experiments.results import read_rounds
 from experiments.run import run
-from privacy.quantisation import error_bound
+from privacy.quantisation import error_bound, fraction_bits
 from privacy.secagg.client import Member, Opened
 from privacy.secagg.server import ServerRound
 from privacy.types import centred
@@ -205,6 +205,53 @@ def test_secure_and_plain_runs_agree_within_the_quantisation_bound(
     rounding = np.spacing(np.abs(vectors[False]).astype(np.float32)).astype(np.float64)
     assert (apart <= error_bound(4) + 2 * rounding).all()
     assert apart.any()
+
+
+def test_secure_and_plain_runs_weigh_groups_alike(
+    configured: Callable[..., RunConfig], watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of unlike weights, in one round: both ways give the mean within what rounding costs.
+
+    Half a digit for every member in numerator and sum of weights: ``n / 2 (1 + |mean|)`` digits
+    over the sum of the weights.
+    """
+    import clients.privatizer
+
+    plain_vectors: list[np.ndarray] = []
+    release = clients.privatizer.release_in_the_clear
+
+    def watch_release(trained: Any) -> Any:
+        plain_vectors.append(release(trained))
+        return plain_vectors[-1]
+
+    monkeypatch.setattr(clients.privatizer, "release_in_the_clear", watch_release)
+    from alignment.adapter import load_predictor
+    from alignment.population import load_population
+
+    one = {"federation.warmup_rounds": 1, "federation.adapter_rounds": 0, "training.fairness": 5.0}
+    moved = {}
+    for secure in (True, False):
+        config = configured(**one, **{"federation.secure_aggregation": secure})
+        config = replace(config, out=f"{config.out}-{secure}")
+        federate(config)
+        predictor, _ = load_predictor(Path(config.out))
+        moved[secure] = to_vector(predictor).astype(np.float64)
+
+    digit = 2.0 ** -fraction_bits(4)
+    groups = load_population(config.data, split="", seed=0, skip_invalid=False).groups[:4]
+    masked = [int(centred(watched.vectors[1][group])[-1]) * digit for group in groups]
+    weights = [float(vector[-1]) for vector in plain_vectors]
+    # The weights that rode under masks are those that were sent in the clear, and unlike.
+    assert sorted(masked) == pytest.approx(sorted(weights), abs=digit)
+    assert 0 < min(weights) < max(weights) <= 1
+    deltas = np.array([vector[:-2] for vector in plain_vectors], dtype=np.float64)
+    mean = np.average(deltas, axis=0, weights=weights)
+    start = to_vector(Predictor(config.predictor, seed=config.seed)).astype(np.float64)
+    rounding = 2 * np.spacing(np.abs(moved[False]).astype(np.float32)).astype(np.float64)
+    assert (np.abs(start + mean - moved[False]) <= rounding).all()
+    assert not np.allclose(mean, deltas.mean(axis=0), rtol=1e-3, atol=0)
+    bound = 2 * (1 + np.abs(mean)) * digit / (sum(weights) - 2 * digit)
+    assert (np.abs(moved[True] - moved[False]) <= bound + rounding).all()
 
 
 def test_a_round_below_the_threshold_is_aborted_and_the_run_goes_on(

@@ -105,6 +105,7 @@ class TestHelp:
         ("name", "options"),
         [
             ("epsilon", "data out split epsilons modes draws config set overwrite json"),
+            ("fairness", "data out split strengths modes draws config set overwrite json"),
             ("split-respondents", "data out share context seed overwrite"),
         ],
     )

@@ -26,10 +26,10 @@ Answer = Callable[[str, RoundPlan, np.ndarray], np.ndarray]
 
 
 def away_from_zero(group: str, plan: RoundPlan, vector: np.ndarray) -> np.ndarray:
-    """A group's update depends on its name; the loss is the same for all."""
+    """A group's update depends on its name; loss and weight are the same for all."""
     generator = np.random.default_rng([plan.round, *group.encode()])
     delta = generator.normal(size=DIMENSION) * 10.0 ** generator.integers(-4, 4)
-    return np.append(delta, LOSS).astype(np.float32)
+    return np.append(delta, (LOSS, 1.0)).astype(np.float32)
 
 
 @dataclass(kw_only=True)

@@ -38,6 +38,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "training.context_weight_decay": (-1, "x", float("nan")),
     "training.context_weight": (-1, "x", float("nan")),
     "training.context_questions": (0, "x"),
+    "training.fairness": (-0.1, 10.1, "x", float("nan")),
     "federation.warmup_rounds": (-1, "x"),
     "federation.adapter_rounds": (-1, "x"),
     "federation.final_learning_rate_scale": (0, 1.1, "x", float("nan")),

@@ -22,9 +22,9 @@ RunLoop = Callable[..., Any]
 DIMENSION = 5
 
 
-def constant(value: float, loss: float = 0.5) -> Callable[..., np.ndarray]:
+def constant(value: float, loss: float = 0.5, weight: float = 1.0) -> Callable[..., np.ndarray]:
     def answer(group: str, plan: RoundPlan, vector: np.ndarray) -> np.ndarray:
-        return np.append(np.full(DIMENSION, value), loss).astype(np.float32)
+        return np.append(np.full(DIMENSION, value), (loss, weight)).astype(np.float32)
 
     return answer
 
@@ -97,7 +97,7 @@ class TestSum:
             plan = next(p for _, _, p in scripted.asked if p.round == number)
             updates = [scripted.answer(group, plan, expected) for group in ("A", "B", "C")]
             mean = np.mean(np.asarray(updates, dtype=np.float64), axis=0)
-            expected = (expected + 0.5 * mean[:-1]).astype(np.float32)
+            expected = (expected + 0.5 * mean[:-2]).astype(np.float32)
         np.testing.assert_allclose(ran.vector, expected, rtol=1e-6)
         assert ran.vector.dtype == np.float32
 
@@ -124,11 +124,37 @@ class TestSum:
         losses = {"A": 1.0, "B": 2.0, "C": 6.0}
 
         def answer(group: str, plan: RoundPlan, vector: np.ndarray) -> np.ndarray:
-            return np.append(np.zeros(DIMENSION), losses[group]).astype(np.float32)
+            return constant(0.0, losses[group])(group, plan, vector)
 
         ran = run_loop(federation(answer=answer), settings())
         assert [record.loss for record in ran.records] == [None, 3.0, 3.0, 3.0]
         assert not ran.vector.any()
+
+    def test_groups_count_by_the_weights_that_ride_behind_their_numbers(
+        self, federation: Federation, settings: Settings, run_loop: RunLoop
+    ) -> None:
+        """1, 2 and 6 at weights 1, .5 and .25: (1 + 1 + 1.5) / 1.75 = 2 a round, and the loss."""
+        sent = {"A": (1.0, 1.0), "B": (2.0, 0.5), "C": (6.0, 0.25)}
+
+        def answer(group: str, plan: RoundPlan, vector: np.ndarray) -> np.ndarray:
+            value, weight = sent[group]
+            return constant(value, value, weight)(group, plan, vector)
+
+        ran = run_loop(federation(answer=answer), settings())
+        assert [record.loss for record in ran.records] == [None, 2.0, 2.0, 2.0]
+        assert ran.vector.tolist() == [6.0] * DIMENSION
+
+    @pytest.mark.parametrize("weight", [0.0, -0.5, 1.5])
+    def test_a_weight_out_of_bounds_is_refused_and_not_quoted(
+        self, federation: Federation, settings: Settings, run_loop: RunLoop, weight: float
+    ) -> None:
+        def answer(group: str, plan: RoundPlan, vector: np.ndarray) -> np.ndarray:
+            return constant(1.0, 0.5, weight if group == "B" else 1.0)(group, plan, vector)
+
+        with pytest.raises(
+            CohortError, match=r"^group 'B' released a weight that is not in \(0, 1\]"
+        ):
+            run_loop(federation(answer=answer), settings())
 
 
 class TestDropouts:
@@ -181,12 +207,13 @@ class TestDropouts:
     @pytest.mark.parametrize(
         ("broken", "named"),
         [
-            (np.full(DIMENSION + 1, np.nan), r"\(6,\)"),
-            (np.append(np.zeros(DIMENSION), np.inf), r"\(6,\)"),
-            (np.zeros(DIMENSION), r"\(5,\)"),
-            (np.zeros((DIMENSION + 1, 1)), r"\(6, 1\)"),
+            (np.full(DIMENSION + 2, np.nan), r"\(7,\)"),
+            (np.append(np.zeros(DIMENSION), (np.inf, 1.0)), r"\(7,\)"),
+            (np.append(np.zeros(DIMENSION + 1), np.nan), r"\(7,\)"),
+            (np.zeros(DIMENSION + 1), r"\(6,\)"),
+            (np.zeros((DIMENSION + 2, 1)), r"\(7, 1\)"),
         ],
-        ids=["nan", "infinite loss", "too short", "two axes"],
+        ids=["nan", "infinite loss", "no number for a weight", "no weight", "two axes"],
     )
     def test_a_vector_that_cannot_be_added_is_refused(
         self,
