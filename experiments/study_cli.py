@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.held_out_respondents import split_respondents
+from experiments.pairs_cli import pairs
 
 if TYPE_CHECKING:
     from experiments.epsilon_study import EpsilonRun
@@ -29,6 +30,9 @@ experiment.command(
     epilog="Example: fedaccord experiment split-respondents --data polis.jsonl.gz "
     "--out runs/polis-data",
 )(split_respondents)
+experiment.command(
+    epilog="Example: fedaccord experiment pairs --data pairs.jsonl.gz --out runs/pairs"
+)(pairs)
 
 
 @experiment.command(
@@ -115,7 +119,7 @@ def carry_out(
     """
     from experiments.study import execute
 
-    say = _sayer(Console(stderr=True))
+    say = sayer(Console(stderr=True))
     results: dict[Run, dict[str, Any]] = {}
 
     def finished(run: Run, result: dict[str, Any]) -> None:
@@ -137,7 +141,9 @@ def carry_out(
         raise typer.Exit(130)
 
 
-def _sayer(console: Console) -> Callable[[str], None]:
+def sayer(console: Console) -> Callable[[str], None]:
+    """Tell people how a study goes on, a line at a time."""
+
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
