@@ -29,8 +29,9 @@ class PredictorConfig:
         head_width: Hidden width of the head.
         context_rank: Directions in which groups may differ, learned by the federation so that a
             few answers of a group tell where it stands.
-        max_tokens: Longest text in tokens; longer ones lose the middle of the question, never an
-            option.
+        max_tokens: Longest text in tokens. A longer question or prompt loses its middle and keeps
+            at least a quarter of the room, three parts of that for its end; an option, or a
+            response, loses what goes beyond its share of the rest.
     """
 
     encoder: str = DEFAULT_ENCODER
@@ -50,6 +51,11 @@ class PredictorConfig:
         _require(self.head_width >= 1, "head_width", self.head_width, ">= 1", "96 is usual")
         _require(self.context_rank >= 0, "context_rank", self.context_rank, ">= 1", "16 is usual")
         _require(self.max_tokens >= 16, "max_tokens", self.max_tokens, ">= 16", "128 is usual")
+
+    @property
+    def adapted(self) -> bool:
+        """Whether there are adapters at all."""
+        return self.lora_rank > 0 and self.lora_layers > 0
 
 
 @dataclass(frozen=True, kw_only=True)

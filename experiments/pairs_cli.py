@@ -73,14 +73,10 @@ def pairs(
         return summarise_study(study, predictions, len(results))
 
     def keep(results: Mapping[PairsRun, dict[str, Any]]) -> None:
-        # The intervals of a calibration error take seconds: once, at the end.
-        if len(results) == len(study.runs):
-            write_study(out, summary(results))
+        write_study(out, summary(results))
 
     def publish(results: Mapping[PairsRun, dict[str, Any]]) -> None:
-        content = summary(results)
-        write_study(out, content)
-        _publish(content, out, as_json=as_json)
+        _publish(summary(results), out, as_json=as_json)
 
     carry_out(study.runs, overwrite=overwrite, keep=keep, publish=publish)
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment.calibration import BINS, brier_score, calibration, correctness, top_label
+from alignment.calibration import BINS
 from alignment.loading import load_records, write_records
-from alignment.metrics import log_loss
 from alignment.records import PairRecord
 from alignment.split import FEWEST_GROUPS
 from experiments.files import write_whole
@@ -29,6 +28,7 @@ from experiments.pair_baselines import (
     longer_wins,
     targets_of,
 )
+from experiments.pair_figures import LEVEL, RESAMPLES, Judged, draw_dialogues
 from experiments.pair_folds import PairFold, deal_groups, digest_of, make_folds, pairs_of
 from experiments.study import RUNS_FOLDER, StudyRun, check_draws, settings_of
 from experiments.wording import Json
@@ -40,9 +40,6 @@ FOLDS_FOLDER = "folds"
 _BASELINES_FILE = "baselines.json"
 _PREDICTIONS_FILE = "predictions.jsonl"
 FOLDS, GROUPS = 5, 4
-#: Times that dialogues are drawn anew, and the share of these draws within an interval.
-RESAMPLES = 1000
-LEVEL = 0.95
 _OPTIONS = "--data, --out, --folds, --groups or --draws"
 
 #: No context is shown, so no directions are trained; figures are those of the last round.
@@ -60,7 +57,6 @@ METHODS: Mapping[str, str] = {
     LENGTH: "length alone, logistic",
     LONGER: "the longer response wins",
 }
-FIGURES = ("accuracy", "log_loss", "brier", "calibration_error")
 
 #: What a reader of the figures must know and no figure says.
 CAVEATS = (
@@ -164,7 +160,7 @@ def plan_study(
                     options=_OPTIONS,
                     defaults=defaults,
                 )
-                adapted = made.federation.adapter_rounds > 0 and made.predictor.lora_rank > 0
+                adapted = made.federation.adapter_rounds > 0 and made.predictor.adapted
                 if method == ADAPTERS and not adapted:
                     continue
                 if method == HEAD_ALONE:
@@ -307,9 +303,9 @@ def summarise_study(
     """
     shares = np.array([target.share for target in study.targets])
     _, dialogues = np.unique([target.dialogue for target in study.targets], return_inverse=True)
-    resamples = _resamples(int(dialogues.max()) + 1)
+    resamples = draw_dialogues(int(dialogues.max()) + 1)
     judged = {
-        name: _Judged(np.atleast_2d(predictions[name]), shares, dialogues, exact=name == LONGER)
+        name: Judged(np.atleast_2d(predictions[name]), shares, dialogues, exact=name == LONGER)
         for name in METHODS
         if name in predictions
     }
@@ -356,130 +352,3 @@ def write_study(out: Path, content: Json) -> Path:
     """Write ``pairs.json`` completely or not at all."""
     write_whole(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
     return out / STUDY_FILE
-
-
-def _resamples(dialogues: int) -> NDArray[np.int64]:
-    """How often each dialogue is drawn, (``RESAMPLES``, dialogues): the same for all methods."""
-    even = np.full(dialogues, 1 / dialogues)
-    drawn: NDArray[np.int64] = np.random.default_rng(0).multinomial(dialogues, even, RESAMPLES)
-    return drawn
-
-
-class _Judged:
-    """The predictions of one method beside the answers.
-
-    Args:
-        predicted: (draws, targets) chance of the first response; NaN where there is none.
-        shares: (targets,) how many prefer it.
-        dialogues: (targets,) number of the dialogue.
-        exact: A rule without probabilities: it has an accuracy alone.
-    """
-
-    def __init__(
-        self,
-        predicted: _Floats,
-        shares: _Floats,
-        dialogues: NDArray[np.int64],
-        *,
-        exact: bool,
-    ) -> None:
-        self.known = np.asarray(~np.isnan(predicted).any(axis=0))
-        self._dialogues = dialogues
-        self._exact = exact
-        judge: dict[str, Callable[[Sequence[float], Sequence[float]], float]]
-        judge = {"accuracy": correctness}
-        if not exact:
-            judge |= {"log_loss": log_loss, "brier": brier_score}
-        pairs = np.stack([predicted, 1 - predicted], axis=-1)
-        answers = np.stack([shares, 1 - shares], axis=-1)
-        #: (targets,) of each figure, in the mean over draws.
-        self._values = {
-            name: np.array(
-                [
-                    np.mean([function(row[i], answers[i]) for row in pairs]) if known else np.nan
-                    for i, known in enumerate(self.known)
-                ]
-            )
-            for name, function in judge.items()
-        }
-        #: (draws, known targets, 2): confidence and outcome.
-        self._tops = np.array(
-            [[top_label(row[i], answers[i]) for i in np.flatnonzero(self.known)] for row in pairs]
-        ).reshape(len(pairs), -1, 2)
-
-    def mean(self, figure: str, where: NDArray[np.bool_]) -> float | None:
-        """Of some targets; None where one of them is not predicted yet."""
-        if not self.known[where].all():
-            return None
-        return float(self._values[figure][where].mean())
-
-    def figures(self, resamples: NDArray[np.int64]) -> dict[str, Any]:
-        """Every figure with its interval; None where a rule has none."""
-        row: dict[str, Any] = {name: None for name in (*FIGURES, "calibration_error_by_chance")}
-        for name, values in self._values.items():
-            draws = self._resampled(values, resamples)
-            row[name] = _interval(float(np.nanmean(values)), draws)
-        if not self._exact:
-            found = [calibration(*each.T) for each in self._tops]
-            error = float(np.mean([each.error for each in found]))
-            row["calibration_error"] = _interval(
-                error, self._resampled_calibration(resamples), basic=True
-            )
-            row["calibration_error_by_chance"] = float(np.mean([f.by_chance for f in found]))
-        return row
-
-    def gain(self, other: _Judged, resamples: NDArray[np.int64]) -> dict[str, Any]:
-        """Accuracy and log-loss minus those of another method on the targets that both know."""
-        row: dict[str, Any] = {}
-        for name in ("accuracy", "log_loss"):
-            if name not in other._values:
-                row[name] = None
-                continue
-            difference = self._values[name] - other._values[name]
-            known = ~np.isnan(difference)
-            row[name] = (
-                _interval(float(difference[known].mean()), self._resampled(difference, resamples))
-                if known.any()
-                else None
-            )
-        return row
-
-    def reliability(self) -> list[dict[str, float]] | None:
-        """The reliability curve of the first draw; None for a rule."""
-        if self._exact:
-            return None
-        return [asdict(each) for each in calibration(*self._tops[0].T).bins]
-
-    def _resampled(self, values: _Floats, resamples: NDArray[np.int64]) -> _Floats:
-        """The mean of a figure in every resample of dialogues."""
-        known = ~np.isnan(values)
-        size = resamples.shape[1]
-        place = self._dialogues[known]
-        sums = np.bincount(place, weights=values[known], minlength=size)
-        counts = np.bincount(place, minlength=size)
-        drawn = resamples @ counts
-        # Of a study that has just begun, a resample may hold nothing that is known.
-        means: _Floats = (resamples @ sums)[drawn > 0] / drawn[drawn > 0]
-        return means
-
-    def _resampled_calibration(self, resamples: NDArray[np.int64]) -> _Floats:
-        times = resamples[:, self._dialogues[self.known]]
-        return np.array(
-            [
-                np.mean([calibration(*np.repeat(t, each, axis=0).T).error for t in self._tops])
-                for each in times[times.any(axis=1)]
-            ]
-        )
-
-
-def _interval(value: float, resampled: _Floats, *, basic: bool = False) -> dict[str, float]:
-    """A figure with its bootstrap interval.
-
-    Percentiles; ``basic`` mirrors them at the figure (Davison and Hinkley 1997, 5.6), for a figure
-    like the calibration error that drawing anew raises in itself, and cuts them off at 0.
-    """
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resampled, (tail, 1 - tail)).tolist()
-    if basic:
-        low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
-    return {"value": value, "low": low, "high": high}
