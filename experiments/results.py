@@ -274,6 +274,9 @@ def build_result(
             "skipped": len(population.skipped),
             "train_groups": len(population.split.train_groups),
             "held_out_groups": len(population.split.draws),
+            "context_answers": max(
+                len(draw.context) for each in population.split.draws.values() for draw in each
+            ),
         },
         "seed": config.seed,
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
