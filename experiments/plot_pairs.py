@@ -71,7 +71,7 @@ def _footnote(study: Json) -> str:
             )
     text = f"Gain in accuracy on the same pairs: {'; '.join(parts)}. " if parts else ""
     text += (
-        f"Right: of predictions of like confidence ({study['bins']} bins of like size), how many "
+        f"Below: of predictions of like confidence ({study['bins']} bins of like size), how many "
         "came out so; on the line where confidence is deserved."
     )
     if study["finished"] < study["runs"]:
