@@ -30,8 +30,10 @@ class PredictorConfig:
         head_width: Hidden width of the head.
         context_rank: Directions in which groups may differ, learned by the federation so that a
             few answers of a group tell where it stands.
-        max_tokens: Longest text in tokens; longer ones lose the middle of the question, never an
-            option. For a policy see :class:`alignment.policy.ResponseEncoder`.
+        max_tokens: Longest text in tokens. A longer question or prompt loses its middle and keeps
+            at least a quarter of the room, three parts of that for its end; an option, or a
+            response, loses what goes beyond its share of the rest. For a
+            policy see :class:`alignment.policy.ResponseEncoder`.
         scores: What scores an option. ``head``: a small head on what a text encoder makes of it.
             ``policy``: how much more probable adapters make it to a causal language model, which
             is direct preference optimisation; head and context have no part in it.
@@ -75,6 +77,11 @@ class PredictorConfig:
                 f"lora_layers = {self.lora_layers} and lora_rank = {self.lora_rank} must be >= 1 "
                 "with scores = 'policy', which trains adapters alone: raise them"
             )
+
+    @property
+    def adapted(self) -> bool:
+        """Whether there are adapters at all."""
+        return self.lora_rank > 0 and self.lora_layers > 0
 
 
 @dataclass(frozen=True, kw_only=True)

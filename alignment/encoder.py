@@ -228,7 +228,7 @@ class Encoder(nn.Module):
                 f"max_tokens = {config.max_tokens} but {config.encoder} reads {positions} tokens: "
                 "lower it"
             )
-        adapted = config.lora_rank > 0 and config.lora_layers > 0
+        adapted = config.adapted
         self.first = len(layers) - config.lora_layers if adapted else len(layers)
         self.hidden_size: int = base.config.hidden_size
         #: Numbers that :meth:`prefix` gives for a token.

@@ -57,10 +57,10 @@ class Evaluator:
     def predict(
         self, group: str, number: int, draw: Draw, context: GroupAnswers | None
     ) -> list[Prediction]:
-        """Predict the targets of one draw, given a context (or None)."""
+        """Predict the targets of one draw, given a context (None or empty: none)."""
         asked = self._answers[group].select(draw.target)
         prior = self._prior_of(asked)
-        if context is None:
+        if context is None or len(context) == 0:
             distributions = prior.probabilities()
         else:
             shown = self._prior_of(context)

@@ -172,7 +172,7 @@ class _Lesson:
     def _pooled(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Pooled options: with gradients for the adapters, or remembered where they are frozen."""
         questions = [self._answers.questions[i] for i in batch]
-        if not self._train_adapter:
+        if not (self._train_adapter and self._predictor.config.adapted):
             return self._predictor.pooled_now(questions)
         gathered = self._predictor.batch(questions)
         return self._predictor.pooled(gathered), gathered.present

@@ -142,17 +142,38 @@ def _summary(result: Json) -> list[str]:
         f"{plural(data['records'], 'record')}).{skipped} It then had to predict the answers of "
         f"{plural(data['held_out_groups'], 'group')} that took no part in training."
     )
+    shown = data.get("context_answers") != 0
     predicts = (
-        f"Shown some of such a group's own answers, it predicts the others with a mean alignment "
-        f"of {score_text(own['mean'])}; without them, {score_text(none['mean'])}. Guessing every "
-        f"option alike reaches {score_text(alignment['uniform']['mean'])}. Alignment is 1 for a "
-        f"perfect prediction and {score_text(WORST, 2)} for the worst there is."
+        "Shown some of such a group's own answers, it predicts the others with a mean alignment "
+        f"of {score_text(own['mean'])}; without them, {score_text(none['mean'])}."
+        if shown
+        else "Shown none of such a group's own answers, it predicts them with a mean alignment of "
+        f"{score_text(own['mean'])}."
+    )
+    predicts += (
+        f" Guessing every option alike reaches {score_text(alignment['uniform']['mean'])}. "
+        f"Alignment is 1 for a perfect prediction and {score_text(WORST, 2)} for the worst there "
+        "is."
     )
     spread = (
         f"The group predicted worst reaches {score_text(own['worst_group'])}; the groups' spread "
         f"(standard deviation over mean) is {own['cov']:.1%}."
     )
-    return [trained, predicts, _whose_answers(swapped["mean"], result["context_swap_drop"]), spread]
+    told = [_whose_answers(swapped["mean"], result["context_swap_drop"])] if shown else []
+    return [trained, predicts, *_right_choices(result.get("choices")), *told, spread]
+
+
+def _right_choices(choices: Json | None) -> list[str]:
+    """How many choices were predicted rightly; nothing of surveys."""
+    if choices is None:
+        return []
+    own, uniform = choices["unseen_groups"], choices["uniform"]
+    return [
+        f"For {own['accuracy']:.1%} of the questions the likeliest option was the one that most "
+        f"people chose; guessing reaches {uniform['accuracy']:.1%}. What it said of the likeliest "
+        f"option was off by {score_text(own['calibration_error'])} on average, of which "
+        f"{score_text(own['calibration_error_by_chance'])} is to be expected by chance."
+    ]
 
 
 def _whose_answers(swapped: float | None, drop: float | None) -> str:

@@ -15,11 +15,14 @@ import numpy as np
 
 from alignment.adapter import load_predictor, to_vector
 from alignment.answers import GroupAnswers
+from alignment.calibration import JudgedTarget, summarise_choices
 from alignment.evaluation import Evaluator, Prediction
 from alignment.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
 from alignment.metrics import summarise
 from alignment.population import Population
+from alignment.records import SurveyRecord
 from alignment.split import CONTEXT_QUESTIONS, Draw
+from clients.trainer import predictor_for
 from experiments.baselines import question_mean_summary
 from experiments.local_grid import LocalGrid, Traffic
 from privacy.plan import PrivacyPlan
@@ -68,6 +71,8 @@ def _train_draws(population: Population, seed: int) -> dict[str, tuple[Draw, ...
 def measure(out: Path, population: Population, seed: int) -> Measured:
     """Measure the predictor that a run has left in its folder."""
     predictor, context = load_predictor(out)
+    # Frozen layers make the same of a text whoever asks: the clients of this process have done it.
+    predictor.cache = predictor_for(predictor.config).cache
     split, seen = population.split, population.seen
     held_out = {group: population.answers[group] for group in split.draws}
     evaluator = Evaluator(predictor, held_out, seen=seen, context=context)
@@ -113,6 +118,37 @@ def _uniform(
         even = [1 / options] * options
         scores.append(score.of_another(even, actual[score.group, score.question_id]))
     return asdict(summarise(scores))
+
+
+def _choices(measured: Measured, population: Population) -> dict[str, Any] | None:
+    """How often the majority's choice was predicted, and how well calibrated; None for surveys.
+
+    ``uniform`` is what guessing every option alike would reach.
+    """
+    if any(
+        isinstance(record, SurveyRecord) for each in population.records.values() for record in each
+    ):
+        return None
+    actual = _actual(population.answers)
+
+    def judged(predictions: Sequence[Prediction], *, even: bool = False) -> dict[str, Any]:
+        targets = []
+        for prediction in predictions:
+            score, options = prediction.score, len(prediction.predicted)
+            targets.append(
+                JudgedTarget(
+                    draw=score.draw,
+                    predicted=[1 / options] * options if even else prediction.predicted,
+                    actual=actual[score.group, score.question_id],
+                )
+            )
+        return asdict(summarise_choices(targets))
+
+    return {
+        "unseen_groups": judged(measured.own),
+        "without_context": judged(measured.none),
+        "uniform": judged(measured.own, even=True),
+    }
 
 
 def _actual(answers: Mapping[str, GroupAnswers]) -> dict[tuple[str, str], tuple[float, ...]]:
@@ -231,6 +267,7 @@ def build_result(
             "question_mean": asdict(question_mean_summary(measured.own, population)),
             "train_groups": _summary(measured.train),
         },
+        "choices": _choices(measured, population),
         "context_gain": own["mean"] - none["mean"],
         "context_swap_drop": own["mean"] - swapped["mean"] if swapped else None,
         "fairness": _fairness(measured, config.seed),
@@ -253,6 +290,9 @@ def build_result(
             "skipped": len(population.skipped),
             "train_groups": len(population.split.train_groups),
             "held_out_groups": len(population.split.draws),
+            "context_answers": max(
+                len(draw.context) for each in population.split.draws.values() for draw in each
+            ),
         },
         "seed": config.seed,
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},

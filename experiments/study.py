@@ -71,6 +71,7 @@ def settings_of(
     config: Path | None,
     assignments: Sequence[str],
     options: str,
+    defaults: Mapping[str, object] | None = None,
 ) -> RunConfig:
     """The settings of one run of a study.
 
@@ -79,11 +80,12 @@ def settings_of(
         config: TOML file with settings for every run.
         assignments: ``key=value`` for every run.
         options: The options of the command by which the study sets ``given``, for the error.
+        defaults: Of the study, where neither file nor assignments say otherwise.
 
     Raises:
         ConfigError: A setting is wrong, or one that the study sets itself.
     """
-    made = assemble(config=config, assignments=assignments, given=given)
+    made = assemble(config=config, assignments=assignments, given=given, defaults=defaults)
     flat = made.flat()
     for key, value in given.items():
         if flat[key] != value:

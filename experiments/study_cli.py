@@ -14,6 +14,7 @@ from rich.table import Table
 
 from experiments.fairness_cli import fairness
 from experiments.held_out_respondents import split_respondents
+from experiments.pairs_cli import pairs
 
 if TYPE_CHECKING:
     from experiments.epsilon_study import EpsilonRun
@@ -35,6 +36,9 @@ experiment.command(
     epilog="Example: fedaccord experiment fairness --data answers.jsonl.gz --split split.json "
     "--out runs/fairness --strengths 0,1,2 --modes none --draws 2",
 )(fairness)
+experiment.command(
+    epilog="Example: fedaccord experiment pairs --data pairs.jsonl.gz --out runs/pairs"
+)(pairs)
 
 
 @experiment.command(
@@ -121,7 +125,7 @@ def carry_out(
     """
     from experiments.study import execute
 
-    say = _sayer(Console(stderr=True))
+    say = sayer(Console(stderr=True))
     results: dict[Run, dict[str, Any]] = {}
 
     def finished(run: Run, result: dict[str, Any]) -> None:
@@ -143,7 +147,9 @@ def carry_out(
         raise typer.Exit(130)
 
 
-def _sayer(console: Console) -> Callable[[str], None]:
+def sayer(console: Console) -> Callable[[str], None]:
+    """Tell people how a study goes on, a line at a time."""
+
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 

@@ -202,6 +202,24 @@ class TestTrainLocally:
         update = train_locally(to_vector(head), answers(), plan)
         assert update.delta.any()
 
+    def test_without_adapters_a_text_goes_through_the_encoder_once(
+        self, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = make_plan(**{"predictor.lora_rank": 0, "training.context_weight": 0.0})
+        head = predictor_for(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
+        asked: list[object] = []
+        real = Predictor.batch
+
+        def noted(self: Predictor, questions: Any, **given: Any) -> Any:
+            asked.extend(questions)
+            return real(self, questions, **given)
+
+        monkeypatch.setattr(Predictor, "batch", noted)
+        for _ in range(2):
+            assert plan.train_adapter
+            train_locally(to_vector(head), answers(), plan)
+        assert len(asked) == len(set(asked))
+
 
 class TestPolicies:
     @pytest.fixture

@@ -228,6 +228,21 @@ def test_the_summary_tells_the_run_in_words(folder: Path, result: dict[str, Any]
     assert "is 3.4%" in said
 
 
+def test_choices_are_told_in_words_and_no_context_is_said_to_be_none(
+    folder: Path, result: dict[str, Any]
+) -> None:
+    own = {"accuracy": 0.634, "calibration_error": 0.051, "calibration_error_by_chance": 0.02}
+    result["choices"] = {"unseen_groups": own, "uniform": {**own, "accuracy": 0.5}}
+    result["data"]["context_answers"] = 0
+    _, page = write(folder, result)
+    text = " ".join(page.text.split())
+    assert "For 63.4% of the questions" in text
+    assert "guessing reaches 50.0%" in text
+    assert "off by .051 on average, of which .020" in text
+    assert "Shown none of such a group's own answers" in text
+    assert "another group's answers instead" not in text
+
+
 @pytest.mark.parametrize(
     ("drop", "verdict"),
     [
