@@ -12,6 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from experiments.compare_cli import EXAMPLE as COMPARE_EXAMPLE
+from experiments.compare_cli import compare
 from experiments.fairness_cli import fairness
 from experiments.held_out_respondents import split_respondents
 from experiments.pairs_cli import pairs
@@ -31,6 +33,7 @@ experiment.command(
     epilog="Example: fedaccord experiment split-respondents --data polis.jsonl.gz "
     "--out runs/polis-data",
 )(split_respondents)
+experiment.command("compare", epilog=COMPARE_EXAMPLE)(compare)
 experiment.command(
     "fairness",
     epilog="Example: fedaccord experiment fairness --data answers.jsonl.gz --split split.json "
