@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.held_out_respondents import split_respondents
+from experiments.policy_cli import EXAMPLE as POLICY_EXAMPLE
+from experiments.policy_cli import policy
 
 if TYPE_CHECKING:
     from experiments.epsilon_study import EpsilonRun
@@ -29,6 +31,7 @@ experiment.command(
     epilog="Example: fedaccord experiment split-respondents --data polis.jsonl.gz "
     "--out runs/polis-data",
 )(split_respondents)
+experiment.command("policy", epilog=POLICY_EXAMPLE)(policy)
 
 
 @experiment.command(
