@@ -126,7 +126,7 @@ def conflict(seed: int, prompts: int = 8) -> Scene:
     rewards, shares = {}, {}
     for prompt in answers:
         many, few = 1 + chance.normal(0, 0.1, 2)
-        table = np.array([[many, -many, 0.45], [many, -many, 0.45], [-few, few, 0.45]])
+        table = np.array([[many, -many, 0.2], [many, -many, 0.2], [-few, few, 0.2]])
         rewards[prompt] = table - table.mean(axis=1, keepdims=True)
         shares[prompt] = np.array([[0.7, 0.1, 0.2], [0.6, 0.2, 0.2], [0.1, 0.7, 0.2]])
     return Scene(
