@@ -1,19 +1,26 @@
-"""Commands of the model's user: ``fedaccord predict``."""
+"""Commands of the model's user: ``fedaccord predict`` and ``rank``."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from alignment.answers import GroupAnswers
+    from alignment.candidates import Ranking
+
 app = typer.Typer(no_args_is_help=True)
 
 _BAR = 20
+#: Groups whose rewards have a column of their own; of more only the least is shown.
+_COLUMNS = 3
 
 
 @app.command(
@@ -70,3 +77,135 @@ def predict(
             table.add_row(f"{share:6.1%}", "█" * round(_BAR * share), Text(option))
         console.print(table)
         console.print()
+
+
+@app.command(
+    epilog="Example: fedaccord rank --model runs/demo --context ours.jsonl "
+    "--candidates drafts.jsonl --best 1"
+)
+def rank(
+    model: Annotated[
+        Path, typer.Option(help="The --out folder of a finished run, or a published one.")
+    ],
+    context: Annotated[
+        Path, typer.Option(help="Answers of one or several groups, in any format of records.")
+    ],
+    candidates: Annotated[
+        Path,
+        typer.Option(
+            help="Rows with prompt and completions (a list), or question and options: JSON Lines, "
+            "CSV or Parquet."
+        ),
+    ],
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="A group of the context file, may be repeated; all without it."),
+    ] = None,
+    combine: Annotated[
+        str,
+        typer.Option(
+            help="Several groups: 'mean', 'min' (the least satisfied one) or 'adaptive' (who was "
+            "served badly by the choices so far weighs more)."
+        ),
+    ] = "mean",
+    best: Annotated[
+        int, typer.Option(help="How many candidates of each prompt to show; 0 shows all.")
+    ] = 0,
+    export_pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a JSON Lines file with the best and the worst candidate of each "
+            "prompt as prompt, chosen, rejected and margin: what trl's DPOTrainer reads."
+        ),
+    ] = None,
+    least_margin: Annotated[
+        float, typer.Option(help="Leave pairs out of --export-pairs whose rewards are closer.")
+    ] = 0.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per prompt.")
+    ] = False,
+) -> None:
+    """Choose the best of several completions for a group, from a few of its answers.
+
+    Rewards compare the candidates of one prompt: their difference is the log-odds of the group's
+    choice between two. Options of survey questions are ranked by their log-probability. The answers
+    stay in this process: nothing is trained on them and nothing is sent.
+    """
+    if best < 0:
+        raise ValueError(f"--best {best} must be at least 0; 0 shows all")
+    if export_pairs is not None and export_pairs.exists():
+        raise ValueError(f"--export-pairs {export_pairs}: exists; choose another name")
+    from alignment.candidates import load_candidates, preference_pairs, write_pairs
+    from alignment.candidates import rank as rank_candidates
+    from alignment.combination import combination_named
+    from alignment.reward import RewardModel
+
+    choices = load_candidates(candidates)
+    contexts = _contexts(context, group or [])
+    combination = combination_named(combine, [each.group for each in contexts])
+    reward_model = RewardModel.load(model, contexts)
+    console, rankings = Console(), []
+    for each in rank_candidates(reward_model, choices, combination):
+        rankings.append(each)
+        shown = each.ranked[: best or None]
+        if as_json:
+            typer.echo(json.dumps(_ranking_row(each, len(shown)), ensure_ascii=False))
+        else:
+            console.print(_ranking_table(each, len(shown)))
+            console.print()
+    if export_pairs is not None:
+        pairs = preference_pairs(rankings, least_margin=least_margin)
+        written = write_pairs(pairs, export_pairs)
+        typer.echo(f"wrote {written} pairs from {len(rankings)} prompts: {export_pairs}", err=True)
+
+
+def _contexts(context: Path, groups: Sequence[str]) -> list[GroupAnswers]:
+    """Answers of the groups asked for, or of all groups of a file."""
+    from alignment.answers import tally
+    from alignment.loading import load_records
+
+    known = tally(load_records(context).records)
+    for group in groups:
+        if group not in known:
+            raise ValueError(f"--group {group!r} is not in {context}: {', '.join(list(known)[:8])}")
+    return [known[group] for group in dict.fromkeys(groups)] if groups else list(known.values())
+
+
+def _ranking_row(ranking: Ranking, shown: int) -> dict[str, object]:
+    return {
+        "prompt": ranking.candidates.prompt,
+        "reward": "log-probability" if ranking.candidates.together else "centred score",
+        "combination": ranking.combination.state(),
+        "ranked": [
+            {
+                "index": each.index,
+                "completion": each.completion,
+                "reward": each.reward,
+                "groups": dict(each.rewards),
+            }
+            for each in ranking.ranked[:shown]
+        ],
+    }
+
+
+def _ranking_table(ranking: Ranking, shown: int) -> Table:
+    # Text, not markup: a completion may hold square brackets.
+    table = Table(title=Text(ranking.candidates.prompt), title_justify="left", box=None)
+    groups = list(ranking.ranked[0].rewards)
+    table.add_column("reward", justify="right")
+    if 1 < len(groups) <= _COLUMNS:
+        for group in groups:
+            table.add_column(Text(group), justify="right")
+    elif len(groups) > _COLUMNS:
+        table.add_column("least", justify="right")
+        table.add_column("of", overflow="fold")
+    table.add_column("completion", overflow="fold", ratio=1)
+    for each in ranking.ranked[:shown]:
+        cells: list[str | Text] = [f"{each.reward:+.2f}"]
+        if 1 < len(groups) <= _COLUMNS:
+            cells += [f"{each.rewards[group]:+.2f}" for group in groups]
+        elif len(groups) > _COLUMNS:
+            least = min(groups, key=lambda group: each.rewards[group])
+            cells += [f"{each.rewards[least]:+.2f}", Text(least)]
+        table.add_row(*cells, Text(each.completion))
+    return table

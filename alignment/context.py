@@ -117,27 +117,47 @@ def _mode(prior: Prior, target: Tensor, evidence: Tensor, covariance: Tensor) ->
     return weights
 
 
-def scores_in_context(
-    asked: Prior,
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """What a group's answers say: read once, then asked for the scores of any options.
+
+    Attributes:
+        context: Prior of the questions the group has answered.
+        weights: (options of the context,), flat: evidence times answer minus prediction.
+        config: How strongly the context speaks.
+    """
+
+    context: Prior
+    weights: Tensor
+    config: ContextConfig
+
+    def scores(self, asked: Prior) -> Tensor:
+        """Score options as the group would, (asked questions, K), in the precision of the prior.
+
+        No option knows of another one here: a question may have a single option, and its score is
+        the same in any company.
+        """
+        scores = asked.scores.clone()
+        scores[asked.present] += _kernel(asked, self.context, self.config) @ self.weights
+        return scores
+
+
+def read_context(
     context: Prior,
     answers: Tensor,
     config: ContextConfig,
     *,
     evidence: Sequence[float] | None = None,
     to_the_mode: bool = True,
-) -> Tensor:
-    """Score options as a group would, given some of its answers.
+) -> Reading:
+    """Read what a group has answered.
 
     Args:
-        asked: Prior of the questions to predict.
         context: Prior of the questions the group has answered, at least one.
         answers: (context questions, K) their answers, rows sum to 1.
         config: How strongly the context speaks.
         evidence: How much each answer says, :meth:`GroupAnswers.evidence`; None means 1 each.
         to_the_mode: False takes a single Newton step, which gradients can pass.
-
-    Returns:
-        (asked questions, K), in the precision of the priors.
     """
     covariance = _kernel(context, context, config)
     target = answers[context.present].to(covariance.dtype)
@@ -147,9 +167,25 @@ def scores_in_context(
         weights = _mode(context, target, each, covariance)
     else:
         weights = _newton_step(context, target, each, covariance, torch.zeros_like(target))
-    scores = asked.scores.clone()
-    scores[asked.present] += _kernel(asked, context, config) @ weights
-    return scores
+    return Reading(context=context, weights=weights, config=config)
+
+
+def scores_in_context(
+    asked: Prior,
+    context: Prior,
+    answers: Tensor,
+    config: ContextConfig,
+    *,
+    evidence: Sequence[float] | None = None,
+    to_the_mode: bool = True,
+) -> Tensor:
+    """Score options as a group would, given some of its answers; see :func:`read_context`.
+
+    Returns:
+        (asked questions, K), in the precision of the priors.
+    """
+    reading = read_context(context, answers, config, evidence=evidence, to_the_mode=to_the_mode)
+    return reading.scores(asked)
 
 
 def predict_in_context(

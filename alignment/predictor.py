@@ -9,7 +9,7 @@ group. :mod:`alignment.context` corrects it by the group's own answers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from alignment.answers import GroupAnswers
 from alignment.config import ContextConfig, PredictorConfig
-from alignment.context import Prior, predict_in_context
+from alignment.context import Prior, Reading, read_context
 from alignment.encoder import Encoder
 from alignment.encoding import (
     PrefixCache,
@@ -146,23 +146,37 @@ class Predictor(nn.Module):
         if version != self._pooled_version or len(self._pooled) > _POOLED_LIMIT:
             self._pooled, self._pooled_version = {}, version
         missing = [q for q in dict.fromkeys(questions) if q not in self._pooled]
-        missing.sort(key=lambda question: len(question.text))
-        for at in range(0, len(missing), _BATCH):
-            part = missing[at : at + _BATCH]
-            for question, row in zip(part, self.pooled(self.batch(part)), strict=True):
-                self._pooled[question] = row[: len(question.options)].clone()
-        rows = [self._pooled[question] for question in questions]
-        present = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.bool)
-        pooled = torch.zeros((*present.shape, rows[0].shape[-1]))
-        for i, row in enumerate(rows):
-            pooled[i, : len(row)] = row
-            present[i, : len(row)] = True
-        return pooled, present
+        self._pooled |= self._pool(missing, self.batch)
+        return _padded([self._pooled[question] for question in questions])
+
+    def _pool(
+        self, questions: Sequence[Question], batch: Callable[[Sequence[Question]], QuestionBatch]
+    ) -> dict[Question, Tensor]:
+        """Pooled options of different questions, (options, 2 * hidden) float32 each."""
+        ordered = sorted(questions, key=lambda question: len(question.text))
+        pooled = {}
+        for at in range(0, len(ordered), _BATCH):
+            part = ordered[at : at + _BATCH]
+            for question, row in zip(part, self.pooled(batch(part)), strict=True):
+                pooled[question] = row[: len(question.options)].clone()
+        return pooled
 
     @torch.no_grad()
     def prior(self, questions: Sequence[Question]) -> Prior:
         """What is said of questions before anything is known of a group."""
-        pooled, present = self.pooled_now(questions)
+        return self._prior(*self.pooled_now(questions))
+
+    @torch.no_grad()
+    def prior_unremembered(self, questions: Sequence[Question]) -> Prior:
+        """The same, with nothing kept of the questions: for texts that do not come again."""
+        encoder = QuestionEncoder(self.encoder.tokenizer, self.config.max_tokens)
+        cache = PrefixCache(self.encoder)
+        pooled = self._pool(
+            list(dict.fromkeys(questions)), lambda part: collate(part, encoder, cache)
+        )
+        return self._prior(*_padded([pooled[question] for question in questions]))
+
+    def _prior(self, pooled: Tensor, present: Tensor) -> Prior:
         prior = self.head.prior(pooled, present)
         return Prior(
             scores=prior.scores.to(torch.float64),
@@ -170,6 +184,12 @@ class Predictor(nn.Module):
             directions=prior.directions.to(torch.float64),
             present=present,
         )
+
+    def read(self, context: GroupAnswers, config: ContextConfig) -> Reading:
+        """Read a group's answers, at least one, so that any options can be scored as it would."""
+        shown = self.prior(context.questions)
+        answers = pad_targets(context.targets, shown.present.shape[1])
+        return read_context(shown, answers, config, evidence=context.evidence(config.single_choice))
 
     def predict(
         self,
@@ -193,10 +213,7 @@ class Predictor(nn.Module):
         if context is None or len(context) == 0:
             distributions = prior.probabilities()
         else:
-            shown = self.prior(context.questions)
-            answers = pad_targets(context.targets, shown.present.shape[1])
-            evidence = context.evidence(config.single_choice)
-            distributions = predict_in_context(prior, shown, answers, config, evidence=evidence)
+            distributions = torch.softmax(self.read(context, config).scores(prior), dim=-1)
         rows = zip(questions, distributions.tolist(), strict=True)
         return [row[: len(question.options)] for question, row in rows]
 
@@ -212,3 +229,13 @@ class Predictor(nn.Module):
             if name.startswith("encoder."):
                 digest.update(parameter.detach().numpy().tobytes())
         return digest.digest()
+
+
+def _padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Options of questions side by side, zero where there is none, and which exist."""
+    present = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.bool)
+    pooled = torch.zeros((*present.shape, rows[0].shape[-1]))
+    for i, row in enumerate(rows):
+        pooled[i, : len(row)] = row
+        present[i, : len(row)] = True
+    return pooled, present

@@ -17,6 +17,8 @@ from experiments.compare_cli import compare
 from experiments.fairness_cli import fairness
 from experiments.held_out_respondents import split_respondents
 from experiments.pairs_cli import pairs
+from experiments.policy_cli import EXAMPLE as POLICY_EXAMPLE
+from experiments.policy_cli import policy
 
 if TYPE_CHECKING:
     from experiments.epsilon_study import EpsilonRun
@@ -42,6 +44,7 @@ experiment.command(
 experiment.command(
     epilog="Example: fedaccord experiment pairs --data pairs.jsonl.gz --out runs/pairs"
 )(pairs)
+experiment.command("policy", epilog=POLICY_EXAMPLE)(policy)
 
 
 @experiment.command(
