@@ -22,12 +22,14 @@ class PredictorConfig:
         encoder: ``all-MiniLM-L6-v2`` (from its pip package, every file checked), a folder in
             Hugging Face format, or a hub id.
         lora_layers: Adapters sit on the last so many layers; the layers below are frozen and
-            computed once per text.
+            computed once per text, whether there are adapters or not.
         lora_rank: Rank of every adapter; 0 trains the head alone.
         lora_alpha: Scale of the adapters' output: ``lora_alpha / lora_rank``.
         lora_targets: Ends of the names of the linear modules that carry adapters; ``all-linear``
             takes every linear module of the adapted layers.
         head_width: Hidden width of the head.
+        early_features: The head also reads what an option is below the adapted layers, where words
+            still say more than the whole question does.
         context_rank: Directions in which groups may differ, learned by the federation so that a
             few answers of a group tell where it stands.
         max_tokens: Longest text in tokens. A longer question or prompt loses its middle and keeps
@@ -42,11 +44,12 @@ class PredictorConfig:
     """
 
     encoder: str = DEFAULT_ENCODER
-    lora_layers: int = 2
+    lora_layers: int = 1
     lora_rank: int = 4
     lora_alpha: int = 8
     lora_targets: str = "all-linear"
     head_width: int = 96
+    early_features: bool = True
     context_rank: int = 16
     max_tokens: int = 128
     scores: Literal["head", "policy"] = "head"
@@ -101,14 +104,14 @@ class ContextConfig:
             1; chosen on held-out persons of a public poll.
     """
 
-    strength: float = 8.0
-    bandwidth: float = 1.0
+    strength: float = 16.0
+    bandwidth: float = 0.5
     single_choice: float = 0.25
 
     def __post_init__(self) -> None:
         """Refuse values without a meaning."""
-        _require(self.strength >= 0, "strength", self.strength, ">= 0", "8 is usual")
-        _require(self.bandwidth > 0, "bandwidth", self.bandwidth, "> 0", "1 is usual")
+        _require(self.strength >= 0, "strength", self.strength, ">= 0", "16 is usual")
+        _require(self.bandwidth > 0, "bandwidth", self.bandwidth, "> 0", "0.5 is usual")
         share = self.single_choice
         _require(0 < share <= 1, "single_choice", share, "in (0, 1]", "0.25 is usual")
 
@@ -123,6 +126,8 @@ class TrainingConfig:
         learning_rate: Of the head (AdamW).
         adapter_learning_rate: Of the LoRA adapters (AdamW).
         weight_decay: Decoupled, of both.
+        dropout: Share of the head's hidden features that a step does without, drawn anew for each
+            option. Private steps drop none: their gradients must not depend on chance.
         context_learning_rate: Of the directions in which groups differ (AdamW).
         context_weight_decay: Decoupled, of these directions.
         context_weight: Weight of the loss in context beside that of the prior; 0 trains no
@@ -139,6 +144,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     adapter_learning_rate: float = 3e-4
     weight_decay: float = 0.01
+    dropout: float = 0.3
     context_learning_rate: float = 1e-3
     context_weight_decay: float = 0.01
     context_weight: float = 1.0
@@ -159,6 +165,7 @@ class TrainingConfig:
             "> 0",
             "0.001 is usual; lora_rank = 0 trains no adapter",
         )
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)", "0.3 is usual")
         for name in ("weight_decay", "context_weight_decay", "context_weight"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0", "use 0 for none")
         _require(

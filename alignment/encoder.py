@@ -204,7 +204,7 @@ class Encoder(nn.Module):
         adapter: A folder in PEFT format to load the adapters from instead.
 
     Attributes:
-        first: Index of the first adapted layer: everything below is computed once per text.
+        first: Index of the first layer that may carry adapters: all below is computed once a text.
     """
 
     #: The auto class of the base model, and what PEFT calls its task.
@@ -229,10 +229,13 @@ class Encoder(nn.Module):
                 "lower it"
             )
         adapted = config.adapted
-        self.first = len(layers) - config.lora_layers if adapted else len(layers)
+        self.first = len(layers) - config.lora_layers
         self.hidden_size: int = base.config.hidden_size
         #: Numbers that :meth:`prefix` gives for a token.
         self.prefix_width = self.hidden_size
+        #: Numbers that :meth:`pooled` gives for an option.
+        self.pooled_width = (3 if config.early_features else 2) * self.hidden_size
+        self._early_features = config.early_features
         self.model: nn.Module = base
         if adapter is not None and not adapted:
             raise EncoderError(f"{adapter} holds adapters, the configuration has none: remove one")
@@ -378,17 +381,18 @@ class Encoder(nn.Module):
         return last if read is None or early else take_tokens(last, read)
 
     def pooled(self, batch: QuestionBatch) -> Tensor:
-        """What the encoder makes of each option: (questions, K, 2 * hidden) float32.
+        """What the encoder makes of each option: (questions, K, pooled_width) float32.
 
-        The mean of the option's own tokens beside the sequence's first token, each normalised to
-        mean 0 and variance 1 without parameters.
+        The mean of the option's own tokens, the sequence's first token, and with early features
+        the same mean below the adapted layers; each normalised without parameters.
         """
         last = self.suffix(batch.hidden, batch.mask, batch.read)
         options = torch.bmm(batch.pooling_of_read(), last)
-        whole = last[:, :1].expand_as(options)
-        size = (last.shape[-1],)
-        both = [functional.layer_norm(part, size) for part in (options, whole)]
-        return torch.cat(both, dim=-1).flatten(0, 1)[batch.slots]
+        parts = [options, last[:, :1].expand_as(options)]
+        if self._early_features:
+            parts.append(torch.bmm(batch.pooling, batch.hidden))
+        normalised = [functional.layer_norm(part, (self.hidden_size,)) for part in parts]
+        return torch.cat(normalised, dim=-1).flatten(0, 1)[batch.slots]
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Run the whole encoder: (sequences, tokens) int64 to (sequences, tokens, hidden)."""

@@ -256,7 +256,7 @@ class UnitGradients:
         if self._with_adapters:
             scores: Tensor = self._predictor(self._gather(questions))
             return scores
-        size = 2 * self._predictor.encoder.hidden_size
+        size = self._predictor.encoder.pooled_width
         pooled = torch.zeros((len(questions), self._shape.options, size))
         present = torch.zeros(pooled.shape[:2], dtype=torch.bool)
         for place, question in enumerate(questions):
@@ -350,7 +350,7 @@ class UnitGradients:
 
     @torch.no_grad()
     def _pooled_alone(self, question: Question) -> Tensor:
-        """What the encoder makes of a question's options, remembered: (options, 2 * hidden)."""
+        """What the encoder makes of a question's options, remembered: (options, width)."""
         known = self._pooled.get(question)
         if known is None:
             self._texts(question)

@@ -206,8 +206,8 @@ class ImplicitReward(nn.Module):
         super().__init__()
         self.beta = beta
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Score options: (..., 1) float32 to (...) float32."""
+    def forward(self, pooled: Tensor, dropout: object = None) -> Tensor:
+        """Score options: (..., 1) float32 to (...) float32; there are no features to drop."""
         return self.beta * pooled.squeeze(-1)
 
     def prior(self, pooled: Tensor, present: Tensor) -> Prior:

@@ -38,11 +38,31 @@ _BATCH = 32
 _POOLED_LIMIT = 50_000
 
 
+class Dropout:
+    """Zeroes a share of numbers and scales the others up (Srivastava et al. 2014).
+
+    Args:
+        share: In [0, 1).
+        generator: Draws them: torch's own would be shared by all groups of a process.
+    """
+
+    def __init__(self, share: float, generator: torch.Generator) -> None:
+        self._kept = 1.0 - share
+        self._generator = generator
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Drop some of them, anew for each call; float32 of any shape."""
+        if self._kept == 1.0:
+            return values
+        kept = torch.full_like(values, self._kept).bernoulli(generator=self._generator)
+        return values * kept / self._kept
+
+
 class PreferenceHead(nn.Module):
     """Scores an option from its own tokens and the whole question.
 
     Args:
-        hidden_size: Width of the encoder.
+        size: Width of a pooled option.
         width: Hidden width of the head.
         context_rank: Directions in which groups may differ.
 
@@ -52,21 +72,22 @@ class PreferenceHead(nn.Module):
 
     reads_context = True
 
-    def __init__(self, hidden_size: int, width: int, context_rank: int) -> None:
+    def __init__(self, size: int, width: int, context_rank: int) -> None:
         super().__init__()
-        self.inner = nn.Linear(2 * hidden_size, width)
+        self.inner = nn.Linear(size, width)
         self.score = nn.Linear(width, 1)
-        self.directions = nn.Linear(2 * hidden_size, context_rank, bias=False)
+        self.directions = nn.Linear(size, context_rank, bias=False)
         # Untrained, they are a weak linear kernel on what the encoder sees in an option.
         nn.init.normal_(self.directions.weight, std=_DIRECTION_STD)
 
     def features(self, pooled: Tensor) -> Tensor:
-        """Features of options: (..., 2 * hidden) float32 to (..., width) float32."""
+        """Features of options: (..., size) float32 to (..., width) float32."""
         return functional.gelu(self.inner(pooled))
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Score options: (..., 2 * hidden) float32 to (...) float32."""
-        scores: Tensor = self.score(self.features(pooled))
+    def forward(self, pooled: Tensor, dropout: Dropout | None = None) -> Tensor:
+        """Score options: (..., size) float32 to (...) float32."""
+        features = self.features(pooled)
+        scores: Tensor = self.score(features if dropout is None else dropout(features))
         return scores.squeeze(-1)
 
     def prior(self, pooled: Tensor, present: Tensor) -> Prior:
@@ -101,22 +122,24 @@ class Predictor(nn.Module):
         self.config = config
         self.encoder: Encoder
         self.head: PreferenceHead | ImplicitReward
-        self.questions: TextEncoder
         if config.scores == "policy":
             self.encoder = CausalEncoder(config, seed=seed, adapter=adapter)
             self.head = ImplicitReward(config.beta)
-            self.questions = ResponseEncoder(self.encoder.tokenizer, config.max_tokens)
         else:
             self.encoder = Encoder(config, seed=seed, adapter=adapter)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.head = PreferenceHead(
-                    self.encoder.hidden_size, config.head_width, config.context_rank
+                    self.encoder.pooled_width, config.head_width, config.context_rank
                 )
-            self.questions = QuestionEncoder(self.encoder.tokenizer, config.max_tokens)
+        self.questions = self._text_encoder()
         self.cache = PrefixCache(self.encoder)
         self._pooled: dict[Question, Tensor] = {}
         self._pooled_version = b""
+
+    def _text_encoder(self) -> TextEncoder:
+        kind = ResponseEncoder if self.config.scores == "policy" else QuestionEncoder
+        return kind(self.encoder.tokenizer, self.config.max_tokens)
 
     def batch(self, questions: Sequence[Question], *, length: int | None = None) -> QuestionBatch:
         """Gather questions for :meth:`forward`; see :func:`alignment.encoding.collate`."""
@@ -152,7 +175,7 @@ class Predictor(nn.Module):
     def _pool(
         self, questions: Sequence[Question], batch: Callable[[Sequence[Question]], QuestionBatch]
     ) -> dict[Question, Tensor]:
-        """Pooled options of different questions, (options, 2 * hidden) float32 each."""
+        """Pooled options of different questions, (options, width) float32 each."""
         ordered = sorted(questions, key=lambda question: len(question.text))
         pooled = {}
         for at in range(0, len(ordered), _BATCH):
@@ -169,8 +192,7 @@ class Predictor(nn.Module):
     @torch.no_grad()
     def prior_unremembered(self, questions: Sequence[Question]) -> Prior:
         """The same, with nothing kept of the questions: for texts that do not come again."""
-        encoder = QuestionEncoder(self.encoder.tokenizer, self.config.max_tokens)
-        cache = PrefixCache(self.encoder)
+        encoder, cache = self._text_encoder(), PrefixCache(self.encoder)
         pooled = self._pool(
             list(dict.fromkeys(questions)), lambda part: collate(part, encoder, cache)
         )
@@ -186,7 +208,15 @@ class Predictor(nn.Module):
         )
 
     def read(self, context: GroupAnswers, config: ContextConfig) -> Reading:
-        """Read a group's answers, at least one, so that any options can be scored as it would."""
+        """Read a group's answers, at least one, so that any options can be scored as it would.
+
+        Raises:
+            ValueError: The head cannot read them.
+        """
+        if not self.head.reads_context:
+            raise ValueError(
+                f"context of {len(context)} answers, but a policy reads none: leave it out"
+            )
         shown = self.prior(context.questions)
         answers = pad_targets(context.targets, shown.present.shape[1])
         return read_context(shown, answers, config, evidence=context.evidence(config.single_choice))
@@ -205,12 +235,8 @@ class Predictor(nn.Module):
         Raises:
             ValueError: There are answers, and the head cannot read them.
         """
-        if context is not None and not self.head.reads_context:
-            raise ValueError(
-                f"context of {len(context)} answers, but a policy reads none: leave it out"
-            )
         prior = self.prior(questions)
-        if context is None or len(context) == 0:
+        if context is None or (len(context) == 0 and self.head.reads_context):
             distributions = prior.probabilities()
         else:
             distributions = torch.softmax(self.read(context, config).scores(prior), dim=-1)

@@ -19,7 +19,7 @@ from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from alignment.context import scores_in_context
 from alignment.encoding import pad_targets
 from alignment.objectives import ABSENT, cross_entropy
-from alignment.predictor import Predictor
+from alignment.predictor import Dropout, Predictor
 from alignment.weighting import group_weight
 from strategies.round_plan import RoundPlan
 
@@ -119,7 +119,7 @@ class _Lesson:
         predictor: What learns.
         answers: What it learns from.
         plan: What the server asks for.
-        generator: Draws the questions that are shown.
+        generator: Draws the questions that are shown, and what is dropped.
     """
 
     def __init__(
@@ -135,6 +135,8 @@ class _Lesson:
         self._training = TrainingConfig(**plan.training)  # type: ignore[arg-type]
         self._reading = ContextConfig(**plan.context)  # type: ignore[arg-type]
         self._generator = generator
+        chance = torch.Generator().manual_seed(int(generator.integers(2**63)))
+        self._dropout = Dropout(self._training.dropout, chance)
         weights = torch.tensor(answers.counts, dtype=torch.float32)
         self._weights = weights / weights.mean()
         self._evidence = answers.evidence(self._reading.single_choice)
@@ -142,7 +144,7 @@ class _Lesson:
     def loss(self, batch: Sequence[int]) -> tuple[Tensor, float]:
         """What to minimise, and the mean cross-entropy of the prior, of one batch of questions."""
         pooled, present = self._pooled(batch)
-        scores = self._predictor.head(pooled).masked_fill(~present, ABSENT)
+        scores = self._predictor.head(pooled, self._dropout).masked_fill(~present, ABSENT)
         targets = self._targets(batch, present.shape[1])
         prior = (self._weights[batch] * cross_entropy(scores, targets)).mean()
         weight = self._training.context_weight

@@ -189,13 +189,21 @@ def fit_baselines(
         if run in found:
             continue
         say(f"baseline {number} of {len(runs)}: {run}")
-        with _Bar() as bar:
+        bar = _Bar()
+        try:
             result = fit_baseline(run, population, data=data, watch=bar.watch)
+        finally:
+            # Stopping what was never started would leave an empty line.
+            if bar.live.is_started:
+                bar.stop()
         finished(run, result)
 
 
 class _Bar(Progress):
-    """A bar for the rounds of a baseline; without a terminal, a line for every measurement."""
+    """A bar for the rounds of a baseline; without a terminal, a line for every measurement.
+
+    It begins with the first round, so that nothing is shown of what has none.
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -213,6 +221,7 @@ class _Bar(Progress):
         """Show how far a fit is."""
         if not self.tasks:
             self.add_task("", total=rounds, figures="")
+            self.start()
         if alignment is not None:
             self._figures = f"alignment {alignment:.4f}"
             if not self.console.is_terminal:

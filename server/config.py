@@ -53,7 +53,7 @@ class FederationConfig:
     """
 
     warmup_rounds: int = 40
-    adapter_rounds: int = 10
+    adapter_rounds: int = 40
     final_learning_rate_scale: float = 0.1
     server_optimizer: Literal["average", "adam"] = "average"
     server_learning_rate: float = 1.0
@@ -257,6 +257,8 @@ def _adapter() -> TypeAdapter[RunConfig]:
 #: only, because noise has blurred the others. Chosen by leaving out groups of a public survey.
 PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
     "predictor.head_width": 64,
+    "predictor.early_features": False,
+    "context.strength": 8.0,
     "context.bandwidth": 0.3,
     "federation.warmup_rounds": 60,
     "federation.adapter_rounds": 0,
@@ -269,12 +271,13 @@ PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
 #: What ``fedaccord experiment pairs`` does where it is not told. A pair holds one bit where the
 #: answers of a survey hold a distribution: at a survey's pace the head learns pairs by heart, and
 #: log-loss on held-out prompts rises after two rounds. So a head that learns slower, few rounds,
-#: and adapters that learn faster, on one layer since prompts with responses are long. The head's
+#: and adapters that learn faster. The head's
 #: were chosen by log-loss on one inner fold within a train fold of a public set of pairs with
 #: hundreds of pairs a group, the adapters' on another; groups of some dozens of pairs take fewer
 #: steps a round and want 1e-3 for both. Private runs keep PRIVATE_DEFAULTS.
 PAIR_DEFAULTS: Mapping[str, Scalar] = {
-    "predictor.lora_layers": 1,
+    "predictor.early_features": False,
+    "training.dropout": 0.0,
     "federation.warmup_rounds": 4,
     "federation.adapter_rounds": 8,
     "training.learning_rate": 3e-4,

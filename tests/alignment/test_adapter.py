@@ -374,7 +374,7 @@ def test_an_adapter_that_lacks_a_tensor_is_refused(published: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"lora_layers": 1}, {"lora_layers": 3}, {"lora_rank": 0}, {"lora_rank": 2}], ids=str
+    "changes", [{"lora_layers": 2}, {"lora_layers": 3}, {"lora_rank": 0}, {"lora_rank": 2}], ids=str
 )
 def test_an_adapter_that_contradicts_the_configuration_is_refused(
     published: Path, predictor: Predictor, changes: dict[str, int]

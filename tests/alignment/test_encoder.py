@@ -178,10 +178,22 @@ def test_only_adapters_of_the_last_layers_train(bert: str, layers: int, expected
     assert len(names) == 12 * layers  # A and B of six linear modules
 
 
-def test_no_rank_means_no_adapter_and_everything_is_prefix(bert: str) -> None:
-    encoder = Encoder(PredictorConfig(encoder=bert, lora_rank=0))
+def test_no_rank_means_no_adapter_and_the_same_cut(bert: str) -> None:
+    """What the head reads below the adapted layers is the same where nothing is adapted."""
+    encoder = Encoder(PredictorConfig(encoder=bert, lora_layers=2, lora_rank=0))
     ids, mask = tokens()
     assert not any(p.requires_grad for p in encoder.parameters())
+    assert encoder.first == 2
+    prefix = encoder.prefix(ids, mask)
+    assert torch.equal(
+        prefix, Encoder(PredictorConfig(encoder=bert, lora_layers=2)).prefix(ids, mask)
+    )
+    assert torch.allclose(encoder.suffix(prefix, mask), encoder(ids, mask), atol=1e-5)
+
+
+def test_no_adapted_layers_mean_that_everything_is_prefix(bert: str) -> None:
+    encoder = Encoder(PredictorConfig(encoder=bert, lora_layers=0))
+    ids, mask = tokens()
     assert encoder.first == 4
     assert torch.equal(encoder.prefix(ids, mask), encoder(ids, mask))
 

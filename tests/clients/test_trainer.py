@@ -11,7 +11,7 @@ import torch
 from alignment.adapter import to_vector
 from alignment.answers import GroupAnswers
 from alignment.config import PredictorConfig, TrainingConfig
-from alignment.predictor import Predictor
+from alignment.predictor import Dropout, Predictor
 from alignment.records import Question
 from clients.privatizer import release_in_the_clear
 from clients.trainer import LocalUpdate, _batches, predictor_for, train_locally
@@ -25,7 +25,7 @@ QUESTIONS = tuple(
 )
 
 #: Trains what is said of questions before anything is known of a group, and nothing else.
-PRIOR_ONLY = {"training.context_weight": 0.0}
+PRIOR_ONLY = {"training.context_weight": 0.0, "training.dropout": 0.0}
 
 
 def answers(counts: tuple[int, ...] = (1, 1, 1, 1), group: str = "A") -> GroupAnswers:
@@ -179,7 +179,7 @@ class TestTrainLocally:
             train_locally(
                 vector, answers(), make_plan(train_adapter=train_adapter, **steps, **changes)
             )
-            for changes in (PRIOR_ONLY, {"training.context_weight": 1.0})
+            for changes in (PRIOR_ONLY, {**PRIOR_ONLY, "training.context_weight": 1.0})
         )
         assert not without.delta[directions].any()
         assert with_context.delta[directions].any()
@@ -261,6 +261,31 @@ class TestPolicies:
             train_locally(start, answers(), plan)
 
 
+class TestDropout:
+    @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
+    def test_it_is_drawn_by_seed_round_and_group_and_not_from_the_process(
+        self, vector: np.ndarray, make_plan: MakePlan, train_adapter: bool
+    ) -> None:
+        def delta(**changes: Any) -> bytes:
+            plan = make_plan(train_adapter=train_adapter, **PRIOR_ONLY | changes)
+            return train_locally(vector, answers(), plan).delta.tobytes()
+
+        half = {"training.dropout": 0.5}
+        before = torch.get_rng_state()
+        first = delta(**half)
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.rand(1)
+        assert delta(**half) == first != delta()
+        assert first not in (delta(**half, seed=1), delta(**half, round=2))
+
+    def test_it_keeps_the_mean(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        dropped = Dropout(0.25, generator)(torch.ones(100_000))
+        assert set(dropped.tolist()) == {0.0, pytest.approx(4 / 3)}
+        # Five standard deviations of the mean: .0018 each.
+        assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
+
+
 class TestWeight:
     @pytest.mark.parametrize("counts", [(1, 1, 1, 1), (7, 1, 2, 30)], ids=str)
     @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
@@ -301,8 +326,10 @@ class TestWeight:
 
     @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
     def test_fairness_changes_what_a_group_counts_and_no_bit_of_what_it_learns(
-        self, vector: np.ndarray, make_plan: MakePlan, train_adapter: bool
+        self, make_plan: MakePlan, train_adapter: bool
     ) -> None:
+        shape = PredictorConfig(**make_plan().predictor)  # type: ignore[arg-type]
+        vector = to_vector(Predictor(shape, seed=3))
         plain, fair = (
             train_locally(
                 vector,

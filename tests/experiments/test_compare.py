@@ -261,6 +261,11 @@ class TestKeeping:
     ) -> None:
         first = compare(*SIMPLE, "--draws", "1", "--json")
         assert first.code == 0
+        assert first.err.splitlines() == [
+            "baseline 1 of 3: uniform, draw 1",
+            "baseline 2 of 3: option position, draw 1",
+            "baseline 3 of 3: train groups' mean, draw 1",
+        ]
         assert json.loads(first.out) == read(tmp_path / "study" / "compare.json")
         monkeypatch.setattr(Uniform, "fit", None)
         more = compare(*SIMPLE, "--draws", "1", "--json")
