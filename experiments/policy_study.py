@@ -64,8 +64,8 @@ def disagreeing_groups(answers: Mapping[str, GroupAnswers], number: int = GROUPS
     """Groups of which a majority differs from the rest: the two farthest, and those nearest them.
 
     Distance is the mean Jensen-Shannon distance of answers to common questions. After the two
-    farthest apart, each further group is the one nearest to the second-farthest's neighbour: so
-    three groups are two alike and one that stands alone.
+    farthest apart, each further group is the one nearest to any of those chosen: of three, two are
+    alike and one stands alone.
 
     Args:
         answers: Of all groups, at least as many as are wanted and one more to train.
