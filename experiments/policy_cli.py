@@ -59,12 +59,12 @@ def policy(
     goes on where it was. Takes some minutes.
     """
     from experiments.policy import PolicyConfig
+    from experiments.policy_scene import train_model
     from experiments.policy_study import (
         STUDY_FILE,
         carry_out_draws,
         read_names,
         summarise,
-        train_model,
     )
     from experiments.study import check_draws
 
