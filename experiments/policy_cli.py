@@ -59,12 +59,12 @@ def policy(
     goes on where it was. Takes some minutes.
     """
     from experiments.policy import PolicyConfig
+    from experiments.policy_scene import train_model
     from experiments.policy_study import (
         STUDY_FILE,
         carry_out_draws,
         read_names,
         summarise,
-        train_model,
     )
     from experiments.study import check_draws
 
@@ -151,11 +151,13 @@ def _table(study: dict[str, Any]) -> Table:
     cells = [f"{before[key]:.3f}" for key in _COLUMNS]
     table.add_row("(before)", *cells)
     for row in study["means"]:
-        table.add_row(row["combination"], *(_cell(row[key]) for key in _COLUMNS))
+        table.add_row(
+            row["combination"], *(_cell(row[key], spread=key != "kl") for key in _COLUMNS)
+        )
     return table
 
 
-def _cell(figure: dict[str, float | None]) -> str:
+def _cell(figure: dict[str, float | None], *, spread: bool) -> str:
     mean, deviation = figure["mean"], figure["spread"]
-    beside = "" if deviation is None else f" ± {deviation:.3f}"
+    beside = "" if deviation is None or not spread else f" ± {deviation:.3f}"
     return f"{mean:.3f}{beside}"

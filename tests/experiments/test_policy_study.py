@@ -15,15 +15,13 @@ from alignment.records import parse_record
 from experiments import policy_study
 from experiments.plot_policy import PICTURE, draw_policies, policies_title
 from experiments.policy import PolicyConfig, TinyPolicy, advantages, align, fit_evenly
+from experiments.policy_scene import Scene, disagreeing_groups, train_model
 from experiments.policy_study import (
-    Scene,
     align_policy,
-    disagreeing_groups,
     judge_policy,
     model_digest,
     neutral_policy,
     summarise,
-    train_model,
 )
 from server.config import ConfigError
 
