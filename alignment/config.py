@@ -48,7 +48,7 @@ class PredictorConfig:
     lora_rank: int = 4
     lora_alpha: int = 8
     lora_targets: str = "all-linear"
-    head_width: int = 192
+    head_width: int = 96
     early_features: bool = True
     context_rank: int = 16
     max_tokens: int = 128
@@ -60,7 +60,7 @@ class PredictorConfig:
         _require(self.lora_layers >= 0, "lora_layers", self.lora_layers, ">= 0", "use 0 for none")
         _require(self.lora_rank >= 0, "lora_rank", self.lora_rank, ">= 0", "use 0 for none")
         _require(self.lora_alpha > 0, "lora_alpha", self.lora_alpha, "> 0", "8 is usual")
-        _require(self.head_width >= 1, "head_width", self.head_width, ">= 1", "192 is usual")
+        _require(self.head_width >= 1, "head_width", self.head_width, ">= 1", "96 is usual")
         _require(self.context_rank >= 0, "context_rank", self.context_rank, ">= 1", "16 is usual")
         _require(self.max_tokens >= 16, "max_tokens", self.max_tokens, ">= 16", "128 is usual")
         _require(self.beta > 0, "beta", self.beta, "> 0", "0.1 is usual")
@@ -144,7 +144,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     adapter_learning_rate: float = 3e-4
     weight_decay: float = 0.01
-    dropout: float = 0.5
+    dropout: float = 0.3
     context_learning_rate: float = 1e-3
     context_weight_decay: float = 0.01
     context_weight: float = 1.0
@@ -165,7 +165,7 @@ class TrainingConfig:
             "> 0",
             "0.001 is usual; lora_rank = 0 trains no adapter",
         )
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)", "0.5 is usual")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)", "0.3 is usual")
         for name in ("weight_decay", "context_weight_decay", "context_weight"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0", "use 0 for none")
         _require(

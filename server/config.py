@@ -276,7 +276,6 @@ PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
 #: hundreds of pairs a group, the adapters' on another; groups of some dozens of pairs take fewer
 #: steps a round and want 1e-3 for both. Private runs keep PRIVATE_DEFAULTS.
 PAIR_DEFAULTS: Mapping[str, Scalar] = {
-    "predictor.head_width": 96,
     "predictor.early_features": False,
     "training.dropout": 0.0,
     "federation.warmup_rounds": 4,
