@@ -113,7 +113,8 @@ def measure() -> list[Figure]:
     length, and neither computes gradients inside the frozen layers. Goal with 2 layers: at least
     2 x. Filling the cache for these questions is reported in cached steps; it is paid once a text.
 
-    Not measured: the loss in context, which costs both sides alike; activations read from a disk;
+    Not measured: early features, which are read from the stored activations; the loss in context,
+    which costs both sides alike; activations read from a disk;
     and what dropout below the adapters would gain, with which nothing could be stored.
     """
     answers = sample_answers()
@@ -123,5 +124,6 @@ def measure() -> list[Figure]:
     figures = []
     for layers, batch, goal in ((2, short, _GOAL), (2, long, _GOAL), (1, short, None)):
         name = f"{layers} of 6 layers, {mean_tokens(batch, tokens):.0f} tokens"
-        figures += _compare(PredictorConfig(lora_layers=layers), batch, name, goal)
+        config = PredictorConfig(lora_layers=layers, early_features=False)
+        figures += _compare(config, batch, name, goal)
     return figures

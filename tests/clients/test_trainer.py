@@ -281,7 +281,7 @@ class TestDropout:
     def test_it_keeps_the_mean(self) -> None:
         generator = torch.Generator().manual_seed(0)
         dropped = Dropout(0.25, generator)(torch.ones(100_000))
-        assert set(dropped.tolist()) == {0.0, pytest.approx(4 / 3)}
+        assert sorted(set(dropped.tolist())) == pytest.approx([0.0, 4 / 3])
         # Five standard deviations of the mean: .0018 each.
         assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
 
@@ -326,13 +326,13 @@ class TestWeight:
 
     @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
     def test_fairness_changes_what_a_group_counts_and_no_bit_of_what_it_learns(
-        self, make_plan: MakePlan, train_adapter: bool
+        self, vector: np.ndarray, make_plan: MakePlan, train_adapter: bool
     ) -> None:
-        shape = PredictorConfig(**make_plan().predictor)  # type: ignore[arg-type]
-        vector = to_vector(Predictor(shape, seed=3))
+        steps = {"training.learning_rate": 0.05, "training.local_epochs": 20.0}
+        trained = vector + train_locally(vector, answers(), make_plan(**steps)).delta
         plain, fair = (
             train_locally(
-                vector,
+                trained,
                 answers(),
                 make_plan(train_adapter=train_adapter, **{"training.fairness": q}),
             )

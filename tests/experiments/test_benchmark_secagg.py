@@ -166,7 +166,7 @@ def test_share_of_round_is_a_member_and_the_server_over_the_round(figures: list[
     assert {key: each.value for key, each in shares.items()} == pytest.approx(
         {
             "share_of_round": 100 * 0.07 / 1.4,
-            "share_of_mean_round": 100 * 0.07 / ((40 * 0.1 + 10 * 1.4) / 50),
+            "share_of_mean_round": 100 * 0.07 / ((40 * 0.1 + 40 * 1.4) / 80),
             "share_of_head_round": 100 * 0.07 / 0.1,
             "share_of_private_round": 100 * 0.07 / 0.7,
         }

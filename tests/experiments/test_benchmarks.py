@@ -279,7 +279,7 @@ def answers() -> GroupAnswers:
 def test_the_step_without_the_cache_is_the_same_computation(
     tiny_encoder: str, answers: GroupAnswers
 ) -> None:
-    config = PredictorConfig(encoder=tiny_encoder, head_width=8)
+    config = PredictorConfig(encoder=tiny_encoder, head_width=8, early_features=False)
     cached, whole = Predictor(config), UncachedPredictor(config)
     before = to_vector(cached)
     steps = training_step(cached, answers), training_step(whole, answers)
@@ -295,7 +295,10 @@ def test_the_step_without_the_cache_is_the_same_computation(
 def test_the_step_without_the_cache_runs_every_layer_and_records_only_the_adapted(
     tiny_encoder: str, answers: GroupAnswers
 ) -> None:
-    whole = UncachedPredictor(PredictorConfig(encoder=tiny_encoder, head_width=8))
+    config = PredictorConfig(
+        encoder=tiny_encoder, head_width=8, lora_layers=2, early_features=False
+    )
+    whole = UncachedPredictor(config)
     recorded: list[bool] = []
     for layer in whole.encoder._layers:
         layer.register_forward_hook(
