@@ -85,6 +85,7 @@ class TestContent:
             "skipped": 0,
             "train_groups": 4,
             "held_out_groups": 2,
+            "context_answers": 4,
         }
         for name in ("python", "flwr", "torch", "transformers", "peft", "datasets", "numpy"):
             assert result["versions"][name], name
