@@ -29,6 +29,7 @@ FILES = {
     "config.toml",
     "head.safetensors",
     "plots/alignment_by_round.png",
+    "plots/fairness.png",
     "plots/groups.png",
     "plots/predicted_beside_actual.png",
     "predictions.jsonl",
