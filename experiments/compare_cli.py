@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+
+from experiments.study_console import carry_out, sayer, show_study
 
 if TYPE_CHECKING:
     from experiments.baseline_runs import BaselineRun
@@ -59,7 +59,7 @@ def compare(
     """
     from experiments.compare import plan_comparison, read_methods
 
-    say = _sayer()
+    say = sayer()
     plan = plan_comparison(
         data=data,
         split=split,
@@ -72,15 +72,6 @@ def compare(
         say=say,
     )
     _Work(plan, out, overwrite=overwrite, as_json=as_json).carry_out()
-
-
-def _sayer() -> Any:
-    console = Console(stderr=True)
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    return say
 
 
 class _Work:
@@ -97,9 +88,8 @@ class _Work:
         """Do everything, or what is possible until Ctrl-C."""
         from experiments.baseline_runs import fit_baselines
         from experiments.study import finished_result
-        from experiments.study_cli import carry_out
 
-        plan, say = self._plan, _sayer()
+        plan, say = self._plan, sayer()
         if not self._overwrite:
             # Before hours of work: what is refused later is refused now.
             for run in plan.runs:
@@ -154,15 +144,9 @@ class _Work:
         self._keep(results)
         study = self._study(results)
         pictures = draw_comparison(self._out, study)
-        if self._as_json:
-            typer.echo(json.dumps(study, indent=2))
-            return
-        console = Console()
-        console.print(_table(study))
-        for sentence in (*leads(study), *reached(study), *verdicts(study), *study["caveats"]):
-            console.print(sentence, highlight=False, markup=False)
-        for path in (self._out / TABLE_FILE, *pictures):
-            console.print(f"Written: {path}", highlight=False, markup=False, soft_wrap=True)
+        sentences = (*leads(study), *reached(study), *verdicts(study))
+        written = (self._out / TABLE_FILE, *pictures)
+        show_study(study, _table(study), written, as_json=self._as_json, sentences=sentences)
 
 
 #: Columns of the table on a terminal: heading, and place in a row of the whole table.

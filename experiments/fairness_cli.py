@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+
+from experiments.study_console import carry_out, cell, show_study
 
 if TYPE_CHECKING:
     from experiments.fairness_study import FairnessRun
@@ -58,7 +58,7 @@ def fairness(
         summarise_study,
         write_study,
     )
-    from experiments.study_cli import carry_out
+    from experiments.plot_fairness_study import draw_study
 
     runs = plan_study(
         data=data,
@@ -75,25 +75,10 @@ def fairness(
         write_study(out, summarise_study(runs, results))
 
     def publish(results: Mapping[FairnessRun, dict[str, Any]]) -> None:
-        _publish(summarise_study(runs, results), out, as_json=as_json)
+        study = summarise_study(runs, results)
+        show_study(study, _table(study), draw_study(out, study), as_json=as_json)
 
     carry_out(runs, overwrite=overwrite, keep=keep, publish=publish)
-
-
-def _publish(study: dict[str, Any], out: Path, *, as_json: bool) -> None:
-    """Draw the picture, and print the figures."""
-    from experiments.plot_fairness_study import draw_study
-
-    pictures = draw_study(out, study)
-    if as_json:
-        typer.echo(json.dumps(study, indent=2))
-        return
-    console = Console()
-    console.print(_table(study))
-    for caveat in study["caveats"]:
-        console.print(caveat, highlight=False)
-    for picture in pictures:
-        console.print(f"Picture: {picture}", highlight=False, markup=False, soft_wrap=True)
 
 
 _COLUMNS = {
@@ -108,8 +93,6 @@ _COLUMNS = {
 
 def _table(study: dict[str, Any]) -> Table:
     """Means over draws; of mean and worst group with their spread. No wider than 80 columns."""
-    from experiments.study_cli import cell
-
     title = "Groups never seen in training: alignment (1 is perfect)"
     table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
     for name in ("mode", "fair-\nness", "draws"):

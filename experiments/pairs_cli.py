@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+
+from experiments.study_console import carry_out, sayer, show_study
 
 if TYPE_CHECKING:
     from experiments.pairs_study import PairsRun
@@ -55,7 +55,7 @@ def pairs(
         summarise_study,
         write_study,
     )
-    from experiments.study_cli import carry_out, sayer
+    from experiments.plot_pairs import draw_study
 
     study = plan_study(
         data=data,
@@ -66,7 +66,7 @@ def pairs(
         config=config,
         assignments=settings or [],
     )
-    yardsticks = baseline_predictions(study, sayer(Console(stderr=True)))
+    yardsticks = baseline_predictions(study, sayer())
 
     def summary(results: Mapping[PairsRun, dict[str, Any]]) -> dict[str, Any]:
         predictions = {**run_predictions(study, list(results)), **yardsticks}
@@ -76,22 +76,10 @@ def pairs(
         write_study(out, summary(results))
 
     def publish(results: Mapping[PairsRun, dict[str, Any]]) -> None:
-        _publish(summary(results), out, as_json=as_json)
+        shown = summary(results)
+        show_study(shown, _table(shown), [draw_study(out, shown)], as_json=as_json)
 
     carry_out(study.runs, overwrite=overwrite, keep=keep, publish=publish)
-
-
-def _publish(study: dict[str, Any], out: Path, *, as_json: bool) -> None:
-    from experiments.plot_pairs import draw_study
-
-    picture = draw_study(out, study)
-    if as_json:
-        typer.echo(json.dumps(study, indent=2))
-        return
-    console = Console()
-    console.print(_table(study))
-    for text in (*study["caveats"], f"Picture: {picture}"):
-        console.print(text, highlight=False, markup=False, soft_wrap=text.startswith("Picture"))
 
 
 _COLUMNS = {

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from experiments.study_console import sayer, show_study
 from experiments.wording import Json
 
 EXAMPLE = "Example: fedaccord experiment policy --out runs/policy --draws 5"
@@ -72,10 +72,7 @@ def policy(
     combinations = read_names(names)
     given = {"steps": steps, "kl_weight": kl_weight}
     config = PolicyConfig(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
-    console = Console(stderr=True)
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    say = sayer()
 
     def finished(rows: Sequence[Json]) -> None:
         from experiments.files import write_whole
@@ -109,22 +106,18 @@ def _publish(study: dict[str, Any], out: Path, *, as_json: bool) -> None:
     from experiments.plot_policy import draw_policies
 
     picture = draw_policies(out, study)
-    if as_json:
-        typer.echo(json.dumps(study, indent=2))
-        return
-    console = Console()
-    console.print(_table(study))
-    for caveat in study["caveats"]:
-        console.print(caveat, highlight=False)
+    show_study(study, _table(study), [picture], as_json=as_json, sentences=_gain(study))
+
+
+def _gain(study: dict[str, Any]) -> list[str]:
     gain = study["adaptive_against_mean"]
-    if gain is not None:
-        better = sum(value > 0 for value in gain["worst_reward"])
-        console.print(
-            f"The worst group's reward is higher under adaptive weights than under the mean in "
-            f"{better} of {len(gain['draws'])} draws.",
-            highlight=False,
-        )
-    console.print(f"Picture: {picture}", highlight=False, markup=False, soft_wrap=True)
+    if gain is None:
+        return []
+    better = sum(value > 0 for value in gain["worst_reward"])
+    return [
+        "The worst group's reward is higher under adaptive weights than under the mean in "
+        f"{better} of {len(gain['draws'])} draws."
+    ]
 
 
 _COLUMNS = {

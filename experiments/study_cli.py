@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from experiments.compare_cli import EXAMPLE as COMPARE_EXAMPLE
@@ -19,12 +17,10 @@ from experiments.held_out_respondents import split_respondents
 from experiments.pairs_cli import pairs
 from experiments.policy_cli import EXAMPLE as POLICY_EXAMPLE
 from experiments.policy_cli import policy
+from experiments.study_console import carry_out, cell, show_study
 
 if TYPE_CHECKING:
     from experiments.epsilon_study import EpsilonRun
-    from experiments.study import StudyRun
-
-    Run = TypeVar("Run", bound=StudyRun)
 
 app = typer.Typer(no_args_is_help=True)
 experiment = typer.Typer(no_args_is_help=True, help="Studies that take many runs, and their data.")
@@ -93,6 +89,7 @@ def epsilon(
         summarise_study,
         write_study,
     )
+    from experiments.plot_epsilon import draw_study
 
     runs = plan_study(
         data=data,
@@ -109,73 +106,10 @@ def epsilon(
         write_study(out, summarise_study(runs, results))
 
     def publish(results: Mapping[EpsilonRun, dict[str, Any]]) -> None:
-        _publish(summarise_study(runs, results), out, as_json=as_json)
+        study = summarise_study(runs, results)
+        show_study(study, _table(study), draw_study(out, study), as_json=as_json)
 
     carry_out(runs, overwrite=overwrite, keep=keep, publish=publish)
-
-
-def carry_out(
-    runs: Sequence[Run],
-    *,
-    overwrite: bool,
-    keep: Callable[[Mapping[Run, dict[str, Any]]], None],
-    publish: Callable[[Mapping[Run, dict[str, Any]]], None],
-) -> None:
-    """Run a study to its end, or until Ctrl-C: what has finished is kept and shown.
-
-    Args:
-        runs: Of the study.
-        overwrite: Run again what was run with other settings.
-        keep: Told after every run what has finished.
-        publish: Told once, at the end.
-    """
-    from experiments.study import execute
-
-    say = sayer(Console(stderr=True))
-    results: dict[Run, dict[str, Any]] = {}
-
-    def finished(run: Run, result: dict[str, Any]) -> None:
-        results[run] = result
-        keep(results)
-
-    stopped = False
-    try:
-        execute(runs, overwrite=overwrite, say=say, finished=finished)
-    except KeyboardInterrupt:
-        stopped = True
-    if results:
-        publish(results)
-    if stopped:
-        say(
-            f"stopped: {len(results)} of {len(runs)} runs have finished and are kept; the same "
-            "command goes on with the others"
-        )
-        raise typer.Exit(130)
-
-
-def sayer(console: Console) -> Callable[[str], None]:
-    """Tell people how a study goes on, a line at a time."""
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    return say
-
-
-def _publish(study: dict[str, Any], out: Path, *, as_json: bool) -> None:
-    """Draw the pictures, and print the figures."""
-    from experiments.plot_epsilon import draw_study
-
-    pictures = draw_study(out, study)
-    if as_json:
-        typer.echo(json.dumps(study, indent=2))
-        return
-    console = Console()
-    console.print(_table(study))
-    for caveat in study["caveats"]:
-        console.print(caveat, highlight=False)
-    for picture in pictures:
-        console.print(f"Picture: {picture}", highlight=False, markup=False, soft_wrap=True)
 
 
 _COLUMNS = {
@@ -202,12 +136,3 @@ def _table(study: dict[str, Any]) -> Table:
         cells = [cell(row[key], spread=key in ("alignment", "log_loss")) for key in shown]
         table.add_row(row["mode"], loss, str(row["draws"]), *cells)
     return table
-
-
-def cell(figure: dict[str, float | None], *, spread: bool) -> str:
-    """A figure of a table, with its spread over draws where that is asked for."""
-    mean, deviation = figure["mean"], figure["spread"]
-    if mean is None:
-        return "\N{EN DASH}"
-    beside = f" ± {deviation:.3f}" if spread and deviation is not None else ""
-    return f"{mean:.3f}{beside}"
