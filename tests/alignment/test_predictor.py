@@ -108,6 +108,33 @@ def test_swapping_chosen_and_rejected_is_the_loss_of_the_opposite_preference(
     assert loss("no tea", "yes please") == pytest.approx(math.log1p(math.exp(margin)), abs=1e-5)
 
 
+@pytest.mark.parametrize("rank", [0, 4])
+def test_early_features_are_what_an_option_is_below_the_adapted_layers(
+    make_predictor: MakePredictor, survey: Questions, rank: int
+) -> None:
+    """Behind the two other parts, whether there are adapters or not, and whatever they say."""
+    late, both = (
+        make_predictor(lora_rank=rank, early_features=early).eval() for early in (False, True)
+    )
+    with torch.no_grad():
+        for name, parameter in both.trainable():
+            if ".lora_B." in name:
+                parameter += 0.1
+        without, batch = late.pooled(late.batch(survey)), both.batch(survey)
+        pooled = both.pooled(batch)
+    width = both.encoder.hidden_size
+    assert (without.shape[-1], pooled.shape[-1]) == (2 * width, 3 * width)
+    assert torch.allclose(pooled[..., : 2 * width], without, atol=1e-5) == (rank == 0)
+    for row, question in enumerate(survey):
+        (text,) = both.questions.sequences(question)
+        ids, mask = torch.tensor([text.token_ids]), torch.ones((1, len(text.token_ids))).long()
+        hidden = late.encoder.prefix(ids, mask)[0]
+        for place, (start, end) in enumerate(text.spans):
+            mean = hidden[start:end].mean(dim=0)
+            expected = torch.nn.functional.layer_norm(mean, (width,))
+            assert torch.allclose(pooled[row, place, 2 * width :], expected, atol=1e-4)
+
+
 # --- training --------------------------------------------------------------------------------
 
 
