@@ -10,7 +10,15 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from experiments.study_console import carry_out, sayer, show_study
+from experiments.study_console import (
+    ConfigOption,
+    DataOption,
+    OverwriteOption,
+    SplitOption,
+    carry_out,
+    sayer,
+    show_study,
+)
 
 if TYPE_CHECKING:
     from experiments.baseline_runs import BaselineRun
@@ -24,14 +32,9 @@ TABLE_FILE = "compare.md"
 
 
 def compare(
-    data: Annotated[
-        str, typer.Option(help="A file, a folder, a hub id, or 'sample' for the built-in data.")
-    ],
+    data: DataOption,
     out: Annotated[Path, typer.Option(help="Folder for runs, figures and pictures.")],
-    split: Annotated[
-        Path | None,
-        typer.Option(help="Which groups train and which are held out; drawn once without it."),
-    ] = None,
+    split: SplitOption = None,
     methods: Annotated[
         str, typer.Option(help="What to compare, as in 'train-mean,pluralllm,fedaccord'.")
     ] = "all",
@@ -39,14 +42,12 @@ def compare(
     gpo_rounds: Annotated[
         int, typer.Option(help="Rounds of federated GPO; in one place it takes as many steps.")
     ] = 100,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    config: ConfigOption = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting of FedAccord's own runs: key=value."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Run again what was run with other settings.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print compare.json instead of a table.")
     ] = False,

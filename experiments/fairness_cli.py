@@ -10,21 +10,24 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from experiments.study_console import carry_out, cell, show_study
+from experiments.study_console import (
+    ConfigOption,
+    DataOption,
+    OverwriteOption,
+    SplitOption,
+    carry_out,
+    cell,
+    show_study,
+)
 
 if TYPE_CHECKING:
     from experiments.fairness_study import FairnessRun
 
 
 def fairness(
-    data: Annotated[
-        str, typer.Option(help="A file, a folder, a hub id, or 'sample' for the built-in data.")
-    ],
+    data: DataOption,
     out: Annotated[Path, typer.Option(help="Folder for runs, figures and the picture.")],
-    split: Annotated[
-        Path | None,
-        typer.Option(help="Which groups train and which are held out; drawn once without it."),
-    ] = None,
+    split: SplitOption = None,
     strengths: Annotated[
         str, typer.Option(help="Values of training.fairness; 0 counts all alike.")
     ] = "0,0.5,1,2",
@@ -34,14 +37,12 @@ def fairness(
     draws: Annotated[
         int, typer.Option(help="Runs of each kind, with seeds from 0 and noise of their own.")
     ] = 3,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    config: ConfigOption = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting: key=value, as in privacy.epsilon=4."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Run again what was run with other settings.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print fairness.json instead of a table.")
     ] = False,

@@ -10,7 +10,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from experiments.study_console import carry_out, sayer, show_study
+from experiments.study_console import ConfigOption, OverwriteOption, carry_out, sayer, show_study
 
 if TYPE_CHECKING:
     from experiments.pairs_study import PairsRun
@@ -29,14 +29,12 @@ def pairs(
     draws: Annotated[
         int, typer.Option(help="Runs of each kind, with seeds from 0 and the same folds.")
     ] = 1,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    config: ConfigOption = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting: key=value, as in privacy.unit=record."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Run again what was run with other settings.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print pairs.json instead of a table.")
     ] = False,

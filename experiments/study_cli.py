@@ -17,7 +17,15 @@ from experiments.held_out_respondents import split_respondents
 from experiments.pairs_cli import pairs
 from experiments.policy_cli import EXAMPLE as POLICY_EXAMPLE
 from experiments.policy_cli import policy
-from experiments.study_console import carry_out, cell, show_study
+from experiments.study_console import (
+    ConfigOption,
+    DataOption,
+    OverwriteOption,
+    SplitOption,
+    carry_out,
+    cell,
+    show_study,
+)
 
 if TYPE_CHECKING:
     from experiments.epsilon_study import EpsilonRun
@@ -48,14 +56,9 @@ experiment.command("policy", epilog=POLICY_EXAMPLE)(policy)
     "--out runs/epsilon --epsilons 1,4,none --draws 2"
 )
 def epsilon(
-    data: Annotated[
-        str, typer.Option(help="A file, a folder, a hub id, or 'sample' for the built-in data.")
-    ],
+    data: DataOption,
     out: Annotated[Path, typer.Option(help="Folder for runs, figures and pictures.")],
-    split: Annotated[
-        Path | None,
-        typer.Option(help="Which groups train and which are held out; drawn once without it."),
-    ] = None,
+    split: SplitOption = None,
     epsilons: Annotated[
         str, typer.Option(help="Privacy losses; 'none' trains without privacy.")
     ] = "1,2,4,8,none",
@@ -65,14 +68,12 @@ def epsilon(
     draws: Annotated[
         int, typer.Option(help="Runs of each kind, with seeds from 0 and noise of their own.")
     ] = 3,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    config: ConfigOption = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting: key=value, as in privacy.unit=record."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Run again what was run with other settings.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print epsilon.json instead of a table.")
     ] = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from experiments.study import StudyRun
 
     Run = TypeVar("Run", bound=StudyRun)
+
+
+DataOption = Annotated[
+    str, typer.Option(help="A file, a folder, a hub id, or 'sample' for the built-in data.")
+]
+SplitOption = Annotated[
+    Path | None,
+    typer.Option(help="Which groups train and which are held out; drawn once without it."),
+]
+ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with settings.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Run again what was run with other settings.")
+]
 
 
 def carry_out(
