@@ -122,6 +122,7 @@ class TrainingConfig:
 
     Attributes:
         local_epochs: Passes over the group's questions per round.
+        local_steps: Steps per round, the same for groups of all sizes; 0 counts epochs instead.
         batch_size: Questions per step.
         learning_rate: Of the head (AdamW).
         adapter_learning_rate: Of the LoRA adapters (AdamW).
@@ -133,6 +134,8 @@ class TrainingConfig:
         context_weight: Weight of the loss in context beside that of the prior; 0 trains no
             directions.
         context_questions: Questions shown when the directions are trained.
+        proximal: Weight of half the squared distance from the round's first vector in a group's
+            loss (FedProx); 0 for none.
         fairness: q of q-FFL (Li et al. 2020, https://arxiv.org/abs/1905.10497): whoever is
             predicted badly counts more, by what it loses beyond the entropy of its answers, over
             what guessing would, to the power q; 0 counts all alike. Groups are weighed without
@@ -140,6 +143,7 @@ class TrainingConfig:
     """
 
     local_epochs: float = 1.0
+    local_steps: int = 0
     batch_size: int = 16
     learning_rate: float = 1e-3
     adapter_learning_rate: float = 3e-4
@@ -149,6 +153,7 @@ class TrainingConfig:
     context_weight_decay: float = 0.01
     context_weight: float = 1.0
     context_questions: int = 20
+    proximal: float = 0.0
     fairness: float = 0.0
 
     def __post_init__(self) -> None:
@@ -166,7 +171,8 @@ class TrainingConfig:
             "0.001 is usual; lora_rank = 0 trains no adapter",
         )
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)", "0.3 is usual")
-        for name in ("weight_decay", "context_weight_decay", "context_weight"):
+        _require(self.local_steps >= 0, "local_steps", self.local_steps, ">= 0", "0 counts epochs")
+        for name in ("weight_decay", "context_weight_decay", "context_weight", "proximal"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0", "use 0 for none")
         _require(
             self.context_learning_rate > 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -52,13 +52,13 @@ def predictor_for(config: PredictorConfig) -> Predictor:
 def _batches(
     lengths: Sequence[int], training: TrainingConfig, generator: np.random.Generator
 ) -> Iterator[list[int]]:
-    """Shuffled passes over the questions, as many steps as the epochs asked for.
+    """Shuffled passes over the questions, as many steps as asked for.
 
     Within a few batches, questions of like length go together: less padding, a third less time.
     """
     count = len(lengths)
     size = min(training.batch_size, count)
-    steps = max(1, round(training.local_epochs * count / size))
+    steps = training.local_steps or max(1, round(training.local_epochs * count / size))
     order: list[int] = []
     while steps > 0:
         if len(order) < size:
@@ -104,6 +104,22 @@ def _optimizer(
     for group in groups:
         group["lr"] *= plan.learning_rate_scale
     return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+
+
+def _proximal_pull(optimizer: torch.optim.Optimizer, weight: float) -> Callable[[], None]:
+    """Adds to gradients what pulls parameters back to where they are now."""
+    if weight == 0:
+        return lambda: None
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    start = [parameter.detach().clone() for parameter in trained]
+
+    @torch.no_grad()
+    def pull() -> None:
+        for parameter, first in zip(trained, start, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter - first, alpha=weight)
+
+    return pull
 
 
 def _generator(plan: RoundPlan, group: str) -> np.random.Generator:
@@ -238,6 +254,7 @@ def train_locally(
     training = TrainingConfig(**plan.training)  # type: ignore[arg-type]
     load_vector(predictor, vector)
     optimizer = _optimizer(predictor, training, plan)
+    pull = _proximal_pull(optimizer, training.proximal)
     generator = _generator(plan, answers.group)
     lesson = _Lesson(predictor, answers, plan, generator)
     lengths = [len(question.text) for question in answers.questions]
@@ -247,6 +264,7 @@ def train_locally(
         loss, prior_loss = lesson.loss(batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        pull()
         optimizer.step()
         losses.append(prior_loss)
     delta = to_vector(predictor) - vector

@@ -14,6 +14,7 @@ from privacy.quantisation import dequantised_mean, fraction_bits
 from privacy.secagg.terms import VectorTerms
 from privacy.types import Modular
 from server.cohort import CohortError
+from server.robust import Rule
 from strategies.round_plan import Scalar
 
 
@@ -96,9 +97,16 @@ def released(group: str, content: RecordDict) -> NDArray[np.generic]:
 
 
 class MeanOfUpdates:
-    """The mean of unprotected updates by the groups' weights; the loss rides behind each."""
+    """The mean of unprotected updates by the groups' weights; the loss rides behind each.
+
+    Args:
+        rule: Taken in place of the mean where vectors come one by one.
+    """
 
     fewest = 1
+
+    def __init__(self, rule: Rule | None = None) -> None:
+        self._rule = rule
 
     def work(self, group: str) -> Mapping[str, Scalar]:
         """Nothing is private; see :class:`Aggregation`."""
@@ -112,7 +120,7 @@ class MeanOfUpdates:
         self, updates: Mapping[str, RecordDict], *, dimension: int
     ) -> NDArray[np.float64]:
         """Average; see :class:`Aggregation`."""
-        return mean_of_floats(updates, dimension + 1)
+        return mean_of_floats(updates, dimension + 1, self._rule)
 
     def mean_of_sum(self, total: Modular, *, members: int, summed: int) -> NDArray[np.float64]:
         """Divide by the weights; see :class:`Aggregation`."""
@@ -130,17 +138,21 @@ def quantised_terms(size: int, *, members: int, plan: str = "") -> VectorTerms:
     return VectorTerms(dimension=size + 1, fraction_bits=fraction_bits(members), plan=plan)
 
 
-def mean_of_floats(updates: Mapping[str, RecordDict], size: int) -> NDArray[np.float64]:
+def mean_of_floats(
+    updates: Mapping[str, RecordDict], size: int, rule: Rule | None = None
+) -> NDArray[np.float64]:
     """The mean of vectors of so many finite numbers, each followed by its weight.
 
     As :func:`privacy.quantisation.dequantised_mean` makes it of a secure sum: divided by the sum of
-    weights. Of equal weights of 1 it is the plain mean, bit for bit.
+    weights. Of equal weights of 1 it is the plain mean, bit for bit. A rule takes the place of the
+    mean and counts all alike.
 
     Raises:
         CohortError: A vector has another size, holds a number that is not finite, or has a weight
             that is not above 0 and at most 1.
     """
     total, weights = np.zeros(size), 0.0
+    vectors = []
     for group, content in updates.items():
         vector = np.asarray(released(group, content), dtype=np.float64)
         if vector.shape != (size + 1,) or not np.isfinite(vector).all():
@@ -154,6 +166,9 @@ def mean_of_floats(updates: Mapping[str, RecordDict], size: int) -> NDArray[np.f
                 f"group {group!r} released a weight that is not in (0, 1]: give all groups one "
                 "version"
             )
+        if rule is not None:
+            vectors.append(vector[:-1])
+            continue
         total += weight * vector[:-1]
         weights += weight
-    return total / weights
+    return total / weights if rule is None else rule(np.stack(vectors))

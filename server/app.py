@@ -21,16 +21,14 @@ from server.checkpoint import FOLDER as CHECKPOINTS
 from server.checkpoint import Checkpoint, Checkpoints, Registered
 from server.cohort import Cohort
 from server.collection import Collector, PlainCollector
-from server.config import FederationConfig, RunConfig, read_run_config
+from server.config import RunConfig, read_run_config
 from server.doorkeeper import Doorkeeper
 from server.resume import ReopenedBook, find_checkpoint, reopened_book, restore
+from server.robust import rule_for
 from server.rounds import Position, RoundLoop
 from server.secagg_coordinator import SecureCollector
 from server.telemetry import ROUNDS_FILE, observers
 from server.witness import BookWitness
-from strategies.base import SumStrategy, require_visible
-from strategies.fedavg import FedAvg
-from strategies.fedopt import FedAdam
 from strategies.round_plan import vector_digest
 
 if TYPE_CHECKING:
@@ -64,8 +62,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
     from alignment.adapter import load_vector, save_predictor, to_vector
     from alignment.predictor import Predictor
 
-    strategy = _strategy(config.federation)
-    require_visible(strategy, secure_aggregation=config.federation.secure_aggregation)
+    strategy = config.strategy.make()
     out = Path(config.out)
     kept = find_checkpoint(config) if config.resume else None
     with ExitStack() as stack:
@@ -81,7 +78,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         if kept is not None:
             vector, after = restore(kept, strategy, first)
         checkpoints = stack.enter_context(Checkpoints(out / CHECKPOINTS, also=(out / ROUNDS_FILE,)))
-        promise = _Promise(aggregation=MeanOfUpdates(), after=after)
+        promise = _Promise(aggregation=MeanOfUpdates(rule_for(strategy)), after=after)
         if config.privacy.private:
             promise = _private_promise(
                 stack, config, cohort, predictor, book=book, start=vector_digest(first)
@@ -237,15 +234,4 @@ def _doorkeeper(grid: Grid, config: RunConfig, book: ReopenedBook | None) -> Doo
         seated=book.seats if book else (),
         keys=book.keys if book else None,
         refresh_timeout_seconds=min(federation.stage_timeout_seconds, _REFRESH_SECONDS),
-    )
-
-
-def _strategy(federation: FederationConfig) -> SumStrategy:
-    if federation.server_optimizer == "average":
-        return FedAvg(server_learning_rate=federation.server_learning_rate)
-    return FedAdam(
-        learning_rate=federation.server_learning_rate,
-        momentum=federation.server_momentum,
-        memory=federation.server_memory,
-        averaging=federation.server_averaging,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -35,3 +36,19 @@ class Cohort:
     identities: Mapping[str, bytes] = field(default_factory=dict)
     places: Mapping[str, int] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
+
+    def drawn(self, number: int, *, seed: int, size: int) -> Mapping[str, int]:
+        """The train groups that a round asks, in alphabetical order.
+
+        Everybody can draw them again: a public choice, which hides nobody and is counted on by no
+        guarantee.
+
+        Args:
+            number: Of the round.
+            seed: Of the run.
+            size: Groups of a round; 0, or more than there are, takes all.
+        """
+        if not 0 < size < len(self.train):
+            return self.train
+        chosen = random.Random(f"groups {seed} {number}").sample(sorted(self.train), size)  # noqa: S311
+        return {group: self.train[group] for group in sorted(chosen)}

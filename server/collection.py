@@ -146,7 +146,7 @@ class PlainCollector:
         """One trip; see :class:`Collector`."""
         begun = time.perf_counter()
         self._before_vectors()
-        train = self._cohort.train
+        train = self._cohort.drawn(plan.round, seed=plan.seed, size=self._config.groups_per_round)
         if not train:
             raise RoundAborted(
                 "no group is there: look at the SuperLink",

@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
+from strategies import combinations, registry
+from strategies.base import Strategy
 from strategies.round_plan import Scalar, flatten, unflatten
 
 
@@ -29,14 +31,6 @@ class FederationConfig:
         adapter_rounds: Rounds after them that train adapters and head.
         final_learning_rate_scale: Learning rates fall in a straight line to this share of
             themselves over the adapter rounds.
-        server_optimizer: ``average`` moves by the groups' mean update; ``adam`` adapts the step of
-            every coordinate to what it has seen.
-        server_learning_rate: Of the server: the share of the way to the groups' mean for
-            ``average``, the longest step of a coordinate for ``adam``.
-        server_momentum: Share of the mean update that ``adam`` keeps from round to round.
-        server_memory: The same for the squared update.
-        server_averaging: Share that the published average of ``adam`` keeps from round to round; 0
-            publishes the last iterate.
         evaluate_every: Measure on the held-out groups every so many rounds, and after the last;
             for show alone, nothing is chosen by it. 0 measures after the last only.
         secure_aggregation: Groups hide their vectors under masks that cancel in the sum, so that
@@ -46,6 +40,8 @@ class FederationConfig:
         round_timeout_seconds: A group that has not trained by then counts as dropped out.
         stage_timeout_seconds: The same for the stages of secure aggregation, which train nothing.
         minimum_groups: With fewer answers a round is aborted.
+        groups_per_round: Groups drawn for each round, by seed; 0 asks all. Who is not drawn does
+            not train, is not charged and sends nothing. The draw is public and hides nobody.
         roster: File of the members that are admitted, read again between rounds; empty admits
             everybody, as in simulations.
         seats: Groups that a run has room for, at least those that are there at its start. 0: just
@@ -55,17 +51,13 @@ class FederationConfig:
     warmup_rounds: int = 40
     adapter_rounds: int = 40
     final_learning_rate_scale: float = 0.1
-    server_optimizer: Literal["average", "adam"] = "average"
-    server_learning_rate: float = 1.0
-    server_momentum: float = 0.9
-    server_memory: float = 0.99
-    server_averaging: float = 0.0
     evaluate_every: int = 5
     secure_aggregation: bool = True
     threshold: int = 0
     round_timeout_seconds: float = 3600.0
     stage_timeout_seconds: float = 600.0
     minimum_groups: int = 1
+    groups_per_round: int = 0
     roster: str = ""
     seats: int = 0
 
@@ -81,27 +73,62 @@ class FederationConfig:
                 f"final_learning_rate_scale = {self.final_learning_rate_scale} must lie in (0, 1]: "
                 "1 keeps the learning rate"
             )
-        highest = 2.0 if self.server_optimizer == "average" else 1.0
-        if not 0 < self.server_learning_rate <= highest:
-            raise ValueError(
-                f"server_learning_rate = {self.server_learning_rate} must lie in (0, {highest:g}] "
-                f"with server_optimizer = {self.server_optimizer}: lower it"
-            )
-        for name in ("server_momentum", "server_memory", "server_averaging"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must lie in [0, 1): lower it")
         for name in ("round_timeout_seconds", "stage_timeout_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name)} must be finite and > 0")
         bounds = {"evaluate_every": 0, "threshold": 0, "minimum_groups": 1, "seats": 0}
-        for name, least in bounds.items():
+        for name, least in {**bounds, "groups_per_round": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} must be >= {least}: raise it")
+        if 0 < self.groups_per_round < self.minimum_groups:
+            raise ValueError(
+                f"groups_per_round = {self.groups_per_round} is below minimum_groups = "
+                f"{self.minimum_groups}: every round would be aborted"
+            )
 
     @property
     def rounds(self) -> int:
         """All rounds of the run."""
         return self.warmup_rounds + self.adapter_rounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyConfig:
+    """Which strategy the server has, with all its settings.
+
+    Attributes:
+        name: See ``strategies.registry``.
+        settings: Names and values in the order of the strategy's own; what is not given has its
+            default.
+    """
+
+    name: str = "fedavg"
+    settings: tuple[tuple[str, Scalar], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in what is not given."""
+        complete = registry.settings_of(self.make())
+        object.__setattr__(self, "settings", tuple(complete.items()))
+
+    @classmethod
+    def read(cls, section: object) -> StrategyConfig:
+        """Read a section ``[strategy]``; a setting that is an empty text counts as not given."""
+        if isinstance(section, cls):
+            return section
+        if not isinstance(section, Mapping):
+            raise ValueError(f"strategy = {section!r} is no section: give strategy.name")
+        given = {str(key): value for key, value in section.items() if value != ""}
+        name = str(given.pop("name", cls.name))
+        strategy = registry.make(name, given)
+        return cls(name=name, settings=tuple(registry.settings_of(strategy).items()))
+
+    def make(self) -> Strategy:
+        """The strategy, before its first step."""
+        return registry.make(self.name, dict(self.settings))
+
+    def as_dict(self) -> dict[str, Scalar]:
+        """The section as in a TOML file."""
+        return {"name": self.name, **dict(self.settings)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +239,7 @@ class RunConfig:
         context: How a group's context is read.
         training: What a client does in a round.
         federation: What the server does.
+        strategy: How the global vector moves.
         privacy: The guarantee.
     """
 
@@ -226,6 +254,9 @@ class RunConfig:
     context: ContextConfig = field(default_factory=ContextConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     federation: FederationConfig = field(default_factory=FederationConfig)
+    strategy: Annotated[StrategyConfig, BeforeValidator(StrategyConfig.read)] = field(
+        default_factory=StrategyConfig
+    )
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
 
     def __post_init__(self) -> None:
@@ -237,14 +268,22 @@ class RunConfig:
                 f"federation.warmup_rounds = {self.federation.warmup_rounds} would train a head "
                 "alone, and with predictor.scores = policy there is none: use 0"
             )
+        combinations.require(
+            self.strategy.make(),
+            combinations.Hiding(
+                secure=self.federation.secure_aggregation,
+                mode=self.privacy.mode,
+                fairness=self.training.fairness,
+            ),
+        )
 
     def nested(self) -> dict[str, object]:
         """Sections and scalars, as in a TOML file."""
-        return asdict(self)
+        return {**asdict(self), "strategy": self.strategy.as_dict()}
 
     def flat(self) -> dict[str, Scalar]:
         """Scalars with dotted keys, as Flower hands them to the apps."""
-        return flatten(asdict(self))
+        return flatten(self.nested())
 
 
 @lru_cache(maxsize=1)
@@ -262,10 +301,10 @@ PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
     "context.bandwidth": 0.3,
     "federation.warmup_rounds": 60,
     "federation.adapter_rounds": 0,
-    "federation.server_optimizer": "adam",
-    "federation.server_learning_rate": 0.008,
-    "federation.server_momentum": 0.5,
-    "federation.server_averaging": 0.95,
+    "strategy.name": "fedadam",
+    "strategy.learning_rate": 0.008,
+    "strategy.momentum": 0.5,
+    "strategy.averaging": 0.95,
 }
 
 #: What ``fedaccord experiment pairs`` does where it is not told. A pair holds one bit where the
@@ -296,6 +335,20 @@ POLICY_DEFAULTS: Mapping[str, Scalar] = {
 }
 
 
+_STRATEGY = "strategy."
+
+
+def _defaults_for(flat: Mapping[str, object]) -> dict[str, Scalar]:
+    """``PRIVATE_DEFAULTS``; those of its strategy only where no other one is asked for."""
+    name = f"{_STRATEGY}name"
+    own = flat.get(name, PRIVATE_DEFAULTS[name]) == PRIVATE_DEFAULTS[name]
+    return {
+        key: value
+        for key, value in PRIVATE_DEFAULTS.items()
+        if own or not key.startswith(_STRATEGY)
+    }
+
+
 def read_run_config(flat: Mapping[str, object]) -> RunConfig:
     """Check settings given with dotted keys; what is not given has its default.
 
@@ -306,7 +359,7 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
         ConfigError: One line that names the setting, its value and the bound.
     """
     known = list(RunConfig().flat())
-    unknown = [key for key in flat if key not in known]
+    unknown = [key for key in flat if key not in known and not key.startswith(_STRATEGY)]
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
@@ -314,13 +367,16 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
     if flat.get("predictor.scores") == "policy":
         flat = {**POLICY_DEFAULTS, **flat}
     if flat.get("privacy.mode", "none") != "none":
-        flat = {**PRIVATE_DEFAULTS, **flat}
+        flat = {**_defaults_for(flat), **flat}
     try:
         return _adapter().validate_python(unflatten(flat))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
+        if name == "strategy":
+            # Its message names the setting itself.
+            raise ConfigError(f"{_STRATEGY}{message}") from error
         value = f" = {first['input']!r}" if name in known else ""
         where = f"setting {name!r}{value}: " if name else ""
         raise ConfigError(f"{where}{message}") from error

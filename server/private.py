@@ -34,6 +34,7 @@ from privacy.types import Modular
 from server.aggregation import Combined, mean_of_floats, quantised_terms, released
 from server.cohort import Cohort
 from server.config import ConfigError, RunConfig
+from server.robust import rule_for
 from server.witness import BookWitness
 from strategies.round_plan import PrivateWork, Scalar
 
@@ -106,6 +107,13 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
             f"privacy.survivors = {privacy.survivors} is above the {len(groups)} groups that are "
             "there: lower it, or have federation.minimum_groups wait for more"
         )
+    # Of a round, in which the noise of just those who are drawn for it can be counted on.
+    fewest = min(federation.groups_per_round or len(groups), len(groups))
+    if privacy.survivors > fewest:
+        raise PlanRefused(
+            f"privacy.survivors = {privacy.survivors} is above federation.groups_per_round = "
+            f"{federation.groups_per_round}: lower one or raise the other"
+        )
     plan = PrivacyPlan.calibrate(
         PrivacyTerms(
             unit=Unit(privacy.unit),
@@ -117,7 +125,7 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
             sampling_rate=privacy.sampling_rate,
             rounds=federation.rounds,
             local_steps=privacy.local_steps,
-            survivors=privacy.survivors or len(groups),
+            survivors=privacy.survivors or fewest,
             colluding=privacy.colluding if mode is Mode.DISTRIBUTED else 0,
             clipping_norm=privacy.clipping_norm,
             dimension=layout.dimension,
@@ -260,6 +268,7 @@ class PrivateAggregation:
         self._places = {name: place for place, name in enumerate(registered.groups) if name}
         self._privacy = config.privacy
         self._rounds = config.federation.rounds
+        self._rule = rule_for(config.strategy.make())
         self._head_only = registered.warmup.within(registered.layout)
         self._plan_text = json.dumps(registered.plan.as_dict(), sort_keys=True)
 
@@ -303,7 +312,7 @@ class PrivateAggregation:
         """Sum or average in the clear; see :class:`server.aggregation.Aggregation`."""
         plan = self._registered.plan
         if plan.mode is not Mode.DISTRIBUTED:
-            return mean_of_floats(updates, plan.dimension)
+            return mean_of_floats(updates, plan.dimension, self._rule)
         shares: Sequence[Any] = [released(group, each) for group, each in updates.items()]
         return mean_of_sum(sum_of_shares(shares, plan), plan, shares=len(shares))
 

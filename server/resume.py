@@ -22,7 +22,7 @@ from server.checkpoint import FOLDER, Checkpoint, latest, require_same
 from server.config import ConfigError, RunConfig
 from server.rounds import INTERRUPTED, MOST_ABORTED, Position
 from server.witness import BookWitness
-from strategies.base import SumStrategy
+from strategies.base import Strategy
 from strategies.round_plan import vector_digest
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def is_done(config: RunConfig, checkpoint: Checkpoint) -> bool:
 
 
 def restore(
-    checkpoint: Checkpoint, strategy: SumStrategy, start: NDArray[np.float32]
+    checkpoint: Checkpoint, strategy: Strategy, start: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], Position]:
     """Give a strategy its state back; the vector that the run goes on from, and where.
 

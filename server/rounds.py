@@ -22,7 +22,7 @@ from server.collection import Collector, RoundAborted, ask
 from server.config import RunConfig
 from server.doorkeeper import Doorkeeper
 from server.witness import NoWitness, Witness
-from strategies.base import SumStrategy
+from strategies.base import Strategy
 from strategies.round_plan import RoundPlan, vector_digest
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class RoundLoop:
         grid: Grid,
         cohort: Cohort,
         config: RunConfig,
-        strategy: SumStrategy,
+        strategy: Strategy,
         aggregation: Aggregation,
         collector: Collector,
         observers: Iterable[Observer] = (),
@@ -144,7 +144,7 @@ class RoundLoop:
             train_adapter=after_warmup > 0,
             learning_rate_scale=1.0 - done * (1.0 - federation.final_learning_rate_scale),
             predictor=asdict(self._config.predictor),
-            training=asdict(self._config.training),
+            training={**asdict(self._config.training), **self._strategy.tasks()},
             context=asdict(self._config.context),
         )
 
@@ -293,7 +293,11 @@ class RoundLoop:
     ) -> None:
         start = time.perf_counter()
         alignment, log_loss = self._measure(number, vector)
-        asked = self._cohort.train if number else {}
+        asked: Mapping[str, int] = {}
+        if number:
+            asked = self._cohort.drawn(
+                number, seed=self._config.seed, size=self._config.federation.groups_per_round
+            )
         record = RoundRecord(
             round=number,
             rounds=self._config.federation.rounds,

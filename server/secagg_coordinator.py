@@ -113,7 +113,8 @@ class SecureCollector:
             if self._next != attempt:
                 self._adverts, self._asked = {}, {}
             # With the rest of the attempt behind them, only those who have come since are asked.
-            late = [g for g, node in self._cohort.train.items() if self._asked.get(g) != node]
+            drawn = self._drawn(plan, plan.round)
+            late = [group for group, node in drawn.items() if self._asked.get(group) != node]
             if late:
                 self._advertise(attempt, late)
                 clock.mark("advertise")
@@ -195,14 +196,13 @@ class SecureCollector:
 
     def _share(self, attempt: Attempt, plan: RoundPlan, vector: NDArray[np.float32]) -> ServerRound:
         # Whoever is not in the cohort any more would be waited for.
-        members = tuple(sorted(self._adverts.keys() & self._cohort.train.keys()))
+        drawn = self._drawn(plan, plan.round)
+        members = tuple(sorted(self._adverts.keys() & drawn.keys()))
         count = len(members)
         threshold = self._config.threshold or consistency_threshold(count)
         fewest = max(threshold, self._aggregation.fewest, self._config.minimum_groups)
         if count < max(fewest, FEWEST_MEMBERS):
-            raise TooFewMembers(
-                f"{count} of {len(self._cohort.train)} groups advertised, {fewest} needed"
-            )
+            raise TooFewMembers(f"{count} of {len(drawn)} groups advertised, {fewest} needed")
         terms = RoundTerms(
             attempt=attempt,
             members=members,
@@ -279,24 +279,29 @@ class SecureCollector:
         unmask = prepared.unmask_request()
         following = Attempt(run=self._run, round=plan.round + 1)
         advertise = self._advertise_parts(following)
-        # After the last round an advertisement shows the last head of a ledger.
-        last = plan.round == self._config.rounds and not self._witness.signs
+        following_groups = self._drawn(plan, plan.round + 1)
+        if plan.round == self._config.rounds:
+            # After the last round an advertisement shows the last head of a ledger.
+            following_groups = self._cohort.train if self._witness.signs else {}
 
         def request(name: str) -> dict[str, bytes]:
-            # Whoever missed a stage is asked for the next round alone.
+            # Whoever missed a stage, or was not in the round, is asked for the next one alone.
             own = {"unmask": unmask} if name in signed else {}
-            return own if last else {**own, **advertise(name)}
+            return {**own, **advertise(name)} if name in following_groups else own
 
-        train = self._cohort.train
-        asked_groups = signed if last else {*signed, *train}
+        asked_groups = {*signed, *following_groups}
         replies = self._ask_all("query.unmask", asked_groups, attempt, request)
         _take(replies["unmask"], prepared.take_unmask)
         total, bad = prepared.total()
         self._keep_adverts(following, replies.get("advertise", {}))
-        self._asked = dict(train)
+        self._asked = dict(following_groups)
         for name in bad:
             logger.warning("round %d: %s gave shares that fit no secret", plan.round, name)
         return total, prepared.survivors
+
+    def _drawn(self, plan: RoundPlan, number: int) -> Mapping[str, int]:
+        size = self._config.groups_per_round
+        return self._cohort.drawn(number, seed=plan.seed, size=size)
 
     def _ask(
         self,

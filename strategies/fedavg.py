@@ -1,4 +1,4 @@
-"""Federated averaging (McMahan et al. 2017) with a public, constant weight per group.
+"""Federated averaging (McMahan et al. 2017, https://arxiv.org/abs/1602.05629).
 
 Each group counts alike, whatever the number of its records: weights by size would tell the server,
 and under differential privacy every other group, how many records there are.
@@ -12,39 +12,29 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.base import State, StateRefused, Visibility
+from strategies.base import Strategy
 
 
-@dataclass(frozen=True, kw_only=True)
-class FedAvg:
+@dataclass(kw_only=True)
+class FedAvg(Strategy):
     """Moves to the mean of the groups' vectors.
 
     Attributes:
-        server_learning_rate: Share of the way to go; 1 is plain averaging.
+        learning_rate: Share of the way to go; 1 is plain averaging.
     """
 
-    server_learning_rate: float = 1.0
-    visibility: ClassVar[Visibility] = Visibility.SUM
+    name: ClassVar[str] = "fedavg"
 
-    def step(
-        self, current: NDArray[np.float32], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
-        """Take one step; see :class:`strategies.base.SumStrategy`."""
-        moved = current.astype(np.float64) + self.server_learning_rate * mean_update
-        return moved.astype(np.float32)
+    learning_rate: float = 1.0
 
-    def published(self, current: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The vector itself; see :class:`strategies.base.SumStrategy`."""
-        return current
+    def __post_init__(self) -> None:
+        """Refuse values without a meaning."""
+        super().__post_init__()
+        rate = self.learning_rate
+        self.require("learning_rate", 0 < rate <= 2, "lie in (0, 2]", "1 is plain averaging")
 
-    def state(self) -> State:
-        """Nothing is remembered; see :class:`strategies.base.SumStrategy`."""
-        return {}
-
-    def restore(self, state: State) -> None:
-        """See :class:`strategies.base.SumStrategy`."""
-        if state:
-            raise StateRefused(
-                f"the state holds {min(state)!r}, which FedAvg does not have: restore the state "
-                "of the strategy that the run has"
-            )
+    def move(
+        self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """See :meth:`strategies.base.Strategy.move`."""
+        return current + self.learning_rate * mean_update

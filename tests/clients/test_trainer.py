@@ -63,6 +63,10 @@ class TestBatches:
         assert len(drawn) == steps
         assert {len(batch) for batch in drawn} == {min(size, count)}
 
+    @pytest.mark.parametrize("count", [1, 10, 40])
+    def test_steps_may_be_the_same_for_groups_of_all_sizes(self, count: int) -> None:
+        assert len(batches([5] * count, batch_size=16, local_steps=7)) == 7
+
     def test_they_depend_on_the_generator_alone(self) -> None:
         lengths = list(range(32))
         assert batches(lengths, 1, batch_size=4) == batches(lengths, 1, batch_size=4)
@@ -132,6 +136,27 @@ class TestTrainLocally:
         # A gradient near zero has a sign that rounding decides, hence a share and not all.
         close = np.isclose(update.delta, np.concatenate(expected), atol=2e-5, rtol=1e-2)
         assert close.mean() > 0.97
+
+    def test_the_proximal_term_is_a_gradient_of_its_own(
+        self, vector: np.ndarray, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Beside plain gradient descent on the loss plus half mu times the squared distance."""
+
+        def descend(groups: Any, **_: Any) -> torch.optim.Optimizer:
+            plain = [{"params": group["params"]} for group in groups]
+            return torch.optim.SGD(plain, lr=0.1)
+
+        monkeypatch.setattr(torch.optim, "AdamW", descend)
+        given = {**PRIOR_ONLY, "training.batch_size": 4, "training.local_steps": 2}
+        mu = 2.0
+        plan = make_plan(**given, **{"training.proximal": mu})
+        update = train_locally(vector, answers(), plan)
+        once = train_locally(vector, answers(), make_plan(**{**given, "training.local_steps": 1}))
+        plain = train_locally(vector, answers(), make_plan(**given))
+        # The first step feels no pull; the second is drawn back by mu times what the first moved.
+        expected = plain.delta - 0.1 * mu * once.delta
+        assert np.abs(plain.delta).max() > 1e-3
+        np.testing.assert_allclose(update.delta, expected, atol=1e-6)
 
     def test_a_question_weighs_as_often_as_it_was_answered(
         self, vector: np.ndarray, make_plan: MakePlan

@@ -192,7 +192,7 @@ def test_a_policy_has_defaults_of_its_own_and_no_head_to_warm_up(
     assert configured().federation.warmup_rounds == 0
     private = configured(**PRIVATE)
     assert (private.federation.warmup_rounds, private.privacy.max_options) == (0, 2)
-    assert private.federation.server_optimizer == "adam"
+    assert private.strategy.name == "fedadam"
     with pytest.raises(ConfigError, match=r"warmup_rounds = 5 .* there is none: use 0") as caught:
         configured(**{"federation.warmup_rounds": 5})
     assert "\n" not in str(caught.value)

@@ -36,9 +36,9 @@ from server.checkpoint import (
 from server.config import ConfigError, RunConfig, read_run_config
 
 ADAM = {
-    "federation.server_optimizer": "adam",
-    "federation.server_learning_rate": 0.01,
-    "federation.server_averaging": 0.9,
+    "strategy.name": "fedadam",
+    "strategy.learning_rate": 0.01,
+    "strategy.averaging": 0.9,
 }
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
 CLEAR = {"federation.secure_aggregation": False}
@@ -178,7 +178,7 @@ class TestWithoutPrivacy:
             ({"seed": 5}, "seed = 5 was 0"),
             ({"federation.adapter_rounds": 3}, "federation.adapter_rounds = 3 was 2"),
             ({"federation.secure_aggregation": False}, "secure_aggregation = False was True"),
-            ({**PRIVATE, "federation.server_optimizer": "average"}, "was"),
+            ({**PRIVATE, "strategy.name": "fedavg"}, "was"),
         ],
         ids=["seed", "rounds", "secure", "private"],
     )

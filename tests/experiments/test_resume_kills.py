@@ -27,9 +27,9 @@ KILLED = -9
 SETTINGS: Mapping[str, Mapping[str, object]] = {
     "average": {},
     "adam": {
-        "federation.server_optimizer": "adam",
-        "federation.server_learning_rate": 0.01,
-        "federation.server_averaging": 0.9,
+        "strategy.name": "fedadam",
+        "strategy.learning_rate": 0.01,
+        "strategy.averaging": 0.9,
     },
 }
 #: What a child would spend its first seconds on.

@@ -24,8 +24,6 @@ from server.cohort import CohortError
 from server.config import RunConfig, read_run_config
 from server.doorkeeper import Doorkeeper
 from server.private import PrivateAggregation
-from strategies.base import StrategyRefused, Visibility
-from strategies.fedavg import FedAvg
 
 STAGES = ("query.share", "train.masked", "query.confirm", "query.unmask")
 PRIVATE = {"privacy.delta": 1e-3, "privacy.micro_batch": 4}
@@ -310,20 +308,6 @@ def test_one_group_has_nobody_to_hide_among(
     monkeypatch.setattr(Doorkeeper, "gather", alone)
     with pytest.raises(CohortError, match=r"federation\.secure_aggregation = false"):
         federate(configured())
-
-
-def test_a_strategy_that_must_see_single_updates_is_refused_by_name(
-    configured: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Median(FedAvg):
-        visibility = Visibility.INDIVIDUAL
-
-    monkeypatch.setattr(server.app, "FedAvg", Median)
-    config = configured()
-    with pytest.raises(StrategyRefused, match=r"^Median needs every group's own update"):
-        federate(config)
-    assert not Path(config.out).exists()
-    federate(replace(config, federation=replace(config.federation, secure_aggregation=False)))
 
 
 def test_a_run_leaves_no_key_behind_and_says_what_the_server_saw(

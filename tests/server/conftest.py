@@ -16,7 +16,6 @@ from server.collection import PlainCollector
 from server.config import RunConfig, read_run_config
 from server.doorkeeper import gather_cohort
 from server.rounds import Position, RoundLoop, RoundRecord
-from strategies.fedavg import FedAvg
 from strategies.round_plan import RoundPlan
 
 DIMENSION = 5
@@ -144,11 +143,14 @@ def federation() -> Callable[..., Scripted]:
 
 @pytest.fixture
 def settings() -> Callable[..., RunConfig]:
-    """A configuration; keywords change the section ``federation``."""
+    """A configuration; names without a section are of ``federation``."""
 
     def make(**federation: object) -> RunConfig:
         small: dict[str, object] = {"warmup_rounds": 1, "adapter_rounds": 2, "evaluate_every": 0}
-        flat = {f"federation.{key}": value for key, value in {**small, **federation}.items()}
+        flat = {
+            key if "." in key else f"federation.{key}": value
+            for key, value in {**small, **federation}.items()
+        }
         return read_run_config(flat)
 
     return make
@@ -175,7 +177,7 @@ def run_loop() -> RunLoop:
                 grid=grid,
                 cohort=cohort,
                 config=config,
-                strategy=FedAvg(server_learning_rate=config.federation.server_learning_rate),
+                strategy=config.strategy.make(),
                 aggregation=aggregation,
                 collector=PlainCollector(grid, cohort, config.federation, aggregation),
                 observers=[records.append],

@@ -108,3 +108,31 @@ def test_every_node_is_asked_once(federation: Federation, monkeypatch: pytest.Mo
     gather(grid)
     assert [m.metadata.dst_node_id for m in sent] == list(grid.get_node_ids())
     assert {m.metadata.message_type for m in sent} == {"query.setup"}
+
+
+class TestDraw:
+    COHORT = Cohort(train={name: node for node, name in enumerate("ABCDEFGH")}, held_out={"X": 9})
+
+    def test_a_round_asks_as_many_as_it_is_told(self) -> None:
+        drawn = self.COHORT.drawn(3, seed=0, size=3)
+        assert len(drawn) == 3
+        assert list(drawn) == sorted(drawn)
+        assert all(self.COHORT.train[group] == node for group, node in drawn.items())
+
+    @pytest.mark.parametrize("size", [0, 8, 9])
+    def test_all_where_there_are_no_more(self, size: int) -> None:
+        assert self.COHORT.drawn(1, seed=0, size=size) == self.COHORT.train
+
+    def test_it_depends_on_seed_and_round_and_on_nothing_else(self) -> None:
+        def draw(seed: int, number: int) -> tuple[str, ...]:
+            return tuple(self.COHORT.drawn(number, seed=seed, size=4))
+
+        assert draw(0, 1) == draw(0, 1)
+        assert len({draw(0, number) for number in range(20)}) > 10
+        assert len({draw(seed, 1) for seed in range(20)}) > 10
+
+    def test_every_group_has_its_turn_about_equally_often(self) -> None:
+        drawn = [group for n in range(800) for group in self.COHORT.drawn(n, seed=1, size=2)]
+        counts = [drawn.count(group) for group in self.COHORT.train]
+        # 200 each; four standard deviations of a binomial of 800 and 1/4.
+        assert max(abs(count - 200) for count in counts) < 50

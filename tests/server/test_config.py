@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.config import ConfigError, FederationConfig, RunConfig, read_run_config
+from server.config import (
+    ConfigError,
+    FederationConfig,
+    RunConfig,
+    StrategyConfig,
+    read_run_config,
+)
+from strategies.registry import known, setting_types
 from strategies.round_plan import flatten
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
@@ -40,11 +47,12 @@ BAD: dict[str, tuple[object, ...]] = {
     "training.context_weight_decay": (-1, "x", float("nan")),
     "training.context_weight": (-1, "x", float("nan")),
     "training.context_questions": (0, "x"),
+    "training.local_steps": (-1, 0.5, "x"),
+    "training.proximal": (-1, "x", float("nan")),
     "training.fairness": (-0.1, 10.1, "x", float("nan")),
     "federation.warmup_rounds": (-1, "x"),
     "federation.adapter_rounds": (-1, "x"),
     "federation.final_learning_rate_scale": (0, 1.1, "x", float("nan")),
-    "federation.server_learning_rate": (0, 2.1, "x", float("nan")),
     "federation.evaluate_every": (-1, "x"),
     "federation.secure_aggregation": ("x",),
     "federation.threshold": (-1, "x"),
@@ -52,10 +60,11 @@ BAD: dict[str, tuple[object, ...]] = {
     "federation.stage_timeout_seconds": (0, "x", float("inf")),
     "federation.minimum_groups": (0, "x"),
     "federation.seats": (-1, "x"),
-    "federation.server_optimizer": ("sgd", ""),
-    "federation.server_momentum": (1, -0.1, "x", float("nan")),
-    "federation.server_memory": (1, -0.1, "x", float("nan")),
-    "federation.server_averaging": (1, -0.1, "x", float("nan")),
+    "federation.groups_per_round": (-1, "x"),
+    "strategy.name": ("sgd", 5, "file.py:Class"),
+    "strategy.learning_rate": (0, 2.1, "x", float("nan")),
+    "strategy.averaging": (1, -0.1, "x", float("nan")),
+    "strategy.momentum": (0.5,),
     "privacy.mode": ("secret", ""),
     "privacy.unit": ("organisation", ""),
     "privacy.epsilon": (0, -1, 50.1, "x", float("nan")),
@@ -85,7 +94,8 @@ _TEXTS = {
 
 
 def test_the_table_of_bad_values_is_complete() -> None:
-    assert set(BAD) | _TEXTS == set(RunConfig().flat())
+    # Of all settings of strategies, those of the default one have a value without being given.
+    assert {*BAD} - {"strategy.momentum"} | _TEXTS == set(RunConfig().flat())
 
 
 @pytest.mark.parametrize(
@@ -175,10 +185,51 @@ def test_every_setting_stands_in_the_build_file_with_its_default() -> None:
     """Flower overrides only what the app's own file lists."""
     listed = flatten(PROJECT["tool"]["flwr"]["app"]["config"])
     defaults = RunConfig().flat()
+    left = {f"strategy.{key}" for each in known().values() for key in setting_types(each)}
+    assert {key for key, value in listed.items() if key in left and value == ""} == left
+    assert read_run_config(listed) == RunConfig()
+    listed = {key: value for key, value in listed.items() if key not in left}
+    defaults = {key: value for key, value in defaults.items() if key not in left}
     assert listed == defaults
     assert {key: type(value) for key, value in listed.items()} == {
         key: type(value) for key, value in defaults.items()
     }
+
+
+class TestStrategy:
+    def test_a_run_keeps_all_settings_of_its_strategy(self) -> None:
+        config = read_run_config({"strategy.name": "diloco", "strategy.momentum": "0.5"})
+        kept = {key: value for key, value in config.flat().items() if key.startswith("strategy.")}
+        assert kept == {
+            "strategy.name": "diloco",
+            "strategy.averaging": 0.0,
+            "strategy.learning_rate": 0.7,
+            "strategy.momentum": 0.5,
+            "strategy.local_steps": 0,
+        }
+        assert read_run_config(config.flat()) == config
+        assert hash(read_run_config(config.flat())) == hash(config)
+
+    def test_private_runs_have_defaults_of_their_own_strategy_alone(self) -> None:
+        private = read_run_config({"privacy.mode": "distributed"}).strategy.as_dict()
+        assert (private["name"], private["averaging"]) == ("fedadam", 0.95)
+        other = read_run_config({"privacy.mode": "distributed", "strategy.name": "fedavgm"})
+        assert other.strategy == StrategyConfig(name="fedavgm")
+
+    def test_an_unknown_setting_names_the_strategy_and_what_it_has(self) -> None:
+        with pytest.raises(ConfigError, match=r"^strategy\.momentun is no setting of diloco: did"):
+            read_run_config({"strategy.name": "diloco", "strategy.momentun": 1})
+
+    def test_a_strategy_that_does_not_go_with_the_run_is_refused_as_it_is_read(self) -> None:
+        with pytest.raises(ConfigError, match=r"^strategy krum needs every group's own update"):
+            read_run_config({"strategy.name": "krum"})
+        clear = {"strategy.name": "krum", "federation.secure_aggregation": False}
+        assert read_run_config(clear).strategy.name == "krum"
+
+
+def test_a_round_of_fewer_groups_than_it_needs_is_refused() -> None:
+    with pytest.raises(ConfigError, match="groups_per_round = 2 is below minimum_groups = 3"):
+        read_run_config({"federation.groups_per_round": 2, "federation.minimum_groups": 3})
 
 
 @given(warmup=st.integers(-2, 3), adapters=st.integers(-2, 3))

@@ -91,7 +91,7 @@ class TestSum:
     ) -> None:
         scripted = federation()
         start = np.arange(DIMENSION, dtype=np.float32)
-        ran = run_loop(scripted, settings(server_learning_rate=0.5), start)
+        ran = run_loop(scripted, settings(**{"strategy.learning_rate": 0.5}), start)
         expected = start
         for number in (1, 2, 3):
             plan = next(p for _, _, p in scripted.asked if p.round == number)

@@ -1,21 +1,17 @@
-from dataclasses import FrozenInstanceError
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from strategies.base import StateRefused, SumStrategy, Visibility
+from strategies.base import Visibility
 from strategies.fedavg import FedAvg
 
 VALUES = st.floats(-1e6, 1e6, width=32)
 
 
 def test_it_needs_to_see_the_sum_alone() -> None:
-    strategy: SumStrategy = FedAvg()
-    assert strategy.visibility is Visibility.SUM
-    assert FedAvg.visibility is Visibility.SUM
+    assert FedAvg().visibility is Visibility.SUM
 
 
 @given(
@@ -34,10 +30,10 @@ def test_a_plain_step_is_the_mean_of_the_groups_vectors(
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 1.0, 2.0])
-def test_the_server_learning_rate_is_the_share_of_the_way(rate: float) -> None:
+def test_the_learning_rate_is_the_share_of_the_way(rate: float) -> None:
     current = np.array([1.0, -2.0, 0.0], dtype=np.float32)
     update = np.array([4.0, 1.0, -0.5])
-    stepped = FedAvg(server_learning_rate=rate).step(current, update)
+    stepped = FedAvg(learning_rate=rate).step(current, update)
     np.testing.assert_allclose(stepped, np.array([1 + 4 * rate, -2 + rate, -0.5 * rate]), rtol=1e-6)
 
 
@@ -51,18 +47,5 @@ def test_a_step_returns_float32_and_leaves_its_arguments_alone() -> None:
 
 
 def test_small_updates_are_not_lost_in_float32_before_the_sum() -> None:
-    step = FedAvg(server_learning_rate=0.5).step(np.ones(1, dtype=np.float32), np.array([2.4e-7]))
+    step = FedAvg(learning_rate=0.5).step(np.ones(1, dtype=np.float32), np.array([2.4e-7]))
     assert step[0] == np.nextafter(np.float32(1), np.float32(2))
-
-
-def test_a_strategy_cannot_be_changed_during_a_run() -> None:
-    with pytest.raises(FrozenInstanceError):
-        FedAvg().server_learning_rate = 0.5  # type: ignore[misc]
-
-
-def test_it_remembers_nothing_and_takes_nothing_for_its_memory() -> None:
-    strategy = FedAvg()
-    assert strategy.state() == {}
-    strategy.restore({})
-    with pytest.raises(StateRefused, match="'first'"):
-        strategy.restore({"first": np.zeros(2)})

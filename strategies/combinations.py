@@ -1,0 +1,81 @@
+"""Which strategies go with secure aggregation and which with differential privacy, and why.
+
+Every rule has one place here; settings are refused by it, and the table of the documentation is
+made of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strategies.base import Strategy, Visibility
+
+#: Settings of ``training`` that private steps read; all others they do without.
+_READ_IN_PRIVATE = frozenset({"fairness"})
+
+
+class StrategyRefused(ValueError):
+    """A strategy does not go with what a run hides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hiding:
+    """What a run hides.
+
+    Attributes:
+        secure: Whether the server sees the sum of all groups alone.
+        mode: ``none``, ``distributed`` or ``local``, of differential privacy.
+        fairness: ``training.fairness`` as it is set for the run.
+    """
+
+    secure: bool
+    mode: str
+    fairness: float = 0.0
+
+
+def refusal(strategy: Strategy, hiding: Hiding) -> str:
+    """Why a strategy does not go with what a run hides, in one line; empty where it does."""
+    name, tasks = strategy.name, strategy.tasks()
+    individual = strategy.visibility is Visibility.INDIVIDUAL
+    if individual and hiding.secure:
+        return (
+            f"strategy {name} needs every group's own update, which secure aggregation hides: "
+            "choose another, or give up hiding with federation.secure_aggregation = false"
+        )
+    if individual and hiding.mode == "distributed":
+        return (
+            f"strategy {name} needs every group's own update, and with privacy.mode = distributed "
+            "only the sum of all shares of noise is private: use mode = local, or another strategy"
+        )
+    if individual and hiding.fairness > 0:
+        return (
+            f"strategy {name} counts groups by their updates and training.fairness = "
+            f"{hiding.fairness:g} by their losses: use one of them"
+        )
+    if strategy.local_training and hiding.mode == "distributed":
+        return (
+            f"strategy {name} lives by the steps that a group takes on its own in a round, and "
+            "with privacy.mode = distributed a round is one step of all groups: use fedavgm or "
+            "fedadam, or mode = local"
+        )
+    if hiding.mode != "none" and (unread := sorted(set(tasks) - _READ_IN_PRIVATE)):
+        return (
+            f"strategy {name} sets training.{unread[0]}, which private steps do without: use "
+            "privacy.mode = none, or another strategy"
+        )
+    if "fairness" in tasks and hiding.fairness > 0:
+        return (
+            f"strategy {name} sets training.fairness itself, and it is given as "
+            f"{hiding.fairness:g}: give it once"
+        )
+    return ""
+
+
+def require(strategy: Strategy, hiding: Hiding) -> None:
+    """Refuse a strategy that does not go with what a run hides.
+
+    Raises:
+        StrategyRefused: One line that names rule and remedy.
+    """
+    if reason := refusal(strategy, hiding):
+        raise StrategyRefused(reason)
