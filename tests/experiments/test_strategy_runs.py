@@ -111,12 +111,18 @@ class TestDrawnGroups:
     ) -> None:
         models = []
         for secure in (True, False):
-            changes = {"federation.groups_per_round": 3, "federation.secure_aggregation": secure}
+            # One round: AdamW would blow up what the next one starts from apart.
+            changes = {
+                "federation.groups_per_round": 3,
+                "federation.secure_aggregation": secure,
+                "federation.warmup_rounds": 0,
+                "federation.adapter_rounds": 1,
+            }
             config = make_config(tmp_path / str(secure), changes)
             self.run(config)
             models.append(head(config))
         for key, array in models[0].items():
-            np.testing.assert_allclose(array, models[1][key], atol=1e-4)
+            np.testing.assert_allclose(array, models[1][key], atol=1e-6)
 
     @pytest.mark.parametrize("mode", ["distributed", "local"])
     def test_who_is_not_drawn_pays_nothing_and_the_books_agree(
@@ -145,7 +151,5 @@ class TestDrawnGroups:
             "federation.groups_per_round": 3,
             "privacy.survivors": 4,
         }
-        with pytest.raises(
-            PlanRefused, match=r"survivors = 4 is above federation\.groups_per_round"
-        ):
+        with pytest.raises(PlanRefused, match=r"survivors = 4 is above federation\.groups"):
             self.run(make_config(tmp_path / "out", changes))
