@@ -26,6 +26,7 @@ from clients.cli import app as clients_app  # noqa: E402
 from experiments.cli import app as experiments_app  # noqa: E402
 from experiments.plan_cli import app as plan_app  # noqa: E402
 from experiments.publish_cli import app as publish_app  # noqa: E402
+from experiments.strategies_cli import app as strategies_app  # noqa: E402
 from experiments.study_cli import app as study_app  # noqa: E402
 from privacy.cli import app as privacy_app  # noqa: E402
 from server.cli import app as server_app  # noqa: E402
@@ -41,6 +42,7 @@ app = typer.Typer(
 for _mounted in (
     experiments_app,
     plan_app,
+    strategies_app,
     study_app,
     publish_app,
     alignment_app,

@@ -23,6 +23,8 @@ from privacy.plan import PrivacyPlan
 from privacy.randomness import SystemRandomStream
 from privacy.terms import MAX_EPSILON, PrivacyTerms
 from privacy.types import Update
+from strategies.combinations import Hiding, refusal
+from strategies.registry import known, make
 
 #: The budgets that a plan is compared with.
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
@@ -105,6 +107,13 @@ class Forecast:
         """The largest mean gradient there can be, of norm C, spread evenly over all coordinates."""
         return self.plan.clipping_norm / float(np.sqrt(self.plan.dimension))
 
+    @property
+    def strategies(self) -> dict[str, tuple[str, str]]:
+        """Why each does not go with the plan's mode, with secure sums and without; or empty."""
+        secure, clear = (Hiding(secure=each, mode=str(self.plan.mode)) for each in (True, False))
+        made = [make(name, {}) for name in known()]
+        return {each.name: (refusal(each, secure), refusal(each, clear)) for each in made}
+
     def as_dict(self) -> dict[str, Any]:
         """Return all figures as JSON types."""
         plan = self.plan
@@ -124,6 +133,10 @@ class Forecast:
             "dimension": plan.dimension,
             "dimension_from": self.dimension_from,
             "clipping_norm": plan.clipping_norm,
+            "strategies": {
+                name: {"secure": secure, "clear": clear}
+                for name, (secure, clear) in self.strategies.items()
+            },
             "noise_multiplier": plan.noise_multiplier,
             "k": plan.noise_log2,
             "sensitivity": plan.sensitivity,

@@ -204,6 +204,7 @@ def _show(made: Forecast, console: Console) -> None:
     blocks = [_own(made), _costs(made), _shorter(made), _unchecked(made)]
     if made.alternatives:
         blocks.append(_others(made))
+    blocks.append(_strategies(made))
     for title, table, note in blocks:
         console.print(f"[bold]{title}[/bold]", highlight=False)
         console.print(table)
@@ -309,6 +310,17 @@ def _others(made: Forecast) -> Block:
     if refusals:
         note += f" First refusal: {escape(refusals[0])}"
     return "Other plans", table, note
+
+
+def _strategies(made: Forecast) -> Block:
+    """What goes with the mode of the plan; secure aggregation is taken as the default has it."""
+    table = _table("strategy", "with secure sums", "without")
+    reasons: dict[str, None] = {}
+    for name, (secure, clear) in made.strategies.items():
+        table.add_row(name, *("refused" if reason else "goes" for reason in (secure, clear)))
+        reasons |= {reason: None for reason in (secure, clear) if reason}
+    note = "strategy.name of a run under this plan. " + ". ".join(escape(each) for each in reasons)
+    return "Strategies", table, f"{note}."
 
 
 def _short(value: float) -> str:

@@ -21,7 +21,7 @@ from strategies.round_plan import Scalar
 
 @dataclass(kw_only=True)
 class DiLoCo(Strategy):
-    """Outer Nesterov momentum over groups that train long between rounds.
+    """Nesterov's momentum over groups that train long between rounds.
 
     Attributes:
         learning_rate: Of the outer step.

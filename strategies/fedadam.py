@@ -13,7 +13,9 @@ from strategies.base import Strategy
 
 @dataclass(kw_only=True)
 class FedAdam(Strategy):
-    """Adam (Kingma and Ba 2015) with bias correction.
+    """Adam on the mean update, with bias correction.
+
+    Kingma and Ba 2015, https://arxiv.org/abs/1412.6980.
 
     Attributes:
         learning_rate: Length of a step of a coordinate that always points one way.

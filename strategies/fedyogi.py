@@ -13,9 +13,10 @@ from strategies.base import Strategy
 
 @dataclass(kw_only=True)
 class FedYogi(Strategy):
-    """Yogi (Zaheer et al. 2018): the second moment moves by steps of like size, up and down.
+    """Yogi: a second moment that moves by steps of like size, up and down.
 
-    After large updates Adam forgets them fast and its steps grow; Yogi forgets them slowly.
+    Zaheer et al. 2018. After large updates Adam forgets them fast and its steps grow; Yogi forgets
+    them slowly.
 
     Attributes:
         learning_rate: Length of a step of a coordinate that always points one way.

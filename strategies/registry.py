@@ -110,7 +110,10 @@ def _of_file(name: str) -> type[Strategy]:
     if spec is None or spec.loader is None:
         raise ValueError(f"name = {name!r}: {text} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{text} cannot be read: {type(error).__name__}: {error}") from error
     for strategy in _in_module(module):
         if strategy.__name__ == wanted:
             return strategy

@@ -14,7 +14,10 @@ from strategies.fedavg import FedAvg
 
 @dataclass(kw_only=True)
 class FedMedian(FedAvg):
-    """Moves to the median of every coordinate (Yin et al. 2018, https://arxiv.org/abs/1803.01498)."""
+    """Moves to the median of every coordinate.
+
+    Yin et al. 2018, https://arxiv.org/abs/1803.01498.
+    """
 
     name: ClassVar[str] = "fedmedian"
     visibility: ClassVar[Visibility] = Visibility.INDIVIDUAL
@@ -22,7 +25,9 @@ class FedMedian(FedAvg):
 
 @dataclass(kw_only=True)
 class FedTrimmedAvg(FedAvg):
-    """Moves to the mean of every coordinate without its largest and smallest values (Yin et al.).
+    """Moves to the mean of every coordinate without its largest and smallest values.
+
+    Yin et al. 2018, https://arxiv.org/abs/1803.01498.
 
     Attributes:
         trim: Share of the groups that is left out on each side.
