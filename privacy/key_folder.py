@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from privacy.secagg.keys import Identity, Roster
@@ -57,11 +58,19 @@ class KeyFolder:
 
     def roster(self, *, role: str = MEMBERS) -> Roster:
         """The public keys of all parties of a role, by name."""
-        entries = [
-            json.loads(path.read_text(encoding="utf-8"))
-            for path in sorted((self.folder / role).glob("*.json"))
-        ]
-        return Roster({entry["name"]: bytes.fromhex(entry["public"]) for entry in entries})
+        folder = self.folder / role
+        if not folder.is_dir():
+            return Roster({})
+        # Entries are written once and never changed: a folder that has got no other is the same.
+        return _roster(folder, folder.stat().st_mtime_ns, sum(1 for _ in os.scandir(folder)))
+
+
+@lru_cache(maxsize=4)
+def _roster(folder: Path, changed: int, count: int) -> Roster:
+    entries = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))
+    ]
+    return Roster({entry["name"]: bytes.fromhex(entry["public"]) for entry in entries})
 
 
 def run_keys(out: Path) -> Path:

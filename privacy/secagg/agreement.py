@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from privacy.errors import SurvivorSetRefused
 from privacy.secagg.graph import Graph
@@ -41,17 +41,36 @@ class Agreement:
         require_distinct(advert.commitment for advert in adverts)
         return cls(terms, adverts, request.adverts)
 
+    @classmethod
+    def of(cls, request: bytes) -> "Agreement":
+        """Decode a `ShareRequest` and read it.
+
+        The last one is remembered: it is all public and never changes, and members of one process
+        are sent the same.
+        """
+        return _agreement_of(request)
+
     def check_signatures(self, roster: Roster) -> None:
         """Check that every advertisement is of a pinned identity and of this very attempt.
+
+        A roster for which that held once is not held against it again.
 
         Raises:
             PolicyRefused: if a member is not in the roster.
             BadSignature: if an advertisement is not signed by its sender, for this attempt.
             DuplicateKey: if a key hides nothing.
         """
+        if roster.digest in self._held:
+            return
         context = self.terms.attempt.context()
         for advert in self.adverts:
             check_advert(advert, roster, context)
+        self._held.add(roster.digest)
+
+    @cached_property
+    def _held(self) -> set[bytes]:
+        """Digests of the rosters that all advertisements have held against."""
+        return set()
 
     @cached_property
     def context(self) -> bytes:
@@ -80,6 +99,11 @@ class Agreement:
     def mask_sign(self, member: int, other: int) -> int:
         """The sign with which a member adds the mask of a pair: the two cancel."""
         return 1 if member < other else -1
+
+
+@lru_cache(maxsize=2)
+def _agreement_of(request: bytes) -> Agreement:
+    return Agreement.read(ShareRequest.decode(request))
 
 
 def check_advert(advert: Advert, roster: Roster, context: bytes) -> None:

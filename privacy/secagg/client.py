@@ -43,7 +43,6 @@ from privacy.secagg.messages import (
     Masking,
     MaskRequest,
     Shared,
-    ShareRequest,
     Shares,
     Unmask,
     UnmaskRequest,
@@ -179,7 +178,7 @@ class Member:
         Raises:
             SecaggAbort: one of its subclasses, for the first thing that does not hold.
         """
-        agreement = Agreement.read(ShareRequest.decode(request))
+        agreement = Agreement.of(request)
         if agreement.terms.attempt != state.attempt:
             raise Replayed("the terms are of another attempt than the one advertised for")
         policy.check(agreement.terms)
@@ -213,7 +212,7 @@ class Member:
             SecaggAbort: one of its subclasses; nothing is to be charged or computed then.
         """
         asked = MaskRequest.decode(request)
-        agreement = Agreement.read(ShareRequest.decode(state.request))
+        agreement = Agreement.of(state.request)
         _require_equal(asked.context, agreement.context)
         advertised = Advertised.decode(state.advertised)
         place = self._place_in(agreement, advertised)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn, Self
 
@@ -110,6 +111,10 @@ class Roster(Mapping[str, bytes]):
         if len(set(keys.values())) < len(keys):
             raise ValueError("roster: one key stands for two names; give each member its own")
         self._keys = dict(sorted(keys.items()))
+        #: Of all names and keys: equal rosters have equal digests.
+        self.digest = digest(
+            *(part for name, key in self._keys.items() for part in (name.encode(), key))
+        )
 
     @classmethod
     def read(cls, path: Path, section: str = "members") -> Self:
@@ -145,13 +150,18 @@ class Roster(Mapping[str, bytes]):
         """
         if name not in self._keys:
             raise PolicyRefused(f"{name!r} is not in the roster; pin its key before it takes part")
-        try:
-            key = Ed25519PublicKey.from_public_bytes(self._keys[name])
-            key.verify(signature, signed_words(kind, context, body))
-        except InvalidSignature as error:
-            raise BadSignature(
-                f"the {kind} message of {name!r} is not signed by its key"
-            ) from error
+        if not _is_signed(self._keys[name], signature, signed_words(kind, context, body)):
+            raise BadSignature(f"the {kind} message of {name!r} is not signed by its key")
+
+
+@lru_cache(maxsize=4096)
+def _is_signed(public: bytes, signature: bytes, words: bytes) -> bool:
+    """Whether a signature is of a key; remembered, as many members of a process ask the same."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, words)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def rosters_json(members: Roster, servers: Roster) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +23,9 @@ from privacy.plan import PrivacyPlan
 from privacy.randomness import SystemRandomStream
 from privacy.release import mean_of_sum
 from privacy.secagg import client, keys, masking
-from privacy.secagg.agreement import Agreement
 from privacy.secagg.client import Member
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.keys import Identity, Roster
-from privacy.secagg.messages import ShareRequest
 from privacy.secagg.terms import RoundTerms, VectorTerms
 from privacy.terms import PrivacyTerms
 from privacy.types import Modular, Update
@@ -236,26 +233,17 @@ def _resident_bytes() -> int:
 def once(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """What a hundred members compute alike in one process is computed once: it takes a third.
 
-    These are pure functions: who has signed what, what is agreed on, and the secret of two keys.
+    It is the secret of two keys, and the terms of a round.
 
     Returns:
         Forgets what was computed.
     """
-    check, checked = Roster.check, set[tuple[object, ...]]()
     agreed = dict[tuple[bytes, ...], bytes]()
     private_key = lru_cache(maxsize=4 * GROUPS)(X25519PrivateKey.from_private_bytes)
     public_of = lru_cache(maxsize=4 * GROUPS)(keys.public_of)
     alike = {
-        (Agreement, "read"): lru_cache(maxsize=2)(Agreement.read),
         (RoundTerms, "decode"): lru_cache(maxsize=2)(RoundTerms.decode),
-        (ShareRequest, "decode"): lru_cache(maxsize=2)(ShareRequest.decode),
     }
-
-    def check_once(self: Roster, name: str, signature: bytes, *words: Any) -> None:
-        key = (self.get(name), signature, words)
-        if key not in checked:
-            check(self, name, signature, *words)
-            checked.add(key)
 
     def agree_once(secret: bytes, public: bytes) -> bytes:
         key = tuple(sorted((public_of(secret), public)))
@@ -264,14 +252,12 @@ def once(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         return agreed[key]
 
     def forget() -> None:
-        checked.clear()
         agreed.clear()
         private_key.cache_clear()
         public_of.cache_clear()
         for each in alike.values():
             each.cache_clear()
 
-    monkeypatch.setattr(Roster, "check", check_once)
     for (where, name), cached in alike.items():
         monkeypatch.setattr(where, name, cached)
     monkeypatch.setattr(client, "agree", agree_once)
