@@ -14,7 +14,7 @@ from flwr.app import RecordDict
 from clients.secagg_session import Session
 from privacy.quantisation import dequantised_mean, fraction_bits, quantise
 from privacy.randomness import SystemRandomStream
-from privacy.secagg.agreement import Agreement
+from privacy.secagg.agreement import Agreement, forget_shared
 from privacy.secagg.client import Member, Opened, Policy
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.keys import Identity, Roster
@@ -105,7 +105,7 @@ class _StandIn(Member):
     def _believing(self) -> Iterator[None]:
         believed = staticmethod(lambda request: self.agreement)
         unchecked = staticmethod(lambda roster: None)
-        with mock.patch.multiple(Agreement, read=believed, check_signatures=unchecked):
+        with mock.patch.multiple(Agreement, of=believed, check_signatures=unchecked):
             yield
 
 
@@ -119,6 +119,8 @@ class _Watch:
 
     @contextmanager
     def member(self, name: str) -> Iterator[None]:
+        # A member has a machine of its own: what others of this process know is no help to it.
+        forget_shared()
         start = self._clock()
         yield
         self.members[name] = self.members.get(name, 0.0) + self._clock() - start

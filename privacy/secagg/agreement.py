@@ -6,7 +6,7 @@ from functools import cached_property, lru_cache
 
 from privacy.errors import SurvivorSetRefused
 from privacy.secagg.graph import Graph
-from privacy.secagg.keys import Roster, digest, require_distinct, require_hiding
+from privacy.secagg.keys import Roster, digest, is_signed, require_distinct, require_hiding
 from privacy.secagg.messages import Advert, ShareRequest
 from privacy.secagg.terms import RoundTerms
 
@@ -104,6 +104,12 @@ class Agreement:
 @lru_cache(maxsize=2)
 def _agreement_of(request: bytes) -> Agreement:
     return Agreement.read(ShareRequest.decode(request))
+
+
+def forget_shared() -> None:
+    """Forget what members of one process compute once, as if each had a process of its own."""
+    _agreement_of.cache_clear()
+    is_signed.cache_clear()
 
 
 def check_advert(advert: Advert, roster: Roster, context: bytes) -> None:

@@ -150,12 +150,12 @@ class Roster(Mapping[str, bytes]):
         """
         if name not in self._keys:
             raise PolicyRefused(f"{name!r} is not in the roster; pin its key before it takes part")
-        if not _is_signed(self._keys[name], signature, signed_words(kind, context, body)):
+        if not is_signed(self._keys[name], signature, signed_words(kind, context, body)):
             raise BadSignature(f"the {kind} message of {name!r} is not signed by its key")
 
 
 @lru_cache(maxsize=4096)
-def _is_signed(public: bytes, signature: bytes, words: bytes) -> bool:
+def is_signed(public: bytes, signature: bytes, words: bytes) -> bool:
     """Whether a signature is of a key; remembered, as many members of a process ask the same."""
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, words)
