@@ -168,10 +168,12 @@ class Quantised(_StaysHere):
     Attributes:
         vector: `(d + 1,) uint32`.
         fraction_bits: f; the integers count multiples of 2^-f.
+        modulus_bits: sums of these vectors are taken modulo 2^modulus_bits.
     """
 
     vector: Modular
     fraction_bits: int
+    modulus_bits: int = 32
     seal: InitVar[object] = None
 
     def __post_init__(self, seal: object) -> None:
