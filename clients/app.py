@@ -82,7 +82,7 @@ def train(message: Message, context: Context) -> Message:
     with words_stay_here(), _account(store, plan) as account:
         _prepare(store, plan, model)
         account.charge(1, round_context(plan, model))
-        released = release_in_the_clear(_trained(store, plan, vector))
+        released = release_in_the_clear(_trained(store, plan, vector, context))
         account.release(released.tobytes())
     content = ArrayRecord([released])
     return Message(RecordDict({"update": content}), reply_to=message)
@@ -137,7 +137,7 @@ def masked(message: Message, context: Context) -> Message:
             raise PolicyRefused("plan or model are not those of the terms: nothing was trained")
         _prepare(store, plan, agreed.model)
         account.charge(agreed.attempt.attempt, opened.agreement.context)
-        return _trained(store, plan, vector)
+        return _trained(store, plan, vector, context)
 
     request = _part(message, "mask")
     with words_stay_here(), _account(store, plan) as account:
@@ -315,16 +315,19 @@ def _countersign(store: Datastore, message: Message) -> None:
         _books(store).countersign(words)
 
 
-def _trained(store: Datastore, plan: RoundPlan, vector: NDArray[np.float32]) -> Trained:
+def _trained(
+    store: Datastore, plan: RoundPlan, vector: NDArray[np.float32], context: Context
+) -> Trained:
     """Train as the plan says, privately or not."""
     _require_guarantee(store, plan)
     if plan.privacy:
         return _trained_privately(store, plan, vector)
+    from clients.compressor import travelling
     from clients.trainer import train_locally
 
     if store.training is None:
         raise ValueError("a held-out group does not train: ask train groups only")
-    return train_locally(vector, store.training, plan)
+    return travelling(train_locally(vector, store.training, plan), plan, context.state)
 
 
 def _trained_privately(store: Datastore, plan: RoundPlan, vector: NDArray[np.float32]) -> Trained:

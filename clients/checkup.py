@@ -8,7 +8,7 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clients.bundle import code_digest
@@ -21,6 +21,7 @@ from privacy.key_folder import SERVER, SERVERS
 from privacy.secagg.keys import Identity, Roster
 
 if TYPE_CHECKING:
+    from alignment.predictor import Predictor
     from privacy.plan import PrivacyPlan
     from strategies.round_plan import PrivateWork, RoundPlan
 
@@ -220,7 +221,7 @@ def forecast(home: Home, settings: Settings) -> Forecast:
             rounds=rounds,
             seconds_per_round=step + trips,
             seconds_before=before,
-            bytes_up_per_round=4 * (vector.size + 2),
+            bytes_up_per_round=_bytes_unprotected(settings, predictor, _members(home, store)),
             bytes_down_per_round=vector.nbytes,
         )
     adapters = int(settings["federation.adapter_rounds"]) > 0
@@ -248,7 +249,7 @@ def _private_forecast(
     policy = home.policy
     mode, unit = Mode(str(settings["privacy.mode"])), Unit(str(settings["privacy.unit"]))
     units = store.units(str(unit))
-    groups = max(len(store.keys.roster()), policy.accept.members)
+    groups = _members(home, store)
     survivors = int(settings["privacy.survivors"]) or groups
     plan = PrivacyPlan.calibrate(
         PrivacyTerms(
@@ -282,6 +283,29 @@ def _private_forecast(
         bytes_up_per_round=plan.bytes_up,
         bytes_down_per_round=vector.nbytes,
     )
+
+
+def _members(home: Home, store: Datastore) -> int:
+    """Groups that a run has: all whose keys are pinned, or as many as the policy insists on."""
+    return max(len(store.keys.roster()), home.policy.accept.members)
+
+
+def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:
+    """Bytes of an update without differential privacy, in a round that trains everything."""
+    from alignment.adapter import to_vector
+    from alignment.config import TrainingConfig
+    from alignment.steps import step_sizes
+    from privacy.packing import packed_bytes
+    from privacy.quantisation import sum_bits
+    from strategies.compression import START, RoundCode
+
+    asked = _section(settings, "compression")
+    if not asked or asked["bits"] == 0:
+        return 4 * (to_vector(predictor).size + 2)
+    plan = replace(_round_plan(settings, {}), compression={**asked, "scale": START})
+    training = TrainingConfig(**_section(settings, "training"))
+    code = RoundCode(plan, step_sizes(predictor, training, train_adapter=True))
+    return packed_bytes(code.size, sum_bits(code.compression.limit, members=members))
 
 
 class _Announced(dict[str, bool | int | float | str]):

@@ -8,20 +8,22 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.compressor import Compressed
 from clients.secagg_session import Session
 from clients.trainer import LocalUpdate
 from privacy.clipping import clip_sum
 from privacy.discrete_gaussian import add_noise
+from privacy.packing import pack
 from privacy.plan import PrivacyPlan
-from privacy.quantisation import quantise
+from privacy.quantisation import quantise, small_integers
 from privacy.randomness import ByteSource
 from privacy.release import unmasked_share
 from privacy.secagg.client import Opened
 from privacy.types import Noised, Quantised, Update
 
 #: What training made of a round: a share of noise and gradients, a private mean gradient, (d,)
-#: float64, or an update without any guarantee.
-Trained: TypeAlias = Noised | NDArray[np.float64] | LocalUpdate
+#: float64, or an update without any guarantee, as it is or in few bits.
+Trained: TypeAlias = Noised | NDArray[np.float64] | LocalUpdate | Compressed
 
 
 def noised_sum(updates: Iterable[Update], plan: PrivacyPlan, source: ByteSource) -> Noised:
@@ -52,6 +54,8 @@ def release_masked(session: Session, request: bytes, train: Callable[[Opened], T
         if isinstance(trained, Noised):
             return trained
         members = len(opened.agreement.terms.members)
+        if isinstance(trained, Compressed):
+            return small_integers(trained.integers, limit=trained.limit, members=members)
         return quantise(_numbers(trained), members=members, weight=_weight(trained))
 
     return session.mask(request, ready)
@@ -62,10 +66,14 @@ def release_in_the_clear(trained: Trained) -> NDArray[np.generic]:
 
     The server then sees this group's vector alone; results say so. Without differential privacy
     that vector has **no guarantee of any kind**; in distributed mode its one share of noise
-    protects nobody from the server. Numbers to be averaged are followed by their weight.
+    protects nobody from the server. Numbers to be averaged are followed by their weight; what is
+    compressed is bytes.
     """
     if isinstance(trained, Noised):
         return unmasked_share(trained)
+    if isinstance(trained, Compressed):
+        alone = small_integers(trained.integers, limit=trained.limit, members=1)
+        return np.frombuffer(pack(alone.vector, alone.modulus_bits), dtype=np.uint8)
     return np.append(_numbers(trained), _weight(trained)).astype(np.float32)
 
 

@@ -18,7 +18,7 @@ from flwr.app import ConfigRecord, RecordDict
 from clients.books import verified_plan
 from privacy.errors import PolicyRefused, Replayed
 from privacy.ledger.chain import NOTHING, Head
-from privacy.quantisation import fraction_bits
+from privacy.quantisation import fraction_bits, sum_bits
 from privacy.secagg.client import Member, Opened, Policy
 from privacy.secagg.messages import (
     Advertised,
@@ -31,6 +31,7 @@ from privacy.secagg.messages import (
 from privacy.secagg.terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
 from privacy.terms import Mode
 from privacy.types import Noised, Quantised
+from strategies.compression import Compression
 from strategies.round_plan import PrivateWork, RoundPlan
 
 _KEPT = "secagg"
@@ -223,8 +224,11 @@ def policy_for(plan: RoundPlan, terms: RoundTerms, *, fewest_members: int) -> Po
     Raises:
         PlanRefused: The privacy plan it is asked to follow does not keep what it promises.
     """
-    bits = fraction_bits(len(terms.members))
-    vector = VectorTerms(dimension=terms.vector.dimension, fraction_bits=bits)
+    members = len(terms.members)
+    vector = VectorTerms(dimension=terms.vector.dimension, fraction_bits=fraction_bits(members))
+    if plan.compression:
+        limit = Compression.read(plan.compression).limit
+        vector = replace(vector, modulus_bits=sum_bits(limit, members=members), fraction_bits=0)
     if plan.privacy:
         work = PrivateWork.read(plan.privacy)
         if terms.attempt.run != work.run:

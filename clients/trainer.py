@@ -20,6 +20,7 @@ from alignment.context import scores_in_context
 from alignment.encoding import pad_targets
 from alignment.objectives import ABSENT, cross_entropy
 from alignment.predictor import Dropout, Predictor
+from alignment.steps import learning_rates, part_of
 from alignment.weighting import group_weight
 from strategies.round_plan import RoundPlan
 
@@ -72,38 +73,22 @@ def _batches(
         steps -= take
 
 
-def _part(name: str) -> str:
-    """Which part of a predictor a parameter belongs to, by its name."""
-    if name.startswith("head.directions."):
-        return "directions"
-    return "prior" if name.startswith("head.") else "adapter"
-
-
 def _optimizer(
     predictor: Predictor, training: TrainingConfig, plan: RoundPlan
 ) -> torch.optim.Optimizer:
-    adapter, prior, directions = (
-        [parameter for name, parameter in predictor.trainable() if _part(name) == part]
-        for part in ("adapter", "prior", "directions")
-    )
-    groups: list[dict[str, Any]] = [{"params": prior, "lr": training.learning_rate}]
-    if plan.train_adapter:
-        groups.append({"params": adapter, "lr": training.adapter_learning_rate})
-    if training.context_weight > 0:
-        in_context = {
-            "params": directions,
-            "lr": training.context_learning_rate,
-            "weight_decay": training.context_weight_decay,
-        }
-        groups.append(in_context)
-    groups = [group for group in groups if group["params"]]
+    groups: list[dict[str, Any]] = []
+    for part, rate in learning_rates(training, train_adapter=plan.train_adapter).items():
+        own = [parameter for name, parameter in predictor.trainable() if part_of(name) == part]
+        decay = training.context_weight_decay if part == "directions" else training.weight_decay
+        if own:
+            groups.append({"params": own, "lr": rate, "weight_decay": decay})
     if not groups:
         raise ValueError(
             "the round trains a head alone and a policy has none: federation.warmup_rounds = 0"
         )
     for group in groups:
         group["lr"] *= plan.learning_rate_scale
-    return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+    return torch.optim.AdamW(groups)
 
 
 def _proximal_pull(optimizer: torch.optim.Optimizer, weight: float) -> Callable[[], None]:

@@ -236,7 +236,7 @@ def _own(made: Forecast) -> Block:
         (f"most {plan.unit}s of a group in a step", f"{plan.batch_cap(0):,}"),
         ("coordinates", f"{plan.dimension:,}"),
         ("integer grid", f"k = {plan.noise_log2}, sensitivity {plan.sensitivity:,}"),
-        ("modulus", f"{plan.modulus_bits} bits, {plan.bits_needed} needed"),
+        ("bits of a coordinate that travel", f"{plan.bits_needed}"),
     ):
         table.add_row(name, value)
     note = (

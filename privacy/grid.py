@@ -1,7 +1,7 @@
 """The integer grid of a plan: how fine the noise, how large S, which modulus.
 
-Finer grids lose less to rounding; coarser ones leave more room below the modulus. Everything here
-is decided in exact integer or rational arithmetic.
+Finer grids lose less to rounding; coarser ones take fewer bits of a sum. What a grid must keep is
+decided in exact integer or rational arithmetic.
 """
 
 import math
@@ -12,11 +12,12 @@ from fractions import Fraction
 from privacy.errors import CouldWrap, GridTooCoarse, PlanRefused
 from privacy.types import MAX_NOISE_LOG2, MAX_SENSITIVITY
 
-# Below 2^4 a sum of shares is no longer a discrete Gaussian; 2^16 is fine enough for most vectors.
+# Below 2^4 a sum of shares is no longer a discrete Gaussian.
 _MIN_NOISE_LOG2 = 4
-_PREFERRED_NOISE_LOG2 = 16
 # Rounding takes sqrt(d)/2 off the norm: at most 1 % of it at this ratio of S to sqrt(d).
 _RESOLUTION = 50
+# Of the norm that noise of this size pays for, a grid that is chosen keeps so much where it can.
+_KEPT = 0.9925
 # A coordinate of the noise exceeds 12 standard deviations once in 1e32.
 _NOISE_REACH = 12
 
@@ -73,17 +74,25 @@ def largest_sensitivity(demand: GridDemand, noise_log2: int) -> int:
 
 
 def choose(demand: GridDemand) -> Grid:
-    """Return the grid with the smaller modulus that serves, its noise as near 2^16 as possible.
+    """Return the coarsest grid that loses at most 0.75 % of the clipping norm.
+
+    Every step of k is one bit of every coordinate that every member sends, and finer noise protects
+    nobody better. What a coarser grid costs is norm: rounding takes sqrt(d)/2 off it, and discrete
+    noise counts for a little less than it is. At 0.75 % (S near 67 sqrt(d), where 50 sqrt(d) is
+    demanded) a signal is that much weaker under the same noise, at most; as k is a whole number, it
+    is between that and half of it. Where no grid of the smaller modulus keeps so much, the finest
+    one that serves is taken.
 
     Raises:
         GridTooCoarse: if no grid has S >= 50 sqrt(d) without leaving 64 bits.
     """
-    for candidate in _candidates(demand):
-        try:
-            check(demand, candidate)
-        except PlanRefused:
-            continue
-        return candidate
+    for modulus_bits in (32, 64):
+        serving = [grid for grid in _candidates(demand, modulus_bits) if _serves(demand, grid)]
+        for grid in serving:
+            if kept_norm(demand, grid) >= _KEPT:
+                return grid
+        if serving:
+            return serving[-1]
     raise GridTooCoarse(
         f"noise_multiplier = {demand.noise_multiplier:.6g} leaves no integer grid with "
         f"{demand.least_sensitivity} = 50 sqrt(d) <= S <= {MAX_SENSITIVITY} at "
@@ -125,12 +134,25 @@ def check(demand: GridDemand, grid: Grid) -> None:
         )
 
 
-def _candidates(demand: GridDemand) -> Iterator[Grid]:
-    """Yield the grids of 32 and then of 64 bits, the preferred noise first."""
-    scales = sorted(
-        range(_MIN_NOISE_LOG2, MAX_NOISE_LOG2 + 1), key=lambda k: abs(k - _PREFERRED_NOISE_LOG2)
-    )
-    for modulus_bits in (32, 64):
-        for noise_log2 in scales:
-            sensitivity = min(largest_sensitivity(demand, noise_log2), MAX_SENSITIVITY)
-            yield Grid(noise_log2=noise_log2, sensitivity=sensitivity, modulus_bits=modulus_bits)
+def kept_norm(demand: GridDemand, grid: Grid) -> float:
+    """Return the norm of a clipped row on a grid, as a share of what continuous noise would permit.
+
+    Rows are clipped to S - sqrt(d)/2 - 1; continuous noise of the same size permits sqrt(h) 2^k/z.
+    """
+    permitted = math.sqrt(demand.honest_shares) * 2.0**grid.noise_log2 / demand.noise_multiplier
+    return (grid.sensitivity - math.sqrt(demand.dimension) / 2 - 1) / permitted
+
+
+def _serves(demand: GridDemand, grid: Grid) -> bool:
+    try:
+        check(demand, grid)
+    except PlanRefused:
+        return False
+    return True
+
+
+def _candidates(demand: GridDemand, modulus_bits: int) -> Iterator[Grid]:
+    """Yield the grids of a modulus, the coarsest first."""
+    for noise_log2 in range(_MIN_NOISE_LOG2, MAX_NOISE_LOG2 + 1):
+        sensitivity = min(largest_sensitivity(demand, noise_log2), MAX_SENSITIVITY)
+        yield Grid(noise_log2=noise_log2, sensitivity=sensitivity, modulus_bits=modulus_bits)

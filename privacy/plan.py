@@ -15,6 +15,8 @@ from privacy import grid
 from privacy.accounting import SampledGaussian, calibrate_noise_multiplier, pld_epsilon
 from privacy.canonical import canonical_json
 from privacy.errors import EpsilonExceeded, ExecutionMismatch, PlanRefused
+from privacy.packing import packed_bytes
+from privacy.quantisation import MODULUS_BITS
 from privacy.terms import Mode, PrivacyTerms, normalise
 from privacy.types import KernelSettings
 
@@ -34,7 +36,7 @@ class PrivacyPlan(PrivacyTerms):
         noise_multiplier: z; the one accounted.
         noise_log2: k; one share of noise has standard deviation 2^k.
         sensitivity: S, the integer L2 bound on one unit.
-        modulus_bits: 32 or 64.
+        modulus_bits: 32 or 64, of the words that sums are computed in; see `bits_needed`.
     """
 
     noise_multiplier: float
@@ -94,13 +96,23 @@ class PrivacyPlan(PrivacyTerms):
 
     @property
     def bits_needed(self) -> int:
-        """Bits a coordinate of the largest noised sum takes; packing could save the rest."""
-        return (2 * self._grid.extent(self._demand)).bit_length()
+        """Bits that hold every coordinate of the largest noised sum, and so all that travel.
+
+        The extent of the sum lies strictly inside [-2^(bits-1), 2^(bits-1)). Words of 64 bits take
+        33 at least, so that the modulus tells the words.
+        """
+        bits = (2 * self._grid.extent(self._demand)).bit_length()
+        return bits if self.modulus_bits == 32 else max(bits, 33)
 
     @property
     def bytes_up(self) -> int:
-        """Bytes of the vector one client sends in a round."""
-        return self.dimension * self.modulus_bits // 8
+        """Bytes of the vector one client sends in a round, packed under secure aggregation.
+
+        In local mode that is a mean in 32 bits a coordinate, followed by its weight.
+        """
+        if self.mode is Mode.LOCAL:
+            return packed_bytes(self.dimension + 1, MODULUS_BITS)
+        return packed_bytes(self.dimension, self.bits_needed)
 
     @property
     def noise_std_per_coordinate(self) -> float:

@@ -2,7 +2,8 @@
 
 A number becomes the nearest multiple of 2^-f, and f is as large as a sum of all members permits.
 The weight of a member rides along as the last coordinate, so that the server divides by a sum of
-weights and learns none of them.
+weights and learns none of them. Who has small integers already (`strategies.compression`) sums them
+modulo no more than they need.
 """
 
 import math
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.errors import PrivacyError
+from privacy.packing import word_dtype
 from privacy.types import _SEAL, Modular, Quantised, centred
 
 MODULUS_BITS = 32
@@ -65,6 +67,33 @@ def quantise(values: NDArray[np.floating[Any]], *, members: int, weight: float =
     bits = fraction_bits(members)
     scaled = np.rint(np.append(exact, 1.0) * (weight * 2.0**bits)).astype(np.int32)
     return Quantised(vector=scaled.view(np.uint32), fraction_bits=bits, seal=_SEAL)
+
+
+def sum_bits(limit: int, *, members: int) -> int:
+    """Return the bits that hold every sum of integers of at most this size, of either sign."""
+    if min(limit, members) < 1:
+        raise ValueError(f"limit = {limit} and members = {members} must be >= 1")
+    return (2 * limit * members).bit_length()
+
+
+def small_integers(
+    values: NDArray[np.signedinteger[Any]], *, limit: int, members: int
+) -> Quantised:
+    """Take integers as they are, for a sum over members modulo `2^sum_bits`.
+
+    Args:
+        values: `(n,)`, each of at most `limit` in size.
+        limit: of every member alike.
+        members: how many vectors the sum may have.
+
+    Raises:
+        OutOfRange: if an integer is larger: the sum could wrap.
+    """
+    if np.any(np.abs(values) > limit):
+        raise OutOfRange(f"an integer of an update is larger than {limit}: send no such update")
+    bits = sum_bits(limit, members=members)
+    vector = values.astype(np.int64).astype(word_dtype(bits))
+    return Quantised(vector=vector, fraction_bits=0, modulus_bits=bits, seal=_SEAL)
 
 
 def dequantised_mean(total: Modular, *, members: int) -> NDArray[np.float64]:

@@ -163,20 +163,22 @@ class Noised(_StaysHere, _Stage):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Quantised(_StaysHere):
-    """A real vector as integers, with its weight as the last coordinate: exact, and not private.
+    """A real vector as integers, its weight among them: exact, and not private.
 
     Attributes:
-        vector: `(d + 1,) uint32`.
+        vector: `(n,)` residues.
         fraction_bits: f; the integers count multiples of 2^-f.
+        modulus_bits: sums of these vectors are taken modulo 2^modulus_bits.
     """
 
     vector: Modular
     fraction_bits: int
+    modulus_bits: int = 32
     seal: InitVar[object] = None
 
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
-            raise StageSkipped("Quantised is made by privacy.quantisation.quantise alone; call it")
+            raise StageSkipped("Quantised is made by privacy.quantisation alone; call quantise")
         self.vector.flags.writeable = False
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ import base64
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from privacy.checks import Check, failed, left_open, passed
@@ -150,7 +151,7 @@ def _terms_hold(
         return "the terms are of another attempt"
     if terms.vector.plan != plan.digest():
         return "the terms are of another privacy plan"
-    if plan.mode is Mode.DISTRIBUTED and terms.vector != VectorTerms.of_plan(plan):
+    if plan.mode is Mode.DISTRIBUTED and not _counts_on(terms.vector, plan):
         return "the terms count on other noise than the plan"
     if terms.model != body["model"]:
         return "the groups were told another model than the book says"
@@ -165,6 +166,15 @@ def _terms_hold(
     if Agreement.read(request).context.hex() != body["ctx"]:
         return "terms and advertisements are not those that the groups agreed to"
     return ""
+
+
+def _counts_on(vector: VectorTerms, plan: PrivacyPlan) -> bool:
+    """Whether terms describe the noise of a plan.
+
+    Sums hold in the bits that the plan needs, and in whole words, which runs sent before packing.
+    """
+    own = VectorTerms.of_plan(plan)
+    return vector in (own, replace(own, modulus_bits=plan.modulus_bits))
 
 
 def _book_heads(book: Book, evidence: Evidence) -> Iterator[Check]:

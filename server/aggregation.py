@@ -15,7 +15,9 @@ from privacy.secagg.terms import VectorTerms
 from privacy.types import Modular
 from server.cohort import CohortError
 from server.robust import Rule
-from strategies.round_plan import Scalar
+from strategies.base import State
+from strategies.compression import StepSizes
+from strategies.round_plan import RoundPlan, Scalar
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,24 +42,35 @@ class Aggregation(Protocol):
     def work(self, group: str) -> Mapping[str, Scalar]:
         """What a group is told about privacy: the section of its round plan."""
 
+    def compression(self) -> Mapping[str, Scalar]:
+        """How the updates of the next round are written: the section of its plan."""
+
+    def state(self) -> State:
+        """What the next rounds depend on, for a run that is stopped and goes on."""
+
+    def restore(self, state: State) -> None:
+        """Go on as the one whose :meth:`state` this was."""
+
     @property
     def fewest(self) -> int:
         """The fewest groups whose sum may be used."""
 
-    def vector_terms(self, dimension: int, *, members: int) -> VectorTerms:
+    def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
         """What every member of a secure sum must send.
 
         Args:
+            plan: Of the round.
             dimension: d, of the global vector.
             members: Vectors that the sum may have.
         """
 
     def mean_of_updates(
-        self, updates: Mapping[str, RecordDict], *, dimension: int
+        self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
     ) -> NDArray[np.float64]:
         """The mean of vectors that came one by one.
 
         Args:
+            plan: Of the round.
             updates: Replies by group, in a fixed order so that sums of floats repeat.
             dimension: d, of the global vector.
 
@@ -66,10 +79,13 @@ class Aggregation(Protocol):
             PrivacyError: Too few came for the noise to suffice.
         """
 
-    def mean_of_sum(self, total: Modular, *, members: int, summed: int) -> NDArray[np.float64]:
+    def mean_of_sum(
+        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
+    ) -> NDArray[np.float64]:
         """The mean out of a secure sum.
 
         Args:
+            plan: Of the round.
             total: Residues, as ``vector_terms`` describes them.
             members: Vectors that the sum might have had.
             summed: Vectors that it has.
@@ -99,38 +115,76 @@ def released(group: str, content: RecordDict) -> NDArray[np.generic]:
 class MeanOfUpdates:
     """The mean of unprotected updates by the groups' weights; the loss rides behind each.
 
+    Coordinates that a round does not train stay as they are and do not travel.
+
     Args:
+        steps: Tells which coordinates a round trains; None: all, in every round.
         rule: Taken in place of the mean where vectors come one by one.
     """
 
     fewest = 1
 
-    def __init__(self, rule: Rule | None = None) -> None:
+    def __init__(self, steps: StepSizes | None = None, rule: Rule | None = None) -> None:
+        self._steps = steps
         self._rule = rule
 
     def work(self, group: str) -> Mapping[str, Scalar]:
         """Nothing is private; see :class:`Aggregation`."""
         return {}
 
-    def vector_terms(self, dimension: int, *, members: int) -> VectorTerms:
+    def compression(self) -> Mapping[str, Scalar]:
+        """Numbers as they are; see :class:`Aggregation`."""
+        return {}
+
+    def state(self) -> State:
+        """Nothing is remembered; see :class:`Aggregation`."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing is remembered; see :class:`Aggregation`."""
+
+    def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
         """Update, loss and weight, quantised; see :class:`Aggregation`."""
-        return quantised_terms(dimension + 1, members=members)
+        return quantised_terms(self._trained(plan, dimension).size + 1, members=members)
 
     def mean_of_updates(
-        self, updates: Mapping[str, RecordDict], *, dimension: int
+        self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
     ) -> NDArray[np.float64]:
         """Average; see :class:`Aggregation`."""
-        return mean_of_floats(updates, dimension + 1, self._rule)
+        trained = self._trained(plan, dimension)
+        mean = mean_of_floats(updates, trained.size + 1, self._rule)
+        return _embedded(mean, trained, dimension)
 
-    def mean_of_sum(self, total: Modular, *, members: int, summed: int) -> NDArray[np.float64]:
+    def mean_of_sum(
+        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
+    ) -> NDArray[np.float64]:
         """Divide by the weights; see :class:`Aggregation`."""
-        return dequantised_mean(total, members=members)
+        mean = dequantised_mean(total, members=members)
+        if self._steps is None:
+            return mean
+        steps = self._steps.of(plan)
+        return _embedded(mean, np.flatnonzero(steps > 0), steps.size)
 
     def combine(
         self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
     ) -> Combined:
         """Part update and loss; see :class:`Aggregation`."""
         return Combined(update=mean[:-1], loss=float(mean[-1]))
+
+    def _trained(self, plan: RoundPlan, dimension: int) -> NDArray[np.intp]:
+        """Places of the coordinates that a round trains."""
+        if self._steps is None:
+            return np.arange(dimension)
+        return np.flatnonzero(self._steps.of(plan) > 0)
+
+
+def _embedded(
+    mean: NDArray[np.float64], trained: NDArray[np.intp], dimension: int
+) -> NDArray[np.float64]:
+    """A mean of some coordinates and the loss as one of all and the loss; the others are 0."""
+    whole = np.zeros(dimension + 1)
+    whole[trained], whole[-1] = mean[:-1], mean[-1]
+    return whole
 
 
 def quantised_terms(size: int, *, members: int, plan: str = "") -> VectorTerms:

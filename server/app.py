@@ -21,6 +21,7 @@ from server.checkpoint import FOLDER as CHECKPOINTS
 from server.checkpoint import Checkpoint, Checkpoints, Registered
 from server.cohort import Cohort
 from server.collection import Collector, PlainCollector
+from server.compressed import MeanOfCompressed
 from server.config import RunConfig, read_run_config
 from server.doorkeeper import Doorkeeper
 from server.resume import ReopenedBook, find_checkpoint, reopened_book, restore
@@ -29,6 +30,7 @@ from server.rounds import Position, RoundLoop
 from server.secagg_coordinator import SecureCollector
 from server.telemetry import ROUNDS_FILE, observers
 from server.witness import BookWitness
+from strategies.base import Strategy
 from strategies.round_plan import vector_digest
 
 if TYPE_CHECKING:
@@ -78,11 +80,13 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         if kept is not None:
             vector, after = restore(kept, strategy, first)
         checkpoints = stack.enter_context(Checkpoints(out / CHECKPOINTS, also=(out / ROUNDS_FILE,)))
-        promise = _Promise(aggregation=MeanOfUpdates(rule_for(strategy)), after=after)
+        promise = _Promise(aggregation=_unprotected(config, predictor, strategy), after=after)
         if config.privacy.private:
             promise = _private_promise(
                 stack, config, cohort, predictor, book=book, start=vector_digest(first)
             )
+        if kept is not None:
+            promise.aggregation.restore(kept.aggregation)
 
         def keep(number: int, vector: NDArray[np.float32], aborted: int) -> None:
             checkpoints.hand_over(
@@ -91,6 +95,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
                     aborted=aborted,
                     vector=vector,
                     state=strategy.state(),
+                    aggregation=promise.aggregation.state(),
                     config=config.nested(),
                     registered=promise.registered(),
                 )
@@ -139,6 +144,17 @@ class _Promise:
         if self.witness is None:
             return None
         return Registered(plan=self.plan, head=self.witness.head)
+
+
+def _unprotected(config: RunConfig, predictor: Predictor, strategy: Strategy) -> Aggregation:
+    """What is made of updates without differential privacy."""
+    from server.steps import steps_of
+
+    training = replace(config.training, **strategy.tasks())  # type: ignore[arg-type]
+    steps, rule = steps_of(predictor, training), rule_for(strategy)
+    if config.compression.bits == 0:
+        return MeanOfUpdates(steps, rule)
+    return MeanOfCompressed(steps, config.compression, rule)
 
 
 def _private_promise(

@@ -35,6 +35,7 @@ _KEPT = 2
 _MANIFEST = re.compile(r"round-(\d{6,})\.json")
 _VECTOR = "vector"
 _STATE = "strategy."
+_AGGREGATION = "aggregation."
 #: What may differ in a run that goes on: none of it reaches the model.
 _FREE = frozenset(
     {
@@ -78,6 +79,7 @@ class Checkpoint:
         aborted: Aborted rounds in a row, this one included.
         vector: (d,) float32, the global vector.
         state: Of the strategy.
+        aggregation: State of the aggregation.
         config: Settings of the run, as ``RunConfig.nested`` gives them.
         registered: Of a private run.
     """
@@ -86,6 +88,7 @@ class Checkpoint:
     aborted: int
     vector: NDArray[np.float32]
     state: State = field(default_factory=dict)
+    aggregation: State = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     registered: Registered | None = None
 
@@ -195,7 +198,8 @@ def latest(folder: Path) -> Checkpoint:
             round=number,
             aborted=content["aborted"],
             vector=vector,
-            state={name.removeprefix(_STATE): value for name, value in tensors.items()},
+            state=_within(tensors, _STATE),
+            aggregation=_within(tensors, _AGGREGATION),
             config=content["config"],
             registered=head and Registered(plan=content["plan"], head=Head(**head)),
         )
@@ -234,8 +238,18 @@ def _rounds(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in map(_MANIFEST.fullmatch, names) if match)
 
 
+def _within(tensors: Mapping[str, NDArray[Any]], prefix: str) -> State:
+    """The arrays whose names begin so, under the rest of their names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
 def _arrays(checkpoint: Checkpoint) -> bytes:
     state = {f"{_STATE}{name}": value for name, value in checkpoint.state.items()}
+    state |= {f"{_AGGREGATION}{name}": value for name, value in checkpoint.aggregation.items()}
     tensors = {_VECTOR: checkpoint.vector, **state}
     return save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
 

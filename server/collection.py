@@ -171,7 +171,7 @@ class PlainCollector:
                 seconds_stages=seconds,
             )
         try:
-            mean = self._aggregation.mean_of_updates(updates, dimension=vector.size)
+            mean = self._aggregation.mean_of_updates(plan, updates, dimension=vector.size)
         except PrivacyError as error:
             raise RoundAborted(str(error), evidence=evidence, seconds_stages=seconds) from error
         return Collected(

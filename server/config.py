@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from strategies import combinations, registry
 from strategies.base import Strategy
+from strategies.compression import CompressionConfig
 from strategies.round_plan import Scalar, flatten, unflatten
 
 
@@ -241,6 +242,7 @@ class RunConfig:
         federation: What the server does.
         strategy: How the global vector moves.
         privacy: The guarantee.
+        compression: How few bytes an update takes where nothing is private.
     """
 
     data: str = "sample"
@@ -258,6 +260,7 @@ class RunConfig:
         default_factory=StrategyConfig
     )
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    compression: CompressionConfig = field(default_factory=CompressionConfig)
 
     def __post_init__(self) -> None:
         """Refuse a seed that numpy and torch would not take, and rounds that train nothing."""
@@ -276,6 +279,12 @@ class RunConfig:
                 fairness=self.training.fairness,
             ),
         )
+        if self.compression.bits and self.privacy.private:
+            raise ValueError(
+                f"compression.bits = {self.compression.bits} with privacy.mode = "
+                f"{self.privacy.mode}, whose plan says what is sent: use 0, its vectors are packed "
+                "anyway"
+            )
 
     def nested(self) -> dict[str, object]:
         """Sections and scalars, as in a TOML file."""

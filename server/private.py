@@ -36,7 +36,8 @@ from server.cohort import Cohort
 from server.config import ConfigError, RunConfig
 from server.robust import rule_for
 from server.witness import BookWitness
-from strategies.round_plan import PrivateWork, Scalar
+from strategies.base import State
+from strategies.round_plan import PrivateWork, RoundPlan, Scalar
 
 logger = logging.getLogger(__name__)
 
@@ -293,35 +294,48 @@ class PrivateAggregation:
             )
         )
 
+    def compression(self) -> Mapping[str, Scalar]:
+        """The plan says what is sent; see :class:`server.aggregation.Aggregation`."""
+        return {}
+
+    def state(self) -> State:
+        """Nothing is remembered; see :class:`server.aggregation.Aggregation`."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing is remembered; see :class:`server.aggregation.Aggregation`."""
+
     @property
     def fewest(self) -> int:
         """As the plan's noise counts on them; see :class:`server.aggregation.Aggregation`."""
         plan = self._registered.plan
         return plan.survivors if plan.mode is Mode.DISTRIBUTED else 1
 
-    def vector_terms(self, dimension: int, *, members: int) -> VectorTerms:
+    def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
         """Noised integers, or quantised means; see :class:`server.aggregation.Aggregation`."""
-        plan = self._registered.plan
-        if plan.mode is Mode.DISTRIBUTED:
-            return VectorTerms.of_plan(plan)
-        return quantised_terms(plan.dimension, members=members, plan=plan.digest())
+        promised = self._registered.plan
+        if promised.mode is Mode.DISTRIBUTED:
+            return VectorTerms.of_plan(promised)
+        return quantised_terms(promised.dimension, members=members, plan=promised.digest())
 
     def mean_of_updates(
-        self, updates: Mapping[str, RecordDict], *, dimension: int
+        self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
     ) -> NDArray[np.float64]:
         """Sum or average in the clear; see :class:`server.aggregation.Aggregation`."""
-        plan = self._registered.plan
-        if plan.mode is not Mode.DISTRIBUTED:
-            return mean_of_floats(updates, plan.dimension, self._rule)
+        promised = self._registered.plan
+        if promised.mode is not Mode.DISTRIBUTED:
+            return mean_of_floats(updates, promised.dimension, self._rule)
         shares: Sequence[Any] = [released(group, each) for group, each in updates.items()]
-        return mean_of_sum(sum_of_shares(shares, plan), plan, shares=len(shares))
+        return mean_of_sum(sum_of_shares(shares, promised), promised, shares=len(shares))
 
-    def mean_of_sum(self, total: Modular, *, members: int, summed: int) -> NDArray[np.float64]:
+    def mean_of_sum(
+        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
+    ) -> NDArray[np.float64]:
         """Lift and scale; see :class:`server.aggregation.Aggregation`."""
-        plan = self._registered.plan
-        if plan.mode is not Mode.DISTRIBUTED:
+        promised = self._registered.plan
+        if promised.mode is not Mode.DISTRIBUTED:
             return dequantised_mean(total, members=members)
-        return mean_of_sum(total, plan, shares=summed)
+        return mean_of_sum(total, promised, shares=summed)
 
     def combine(
         self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool

@@ -146,6 +146,7 @@ class RoundLoop:
             predictor=asdict(self._config.predictor),
             training={**asdict(self._config.training), **self._strategy.tasks()},
             context=asdict(self._config.context),
+            compression=self._aggregation.compression(),
         )
 
     def run(

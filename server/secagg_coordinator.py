@@ -142,8 +142,9 @@ class SecureCollector:
                 clock.mark(stage)
                 stage = "unmask"
                 total, groups = self._unmask(prepared, plan, signed)
+                members = len(prepared.agreement.terms.members)
                 mean = self._aggregation.mean_of_sum(
-                    total, members=len(prepared.agreement.terms.members), summed=len(groups)
+                    plan, total, members=members, summed=len(groups)
                 )
                 clock.mark(stage)
                 return Collected(
@@ -208,7 +209,7 @@ class SecureCollector:
             members=members,
             threshold=threshold,
             survivors=fewest,
-            vector=self._aggregation.vector_terms(vector.size, members=count),
+            vector=self._aggregation.vector_terms(plan, vector.size, members=count),
             task=replace(plan, privacy=self._aggregation.work(members[0])).digest(),
             model=vector_digest(vector),
         )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scalar = bool | int | float | str
-_SECTIONS = ("predictor", "training", "context", "privacy")
+_SECTIONS = ("predictor", "training", "context", "privacy", "compression")
 
 
 def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, Scalar]:
@@ -122,6 +122,8 @@ class RoundPlan:
         training: Fields of ``alignment.config.TrainingConfig``.
         context: Fields of ``alignment.config.ContextConfig``.
         privacy: Fields of :class:`PrivateWork`; empty where nothing is private.
+        compression: Fields of ``strategies.compression.Compression``; empty where every coordinate
+            travels as it is.
     """
 
     round: int
@@ -132,6 +134,7 @@ class RoundPlan:
     training: Mapping[str, Scalar]
     context: Mapping[str, Scalar]
     privacy: Mapping[str, Scalar] = field(default_factory=dict)
+    compression: Mapping[str, Scalar] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Scalar]:
         """A flat mapping of scalars."""
@@ -149,7 +152,7 @@ class RoundPlan:
         Raises:
             ValueError: A field is missing, unknown, or of the wrong type.
         """
-        nested = {"privacy": {}, **unflatten(wire)}
+        nested = {"privacy": {}, "compression": {}, **unflatten(wire)}
         expected = {"round": int, "seed": int, "train_adapter": bool, "learning_rate_scale": float}
         if set(nested) != {*expected, *_SECTIONS}:
             odd = set(nested) ^ {*expected, *_SECTIONS}
@@ -160,6 +163,8 @@ class RoundPlan:
         for name in _SECTIONS:
             if not isinstance(nested[name], dict):
                 raise ValueError(f"round plan: {name} is not a section")
+        if nested["privacy"] and nested["compression"]:
+            raise ValueError("round plan: privacy and compression exclude each other: use one")
         return cls(**nested)  # type: ignore[arg-type]
 
 

@@ -15,6 +15,7 @@ from server.collection import PlainCollector
 from server.config import FederationConfig, RunConfig
 from server.doorkeeper import gather_cohort
 from server.rounds import RoundLoop
+from server.steps import steps_of
 from strategies.fedavg import FedAvg
 
 
@@ -56,7 +57,9 @@ class TrainingRounds:
         # The loop ends a run by asking the held-out groups: nobody is there to answer.
         train = dict(list(cohort.train.items())[:groups])
         self._cohort = replace(cohort, train=train, held_out={})
-        self.vector = to_vector(Predictor(self._config.predictor))
+        predictor = Predictor(self._config.predictor)
+        self.vector = to_vector(predictor)
+        self._steps = steps_of(predictor, self._config.training)
 
     def __call__(self) -> None:
         """Run one round.
@@ -64,7 +67,7 @@ class TrainingRounds:
         Raises:
             RuntimeError: A client failed.
         """
-        aggregation = MeanOfUpdates()
+        aggregation = MeanOfUpdates(self._steps)
         federation = self._config.federation
         loop = RoundLoop(
             grid=self.grid,

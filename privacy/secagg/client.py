@@ -19,6 +19,7 @@ from privacy.errors import (
     SurvivorSetRefused,
     TooFewMembers,
 )
+from privacy.packing import pack
 from privacy.randomness import ByteSource
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement, require_subset
@@ -256,8 +257,7 @@ class Member:
                 key = pair_mask_key(secret, public, pair)
                 keys.append((key, opened.agreement.mask_sign(place, sender)))
         pad = pad_of(keys, dimension=vector.vector.size, dtype=vector.vector.dtype)
-        words = mask(vector, pad).vector
-        data = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
+        data = pack(mask(vector, pad).vector, terms.vector.modulus_bits)
         context = opened.agreement.context
         message = self._signed("masked", context, MaskedInput(context, data, NO_SIGNATURE))
         needed = opened.agreement.graph.fewest_neighbours

@@ -264,7 +264,7 @@ class MaskRequest(Message):
 
 @dataclass(frozen=True)
 class MaskedInput(Signed):
-    """Member: its vector under its masks, as little-endian integers."""
+    """Member: its vector under its masks, packed: see `privacy.packing`."""
 
     context: bytes
     vector: bytes

@@ -11,13 +11,13 @@ import numpy as np
 
 from privacy.errors import (
     BadShares,
-    MalformedMessage,
     NoiseShortfall,
     ReconstructionFailed,
     Replayed,
     SurvivorSetRefused,
     TooFewMembers,
 )
+from privacy.packing import sign_extended, unpack, word_dtype
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement, check_advert
 from privacy.secagg.keys import Roster
@@ -84,7 +84,7 @@ class ServerRound:
         self._places = {name: place for place, name in enumerate(terms.members)}
         self._sealed: dict[int, dict[int, bytes]] = {}
         self._sharers: tuple[int, ...] | None = None
-        dtype = np.dtype(f"uint{terms.vector.modulus_bits}")
+        dtype = word_dtype(terms.vector.modulus_bits)
         self._total: Modular = np.zeros(terms.vector.dimension, dtype=dtype)
         self._masked: set[int] = set()
         self._survivors: tuple[int, ...] | None = None
@@ -141,11 +141,8 @@ class ServerRound:
             raise Replayed(f"the vector of {name!r} came twice or too late")
         masked = MaskedInput.decode(data)
         self._check(name, "masked", masked)
-        if len(masked.vector) != self._total.nbytes:
-            raise MalformedMessage(
-                f"{name!r} sent {len(masked.vector)} bytes, {self._total.nbytes} needed"
-            )
-        self._total += np.frombuffer(masked.vector, self._total.dtype.newbyteorder("<"))
+        bits = self.agreement.terms.vector.modulus_bits
+        self._total += unpack(masked.vector, count=self._total.size, bits=bits)
         self._masked.add(place)
 
     def close_masking(self) -> tuple[str, ...]:
@@ -209,6 +206,8 @@ class ServerRound:
     def total(self) -> tuple[Modular, tuple[str, ...]]:
         """Remove all masks: the sum over the survivors, and members who gave bad shares.
 
+        The sum is exact where it lies in [-2^(b-1), 2^(b-1)), b the bits of the terms' modulus.
+
         Bad shares are left out where the others suffice: always up to half of those to spare, and
         up to all of them in small rounds. Who is named gave a share that does not fit; it may have
         been dealt so. Where as many lie as are to spare, they can have others named.
@@ -243,7 +242,8 @@ class ServerRound:
                     for other in pairs
                 ),
             )
-        return total, self._names(sorted(bad))
+        lifted = sign_extended(total, agreement.terms.vector.modulus_bits)
+        return lifted, self._names(sorted(bad))
 
     def _secret(
         self, owner: int, bad: set[int], publish: Callable[[bytes], bytes], published: bytes

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from privacy.canonical import canonical_json
 from privacy.errors import MalformedMessage, NoiseShortfall, ThresholdRefused, TooFewMembers
+from privacy.packing import LEAST_BITS, MOST_BITS, word_dtype
 from privacy.plan import PrivacyPlan
 from privacy.secagg.graph import consistency_threshold
 from privacy.terms import Mode
@@ -22,7 +23,7 @@ class VectorTerms:
 
     Attributes:
         dimension: coordinates of the vector.
-        modulus_bits: 32 or 64.
+        modulus_bits: the sum is taken modulo 2^modulus_bits; so many bits a coordinate travel.
         fraction_bits: binary digits after the point of quantised numbers; 0 in distributed mode.
         noise_log2: k in distributed mode; else 0.
         sensitivity: S in distributed mode; else 0.
@@ -49,7 +50,7 @@ class VectorTerms:
             raise ValueError(f"a plan in {plan.mode} mode sums quantised means, not noise shares")
         return cls(
             dimension=plan.dimension,
-            modulus_bits=plan.modulus_bits,
+            modulus_bits=plan.bits_needed,
             noise_log2=plan.noise_log2,
             sensitivity=plan.sensitivity,
             sampling_rate=plan.sampling_rate,
@@ -60,10 +61,19 @@ class VectorTerms:
 
     def as_in(self, vector: Noised | Quantised) -> Self:
         """These terms, with what a vector itself says in place of what they say of it."""
-        seen = replace(self, dimension=vector.vector.size, modulus_bits=8 * vector.vector.itemsize)
+        seen = replace(self, dimension=vector.vector.size)
         if isinstance(vector, Quantised):
-            return replace(seen, noise_log2=0, sensitivity=0, fraction_bits=vector.fraction_bits)
+            return replace(
+                seen,
+                modulus_bits=vector.modulus_bits,
+                noise_log2=0,
+                sensitivity=0,
+                fraction_bits=vector.fraction_bits,
+            )
         settings = vector.settings
+        if word_dtype(self.modulus_bits) != settings.modulus_dtype:
+            # Of noised words no more is known than that this modulus divides theirs.
+            seen = replace(seen, modulus_bits=settings.modulus_bits)
         return replace(
             seen,
             noise_log2=settings.noise_log2,
@@ -135,6 +145,10 @@ class RoundTerms:
         if count < FEWEST_MEMBERS:
             raise TooFewMembers(
                 f"{count} member(s): a sum over fewer than {FEWEST_MEMBERS} hides nothing"
+            )
+        if not LEAST_BITS <= self.vector.modulus_bits <= MOST_BITS:
+            raise MalformedMessage(
+                f"modulus_bits = {self.vector.modulus_bits} is outside [{LEAST_BITS}, {MOST_BITS}]"
             )
         if not consistency_threshold(count) <= self.threshold <= count:
             raise ThresholdRefused(

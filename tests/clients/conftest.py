@@ -43,6 +43,7 @@ from privacy.terms import Mode, PrivacyTerms, Unit
 from server.aggregation import MeanOfUpdates
 from server.config import RunConfig, read_run_config
 from server.rounds import RoundRecord
+from server.steps import steps_of
 from server.telemetry import ROUNDS_FILE
 from strategies.round_plan import PrivateWork, RoundPlan, vector_digest
 
@@ -413,7 +414,11 @@ class Asked:
         """The terms of a round; ``vector__NAME`` changes what they say of its vectors."""
         members = tuple(self.deployed.homes)
         if self.plan is None:
-            vector = MeanOfUpdates().vector_terms(self.vector.size, members=len(members))
+            config = self.deployed.config
+            steps = steps_of(Predictor(config.predictor), config.training)
+            vector = MeanOfUpdates(steps).vector_terms(
+                self.round_plan(number), self.vector.size, members=len(members)
+            )
         else:
             vector = VectorTerms.of_plan(self.plan)
         of_vector = {k[8:]: v for k, v in changes.items() if k.startswith("vector__")}

@@ -160,10 +160,12 @@ class NoisedSums(MeanOfUpdates):
             )
         )  # fmt: skip
 
-    def vector_terms(self, dimension: int, *, members: int) -> VectorTerms:
+    def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
         return VectorTerms.of_plan(self._plan)
 
-    def mean_of_sum(self, total: Modular, *, members: int, summed: int) -> NDArray[np.float64]:
+    def mean_of_sum(
+        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
+    ) -> NDArray[np.float64]:
         return mean_of_sum(total, self._plan, shares=summed)
 
     def combine(

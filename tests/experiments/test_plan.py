@@ -69,19 +69,32 @@ def calibrated() -> PrivacyPlan:
 
 class TestFigures:
     @pytest.mark.parametrize(
-        ("epsilon", "noise_multiplier", "noise", "sensitivity"),
-        [(2, 2.036, 2.05e-3, 78_855), (4, 1.273, 1.28e-3, 126_130), (8, 0.880, 8.9e-4, 182_324)],
+        ("epsilon", "noise_multiplier", "noise", "sensitivity", "k", "bits"),
+        [
+            (2, 2.036, 2.05e-3, 78_855, 15, 28),
+            (4, 1.273, 1.28e-3, 126_130, 14, 28),
+            (8, 0.880, 8.9e-4, 182_324, 13, 27),
+        ],
     )
     def test_the_reference_table(
-        self, plan: Command, epsilon: float, noise_multiplier: float, noise: float, sensitivity: int
+        self,
+        plan: Command,
+        epsilon: float,
+        noise_multiplier: float,
+        noise: float,
+        sensitivity: int,
+        k: int,
+        bits: int,
     ) -> None:
+        """The table has S at k = 16; every step of k halves it, and saves a bit."""
         outcome = plan("--quick", "--json", epsilon=epsilon)
         assert (outcome.code, outcome.err) == (0, "")
         figures = json.loads(outcome.out)
         assert figures["noise_multiplier"] == pytest.approx(noise_multiplier, abs=0.003)
         assert figures["noise_std_per_coordinate"] == pytest.approx(noise, rel=0.005)
-        assert figures["sensitivity"] == pytest.approx(sensitivity, rel=1e-3)
-        assert (figures["k"], figures["modulus_bits"], figures["bytes_up"]) == (16, 32, 400_000)
+        assert figures["sensitivity"] == pytest.approx(sensitivity / 2 ** (16 - k), rel=1e-3)
+        assert (figures["k"], figures["modulus_bits"], figures["bits_needed"]) == (k, 32, bits)
+        assert figures["bytes_up"] == 100_000 * bits // 8
         assert 0 <= epsilon - figures["epsilon_pld"] <= 1e-4 * epsilon
         assert 0 < figures["epsilon_opacus"] - figures["epsilon_pld"] < 0.0125
         assert figures["signal_per_coordinate"] == pytest.approx(1 / math.sqrt(1e5))
@@ -267,10 +280,10 @@ class TestWords:
         places = [text.index(each) for each in order]
         assert places == sorted(places)
         assert "Other plans" not in text
-        assert "400,000" in text
-        assert "80,000,000" in text
+        assert "350,000" in text
+        assert "70,000,000" in text
         assert "100 2.86" in text
-        assert "1 27.66" in text
+        assert "1 27.65" in text
         assert "estimate" in text
 
     def test_the_other_plans_are_a_table(self, plan: Command) -> None:

@@ -226,7 +226,8 @@ def test_secure_and_plain_runs_weigh_groups_alike(
     from alignment.adapter import load_predictor
     from alignment.population import load_population
 
-    one = {"federation.warmup_rounds": 1, "federation.adapter_rounds": 0, "training.fairness": 5.0}
+    # A round of adapters and head, so that every coordinate travels.
+    one = {"federation.warmup_rounds": 0, "federation.adapter_rounds": 1, "training.fairness": 5.0}
     moved = {}
     for secure in (True, False):
         config = configured(**one, **{"federation.secure_aggregation": secure})
@@ -362,8 +363,8 @@ def test_terms_that_differ_from_the_clients_own_plan_are_refused_before_training
 ) -> None:
     honest = PrivateAggregation.vector_terms
 
-    def lying(self: PrivateAggregation, dimension: int, *, members: int) -> Any:
-        return replace(honest(self, dimension, members=members), **lie)
+    def lying(self: PrivateAggregation, plan: Any, dimension: int, *, members: int) -> Any:
+        return replace(honest(self, plan, dimension, members=members), **lie)
 
     monkeypatch.setattr(PrivateAggregation, "vector_terms", lying)
     config = configured(**PRIVATE, **{"privacy.mode": "distributed"})

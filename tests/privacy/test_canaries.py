@@ -266,7 +266,7 @@ def test_the_audited_plan_differs_in_size_alone(claiming, mode: Mode) -> None:
 
 def test_where_the_grid_of_the_plan_would_wrap_another_is_chosen(claiming) -> None:
     plan = claiming(8, units_per_group=5, sampling_rate=1.0, rounds=1)
-    inside = audited(plan, canaries=20_000)
+    inside = audited(plan, canaries=70_000)
     assert (inside.modulus_bits, inside.noise_log2) != (plan.modulus_bits, plan.noise_log2)
     assert inside.noise_multiplier == plan.noise_multiplier
 

@@ -24,17 +24,18 @@ from privacy.errors import (
     PlanRefused,
     TooFewHonestShares,
 )
+from privacy.packing import sign_extended
 from privacy.plan import PrivacyPlan
 from privacy.terms import PrivacyTerms
 from privacy.types import MAX_SENSITIVITY, centred
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "noise_multiplier", "sensitivity", "central", "distributed", "local"),
+    "epsilon, noise_multiplier, sensitivity, noise_log2, bits, central, distributed, local",
     [
-        (2, 2.036, 78_855, 1.59e-3, 2.05e-3, 5.03e-3),
-        (4, 1.273, 126_130, 9.9e-4, 1.28e-3, 3.14e-3),
-        (8, 0.880, 182_324, 6.9e-4, 8.9e-4, 2.18e-3),
+        (2, 2.036, 78_855, 15, 28, 1.59e-3, 2.05e-3, 5.03e-3),
+        (4, 1.273, 126_130, 14, 28, 9.9e-4, 1.28e-3, 3.14e-3),
+        (8, 0.880, 182_324, 13, 27, 6.9e-4, 8.9e-4, 2.18e-3),
     ],
 )
 def test_reference_numbers(
@@ -42,22 +43,56 @@ def test_reference_numbers(
     epsilon: float,
     noise_multiplier: float,
     sensitivity: int,
+    noise_log2: int,
+    bits: int,
     central: float,
     distributed: float,
     local: float,
 ) -> None:
-    """z to .001, S to 1e-4 (part of delta pays for batch caps), noise to the table's digits."""
+    """z to .001, S to 1e-4 (part of delta pays for batch caps), noise to the table's digits.
+
+    The table has S at k = 16; a plan takes the coarsest grid that keeps 99.25 % of the norm.
+    """
     plan = PrivacyPlan.calibrate(terms(epsilon=epsilon))
     assert plan.noise_multiplier == pytest.approx(noise_multiplier, abs=1e-3)
-    assert plan.sensitivity == pytest.approx(sensitivity, rel=1e-4)
-    assert (plan.noise_log2, plan.modulus_bits, plan.bytes_up) == (16, 32, 400_000)
-    assert plan.bits_needed in (29, 30)
+    demand = plan._demand
+    assert grid.largest_sensitivity(demand, 16) == pytest.approx(sensitivity, rel=1e-4)
+    assert plan.sensitivity == grid.largest_sensitivity(demand, plan.noise_log2)
+    assert plan.sensitivity == pytest.approx(sensitivity / 2 ** (16 - plan.noise_log2), rel=1e-3)
+    assert (plan.noise_log2, plan.modulus_bits, plan.bits_needed) == (noise_log2, 32, bits)
+    assert plan.bytes_up == 12_500 * bits
     by_one_curator = plan.noise_multiplier * plan.clipping_norm / (0.064 * plan.units)
     assert by_one_curator == pytest.approx(central, rel=6e-3)
     assert plan.noise_std_per_coordinate == pytest.approx(distributed, rel=6e-3)
     alone = PrivacyPlan.calibrate(terms(epsilon=epsilon, mode="local"))
     assert alone.noise_std_per_coordinate == pytest.approx(local, rel=6e-3)
     assert alone.honest_shares == 1
+    assert alone.bytes_up == 4 * (100_000 + 1)
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 2.0, 4.0, 8.0, 16.0])
+def test_twelve_groups_send_28_bits_a_coordinate(terms, epsilon: float) -> None:
+    """Less than 360,000 bytes at d = 1e5, whatever is promised."""
+    plan = PrivacyPlan.calibrate(terms(epsilon=epsilon, groups=12, survivors=9))
+    assert plan.bits_needed <= 28
+    assert plan.bytes_up < 360_000
+
+
+def test_the_largest_sum_lies_strictly_inside_the_bits_that_travel(plan: PrivacyPlan) -> None:
+    """At either end, and one bit less would not do."""
+    bits, extent = plan.bits_needed, plan._grid.extent(plan._demand)
+    assert -(2 ** (bits - 1)) < -extent and extent < 2 ** (bits - 1) <= 2 * extent
+    ends = np.array([-extent % 2**bits, extent], dtype=np.uint32)
+    assert centred(sign_extended(ends, bits)).tolist() == [-extent, extent]
+
+
+def test_plans_on_a_finer_grid_stay_valid(plan: PrivacyPlan) -> None:
+    """A plan carries its own k: one of before, at k = 16, sends the bits of its own extent."""
+    before = replace(plan, noise_log2=16, sensitivity=grid.largest_sensitivity(plan._demand, 16))
+    assert PrivacyPlan.from_dict(before.as_dict()).digest() == before.digest()
+    assert before.verify() == plan.verify()
+    assert before.bits_needed == 30
+    assert replace(before, modulus_bits=64).bits_needed == 33
 
 
 def test_plan_keeps_its_promise(plan: PrivacyPlan) -> None:
@@ -157,16 +192,17 @@ def test_every_refusal_is_a_value_error(terms) -> None:
 def test_no_wrap_at_the_largest_batch(plan: PrivacyPlan) -> None:
     """Test 26. B_max units of norm S on one coordinate and 12 sigma of noise, both signs."""
     largest = sum(plan.batch_cap(group) for group in range(plan.groups))
-    total = largest * plan.sensitivity + math.ceil(12 * math.sqrt(plan.groups) * 2**16)
+    noise = math.ceil(12 * math.sqrt(plan.groups) * 2**plan.noise_log2)
+    total = largest * plan.sensitivity + noise
     for extreme in (total, -total):
         residue = np.array([extreme % 2**plan.modulus_bits], dtype=np.uint32)
         assert centred(residue)[0] == extreme
 
 
 def test_a_plan_that_could_wrap_is_refused(plan: PrivacyPlan) -> None:
-    """Test 26. Fifteen times the units on the same grid leave 2^31."""
+    """Test 26. A hundred times the units on the same grid leave 2^31."""
     with pytest.raises(CouldWrap, match="2\\^31"):
-        replace(plan, units_per_group=30_000, delta=1e-6)
+        replace(plan, units_per_group=200_000, delta=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -196,10 +232,10 @@ def test_a_dimension_no_grid_resolves_is_refused(terms) -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"sensitivity": 126_200}, PlanRefused),
+        ({"sensitivity": 31_550}, PlanRefused),
         ({"sensitivity": 15_811}, GridTooCoarse),
         ({"noise_log2": 3}, PlanRefused),
-        ({"noise_log2": 15}, PlanRefused),
+        ({"noise_log2": 13}, PlanRefused),
         ({"survivors": 6}, PlanRefused),
         ({"dimension": 10**7}, GridTooCoarse),
         ({"noise_multiplier": 0.0}, ValueError),
@@ -252,6 +288,13 @@ def test_every_grid_chosen_is_sound(demand: grid.GridDemand) -> None:
     wanted = chosen.sensitivity * Fraction(demand.noise_multiplier)
     assert wanted**2 <= demand.honest_shares * 4**chosen.noise_log2 - 9
     assert 2500 * demand.dimension <= chosen.sensitivity**2 <= MAX_SENSITIVITY**2
+    coarser = replace(
+        chosen,
+        noise_log2=chosen.noise_log2 - 1,
+        sensitivity=grid.largest_sensitivity(demand, chosen.noise_log2 - 1),
+    )
+    if chosen.noise_log2 > 4 and grid.kept_norm(demand, chosen) >= 0.9925:
+        assert grid.kept_norm(demand, coarser) < 0.9925
     reach = (
         demand.largest_batch * chosen.sensitivity
         + 12 * math.sqrt(demand.shares) * 2**chosen.noise_log2

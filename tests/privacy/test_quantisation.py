@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from privacy.packing import sign_extended
 from privacy.quantisation import (
     RANGE,
     OutOfRange,
@@ -13,6 +14,8 @@ from privacy.quantisation import (
     error_bound,
     fraction_bits,
     quantise,
+    small_integers,
+    sum_bits,
 )
 from privacy.types import centred
 
@@ -147,3 +150,21 @@ def test_single_precision_is_taken_exactly() -> None:
     value = np.array([0.1], dtype=np.float32)
     integer = int(centred(quantise(value, members=1).vector)[0])
     assert integer == round(float(value[0]) * 2**26)
+
+
+@settings(deadline=None)
+@given(limit=st.integers(1, 2**15), members=MEMBERS)
+def test_small_integers_take_the_fewest_bits_that_no_sum_leaves(limit: int, members: int) -> None:
+    bits = sum_bits(limit, members=members)
+    assert 2 ** (bits - 2) <= limit * members < 2 ** (bits - 1)
+    values = np.array([-limit, 0, limit])
+    made = small_integers(values, limit=limit, members=members)
+    assert (made.modulus_bits, made.fraction_bits) == (bits, 0)
+    total = sign_extended(made.vector * made.vector.dtype.type(members), bits)
+    assert centred(total).tolist() == (members * values).tolist()
+
+
+@pytest.mark.parametrize("value", [8, -8, 2**40])
+def test_an_integer_beyond_the_limit_is_not_sent(value: int) -> None:
+    with pytest.raises(OutOfRange, match="larger than 7"):
+        small_integers(np.array([0, value]), limit=7, members=3)

@@ -82,6 +82,9 @@ BAD: dict[str, tuple[object, ...]] = {
     "privacy.freeze_a": ("x",),
     "privacy.budget_epsilon": (-1, 50.1, "x", float("nan")),
     "privacy.ledgers": ("books",),
+    "compression.bits": (-1, 1, 17, 4.5, "x"),
+    "compression.keep": (0, -0.1, 1.1, 0.5, "x", float("nan")),
+    "compression.transform": ("fourier", ""),
 }
 _TEXTS = {
     "data",
@@ -173,6 +176,16 @@ def test_texts_of_a_command_line_become_what_they_say() -> None:
 
 def test_what_is_not_given_has_its_default() -> None:
     assert read_run_config({}) == RunConfig()
+
+
+@pytest.mark.parametrize("mode", ["distributed", "local"])
+def test_compression_is_refused_where_a_privacy_plan_says_what_is_sent(mode: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"compression.bits = 4 with privacy.mode = {mode}"
+    ) as no:
+        read_run_config({"compression.bits": 4, "privacy.mode": mode})
+    assert "\n" not in str(no.value)
+    assert read_run_config({"compression.bits": 4, "compression.keep": 0.5}).compression.bits == 4
 
 
 def test_settings_survive_their_flat_form() -> None:

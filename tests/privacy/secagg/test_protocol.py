@@ -1,5 +1,6 @@
 """Whole rounds among members who keep to the protocol: the sum is exact, or there is none."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from privacy.errors import (
     BadCiphertext,
+    MalformedMessage,
     NoiseShortfall,
     PolicyRefused,
     ReconstructionFailed,
@@ -29,6 +31,7 @@ from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import (
     AdvertiseRequest,
     ConsistencyRequest,
+    MaskedInput,
     Masking,
     MaskRequest,
     ShareRequest,
@@ -78,18 +81,22 @@ def test_drops_at_every_stage_leave_the_exact_sum_over_the_survivors(
     assert_exact(group, dropouts(data.draw, group.names, survivors), exposed)
 
 
-@settings(max_examples=12, deadline=None)
-@given(data=st.data(), members=st.integers(3, 16), bits=st.sampled_from([32, 64]))
+@settings(max_examples=16, deadline=None)
+@given(data=st.data(), members=st.integers(3, 16), bits=st.sampled_from([25, 27, 32, 33, 47, 64]))
 def test_noise_shares_add_up_exactly(
     data: st.DataObject, members: int, bits: int, federate: Any, noised: Any, exposed: Any
 ) -> None:
-    """Dropouts at every stage, real clipped sums with real noise, modulo 2^32 and 2^64."""
+    """Dropouts at every stage, real clipped sums with real noise, modulo 2^25 to 2^64.
+
+    At 25 bits the largest sum is 16 of two units at S = 126,130, and 12 deviations of their noise.
+    """
+    assert 16 * 2 * 126_130 + 12 * math.sqrt(16) * 2**16 < 2**24
     kernel = KernelSettings(
         dimension=data.draw(st.sampled_from([16, 1000])),
         clipping_norm=0.5,
         sensitivity=126_130,
         noise_log2=16,
-        modulus_bits=bits,
+        modulus_bits=32 if bits <= 32 else 64,
     )
     survivors = data.draw(st.integers(consistency_threshold(members), members))
     vector = VectorTerms(
@@ -102,6 +109,61 @@ def test_noise_shares_add_up_exactly(
     )
     group = federate(noised(members, kernel), vector, survivors=survivors)
     assert_exact(group, dropouts(data.draw, group.names, survivors), exposed)
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), members=st.integers(3, 12), bits=st.integers(2, 15))
+def test_a_sum_that_leaves_the_modulus_is_still_the_sum_of_the_low_bits(
+    data: st.DataObject, members: int, bits: int, federate: Any, noised: Any
+) -> None:
+    """Noise of 2^16 in a modulus of less: what comes out is the exact sum modulo 2^bits."""
+    kernel = KernelSettings(
+        dimension=101, clipping_norm=0.5, sensitivity=126_130, noise_log2=16, modulus_bits=32
+    )
+    vector = VectorTerms(dimension=101, modulus_bits=bits, noise_log2=16, sensitivity=126_130)
+    group = federate(noised(members, kernel), vector)
+    drops = dropouts(data.draw, group.names, consistency_threshold(members))
+    server, total, _ = group.run(drops)
+    exact = centred(group.exact(server.survivors))
+    assert np.array_equal(centred(total) % 2**bits, exact % 2**bits)
+    assert np.abs(centred(total)).max() <= 2 ** (bits - 1)
+
+
+def test_a_vector_with_stray_bits_or_of_another_length_is_not_added(
+    federate: Any, noised: Any, settings: Callable[..., KernelSettings]
+) -> None:
+    """Even where its sender has signed it: 13 coordinates of 27 bits leave one bit over."""
+    vector = VectorTerms(dimension=13, modulus_bits=27, noise_log2=16, sensitivity=126_130)
+    group = federate(noised(3, settings(dimension=13)), vector)
+    server = group.begin()
+    for name in group.names:
+        server.take_shares(name, group.ask(name, "share", server.share_request))
+    server.close_sharing()
+    message = MaskedInput.decode(group.ask("m000", "mask", server.mask_request("m000")))
+    data = message.vector
+    assert len(data) == 44 and data[-1] < 0x80
+    context = server.agreement.context
+    for wrong in (data[:-1] + bytes([data[-1] | 0x80]), data + b"\0", data[:-1]):
+        unsigned = replace(message, vector=wrong)
+        signature = group.identities["m000"].sign("masked", context, unsigned.words())
+        with pytest.raises(MalformedMessage, match=r"behind its last|44 needed"):
+            server.take_masked("m000", replace(unsigned, signature=signature).encode())
+    server.take_masked("m000", message.encode())
+
+
+def test_a_member_refuses_another_number_of_bits_than_its_plan_says(
+    terms: Callable[..., Any], federate: Any, noised: Any
+) -> None:
+    """One bit fewer could wrap, one more sends what nobody needs: neither is agreed to."""
+    plan = PrivacyPlan.calibrate(terms(dimension=2000))
+    own = VectorTerms.of_plan(plan)
+    assert own.modulus_bits == plan.bits_needed < 32
+    for bits in (own.modulus_bits - 1, own.modulus_bits + 1, 32):
+        group = federate(noised(10, plan.kernel), own, survivors=7)
+        group.vector = replace(own, modulus_bits=bits)
+        with pytest.raises(PolicyRefused, match=f"modulus_bits = {bits}"):
+            group.run()
+        assert not any(stage in ("share", "mask") for _, stage, _ in group.sent)
 
 
 def test_a_round_under_a_real_plan(

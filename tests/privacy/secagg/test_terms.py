@@ -52,7 +52,7 @@ def round_terms(draw: st.DrawFn) -> RoundTerms:
     numbers = st.integers(0, 2**53)
     vector = VectorTerms(
         dimension=draw(numbers),
-        modulus_bits=draw(st.sampled_from([32, 64])),
+        modulus_bits=draw(st.integers(2, 64)),
         fraction_bits=draw(numbers),
         noise_log2=draw(numbers),
         sensitivity=draw(numbers),
@@ -243,8 +243,9 @@ def test_attempts_follow_in_order() -> None:
 
 def test_terms_of_a_plan_are_the_plan(plan: PrivacyPlan) -> None:
     vector = VectorTerms.of_plan(plan)
-    names = set(asdict(vector)) - {"plan", "fraction_bits"}
+    names = set(asdict(vector)) - {"plan", "fraction_bits", "modulus_bits"}
     assert all(getattr(vector, name) == getattr(plan, name) for name in names)
+    assert vector.modulus_bits == plan.bits_needed
     assert vector.plan == plan.digest() and vector.fraction_bits == 0
     assert vector.shares_noise and not VECTOR.shares_noise
 

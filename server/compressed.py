@@ -1,0 +1,126 @@
+"""The mean of updates in a few bits a coordinate, and the grid that the next round gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+from flwr.app import RecordDict
+from numpy.typing import NDArray
+
+from privacy.errors import MalformedMessage
+from privacy.packing import sign_extended, unpack
+from privacy.quantisation import OutOfRange, sum_bits
+from privacy.secagg.terms import VectorTerms
+from privacy.types import Modular, centred
+from server.aggregation import Combined, released
+from server.cohort import CohortError
+from server.robust import Rule
+from strategies.base import State
+from strategies.compression import (
+    START,
+    Compression,
+    CompressionConfig,
+    CompressionRefused,
+    Decoded,
+    RoundCode,
+    StepSizes,
+)
+from strategies.round_plan import RoundPlan, Scalar
+
+_SCALE = "scale"
+
+
+class MeanOfCompressed:
+    """The mean of compressed updates by the groups' weights; see ``strategies.compression``.
+
+    Args:
+        steps: Learning rates of all coordinates.
+        config: How updates are written.
+        rule: Taken in place of the mean where vectors come one by one; counts all alike.
+    """
+
+    fewest = 1
+
+    def __init__(
+        self, steps: StepSizes, config: CompressionConfig, rule: Rule | None = None
+    ) -> None:
+        self._steps = steps
+        self._rule = rule
+        self._compression = Compression(
+            bits=config.bits, keep=float(config.keep), transform=config.transform, scale=START
+        )
+
+    def work(self, group: str) -> Mapping[str, Scalar]:
+        """Nothing is private; see :class:`server.aggregation.Aggregation`."""
+        return {}
+
+    def compression(self) -> Mapping[str, Scalar]:
+        """As set, on the grid of the last sum; see :class:`server.aggregation.Aggregation`."""
+        return asdict(self._compression)
+
+    def state(self) -> State:
+        """The scale; see :class:`server.aggregation.Aggregation`."""
+        return {_SCALE: np.array([self._compression.scale])}
+
+    def restore(self, state: State) -> None:
+        """Take up the scale; see :class:`server.aggregation.Aggregation`."""
+        if _SCALE in state:
+            self._rescale(float(state[_SCALE][0]))
+
+    def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
+        """Small integers; see :class:`server.aggregation.Aggregation`."""
+        code = self._code(plan)
+        bits = sum_bits(code.compression.limit, members=members)
+        return VectorTerms(dimension=code.size, modulus_bits=bits)
+
+    def mean_of_updates(
+        self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
+    ) -> NDArray[np.float64]:
+        """Unpack and add up; see :class:`server.aggregation.Aggregation`."""
+        code = self._code(plan)
+        bits = sum_bits(code.compression.limit, members=1)
+        total = np.zeros(code.size, dtype=np.int64)
+        rows = []
+        for group, content in updates.items():
+            data = released(group, content).tobytes()
+            try:
+                integers = centred(sign_extended(unpack(data, count=code.size, bits=bits), bits))
+                # Each by itself, so that a wrong one is told by its name.
+                rows.append(_row(code.decode(integers, summed=1)))
+            except (MalformedMessage, CompressionRefused) as error:
+                raise CohortError(
+                    f"group {group!r} released a wrong vector ({error}): use one version"
+                ) from error
+            total += integers
+        if self._rule is not None:
+            return self._rule(np.stack(rows))
+        return _row(code.decode(total, summed=len(updates)))
+
+    def mean_of_sum(
+        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
+    ) -> NDArray[np.float64]:
+        """Undo grid and transform on the sum; see :class:`server.aggregation.Aggregation`."""
+        try:
+            return _row(self._code(plan).decode(centred(total), summed=summed))
+        except CompressionRefused as error:
+            raise OutOfRange(f"{error}; a member has sent a wrong vector") from error
+
+    def combine(
+        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
+    ) -> Combined:
+        """Part update and loss, and choose the next grid by how large updates were."""
+        self._rescale(self._compression.following_scale(float(mean[-1])))
+        return Combined(update=mean[:-2], loss=float(mean[-2]))
+
+    def _code(self, plan: RoundPlan) -> RoundCode:
+        return RoundCode(plan, self._steps.of(plan))
+
+    def _rescale(self, scale: float) -> None:
+        self._compression = Compression(**{**asdict(self._compression), "scale": scale})
+
+
+def _row(decoded: Decoded) -> NDArray[np.float64]:
+    """Update, loss and size in one vector."""
+    return np.append(decoded.update, [decoded.loss, decoded.log2_ratio])

@@ -1,0 +1,16 @@
+"""Which coordinates a round trains, and how far a step moves each: told by a run's settings."""
+
+from __future__ import annotations
+
+from alignment.config import TrainingConfig
+from alignment.predictor import Predictor
+from alignment.steps import step_sizes
+from strategies.compression import StepSizes
+
+
+def steps_of(predictor: Predictor, training: TrainingConfig) -> StepSizes:
+    """The learning rates of a predictor's coordinates in rounds of either kind."""
+    return StepSizes(
+        head=step_sizes(predictor, training, train_adapter=False),
+        whole=step_sizes(predictor, training, train_adapter=True),
+    )
