@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 DataOption = Annotated[
-    str, typer.Option(help="A file, a folder, a hub id, or 'sample' for the built-in data.")
+    str,
+    typer.Option(
+        help="A file, a folder, a hub id, or 'sample' for the built-in data, also as in "
+        "sample:groups=48,severity=2."
+    ),
 ]
 SplitOption = Annotated[
     Path | None,

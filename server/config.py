@@ -227,7 +227,8 @@ class RunConfig:
     """Everything that decides what a run does.
 
     Attributes:
-        data: ``sample``, a file, a folder or a hub id; see ``alignment.loading``.
+        data: ``sample`` (also with parameters, as in ``sample:groups=48,severity=2``), a file, a
+            folder or a hub id; see ``alignment.loading``.
         split: Split file; empty draws one by seed.
         skip_invalid: Leave out invalid rows, counted, instead of stopping at the first.
         seed: First weights, batches and a drawn split. Never noise, sampling or keys.
