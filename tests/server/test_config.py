@@ -82,6 +82,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "privacy.freeze_a": ("x",),
     "privacy.budget_epsilon": (-1, 50.1, "x", float("nan")),
     "privacy.ledgers": ("books",),
+    "simulation.dropout": (-0.1, 1, "x", float("nan")),
 }
 _TEXTS = {
     "data",
