@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -12,6 +13,7 @@ from clients.app import app as client_app
 from clients.books import RefusedByLedger
 from experiments.dropouts import Dropouts
 from experiments.local_grid import LocalGrid, run_server_app
+from experiments.traffic import add_bytes
 from server.app import run_federation
 from server.cohort import CohortError
 from server.config import RunConfig, read_run_config
@@ -33,6 +35,8 @@ class SimulationError(RuntimeError):
 
 def simulate(config: RunConfig, population: Population, *, serialize: bool = True) -> LocalGrid:
     """Run every round of a federation in this process; the model lies in ``config.out``.
+
+    The bytes of every round are added to its ``rounds.jsonl``.
 
     Args:
         config: The run.
@@ -66,6 +70,8 @@ def simulate(config: RunConfig, population: Population, *, serialize: bool = Tru
                 "fedaccord client status shows what is left"
             ) from error
         raise
+    finally:
+        add_bytes(Path(config.out), grid)
     _refuse_failures(grid)
     return grid
 
