@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -23,12 +25,31 @@ _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1"
 )
 MOST_WORKERS = 1024
+_PATIENCE_SECONDS = 10.0
 
 
-def check_workers(workers: int | None) -> None:
-    """Refuse a number of workers that nobody has."""
+def check_cluster(*, workers: int | None, address: str) -> None:
+    """Refuse a number of workers that nobody has, and a cluster that is not there.
+
+    Raises:
+        ConfigError: One line that names the option.
+    """
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise ConfigError(f"--workers {workers} must lie in [1, {MOST_WORKERS}]")
+    match = re.fullmatch(r"(?:ray://)?\[?(?P<host>[^\[\]/]+)\]?:(?P<port>\d{1,5})", address)
+    if match is None:
+        if address in ("", "auto"):
+            return
+        raise ConfigError(f"--ray-address {address!r} must be host:port, ray://host:port or auto")
+    try:
+        # Ray itself would try for many minutes.
+        with socket.create_connection((match["host"], int(match["port"])), _PATIENCE_SECONDS):
+            pass
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"--ray-address {address}: nothing answers there ({error}); start a cluster by "
+            "ray start --head, or correct the address"
+        ) from error
 
 
 def run_side_by_side(

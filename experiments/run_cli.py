@@ -59,7 +59,7 @@ def run(
     Data may be the built-in ones with parameters, as in data = "sample:groups=48,severity=2".
     Finished runs are kept: stop it with Ctrl-C, and the same command goes on where it was.
     """
-    from experiments.parallel import check_workers
+    from experiments.parallel import check_cluster
     from experiments.plot_study import draw_study
     from experiments.study_file import read_study
     from experiments.study_findings import sentences
@@ -67,7 +67,7 @@ def run(
     from experiments.study_report import write_reports
     from experiments.study_summary import STUDY_FILE, summarise_study, write_study
 
-    check_workers(workers)
+    check_cluster(workers=workers, address=ray_address)
     study = read_study(study_file)
     runs = plan_runs(study, out, assignments=settings or [])
     fix_splits(study, runs, out)

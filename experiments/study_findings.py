@@ -106,7 +106,7 @@ def sentences(study: Json) -> list[str]:
         said.append(f"Rounds were aborted and gave nothing in: {'; '.join(aborted)}.")
     missing = study["runs"] - study["finished"]
     if missing:
-        said.append(f"{plural(missing, 'run')} of {study['runs']:,} have not finished.")
+        said.append(f"Not finished: {plural(missing, 'run')} of {study['runs']:,}.")
     return said
 
 
