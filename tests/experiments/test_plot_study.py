@@ -279,11 +279,11 @@ class TestTitles:
         assert picture_title(study, "value").endswith(": no more than draws differ")
 
     def test_targets_that_are_missed_and_aborted_rounds_are_told(self) -> None:
-        study = made(vary=NUMBERS, target=0.74)
+        study = made(vary=NUMBERS, target=0.73)
         study["means"][1]["aborted_rounds"]["mean"] = 0.5
         study["finished"] = 5
         assert sentences(study) == [
-            ".740 is never reached by: severity 2.",
+            ".730 is never reached by: severity 2.",
             "Rounds were aborted and gave nothing in: severity 0.5.",
             "Not finished: 1 run of 6.",
         ]
