@@ -27,6 +27,7 @@ MOST_RUNS = 10_000
 _KEYS = ("title", "data", "split", "draws", "target", "settings", "vary", "cases")
 _CASE_KEYS = ("name", "settings")
 _SAMPLE = f"{SAMPLE}."
+_STRATEGY = "strategy."
 #: What a study sets itself, with what says it instead.
 _OWN = {
     "split": "the key split beside the title",
@@ -229,7 +230,9 @@ def _check_keys(flat: Mapping[str, object], where: str, own: Mapping[str, str] =
     for key in flat:
         if key in own:
             raise ConfigError(f"{where}: {key} is set by the study itself; use {own[key]}")
-    _known(flat, [key for key in known if key not in own], f"{where}: ")
+    # A strategy knows its own settings, and is known with the values that a run has.
+    named = {key: value for key, value in flat.items() if not key.startswith(_STRATEGY)}
+    _known(named, [key for key in known if key not in own], f"{where}: ")
 
 
 def _settings(value: object, where: str, own: Mapping[str, str] = _OWN) -> dict[str, Scalar]:

@@ -47,7 +47,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run a federation as its run configuration says."""
     config = read_run_config(context.run_config)
-    config.require_real_groups()
+    config.simulation.require_real_groups()
     run_federation(grid, config)
 
 

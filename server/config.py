@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
+from server.simulation import SimulationConfig
 from strategies import combinations, registry
 from strategies.base import Strategy
 from strategies.round_plan import Scalar, flatten, unflatten
@@ -223,25 +224,6 @@ class PrivacyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulationConfig:
-    """What a simulation does to its groups; refused wherever groups are real.
-
-    Attributes:
-        dropout: Chance of a group to be lost in a round when it is asked to train; drawn by the
-            seed of the run. The server is not told. A secure sum bears less than a third of its
-            groups lost, a private one what ``privacy.survivors`` leaves; beyond it the round is
-            aborted.
-    """
-
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse what is no chance, or leaves nobody."""
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout = {self.dropout} must lie in [0, 1): lower it")
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides what a run does.
 
@@ -298,20 +280,6 @@ class RunConfig:
                 fairness=self.training.fairness,
             ),
         )
-
-    def require_real_groups(self) -> None:
-        """Refuse what only ``fedaccord simulate`` can do, where groups are not its own.
-
-        Raises:
-            ConfigError: A setting of ``simulation`` is not its default.
-        """
-        usual = asdict(SimulationConfig())
-        for name, value in asdict(self.simulation).items():
-            if value != usual[name]:
-                raise ConfigError(
-                    f"simulation.{name} = {value}: only fedaccord simulate can do that to its "
-                    "groups; leave it out"
-                )
 
     def nested(self) -> dict[str, object]:
         """Sections and scalars, as in a TOML file."""

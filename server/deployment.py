@@ -145,7 +145,7 @@ class ServerHome:
                 "privacy.ledgers": str(self.file(LEDGERS_FOLDER)) if private else "",
             }
         )
-        config.require_real_groups()
+        config.simulation.require_real_groups()
         return config
 
 

@@ -108,6 +108,15 @@ class TestGrid:
         }
         assert list(every.values()) == [5, 1, 4]
 
+    def test_strategies_are_settings_like_any_other(self, read: Read) -> None:
+        study = read(
+            "draws = 1\n[[cases]]\nname = 'mean'\n[[cases]]\nname = 'near'\n"
+            "settings = { strategy.name = 'fedprox', strategy.proximal = 0.5 }\n"
+        )
+        mean, near = (run.config.strategy for run in plan_runs(study, Path("out")))
+        assert (mean.name, near.name) == ("fedavg", "fedprox")
+        assert dict(near.settings)["proximal"] == 0.5
+
     def test_set_changes_all_runs_but_not_what_the_study_varies(self, read: Read) -> None:
         study = read(GRID)
         runs = plan_runs(study, Path("out"), assignments=["federation.warmup_rounds=7"])
@@ -238,6 +247,10 @@ class TestRefusals:
             ("[settings]\ntraining.batch_size = 'x'", "setting 'training.batch_size' = 'x'"),
             ("[vary]\nsample.groups = [4, 5000]", "s.toml: sample: groups is 5000, must be"),
             ("data = 'sample:grups=3'", "did you mean 'groups'?"),
+            (
+                "[[cases]]\nname = 'a'\nsettings.strategy.speed = 3",
+                "s.toml: a: strategy.speed is no setting of fedavg",
+            ),
         ],
     )
     def test_a_bad_value_is_one_line_that_names_file_and_place(
