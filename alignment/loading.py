@@ -27,12 +27,10 @@ from alignment.records import (
     parse_record,
     record_to_row,
 )
+from alignment.sample_source import is_sample, read_sample
 from alignment.sources import DataError, Row, find_files, read_rows, suffix_of
 
 __all__ = ["DataError", "LoadedRecords", "load_questions", "load_records", "write_records"]
-
-#: The source that stands for the built-in sample data.
-SAMPLE = "sample"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +63,11 @@ def load_records(
     each record keeps its own. Records of one wording share one ``Question``.
 
     Args:
-        source: ``"sample"`` for the built-in data; a ``.jsonl``, ``.json``, ``.csv`` (each also
-            ``.gz``), ``.parquet`` or ``.arrow`` file; a folder of such files, also one that
-            ``datasets`` saved; otherwise a hub dataset ``owner/name`` or ``owner/name:config``.
+        source: ``"sample"`` for the built-in data, with parameters as in
+            ``"sample:groups=48,severity=2"`` (:mod:`alignment.sample_source`); a ``.jsonl``,
+            ``.json``, ``.csv`` (each also ``.gz``), ``.parquet`` or ``.arrow`` file; a folder of
+            such files, also one that ``datasets`` saved; otherwise a hub dataset ``owner/name`` or
+            ``owner/name:config``.
         skip_invalid: Leave invalid rows out and list them in ``skipped`` instead of raising.
         group: Group of the rows that name none. For transcripts, which never do, the name of the
             file, folder or dataset stands in.
@@ -151,11 +151,9 @@ def _write_lines(records: Iterable[PreferenceRecord], file: IO[bytes] | gzip.Gzi
 
 
 def _rows(source: str | Path, split: str) -> Iterator[Row]:
-    if source == SAMPLE:
-        from alignment.sample_data import sample_rows
-
-        for number, row in enumerate(sample_rows(), start=1):
-            yield f"{SAMPLE}:row {number}", row
+    if is_sample(source):
+        for number, row in enumerate(read_sample(str(source)).rows(), start=1):
+            yield f"{source}, row {number}", row
         return
     for file in find_files(source, split=split):
         yield from read_rows(file)

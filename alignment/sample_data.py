@@ -66,25 +66,31 @@ _TRADES = tuple(
     "Bakers Bookshops Builders Carriers Choirs Cyclists Gardens Glassworks Hospices Hostels "
     "Kitchens Mills Museums Nurseries Orchards Printers Rangers Sailors Studios Weavers".split()
 )
-_MOST_GROUPS = len(_NAMED_GROUPS) + len(_PLACES) * len(_TRADES)
+# Where all pairs of a place and a trade are taken, they come again with one of these before them.
+_SIDES = ("Upper", "Lower", "Inner", "Outer", "Great", "Little", "Old", "New")
+MOST_GROUPS = 4096
+MOST_SEVERITY = 10.0
 
 
 def sample_rows(
-    *, seed: int = 0, groups: int = 12, respondents: int = 160
+    *, seed: int = 0, groups: int = 12, respondents: int = 160, severity: float = 1.0
 ) -> Iterator[dict[str, object]]:
     """Yield the individual answers of the sample survey, group by group, person by person.
 
     The first twelve groups are the named ones and hold the same values under every seed; further
     groups get generated names and random values. A group's rows depend on ``seed``, on its place
-    in the list and on ``respondents``, not on how many groups follow it. Every group answers every
-    question at least once; every respondent answers 20 to 30 questions, plus, in a tiny group,
-    those that nobody else took. With the defaults there are about 48,000 rows.
+    in the list, on ``respondents`` and on ``severity``, not on how many groups follow it. Every
+    group answers every question at least once; every respondent answers 20 to 30 questions, plus,
+    in a tiny group, those that nobody else took. With the defaults there are about 48,000 rows.
 
     Args:
         seed: Non-negative seed; equal arguments give equal rows.
-        groups: Number of groups, from 1 to 512.
+        groups: Number of groups, from 1 to 4096.
         respondents: Typical number of respondents of a group, at least 1; the groups have 0.75 to
             1.25 times as many.
+        severity: How far groups lie apart, in [0, 10]: a factor on what they value. At 0 they value
+            the same, and only their members differ. People, whom of them is asked what, and chance
+            stay as they are, so that surveys of one seed differ by severity alone.
 
     Returns:
         An iterator over choice rows with the keys ``group``, ``respondent``, ``question_id``,
@@ -95,15 +101,19 @@ def sample_rows(
     """
     if seed < 0:
         raise ValueError(f"seed is {seed}, must be at least 0: pass a non-negative integer")
-    if not 1 <= groups <= _MOST_GROUPS:
+    if not 1 <= groups <= MOST_GROUPS:
         raise ValueError(
-            f"groups is {groups}, must be between 1 and {_MOST_GROUPS}: ask for fewer or more"
+            f"groups is {groups}, must be between 1 and {MOST_GROUPS}: ask for fewer or more"
         )
     if respondents < 1:
         raise ValueError(
             f"respondents is {respondents}, must be at least 1: ask for more per group"
         )
-    return _all_rows(seed, groups, respondents)
+    if not 0 <= severity <= MOST_SEVERITY:
+        raise ValueError(
+            f"severity is {severity}, must be between 0 and {MOST_SEVERITY:g}: 1 is usual"
+        )
+    return _all_rows(seed, groups, respondents, severity)
 
 
 def survey_rows(rows: Iterable[Mapping[str, object]]) -> Iterator[dict[str, object]]:
@@ -148,31 +158,37 @@ def survey_rows(rows: Iterable[Mapping[str, object]]) -> Iterator[dict[str, obje
         }
 
 
-def _all_rows(seed: int, groups: int, respondents: int) -> Iterator[dict[str, object]]:
+def _all_rows(
+    seed: int, groups: int, respondents: int, severity: float
+) -> Iterator[dict[str, object]]:
     for index in range(groups):
         # The bit generator is named because NumPy promises to keep its stream, not the default.
         rng = np.random.Generator(np.random.PCG64([seed, index]))
-        yield from _group_rows(_group(index, rng), respondents, rng)
+        yield from _group_rows(_group(index, rng), respondents, severity, rng)
 
 
 def _group(index: int, rng: np.random.Generator) -> _Group:
     if index < len(_NAMED_GROUPS):
         return _NAMED_GROUPS[index]
+    again, pair = divmod(index - len(_NAMED_GROUPS), len(_PLACES) * len(_TRADES))
     # Shifting the trades by the turn changes both words of the name from one group to the next.
-    turn, place = divmod(index - len(_NAMED_GROUPS), len(_PLACES))
+    turn, place = divmod(pair, len(_PLACES))
     trade = (turn + place) % len(_TRADES)
+    side = f"{_SIDES[(again + pair) % len(_SIDES)]} " if again else ""
     return _Group(
-        name=f"{_PLACES[place]} {_TRADES[trade]}",
+        name=f"{side}{_PLACES[place]} {_TRADES[trade]}",
         size=rng.uniform(_SMALLEST, _LARGEST),
         values=tuple(rng.normal(0.0, _GROUP_SPREAD, len(AXES)).tolist()),
     )
 
 
 def _group_rows(
-    group: _Group, respondents: int, rng: np.random.Generator
+    group: _Group, respondents: int, severity: float, rng: np.random.Generator
 ) -> Iterator[dict[str, object]]:
     people = max(1, round(respondents * group.size))
-    values = np.array(group.values) + rng.normal(0.0, _PERSON_SPREAD, (people, len(AXES)))
+    values = severity * np.array(group.values) + rng.normal(
+        0.0, _PERSON_SPREAD, (people, len(AXES))
+    )
     asked = _who_is_asked(people, rng)
     choices = np.stack([_choices(question, values, rng) for question in QUESTIONS], axis=1)
     slug = group.name.lower().replace(" ", "-")

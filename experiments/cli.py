@@ -171,7 +171,10 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     data: Annotated[
         str | None,
-        typer.Option(help="A file, a folder, a hub id, or 'sample' for the built-in data."),
+        typer.Option(
+            help="A file, a folder, a hub id, or 'sample' for the built-in data, also as in "
+            "sample:groups=48,severity=2."
+        ),
     ] = None,
     split: Annotated[
         Path | None,
@@ -233,21 +236,29 @@ def _refuse_with_resume(options: Mapping[str, object]) -> None:
 def sample(
     out: Annotated[Path, typer.Option(help="File to write: .jsonl or .jsonl.gz.")],
     kind: Annotated[str, typer.Option(help="'choice' (a row per answer) or 'survey'.")] = "choice",
-    groups: Annotated[int, typer.Option(help="Number of groups, up to 512.")] = 12,
+    groups: Annotated[int, typer.Option(help="Number of groups, up to 4096.")] = 12,
     respondents: Annotated[int, typer.Option(help="Typical respondents of a group.")] = 160,
+    severity: Annotated[
+        float, typer.Option(help="How far groups lie apart: 1 is usual, 0 makes them all alike.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal files.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
 ) -> None:
-    """Write the built-in sample data to a file: invented groups that answer by their values."""
+    """Write the built-in sample data to a file: invented groups that answer by their values.
+
+    Commands that take --data also make them on the spot: --data sample:groups=48,severity=2, with
+    the options of this command as parameters.
+    """
     from alignment.loading import write_records
     from alignment.records import parse_record
-    from alignment.sample_data import sample_rows, survey_rows
+    from alignment.sample_source import KINDS, SampleSource
 
     if out.exists() and not overwrite:
         raise ValueError(f"--out {out}: exists; choose another name or --overwrite")
-    rows = sample_rows(seed=seed, groups=groups, respondents=respondents)
-    if kind not in ("choice", "survey"):
+    if kind not in KINDS:
         raise ValueError(f"--kind {kind!r} must be 'choice' or 'survey'")
-    chosen = survey_rows(rows) if kind == "survey" else rows
-    write_records((parse_record(row) for row in chosen), out)
+    chosen = SampleSource(
+        groups=groups, respondents=respondents, severity=severity, seed=seed, kind=kind
+    )
+    write_records((parse_record(row) for row in chosen.rows()), out)
     typer.echo(f"wrote {out}")

@@ -142,6 +142,7 @@ class LocalGrid(Grid):
             self._contexts[node_id] = self._new_context(node_id, node_config, run_config)
         self._pending: dict[str, _Parcel] = {}
         self._traffic: dict[tuple[int, str], Traffic] = {}
+        self._traffic_by_group: dict[tuple[str, str], Traffic] = {}
         self._seconds = {"serialization": 0.0, "handlers": 0.0}
         self._failures: list[HandlerFailure] = []
 
@@ -149,6 +150,11 @@ class LocalGrid(Grid):
     def traffic(self) -> Mapping[tuple[int, str], Traffic]:
         """What passed so far, by node id and message type."""
         return MappingProxyType(dict(self._traffic))
+
+    @property
+    def traffic_by_group(self) -> Mapping[tuple[str, str], Traffic]:
+        """The same of all nodes together, by group id of the messages and message type."""
+        return MappingProxyType(dict(self._traffic_by_group))
 
     @property
     def seconds(self) -> GridSeconds:
@@ -287,11 +293,11 @@ class LocalGrid(Grid):
         message = self._open(parcel)
         if self._before_delivery is not None and not self._before_delivery(message):
             return None
-        node_id, message_type = message.metadata.dst_node_id, message.metadata.message_type
-        self._count(node_id, message_type, Traffic(messages_down=1, bytes_down=parcel.size_bytes))
+        self._count(message, Traffic(messages_down=1, bytes_down=parcel.size_bytes))
+        node_id = message.metadata.dst_node_id
         with _task_identity(run_id=self._run.run_id, node_id=node_id):
             answer = self._answer(message)
-        self._count(node_id, message_type, Traffic(messages_up=1, bytes_up=answer.size_bytes))
+        self._count(message, Traffic(messages_up=1, bytes_up=answer.size_bytes))
         return self._open(answer)
 
     def _answer(self, message: Message) -> _Parcel:
@@ -375,9 +381,12 @@ class LocalGrid(Grid):
         message.metadata.__dict__["_message_id"] = parcel.message_id
         return message
 
-    def _count(self, node_id: int, message_type: str, traffic: Traffic) -> None:
-        key = (node_id, message_type)
-        self._traffic[key] = self._traffic.get(key, Traffic()) + traffic
+    def _count(self, message: Message, traffic: Traffic) -> None:
+        metadata = message.metadata
+        node = (metadata.dst_node_id, metadata.message_type)
+        self._traffic[node] = self._traffic.get(node, Traffic()) + traffic
+        group = (metadata.group_id, metadata.message_type)
+        self._traffic_by_group[group] = self._traffic_by_group.get(group, Traffic()) + traffic
 
     @contextmanager
     def _timed(self, activity: str) -> Iterator[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from alignment.sample_source import is_sample
 from experiments.wording import Json, is_number, plural, score_text
 
 TAGS = ("fedaccord", "federated-learning", "preference-model", "reward-model", "lora")
@@ -206,6 +207,6 @@ def _limits(result: Json) -> str:
         f"Texts beyond {result['config']['predictor']['max_tokens']} tokens are cut.",
         "What the base encoder has learned from its own training data, biases included, is in it.",
     ]
-    if result["data"]["source"] == "sample":
+    if is_sample(result["data"]["source"]):
         limits.insert(0, "**It was trained on built-in sample data, invented: it knows nobody.**")
     return "\n".join(f"- {each}" for each in limits)

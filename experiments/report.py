@@ -7,13 +7,11 @@ configuration. Everything that comes from data is escaped; the page has neither 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from experiments.pages import embedded, render
 from experiments.plots import (
     ALIGNMENT_BY_ROUND,
     FAIRNESS,
@@ -27,7 +25,6 @@ from experiments.wording import (
     WORST,
     Json,
     gain_text,
-    interval_text,
     is_number,
     plural,
     score_text,
@@ -89,23 +86,12 @@ def write_report(
     paths = {name: folder / PLOTS_FOLDER / name for name in titles}
     if not all(path.is_file() for path in paths.values()):
         draw_plots(folder, result, rounds, predictions)
-    environment = Environment(
-        loader=PackageLoader("experiments", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"score": score_text, "gain": gain_text, "interval": interval_text}
     pictures = {
-        name: {
-            "title": title,
-            "alt": f"{title}. {_DESCRIPTIONS[name]}",
-            "data": base64.b64encode(paths[name].read_bytes()).decode("ascii"),
-        }
+        name: embedded(paths[name], title=title, description=_DESCRIPTIONS[name])
         for name, title in titles.items()
     }
-    page = environment.get_template(_TEMPLATE).render(
+    page = render(
+        _TEMPLATE,
         result=result,
         worst=WORST,
         summary=_summary(result),

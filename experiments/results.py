@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,24 +22,13 @@ from alignment.records import SurveyRecord
 from alignment.split import CONTEXT_QUESTIONS, Draw
 from clients.trainer import predictor_for
 from experiments.baselines import question_mean_summary
-from experiments.local_grid import LocalGrid, Traffic
+from experiments.local_grid import LocalGrid
+from experiments.provenance import code, versions
+from experiments.traffic import training_traffic
 from privacy.plan import PrivacyPlan
 from server.app import PRIVACY_FILE
 from server.config import RunConfig
 from server.telemetry import ROUNDS_FILE
-
-_PACKAGES = (
-    "fedaccord",
-    "flwr",
-    "torch",
-    "transformers",
-    "peft",
-    "opacus",
-    "dp-accounting",
-    "cryptography",
-    "datasets",
-    "numpy",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +152,8 @@ def read_rounds(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-#: Messages that are no part of a round of training.
-_BESIDE = ("query.setup", "evaluate")
-
-
 def _traffic(grid: LocalGrid, clients: int, rounds: int) -> dict[str, int]:
-    train = [each for (_, kind), each in grid.traffic.items() if kind not in _BESIDE]
-    total = sum(train, start=Traffic())
+    total = training_traffic(grid)
     rounds = max(1, rounds)
     return {
         "up_per_client_per_round": round(total.bytes_up / (clients * rounds)),
@@ -225,13 +207,6 @@ def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
         "outside": [*_OUTSIDE, *([_SHARES_SEEN] if seen else [])],
         "groups": {name: {"units": count, "epsilon": plan.epsilon} for name, count in units},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def build_result(
@@ -295,7 +270,8 @@ def build_result(
             ),
         },
         "seed": config.seed,
-        "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
+        "code": code(),
+        "versions": versions(),
         "config": config.nested(),
     }
     return result, _predictions(measured, population)

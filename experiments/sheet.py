@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
@@ -22,6 +23,8 @@ from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.text import Text
 
 WIDTH = 8.0
+#: Of a column of a paper, inches.
+COLUMN = 3.4
 MARGIN = 0.45
 INNER = WIDTH - 2 * MARGIN
 DPI = 150
@@ -219,3 +222,27 @@ class Sheet:
         # Whatever the reader's own settings are: the sheet is neither cropped nor padded.
         with _missing_letters_allowed():
             self.figure.savefig(path, format="png", dpi=DPI, bbox_inches=None)
+
+
+class Column:
+    """One panel as wide as a column of a paper: no title, for that is the paper's to write.
+
+    Attributes:
+        axes: Bare, as those of a sheet; what surrounds them finds its place by itself.
+    """
+
+    def __init__(self) -> None:
+        self.figure = Figure(figsize=(COLUMN, 1.0), facecolor="white", layout="constrained")
+        FigureCanvasAgg(self.figure)
+        self.axes: Axes = self.figure.add_subplot()
+        for spine in self.axes.spines.values():
+            spine.set_visible(False)
+        self.axes.tick_params(length=0, labelsize=7, labelcolor=INK, pad=3)
+
+    def save(self, path: Path, *, height: float) -> None:
+        """Write the column as PDF: letters stay letters, equal pictures are equal files."""
+        self.figure.set_size_inches(COLUMN, height)
+        with _missing_letters_allowed(), rc_context({"pdf.fonttype": 42}):
+            self.figure.savefig(
+                path, format="pdf", bbox_inches=None, metadata={"CreationDate": None}
+            )

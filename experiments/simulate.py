@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
 
 from alignment.population import Population
 from clients.app import app as client_app
 from clients.books import RefusedByLedger
+from experiments.dropouts import Dropouts
 from experiments.local_grid import LocalGrid, run_server_app
-from server.app import app as server_app
+from experiments.traffic import add_bytes
+from server.app import run_federation
 from server.cohort import CohortError
-from server.config import RunConfig
+from server.config import RunConfig, read_run_config
 
 logger = logging.getLogger(__name__)
+
+server_app = ServerApp()
+
+
+@server_app.main()
+def _main(grid: Grid, context: Context) -> None:
+    """The server of a deployment, but for its refusal of what is done to simulated groups."""
+    run_federation(grid, read_run_config(context.run_config))
 
 
 class SimulationError(RuntimeError):
@@ -21,6 +35,8 @@ class SimulationError(RuntimeError):
 
 def simulate(config: RunConfig, population: Population, *, serialize: bool = True) -> LocalGrid:
     """Run every round of a federation in this process; the model lies in ``config.out``.
+
+    The bytes of every round are added to its ``rounds.jsonl``.
 
     Args:
         config: The run.
@@ -35,12 +51,13 @@ def simulate(config: RunConfig, population: Population, *, serialize: bool = Tru
     """
     count = len(population.groups)
     settings = config.flat()
+    dropouts = Dropouts(chance=config.simulation.dropout, seed=config.seed)
     grid = LocalGrid(
         client_app=client_app,
         node_configs=[{"partition-id": i, "num-partitions": count} for i in range(count)],
         run_config=settings,
         serialize=serialize,
-        before_delivery=lambda _: not _faults(grid),
+        before_delivery=lambda message: not _faults(grid) and not dropouts.lost(message),
     )
     try:
         run_server_app(server_app, grid, run_config=settings)
@@ -53,6 +70,8 @@ def simulate(config: RunConfig, population: Population, *, serialize: bool = Tru
                 "fedaccord client status shows what is left"
             ) from error
         raise
+    finally:
+        add_bytes(Path(config.out), grid)
     _refuse_failures(grid)
     return grid
 

@@ -152,6 +152,9 @@ def execute(
     overwrite: bool,
     say: Callable[[str], None],
     finished: Callable[[Run, dict[str, Any]], None],
+    failed: Callable[[Run, str], None] | None = None,
+    workers: int | None = 1,
+    ray_address: str = "",
 ) -> None:
     """Run what has not been run, and hand over every result, old or new, as soon as it is there.
 
@@ -159,7 +162,12 @@ def execute(
         runs: All runs of the study, in the order in which they are to be run.
         overwrite: Replace runs with other settings; those with the same are kept in any case.
         say: Told which run of how many begins, and about how long the rest takes.
-        finished: Called once per run.
+        finished: Called once per run, in the order in which they finish.
+        failed: Called once per run that failed, with the first line of why; the others go on.
+            Without it a failure ends the study.
+        workers: So many runs at a time, each in a process of its own where it is more than one;
+            None takes as many as a cluster has cores.
+        ray_address: Of a Ray cluster on which to run; empty stays on this machine.
 
     Raises:
         ConfigError: A folder holds a run with other settings; nothing has been run or handed over
@@ -181,15 +189,73 @@ def execute(
             finished(each, result)
     if kept:
         say(f"{kept} of {plural(len(runs), 'run')} had finished before")
-    if waiting:
+    begun = kept
+
+    def begins(run: Run) -> None:
+        nonlocal begun
+        left = seconds.text([other.kind for other in waiting[begun - kept :]], at_a_time=slots)
+        begun += 1
+        say(f"run {begun} of {len(runs)}: {run}{left}")
+
+    def ends(run: Run, result: dict[str, Any]) -> None:
+        seconds.add(run.kind, result["seconds"]["total"])
+        finished(run, result)
+
+    slots = workers or 1
+    if ray_address or slots > 1:
+        _side_by_side(waiting, workers, ray_address, begins=begins, ends=ends, failed=failed)
+    else:
+        _one_by_one(waiting, begins=begins, ends=ends, failed=failed)
+
+
+def _one_by_one(
+    runs: Sequence[Run],
+    *,
+    begins: Callable[[Run], None],
+    ends: Callable[[Run, dict[str, Any]], None],
+    failed: Callable[[Run, str], None] | None,
+) -> None:
+    if runs:
         from experiments.run import run
-    for number, each in enumerate(waiting):
-        left = seconds.text([other.kind for other in waiting[number:]])
-        say(f"run {kept + number + 1} of {len(runs)}: {each}{left}")
-        # Only unfinished or refused runs are here: whatever their folder holds may go.
-        result = run(each.config, overwrite=True)
-        seconds.add(each.kind, result["seconds"]["total"])
-        finished(each, result)
+    for each in runs:
+        begins(each)
+        try:
+            # Only unfinished or refused runs are here: whatever their folder holds may go.
+            result = run(each.config, overwrite=True)
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(each, first_line(error))
+        else:
+            ends(each, result)
+
+
+def _side_by_side(
+    runs: Sequence[Run],
+    workers: int | None,
+    address: str,
+    *,
+    begins: Callable[[Run], None],
+    ends: Callable[[Run, dict[str, Any]], None],
+    failed: Callable[[Run, str], None] | None,
+) -> None:
+    def fail(run: Run, line: str) -> None:
+        if failed is None:
+            raise RuntimeError(f"{run}: {line}")
+        failed(run, line)
+
+    if runs:
+        from experiments.parallel import run_side_by_side
+
+        run_side_by_side(
+            runs, workers=workers, address=address, begins=begins, finished=ends, failed=fail
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What is said of a failure: its class, unless it is about input, and its first line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if isinstance(error, ValueError) else f"{type(error).__name__}: {lines[0]}"
 
 
 class _Seconds:
@@ -201,12 +267,12 @@ class _Seconds:
     def add(self, kind: str, seconds: float) -> None:
         self._taken.setdefault(kind, []).append(seconds)
 
-    def text(self, kinds: Sequence[str]) -> str:
+    def text(self, kinds: Sequence[str], *, at_a_time: int = 1) -> str:
         """About how long runs of these kinds will take; empty before the first has finished."""
         every = [each for taken in self._taken.values() for each in taken]
         if not every:
             return ""
-        total = sum(statistics.mean(self._taken.get(kind, every)) for kind in kinds)
+        total = sum(statistics.mean(self._taken.get(kind, every)) for kind in kinds) / at_a_time
         hours, minutes = divmod(round(total / 60), 60)
         return f", about {hours} h {minutes:02} min left" if total >= 60 else ", a minute left"
 

@@ -17,6 +17,8 @@ from experiments.held_out_respondents import split_respondents
 from experiments.pairs_cli import pairs
 from experiments.policy_cli import EXAMPLE as POLICY_EXAMPLE
 from experiments.policy_cli import policy
+from experiments.run_cli import EXAMPLE as RUN_EXAMPLE
+from experiments.run_cli import run
 from experiments.study_console import (
     ConfigOption,
     DataOption,
@@ -49,6 +51,7 @@ experiment.command(
     epilog="Example: fedaccord experiment pairs --data pairs.jsonl.gz --out runs/pairs"
 )(pairs)
 experiment.command("policy", epilog=POLICY_EXAMPLE)(policy)
+experiment.command("run", epilog=RUN_EXAMPLE)(run)
 
 
 @experiment.command(

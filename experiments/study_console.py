@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     Run = TypeVar("Run", bound=StudyRun)
 
 
+_KINDS = {".png": "Picture", ".html": "Report", ".json": "Figures"}
+
 DataOption = Annotated[
-    str, typer.Option(help="A file, a folder, a hub id, or 'sample' for the built-in data.")
+    str,
+    typer.Option(
+        help="A file, a folder, a hub id, or 'sample' for the built-in data, also as in "
+        "sample:groups=48,severity=2."
+    ),
 ]
 SplitOption = Annotated[
     Path | None,
@@ -36,6 +42,9 @@ def carry_out(
     overwrite: bool,
     keep: Callable[[Mapping[Run, dict[str, Any]]], None],
     publish: Callable[[Mapping[Run, dict[str, Any]]], None],
+    go_on: bool = False,
+    workers: int | None = 1,
+    ray_address: str = "",
 ) -> None:
     """Run a study to its end, or until Ctrl-C: what has finished is kept and shown.
 
@@ -44,6 +53,9 @@ def carry_out(
         overwrite: Run again what was run with other settings.
         keep: Told after every run what has finished.
         publish: Told once, at the end.
+        go_on: Name a run that fails, and go on with the others; the command fails in the end.
+        workers: So many runs at a time; see :func:`experiments.study.execute`.
+        ray_address: Of a Ray cluster.
     """
     from experiments.study import execute
 
@@ -54,9 +66,23 @@ def carry_out(
         results[run] = result
         keep(results)
 
+    failures: list[Run] = []
+
+    def failed(run: Run, line: str) -> None:
+        failures.append(run)
+        say(f"{run}: failed, {line}")
+
     stopped = False
     try:
-        execute(runs, overwrite=overwrite, say=say, finished=finished)
+        execute(
+            runs,
+            overwrite=overwrite,
+            say=say,
+            finished=finished,
+            failed=failed if go_on else None,
+            workers=workers,
+            ray_address=ray_address,
+        )
     except KeyboardInterrupt:
         stopped = True
     if results:
@@ -67,6 +93,12 @@ def carry_out(
             "command goes on with the others"
         )
         raise typer.Exit(130)
+    if failures:
+        say(
+            f"{len(failures)} of {len(runs)} runs failed, {failures[0]} for one; the others are "
+            "kept, and the same command tries those again"
+        )
+        raise typer.Exit(1)
 
 
 def sayer() -> Callable[[str], None]:
@@ -104,7 +136,7 @@ def show_study(
     for sentence in (*sentences, *study["caveats"]):
         console.print(sentence, highlight=False, markup=False)
     for path in files:
-        kind = "Picture" if path.suffix == ".png" else "Table"
+        kind = _KINDS.get(path.suffix, "Table")
         console.print(f"{kind}: {path}", highlight=False, markup=False, soft_wrap=True)
 
 

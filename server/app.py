@@ -48,7 +48,9 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run a federation as its run configuration says."""
-    run_federation(grid, read_run_config(context.run_config))
+    config = read_run_config(context.run_config)
+    config.simulation.require_real_groups()
+    run_federation(grid, config)
 
 
 def run_federation(grid: Grid, config: RunConfig) -> None:

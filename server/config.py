@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
+from server.simulation import SimulationConfig
 from strategies import combinations, registry
 from strategies.base import Strategy
 from strategies.compression import CompressionConfig
@@ -228,7 +229,8 @@ class RunConfig:
     """Everything that decides what a run does.
 
     Attributes:
-        data: ``sample``, a file, a folder or a hub id; see ``alignment.loading``.
+        data: ``sample`` (also with parameters, as in ``sample:groups=48,severity=2``), a file, a
+            folder or a hub id; see ``alignment.loading``.
         split: Split file; empty draws one by seed.
         skip_invalid: Leave out invalid rows, counted, instead of stopping at the first.
         seed: First weights, batches and a drawn split. Never noise, sampling or keys.
@@ -243,6 +245,7 @@ class RunConfig:
         strategy: How the global vector moves.
         privacy: The guarantee.
         compression: How few bytes an update takes where nothing is private.
+        simulation: What is done to simulated groups.
     """
 
     data: str = "sample"
@@ -261,6 +264,7 @@ class RunConfig:
     )
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     compression: CompressionConfig = field(default_factory=CompressionConfig)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
     def __post_init__(self) -> None:
         """Refuse a seed that numpy and torch would not take, and rounds that train nothing."""

@@ -135,7 +135,7 @@ class ServerHome:
         if decided:
             raise ConfigError(f"{decided[0]} is decided by the server's folder: leave it out")
         private = {**settings, **given}["privacy.mode"] != "none"
-        return read_run_config(
+        config = read_run_config(
             {
                 **settings,
                 **given,
@@ -145,6 +145,8 @@ class ServerHome:
                 "privacy.ledgers": str(self.file(LEDGERS_FOLDER)) if private else "",
             }
         )
+        config.simulation.require_real_groups()
+        return config
 
 
 def set_up(

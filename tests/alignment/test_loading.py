@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from alignment.loading import DataError, load_records, write_records
 from alignment.records import ChoiceRecord, PairRecord, PreferenceRecord, SurveyRecord, parse_record
+from alignment.sample_data import sample_rows, survey_rows
+from alignment.sample_source import SampleSource, read_sample
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["Yes", "No", "NA"]
@@ -635,6 +637,51 @@ def test_the_sample_data_load() -> None:
     loaded = load_records("sample")
     assert isinstance(loaded.records[0], ChoiceRecord) and loaded.skipped == ()
     assert len({record.group for record in loaded.records}) > 2
+
+
+def test_sample_data_take_parameters() -> None:
+    loaded = load_records("sample:groups=14, respondents=2,severity=2,seed=3,kind=survey")
+    rows = survey_rows(sample_rows(seed=3, groups=14, respondents=2, severity=2.0))
+    assert loaded.records == tuple(map(parse_record, rows))
+    assert read_sample("sample:groups=12,severity=0.50,respondents=3") == SampleSource(
+        severity=0.5, respondents=3
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("sample:", "sample:: '' must be name=value, as in sample:groups=48,severity=2"),
+        ("sample:groups", "sample:groups: 'groups' must be name=value"),
+        ("sample:=3", "'=3' must be name=value"),
+        ("sample:group=3", "unknown parameter 'group': did you mean 'groups'?"),
+        ("sample:colour=3", "unknown parameter 'colour': known are groups, respondents, severity"),
+        ("sample:groups=3,groups=4", "'groups' is given twice"),
+        ("sample:groups=many", "sample:groups=many: groups = 'many' must be a whole number"),
+        ("sample:severity=high", "severity = 'high' must be a number"),
+        ("sample:groups=5000", "groups is 5000, must be between 1 and 4096"),
+        ("sample:severity=nan", "severity is nan, must be between 0 and 10"),
+        ("sample:kind=pair", "kind is 'pair', must be 'choice' or 'survey'"),
+    ],
+)
+def test_a_bad_parameter_of_sample_data_is_one_line(source: str, said: str) -> None:
+    with pytest.raises(DataError) as refused:
+        load_records(source)
+    assert said in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (SampleSource(), "sample"),
+        (SampleSource(severity=0.1 + 0.2, groups=48), "sample:groups=48,severity=0.3"),
+        (SampleSource(kind="survey", seed=2), "sample:seed=2,kind=survey"),
+    ],
+)
+def test_sample_data_are_named_by_what_is_unusual(made: SampleSource, text: str) -> None:
+    assert str(made) == text
+    assert str(read_sample(text)) == text
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json"])

@@ -4,12 +4,13 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import islice, pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from alignment.sample_data import sample_rows, survey_rows
+from alignment.sample_data import MOST_GROUPS, _group, sample_rows, survey_rows
 from alignment.sample_questions import AXES, QUESTIONS, Question
 
 QUESTION_INDEX = {question.question_id: i for i, question in enumerate(QUESTIONS)}
@@ -151,9 +152,13 @@ def test_more_groups_leave_the_earlier_ones_as_they_are() -> None:
     assert list(islice(sample_rows(groups=20, respondents=5), len(few))) == few
 
 
-def test_hundreds_of_groups_have_names_of_their_own() -> None:
-    names = list(dict.fromkeys(row["group"] for row in sample_rows(groups=512, respondents=1)))
-    assert len(names) == 512
+def test_thousands_of_groups_have_names_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    names = [_group(index, rng).name for index in range(MOST_GROUPS)]
+    assert len(set(names)) == MOST_GROUPS == 4096
+    # Published figures name groups: those that there have been keep their names.
+    first = hashlib.sha256("\n".join(names[:512]).encode()).hexdigest()
+    assert first == ("dba6c34286d533453300e8055ee3d887b2a2f3df366a95c330287e283aba98a7")
     assert all(not set(one.split()) & set(other.split()) for one, other in pairwise(names[12:]))
 
 
@@ -168,14 +173,41 @@ def test_generated_groups_hold_values_of_their_own() -> None:
     ("arguments", "message"),
     [
         ({"seed": -1}, "seed is -1, must be at least 0"),
-        ({"groups": 0}, "groups is 0, must be between 1 and 512"),
-        ({"groups": 513}, "groups is 513, must be between 1 and 512"),
+        ({"groups": 0}, "groups is 0, must be between 1 and 4096"),
+        ({"groups": 4097}, "groups is 4097, must be between 1 and 4096"),
         ({"respondents": 0}, "respondents is 0, must be at least 1"),
+        ({"severity": -0.1}, "severity is -0.1, must be between 0 and 10: 1 is usual"),
+        ({"severity": 10.1}, "severity is 10.1, must be between 0 and 10"),
+        ({"severity": float("nan")}, "severity is nan, must be between 0 and 10"),
     ],
 )
-def test_a_bad_argument_is_refused_at_the_call(arguments: dict[str, int], message: str) -> None:
+def test_a_bad_argument_is_refused_at_the_call(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sample_rows(**arguments)
+
+
+# Severity.
+
+
+def test_severity_1_is_what_there_has_been() -> None:
+    small = {"groups": 13, "respondents": 5}
+    assert list(sample_rows(**small, severity=1.0)) == list(sample_rows(**small))
+
+
+def test_groups_lie_the_further_apart_the_higher_the_severity() -> None:
+    """At 0 they still differ by who happened to be asked."""
+    between = []
+    for severity in (0.0, 0.5, 1.0, 2.0):
+        _, answers = distribution_table(sample_rows(groups=6, severity=severity))
+        distances = pairwise_distances(answers, answers)
+        between.append(float(distances[np.triu_indices(6, 1)].mean()))
+    assert between == sorted(between)
+    assert between[0] < 0.13 < 0.2 < between[2] < between[3]
+    people = [
+        dict.fromkeys((row["respondent"], row["question_id"]) for row in sample_rows(severity=each))
+        for each in (0.0, 2.0)
+    ]
+    assert people[0] == people[1]
 
 
 # From choices to distributions.

@@ -496,6 +496,16 @@ class TestSample:
         assert len({record.group for record in records}) == 4
         assert type(records[0]).__name__.lower() == f"{kind}record"
 
+    def test_it_writes_what_a_source_with_the_same_parameters_holds(
+        self, command: Command, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "s.jsonl"
+        words = ("--groups", 3, "--respondents", 2, "--severity", 2.5)
+        assert command("sample", "--out", out, *words).code == 0
+        alike = load_records("sample:groups=3,respondents=2,severity=2.5").records
+        assert load_records(out).records == alike
+        assert alike != load_records("sample:groups=3,respondents=2").records
+
     def test_equal_seeds_give_equal_files(self, command: Command, tmp_path: Path) -> None:
         contents = []
         for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -509,9 +519,10 @@ class TestSample:
         ("words", "said"),
         [
             (("--kind", "pair"), "--kind 'pair' must be 'choice' or 'survey'"),
-            (("--groups", 0), "groups is 0, must be between 1 and 512"),
+            (("--groups", 0), "groups is 0, must be between 1 and 4096"),
             (("--respondents", 0), "respondents is 0, must be at least 1"),
             (("--seed", -1), "seed is -1, must be at least 0"),
+            (("--severity", -1), "severity is -1.0, must be between 0 and 10"),
         ],
     )
     def test_a_bad_value_is_one_line_and_writes_nothing(

@@ -85,6 +85,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "compression.bits": (-1, 1, 17, 4.5, "x"),
     "compression.keep": (0, -0.1, 1.1, 0.5, "x", float("nan")),
     "compression.transform": ("fourier", ""),
+    "simulation.dropout": (-0.1, 1, "x", float("nan")),
 }
 _TEXTS = {
     "data",

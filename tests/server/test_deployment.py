@@ -180,6 +180,11 @@ class TestRunConfig:
         with pytest.raises(ConfigError, match=words):
             home.run_config("autumn", {}, resume=False)
 
+    def test_real_groups_are_not_lost_on_purpose(self, home: ServerHome) -> None:
+        words = r"^simulation\.dropout = 0\.1: only fedaccord simulate can do that"
+        with pytest.raises(ValueError, match=words):
+            home.run_config("autumn", {"simulation.dropout": 0.1}, resume=False)
+
     @pytest.mark.parametrize(
         "name", ["", ".", "..", "../x", "a/b", ".x", "/x", "a b", "a\n", "x" * 101, "ü"]
     )

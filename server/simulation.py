@@ -1,0 +1,38 @@
+"""What a simulation may do to its groups, and the refusal to do it to real ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationConfig:
+    """What ``fedaccord simulate`` does to its groups; refused wherever groups are real.
+
+    Attributes:
+        dropout: Chance of a group to be lost in a round when it is asked to train; drawn by the
+            seed of the run. The server is not told. A secure sum bears less than a third of its
+            groups lost, a private one what ``privacy.survivors`` leaves; beyond it the round is
+            aborted.
+    """
+
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no chance, or leaves nobody."""
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout = {self.dropout} must lie in [0, 1): lower it")
+
+    def require_real_groups(self) -> None:
+        """Refuse a run whose groups are not a simulation's own.
+
+        Raises:
+            ValueError: A setting is not its default.
+        """
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value != each.default:
+                raise ValueError(
+                    f"simulation.{each.name} = {value}: only fedaccord simulate can do that to its "
+                    "groups; leave it out"
+                )
