@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, str] = {
     "bytes": "experiments.benchmarks.message_bytes",
     "dp": "experiments.benchmarks.dp",
     "secagg": "experiments.benchmarks.secagg",
+    "scale": "experiments.benchmarks.scale",
     "ledger": "experiments.benchmarks.ledger",
     "deployment": "experiments.benchmarks.deployment",
 }
