@@ -15,17 +15,16 @@ from experiments.study_console import OverwriteOption, carry_out, show_study
 if TYPE_CHECKING:
     from experiments.study_plan import PlacedRun
 
-EXAMPLE = (
-    "Example: fedaccord experiment run experiments/studies/severity.toml --out runs/severity "
-    "--workers 2"
-)
+EXAMPLE = "Example: fedaccord experiment run severity --out runs/severity --workers 2"
 
 
 def run(
     study_file: Annotated[
         Path,
         typer.Argument(
-            metavar="STUDY.toml", help="What is run: settings, values to vary, named cases."
+            metavar="STUDY.toml",
+            help="What is run: settings, values to vary, named cases. Or the bare name of a study "
+            "that comes with fedaccord: dropouts, epsilon, groups, local-epochs, rank, severity.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for runs, figures, pictures and report.")],
@@ -61,14 +60,14 @@ def run(
     """
     from experiments.parallel import check_cluster
     from experiments.plot_study import draw_study
-    from experiments.study_file import read_study
+    from experiments.study_file import find_study, read_study
     from experiments.study_findings import sentences
     from experiments.study_plan import fix_splits, plan_runs
     from experiments.study_report import write_reports
     from experiments.study_summary import STUDY_FILE, summarise_study, write_study
 
     check_cluster(workers=workers, address=ray_address)
-    study = read_study(study_file)
+    study = read_study(find_study(study_file))
     runs = plan_runs(study, out, assignments=settings or [])
     fix_splits(study, runs, out)
 

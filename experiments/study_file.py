@@ -24,6 +24,8 @@ from strategies.round_plan import Scalar, flatten
 
 #: Most runs of a study: more are a slip of the pen.
 MOST_RUNS = 10_000
+#: Studies to start from.
+_SHIPPED = Path(__file__).parent / "studies"
 _KEYS = ("title", "data", "split", "draws", "target", "settings", "vary", "cases")
 _CASE_KEYS = ("name", "settings")
 _SAMPLE = f"{SAMPLE}."
@@ -149,6 +151,20 @@ def text_of(value: Scalar) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def find_study(path: Path) -> Path:
+    """The file that is meant: one of one's own, or by its bare name one that comes with this room.
+
+    Raises:
+        ConfigError: It is neither; those that there are are named.
+    """
+    if path.exists():
+        return path
+    shipped = {each.stem: each for each in sorted(_SHIPPED.glob("*.toml"))}
+    if str(path) not in shipped:
+        raise ConfigError(f"{path}: is no file, and no study of {', '.join(shipped)}")
+    return shipped[str(path)]
 
 
 def read_study(path: Path) -> StudyFile:

@@ -131,13 +131,13 @@ def read(path: Path) -> Any:
 
 class TestCommand:
     def test_help_has_an_example_that_can_be_planned(self, command: Command) -> None:
-        from experiments.study_file import read_study
+        from experiments.study_file import find_study, read_study
 
         outcome = command("experiment", "run", "--help")
         assert outcome.code == 0
         text = " ".join(outcome.out.split())
         words = text.partition("Example: fedaccord experiment run ")[2].split()
-        assert read_study(Path(__file__).parents[2] / words[0]).places()
+        assert read_study(find_study(Path(words[0]))).places()
         for option in ("out", "set", "workers", "ray-address", "overwrite", "json"):
             assert re.search(rf" --{option} +([A-Z]+ +)?[A-Z]\w* \w+", outcome.out), option
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.study_file import StudyFile, read_study, text_of
+from experiments.study_file import StudyFile, find_study, read_study, text_of
 from experiments.study_plan import plan_runs
 from server.config import ConfigError
 
@@ -275,6 +275,20 @@ class TestShipped:
         assert names == {"severity", "groups", "dropouts", "epsilon", "rank", "local-epochs"}
         project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
         assert "studies/*.toml" in project["tool"]["setuptools"]["package-data"]["experiments"]
+
+    def test_each_is_found_by_its_name_unless_a_file_is_called_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert find_study(Path("severity")).samefile(STUDIES[-1])
+        Path("severity").write_text("")
+        assert find_study(Path("severity")) == Path("severity")
+        with pytest.raises(ConfigError) as refused:
+            find_study(Path("severty.toml"))
+        assert str(refused.value) == (
+            "severty.toml: is no file, and no study of dropouts, epsilon, groups, local-epochs, "
+            "rank, severity"
+        )
 
     @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
     def test_each_plans_runs_on_sample_data_and_draws_a_line_against_numbers(
