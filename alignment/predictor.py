@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -245,8 +246,13 @@ class Predictor(nn.Module):
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Named parameters that a federation trains, in a fixed order."""
+        return iter(self._trainable)
+
+    @cached_property
+    def _trainable(self) -> tuple[tuple[str, nn.Parameter], ...]:
+        # Looked up once: to walk all modules takes longer than a small step.
         named = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        return iter(sorted(named, key=lambda item: item[0]))
+        return tuple(sorted(named, key=lambda item: item[0]))
 
     def adapter_version(self) -> bytes:
         """Digest of the adapters as they are: what was computed under another is out of date."""

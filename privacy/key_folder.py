@@ -62,7 +62,7 @@ class KeyFolder:
         if not folder.is_dir():
             return Roster({})
         # Entries are written once and never changed: a folder that has got no other is the same.
-        return _roster(folder, folder.stat().st_mtime_ns, sum(1 for _ in os.scandir(folder)))
+        return _roster(folder, folder.stat().st_mtime_ns, len(os.listdir(folder)))
 
 
 @lru_cache(maxsize=4)

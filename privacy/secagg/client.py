@@ -23,7 +23,7 @@ from privacy.packing import pack
 from privacy.randomness import ByteSource
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement, require_subset
-from privacy.secagg.keys import Identity, Roster, agree, derive, public_of
+from privacy.secagg.keys import Identity, PrivateKey, Roster, agree, derive, private_key, public_of
 from privacy.secagg.masking import (
     commitment_of,
     mask_public,
@@ -194,8 +194,9 @@ class Member:
         )
         pairs = dict(zip(holders, (b + s for b, s in zip(*rows, strict=True)), strict=True))
         own = pairs.pop(place)
+        secret = private_key(state.cipher_secret)
         ciphertexts = tuple(
-            (holder, self._seal(agreement, state, place, holder, pair))
+            (holder, self._seal(agreement, secret, place, holder, pair))
             for holder, pair in pairs.items()
         )
         unsigned = Shares(agreement.context, ciphertexts, NO_SIGNATURE)
@@ -232,8 +233,9 @@ class Member:
         needed = agreement.graph.fewest_neighbours
         if len(expected) < needed:
             raise TooFewMembers(f"{len(expected)} neighbours have shared, {needed} needed")
+        secret = private_key(advertised.cipher_secret)
         shares = [
-            (sender, self._unseal(agreement, advertised, sender, place, ciphertext))
+            (sender, self._unseal(agreement, secret, sender, place, ciphertext))
             for sender, ciphertext in asked.ciphertexts
         ]
         shares = sorted([*shares, (place, state.own_share)])
@@ -249,7 +251,7 @@ class Member:
         if terms.vector.as_in(vector) != terms.vector:
             raise PolicyRefused("the vector is not what the terms of the round describe")
         keys = [(self_mask_key(opened._advertised.self_seed), 1)]
-        secret = mask_secret(opened._advertised.mask_seed)
+        secret = private_key(mask_secret(opened._advertised.mask_seed))
         for sender, _ in opened._shares:
             if sender != place:
                 public = opened.agreement.adverts[sender].mask_key
@@ -345,18 +347,18 @@ class Member:
         return place
 
     def _seal(
-        self, agreement: Agreement, state: Advertised, sender: int, receiver: int, pair: bytes
+        self, agreement: Agreement, secret: PrivateKey, sender: int, receiver: int, pair: bytes
     ) -> bytes:
         public = agreement.adverts[receiver].cipher_key
-        key, words = _channel(agreement, state, public, sender, receiver)
+        key, words = _channel(agreement, secret, public, sender, receiver)
         nonce = self._source.take(_NONCE_BYTES)
         return nonce + AESGCM(key).encrypt(nonce, pair, words)
 
     def _unseal(
-        self, agreement: Agreement, state: Advertised, sender: int, receiver: int, data: bytes
+        self, agreement: Agreement, secret: PrivateKey, sender: int, receiver: int, data: bytes
     ) -> bytes:
         public = agreement.adverts[sender].cipher_key
-        key, words = _channel(agreement, state, public, sender, receiver)
+        key, words = _channel(agreement, secret, public, sender, receiver)
         try:
             pair = AESGCM(key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], words)
         except (InvalidTag, ValueError) as error:
@@ -381,11 +383,11 @@ class Member:
 
 
 def _channel(
-    agreement: Agreement, state: Advertised, public: bytes, sender: int, receiver: int
+    agreement: Agreement, secret: PrivateKey, public: bytes, sender: int, receiver: int
 ) -> tuple[bytes, bytes]:
     """The key of one direction between two members, and what is authenticated beside the text."""
     words = agreement.context + sender.to_bytes(4, "big") + receiver.to_bytes(4, "big")
-    return derive(agree(state.cipher_secret, public), "encrypt", words), words
+    return derive(agree(secret, public), "encrypt", words), words
 
 
 def _require_equal(found: bytes, expected: bytes) -> None:

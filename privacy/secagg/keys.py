@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
@@ -31,6 +31,9 @@ _LOW_ORDER = frozenset(
         39382357235489614581723060781553021112529911719440698176882885853963445705823,
     }
 )
+
+#: A secret that agrees on keys.
+PrivateKey: TypeAlias = X25519PrivateKey
 
 _DOMAIN = b"fedaccord secure aggregation 1\0"
 
@@ -199,15 +202,24 @@ def public_of(secret: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
 
 
-def agree(secret: bytes, public: bytes) -> bytes:
+def private_key(secret: bytes) -> PrivateKey:
+    """The X25519 key of 32 secret bytes, for whoever agrees with many: it costs as one does."""
+    return X25519PrivateKey.from_private_bytes(secret)
+
+
+def agree(secret: bytes | PrivateKey, public: bytes) -> bytes:
     """The X25519 secret that two keys share, 32 bytes; to be passed through `derive`.
+
+    Args:
+        secret: 32 bytes, or the `private_key` that is made of them.
+        public: 32 bytes of the other.
 
     Raises:
         DuplicateKey: if the public key is one of the few that hide nothing.
     """
+    own = private_key(secret) if isinstance(secret, bytes) else secret
     try:
-        key = X25519PublicKey.from_public_bytes(public)
-        return X25519PrivateKey.from_private_bytes(secret).exchange(key)
+        return own.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
         raise DuplicateKey("a public key is of low order: anybody knows what it agrees") from error
 

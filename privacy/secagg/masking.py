@@ -7,7 +7,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from privacy.secagg.keys import agree, derive, digest, public_of
+from privacy.secagg.keys import PrivateKey, agree, derive, digest, public_of
 from privacy.types import Modular
 
 #: Expanded at a time: small enough to stay in a core's cache.
@@ -65,7 +65,7 @@ def mask_public(mask_seed: bytes) -> bytes:
     return public_of(mask_secret(mask_seed))
 
 
-def pair_mask_key(secret: bytes, public: bytes, context: bytes) -> bytes:
+def pair_mask_key(secret: bytes | PrivateKey, public: bytes, context: bytes) -> bytes:
     """The key of the mask that two members add with opposite signs."""
     return derive(agree(secret, public), "pair", context)
 

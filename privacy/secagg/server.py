@@ -20,7 +20,7 @@ from privacy.errors import (
 from privacy.packing import sign_extended, unpack, word_dtype
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement, check_advert
-from privacy.secagg.keys import Roster
+from privacy.secagg.keys import Roster, private_key
 from privacy.secagg.masking import (
     add_masks,
     commitment_of,
@@ -226,7 +226,7 @@ class ServerRound:
                 add_masks(total, [(self_mask_key(seed), -1)])
                 continue
             seed = self._secret(owner, bad, mask_public, advert.mask_key)
-            secret = mask_secret(seed)
+            secret = private_key(mask_secret(seed))
             pairs = [other for other in agreement.graph.neighbours(owner) if other in survivors]
             add_masks(
                 total,

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from privacy.canonical import canonical_json
@@ -171,15 +172,23 @@ class RoundTerms:
 
     def encode(self) -> bytes:
         """Canonical JSON."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
         return canonical_json(asdict(self))
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read what `encode` wrote, and nothing else.
+    def decode(cls, data: bytes) -> "RoundTerms":
+        """Read what `encode` wrote, and nothing else; the last ones are remembered.
 
         Raises:
             MalformedMessage: for any other bytes.
         """
+        return _decoded(data)
+
+    @classmethod
+    def _read(cls, data: bytes) -> Self:
         try:
             nested: dict[str, Any] = json.loads(data)
             vector = dict(nested["vector"])
@@ -205,6 +214,11 @@ class RoundTerms:
         if not exact or not _well_typed(terms):
             raise MalformedMessage("the terms of a round are not in canonical form")
         return terms
+
+
+@lru_cache(maxsize=4)
+def _decoded(data: bytes) -> RoundTerms:
+    return RoundTerms._read(data)
 
 
 def _typed(cls: Any, values: dict[str, Any]) -> Any:

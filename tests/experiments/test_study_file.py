@@ -272,7 +272,16 @@ class TestShipped:
         import tomllib
 
         names = {path.stem for path in STUDIES}
-        assert names == {"severity", "groups", "dropouts", "epsilon", "rank", "local-epochs"}
+        assert names == {
+            "severity",
+            "groups",
+            "dropouts",
+            "epsilon",
+            "rank",
+            "local-epochs",
+            "strategies",
+            "bytes",
+        }
         project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
         assert "studies/*.toml" in project["tool"]["setuptools"]["package-data"]["experiments"]
 
@@ -280,14 +289,14 @@ class TestShipped:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        assert find_study(Path("severity")).samefile(STUDIES[-1])
+        assert find_study(Path("strategies")).samefile(STUDIES[-1])
         Path("severity").write_text("")
         assert find_study(Path("severity")) == Path("severity")
         with pytest.raises(ConfigError) as refused:
             find_study(Path("severty.toml"))
         assert str(refused.value) == (
-            "severty.toml: is no file, and no study of dropouts, epsilon, groups, local-epochs, "
-            "rank, severity"
+            "severty.toml: is no file, and no study of bytes, dropouts, epsilon, groups, "
+            "local-epochs, rank, severity, strategies"
         )
 
     @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
