@@ -88,6 +88,11 @@ class FederationConfig:
                 f"{self.minimum_groups}: every round would be aborted"
             )
 
+    def measures(self, number: int) -> bool:
+        """Whether held-out groups measure after a round; 0 is before training."""
+        every = self.evaluate_every
+        return number == self.rounds or (every > 0 and number % every == 0)
+
     @property
     def rounds(self) -> int:
         """All rounds of the run."""
@@ -281,6 +286,8 @@ class RunConfig:
                 secure=self.federation.secure_aggregation,
                 mode=self.privacy.mode,
                 fairness=self.training.fairness,
+                groups_per_round=self.federation.groups_per_round,
+                resume=self.resume,
             ),
         )
         if self.compression.bits and self.privacy.private:
