@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients import gossip
 from clients.handling import (
     account_for,
     books_of,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from privacy.secagg.client import Opened
 
 app = ClientApp()
+gossip.register(app)
 
 
 @app.query("setup")
@@ -216,9 +218,11 @@ def _advertised(store: Datastore, message: Message, context: Context) -> bytes:
 def evaluate(message: Message, context: Context) -> Message:
     """Measure the global model on a held-out group's own draws, whose answers are public.
 
+    Where there is no global model, it is that of a train group, encrypted for this group alone.
+
     What is measured leaves the group as it is, so it must not be about private answers.
     """
-    from alignment.adapter import load_vector
+    from alignment.adapter import load_vector, to_vector
     from alignment.config import ContextConfig, PredictorConfig
     from alignment.evaluation import Evaluator
     from alignment.metrics import summarise
@@ -232,7 +236,12 @@ def evaluate(message: Message, context: Context) -> Message:
     plan = plan_in(message)
     require_model(store, plan)
     predictor = predictor_for(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
-    load_vector(predictor, model_in(message))
+    if "shown" in message.content.array_records:
+        size = to_vector(predictor).size
+        vector = gossip.shown_model(store, message, context, dimension=size)
+    else:
+        vector = model_in(message)
+    load_vector(predictor, vector)
     reading = ContextConfig(**plan.context)  # type: ignore[arg-type]
     evaluator = Evaluator(
         predictor, {store.group: store.answers}, seen=frozenset(), context=reading
