@@ -25,7 +25,7 @@ from clients.home import (
     Home,
 )
 from clients.policy import GroupPolicy
-from privacy.key_folder import MEMBERS, KeyFolder
+from privacy.key_folder import MEMBERS, READERS, KeyFolder
 from privacy.ledger.places import group_ledger, group_model, ledgers_folder
 from privacy.secagg.keys import Identity, Roster
 
@@ -36,11 +36,11 @@ HOME_KEY = "home"
 class Keys(Protocol):
     """The group's own signing key, and the keys of others that it has pinned."""
 
-    def own(self, name: str) -> Identity:
+    def own(self, name: str, *, role: str = MEMBERS) -> Identity:
         """The group's key."""
 
     def roster(self, *, role: str = MEMBERS) -> Roster:
-        """The pinned keys of ``members`` or ``servers``."""
+        """The pinned keys of ``members``, ``servers``, or ``held_out`` groups that only measure."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class PinnedKeys:
 
     home: Home
 
-    def own(self, name: str) -> Identity:
-        """See :class:`Keys`."""
+    def own(self, name: str, *, role: str = MEMBERS) -> Identity:
+        """See :class:`Keys`; one key, whatever the group is for."""
         return Identity.read(self.home.file(IDENTITY_FILE))
 
     def roster(self, *, role: str = MEMBERS) -> Roster:
         """See :class:`Keys`."""
-        return Roster.read(self.home.file(ROSTER_FILE), role)
+        return Roster.read(self.home.file(ROSTER_FILE), role, missing_ok=role == READERS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,14 +168,16 @@ def shown_model(
 def _session(store: Datastore, context: Context) -> ExchangeSession:
     from clients.gossip_session import ExchangeSession
     from privacy.exchange import Peer
+    from privacy.key_folder import MEMBERS, READERS
     from privacy.randomness import SystemRandomStream
 
     # The own key first: in a simulation it is made when it is first asked for.
-    identity = store.keys.own(store.group)
+    identity = store.keys.own(store.group, role=MEMBERS if store.training else READERS)
     peer = Peer(
         name=store.group,
         identity=identity,
-        roster=store.keys.roster(),
+        members=store.keys.roster(),
+        readers=store.keys.roster(role=READERS),
         source=SystemRandomStream(),
     )
     return ExchangeSession(context.state, peer, store.served if store.training else None)

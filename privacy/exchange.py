@@ -48,18 +48,22 @@ class Peer:
     Attributes:
         name: as in the roster.
         identity: signs advertisements.
-        roster: pinned keys of all members, from a file of its own.
+        members: pinned keys of all who train, from a file of its own: whom it meets, and whose
+            vectors it reads.
+        readers: pinned keys of all who only measure: to whom it shows its vector.
         source: of keys and nonces: the operating system's stream.
     """
 
     name: str
     identity: Identity
-    roster: Roster
+    members: Roster
+    readers: Roster
     source: ByteSource = field(repr=False)
 
     def __post_init__(self) -> None:
         """Refuse to take part under a name that others know by another key."""
-        if self.roster.get(self.name) != self.identity.public:
+        pinned = self.members.get(self.name) or self.readers.get(self.name)
+        if pinned != self.identity.public:
             raise PolicyRefused(
                 f"the roster does not pin the own key of {self.name!r}; mend the roster"
             )
@@ -114,7 +118,7 @@ class Peer:
         if len(others) != len(asked.adverts) - 1:
             raise PolicyRefused(f"{self.name!r} is asked to meet itself: nothing is sent")
         for each in others:
-            self._check(PeerAdvert.decode(each), offered, MEET)
+            self._check(PeerAdvert.decode(each), offered, MEET, self.members)
         names = [PeerAdvert.decode(each).sender for each in asked.adverts]
         if names != sorted(names):
             raise PolicyRefused("the advertisements of the meeting are not in order")
@@ -162,7 +166,7 @@ class Peer:
         require_distinct(PeerAdvert.decode(each).key for each in asked.readers)
         shown = []
         for reader in asked.readers:
-            self._check(PeerAdvert.decode(reader), offered, SHOW)
+            self._check(PeerAdvert.decode(reader), offered, SHOW, self.readers)
             meeting = self._showing(offered, model, partner=reader, adverts=(advert, reader))
             shown.append(Shown(asked.model, advert, self._encrypt(meeting, vector)).encode())
         return tuple(shown)
@@ -174,7 +178,7 @@ class Peer:
             SecaggAbort: one of its subclasses, for the first thing that does not hold.
         """
         shown = Shown.decode(message)
-        self._check(PeerAdvert.decode(shown.advert), offered, SHOW)
+        self._check(PeerAdvert.decode(shown.advert), offered, SHOW, self.members)
         meeting = self._showing(
             offered,
             shown.model.hex(),
@@ -193,7 +197,7 @@ class Peer:
         advert = replace(unsigned, signature=signature).encode()
         return advert, Offered(attempt, secret, advert)
 
-    def _check(self, other: PeerAdvert, offered: Offered, purpose: str) -> None:
+    def _check(self, other: PeerAdvert, offered: Offered, purpose: str, roster: Roster) -> None:
         own = PeerAdvert.decode(offered.advert)
         if other.sender == self.name:
             raise PolicyRefused(f"{self.name!r} is asked to meet itself: nothing is sent")
@@ -203,7 +207,7 @@ class Peer:
             )
         if other.key == own.key:
             raise DuplicateKey(f"{other.sender!r} advertises the own key of {self.name!r}")
-        other.check(self.roster, offered.attempt)
+        other.check(roster, offered.attempt)
 
     def _showing(
         self, offered: Offered, model: str, *, partner: bytes, adverts: tuple[bytes, bytes]

@@ -1,5 +1,7 @@
 """Clients that meet in pairs, and a server that replays, swaps, forges and asks twice."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,6 +13,8 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from alignment.adapter import load_predictor, to_vector
+from clients.enrolment import pin_roster
+from clients.home import Home
 from clients.own_model import Kept, OwnModel, strategy_of
 from privacy.errors import PolicyRefused
 from privacy.exchange_messages import MeetRequest, PeerAdvert, Sealed, ShowRequest
@@ -104,8 +108,15 @@ def sealed_in(reply: Reply) -> bytes:
 
 
 def pin_all(deployed: Deployed) -> None:
+    """As a coordinator's roster does it: those that only measure have a section of their own."""
+    deployed.pin()
+    path = deployed.folder / "roster.json"
+    roster = json.loads(path.read_text(encoding="utf-8"))
     reader = Identity.read(deployed.homes[READER] / "identity.pem")
-    deployed.pin({READER: reader.public})
+    roster["held_out"] = {READER: reader.public.hex()}
+    path.write_text(json.dumps(roster), encoding="utf-8")
+    for home in deployed.homes.values():
+        pin_roster(Home(folder=home), path)
 
 
 @pytest.fixture
@@ -141,8 +152,6 @@ def test_each_step_is_charged_once_and_what_left_is_what_was_recorded(server: Se
     (released,) = (event["body"] for event in events if event["type"] == "RELEASED")
     assert (spend["round"], spend["steps"]) == (1, 1)
     assert spend["ctx"] == Sealed.decode(one).context.hex()
-    import hashlib
-
     assert released["vector"] == hashlib.sha256(one).hexdigest()
 
 
@@ -244,7 +253,6 @@ class TestRefused:
         self.refused(server, server.meet(ONE, own, own), "asked to meet itself")
 
     def test_a_partner_that_is_not_pinned(self, server: Server) -> None:
-        server.deployed.pin({})
         own, two = server.offer(ONE), server.offer(TWO)
         roster = server.deployed.homes[ONE] / "roster.json"
         text = roster.read_text(encoding="utf-8")

@@ -35,15 +35,22 @@ from privacy.secagg.terms import Attempt
 
 NAMES = ("Ann", "Bob", "Cat", "Reader", "Second reader")
 IDENTITIES = {name: Identity.create() for name in NAMES}
-ROSTER = Roster({name: identity.public for name, identity in IDENTITIES.items()})
+ROSTER = Roster({name: IDENTITIES[name].public for name in NAMES[:3]})
+READERS = Roster({name: IDENTITIES[name].public for name in NAMES[3:]})
 ROUND = Attempt(run="run", round=3)
 TASK = "a task"
 MODEL = sha256(b"start").hexdigest()
 D = 50
 
 
-def peer(name: str, roster: Roster = ROSTER) -> Peer:
-    return Peer(name=name, identity=IDENTITIES[name], roster=roster, source=SystemRandomStream())
+def peer(name: str, members: Roster = ROSTER, readers: Roster = READERS) -> Peer:
+    return Peer(
+        name=name,
+        identity=IDENTITIES[name],
+        members=members,
+        readers=readers,
+        source=SystemRandomStream(),
+    )
 
 
 def offered(name: str, attempt: Attempt = ROUND, purpose: str = MEET) -> Offered:
@@ -261,14 +268,24 @@ class TestShowing:
 
     def test_nobody_is_shown_who_is_not_pinned_or_is_a_partner(self) -> None:
         reader = offered("Reader", purpose=SHOW)
-        few = Roster({name: key for name, key in ROSTER.items() if name != "Reader"})
+        few = Roster({"Second reader": READERS["Second reader"]})
         request = ShowRequest(ROUND, bytes.fromhex(MODEL), (reader.advert,)).encode()
         with pytest.raises(PolicyRefused, match="not in the roster"):
-            peer("Ann", few).show(request, vector(), attempt=ROUND, model=MODEL)
+            peer("Ann", readers=few).show(request, vector(), attempt=ROUND, model=MODEL)
         with pytest.raises(PolicyRefused, match="advertised to meet"):
             self.show(offered("Bob"))
+        # Who trains gets models in meetings alone.
+        with pytest.raises(PolicyRefused, match="not in the roster"):
+            self.show(offered("Bob", purpose=SHOW))
         with pytest.raises(PolicyRefused, match="meet itself"):
             self.show(offered("Ann", purpose=SHOW))
+
+    def test_a_reader_reads_what_members_show_alone(self) -> None:
+        reader = offered("Reader", purpose=SHOW)
+        (shown,) = self.show(reader)
+        strict = peer("Reader", members=Roster({"Bob": ROSTER["Bob"]}))
+        with pytest.raises(PolicyRefused, match="not in the roster"):
+            strict.read(reader, shown, dimension=D)
 
     def test_readers_of_another_round_are_refused(self) -> None:
         old = offered("Reader", Attempt(run="run", round=2), purpose=SHOW)
