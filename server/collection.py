@@ -118,6 +118,12 @@ def ask(
     return dict(sorted(answers.items()))
 
 
+def is_measured(number: int, config: FederationConfig) -> bool:
+    """Whether held-out groups measure after a round; 0 is before training."""
+    every = config.evaluate_every
+    return number == config.rounds or (every > 0 and number % every == 0)
+
+
 def told(plan: RoundPlan, group: str, aggregation: Aggregation) -> ConfigRecord:
     """The plan as one group is told it."""
     return ConfigRecord(dict(replace(plan, privacy=aggregation.work(group)).to_wire()))

@@ -88,11 +88,6 @@ class FederationConfig:
                 f"{self.minimum_groups}: every round would be aborted"
             )
 
-    def measures(self, number: int) -> bool:
-        """Whether held-out groups measure after a round; 0 is before training."""
-        every = self.evaluate_every
-        return number == self.rounds or (every > 0 and number % every == 0)
-
     @property
     def rounds(self) -> int:
         """All rounds of the run."""

@@ -34,7 +34,7 @@ from privacy.secagg.messages import AdvertiseRequest
 from privacy.secagg.terms import Attempt
 from server.aggregation import Aggregation
 from server.cohort import Cohort
-from server.collection import Collected, RoundAborted, ask, told
+from server.collection import Collected, RoundAborted, ask, is_measured, told
 from server.config import FederationConfig
 from server.witness import NoWitness, Witness
 from strategies.gossip import Pair, drawn_pairs
@@ -124,7 +124,7 @@ class GossipCollector:
         drawn = self._cohort.drawn(plan.round, seed=plan.seed, size=self._config.groups_per_round)
         adverts = self._offers(plan.round, drawn)
         readers: dict[str, bytes] = {}
-        if self._config.measures(plan.round):
+        if is_measured(plan.round, self._config):
             readers = self._offers(plan.round, self._cohort.held_out, purpose=SHOW)
         mark("offer")
         evidence: dict[str, object] = {"round": plan.round, "attempt": 1}

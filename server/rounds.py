@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from privacy.secagg.terms import FEWEST_MEMBERS
 from server.aggregation import Aggregation
 from server.cohort import Cohort, CohortError
-from server.collection import Collector, RoundAborted, ask
+from server.collection import Collector, RoundAborted, ask, is_measured
 from server.config import RunConfig
 from server.doorkeeper import Doorkeeper
 from server.witness import NoWitness, Witness
@@ -273,7 +273,7 @@ class RoundLoop:
             shown: What held-out groups are handed in place of it; None hands out the vector.
         """
         federation, held_out = self._config.federation, self._cohort.held_out
-        if not federation.measures(number) or not held_out:
+        if not is_measured(number, federation) or not held_out:
             return None, None
         if shown is None:
             model = RecordDict({"model": ArrayRecord([self._strategy.published(vector)])})
