@@ -15,10 +15,18 @@ from alignment.records import PreferenceRecord
 from alignment.split import Draw, draws_of
 from alignment.units import UnitRecords, units_of
 from clients.config import SimulatedClientConfig
-from clients.home import IDENTITY_FILE, LEDGERS_FOLDER, POLICY_FILE, ROSTER_FILE, SERVED_FILE, Home
+from clients.home import (
+    IDENTITY_FILE,
+    LEDGERS_FOLDER,
+    MODEL_FOLDER,
+    POLICY_FILE,
+    ROSTER_FILE,
+    SERVED_FILE,
+    Home,
+)
 from clients.policy import GroupPolicy
-from privacy.key_folder import MEMBERS, KeyFolder
-from privacy.ledger.places import group_ledger, ledgers_folder
+from privacy.key_folder import MEMBERS, READERS, KeyFolder
+from privacy.ledger.places import group_ledger, group_model, ledgers_folder
 from privacy.secagg.keys import Identity, Roster
 
 #: Key of a node's own configuration that names the folder of its policy.
@@ -28,11 +36,11 @@ HOME_KEY = "home"
 class Keys(Protocol):
     """The group's own signing key, and the keys of others that it has pinned."""
 
-    def own(self, name: str) -> Identity:
+    def own(self, name: str, *, role: str = MEMBERS) -> Identity:
         """The group's key."""
 
     def roster(self, *, role: str = MEMBERS) -> Roster:
-        """The pinned keys of ``members`` or ``servers``."""
+        """The pinned keys of ``members``, ``servers``, or ``held_out`` groups that only measure."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,13 @@ class PinnedKeys:
 
     home: Home
 
-    def own(self, name: str) -> Identity:
-        """See :class:`Keys`."""
+    def own(self, name: str, *, role: str = MEMBERS) -> Identity:
+        """See :class:`Keys`; one key, whatever the group is for."""
         return Identity.read(self.home.file(IDENTITY_FILE))
 
     def roster(self, *, role: str = MEMBERS) -> Roster:
         """See :class:`Keys`."""
-        return Roster.read(self.home.file(ROSTER_FILE), role)
+        return Roster.read(self.home.file(ROSTER_FILE), role, missing_ok=role == READERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,7 @@ class Datastore:
         fewest_members: Into a sum over fewer groups than these no vector goes.
         keys: Its own key and those it has pinned.
         ledger: File of the group's budget ledger.
+        model: Folder of the model that the group keeps in a run without a server step.
         budget_epsilon: What its data may ever spend; 0 for the first run's plan and no more.
         budget_delta: Delta of that.
         evaluation_is_public: Whether what is measured on its draws may leave as it is.
@@ -87,6 +96,7 @@ class Datastore:
     fewest_members: int
     keys: Keys
     ledger: Path
+    model: Path
     budget_epsilon: float
     budget_delta: float
     evaluation_is_public: bool
@@ -135,6 +145,7 @@ def open_home(home: Home) -> Datastore:
         fewest_members=policy.accept.members,
         keys=PinnedKeys(home),
         ledger=group_ledger(home.file(LEDGERS_FOLDER), policy.group),
+        model=home.file(MODEL_FOLDER),
         budget_epsilon=policy.privacy.budget_epsilon,
         budget_delta=policy.privacy.budget_delta,
         evaluation_is_public=policy.data.public,
@@ -203,6 +214,7 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
         fewest_members=config.fewest_members,
         keys=KeyFolder.of_run(Path(config.out), config.ledgers),
         ledger=group_ledger(ledgers_folder(Path(config.out), config.ledgers), group),
+        model=group_model(Path(config.out), group),
         budget_epsilon=config.budget_epsilon,
         budget_delta=config.budget_delta,
         # Held-out groups of a simulation are there to be measured; their data are the researcher's.

@@ -27,7 +27,7 @@ from clients.policy import (
     policy_text,
 )
 from privacy.enrolment import Card, Invitation
-from privacy.key_folder import MEMBERS, SERVER, SERVERS
+from privacy.key_folder import MEMBERS, READERS, SERVER, SERVERS
 from privacy.secagg.keys import Identity, Roster, rosters_json
 
 CARD_FILE = "card.json"
@@ -190,7 +190,7 @@ def compare_roster(home: Home, path: Path) -> RosterChange:
     """
     policy = home.policy
     try:
-        old, new = Roster.read(home.file(ROSTER_FILE), MEMBERS), Roster.read(path, MEMBERS)
+        old, new = _pinned(home.file(ROSTER_FILE)), _pinned(path)
         own = Identity.read(home.file(IDENTITY_FILE)).public
     except OSError as error:
         raise PolicyError(f"{error.filename}: cannot be read: {error.strerror}") from error
@@ -214,7 +214,15 @@ def pin_roster(home: Home, path: Path) -> None:
     """Put a roster that somebody has looked at in the place of the pinned one."""
     compare_roster(home, path)
     members, servers = Roster.read(path, MEMBERS), Roster.read(path, SERVERS)
-    _replace(home.file(ROSTER_FILE), rosters_json(members, servers) + "\n")
+    readers = Roster.read(path, READERS, missing_ok=True)
+    _replace(home.file(ROSTER_FILE), rosters_json(members, servers, readers) + "\n")
+
+
+def _pinned(path: Path) -> dict[str, bytes]:
+    """Keys of a roster by what people are shown of their owners."""
+    readers = Roster.read(path, READERS, missing_ok=True)
+    measuring = {f"{name} (measures only)": key for name, key in readers.items()}
+    return {**Roster.read(path, MEMBERS), **measuring}
 
 
 def accept_code(home: Home) -> str:

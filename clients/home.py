@@ -15,6 +15,7 @@ ROSTER_FILE = "roster.json"
 CA_FILE = "ca.crt"
 LEDGERS_FOLDER = "ledgers"
 SERVED_FILE = "served.json"
+MODEL_FOLDER = "model"
 REFUSED_FOLDER = "refused"
 
 

@@ -71,6 +71,8 @@ class AcceptSection(_Section):
         threshold: t, groups that must sign one set of survivors; 0 takes the least that is sound.
         honest_shares: h, shares of noise that must be in the sum and unknown to others.
         colluding: c, groups that the noise must count on telling the server what they know.
+        partners: Whether vectors, private by themselves, may also go to single groups of the
+            roster, encrypted for them: what strategy ``gossip`` does instead of a sum.
     """
 
     code: _Digest
@@ -79,6 +81,7 @@ class AcceptSection(_Section):
     threshold: int = Field(default=0, ge=0)
     honest_shares: int = Field(default=1, ge=1)
     colluding: int = Field(default=1, ge=0)
+    partners: bool = False
 
 
 class ServerSection(_Section):
@@ -247,7 +250,8 @@ _ABOUT = {
     "accept": (
         "# code: what `fedaccord client review` showed. model: empty accepts any predictor.\n"
         "# members: fewest groups in a sum; threshold: t, 0 takes the least that is sound;\n"
-        "# honest_shares: h; colluding: c, groups that may tell the server their own noise."
+        "# honest_shares: h; colluding: c, groups that may tell the server their own noise.\n"
+        "# partners = true also lets vectors of local mode go to single groups, encrypted."
     ),
     "server": "# Reached over TLS, with the authority in ca.crt and no other.",
     "machine": (

@@ -113,6 +113,19 @@ class PrivateTrainer:
         finally:
             source.erase()
 
+    def update_along(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where a private mean gradient points: down it, over all coordinates of the model.
+
+        Args:
+            mean: What :meth:`train` has returned in local mode.
+
+        Returns:
+            (d,), zero where this round trains nothing.
+        """
+        gradient, _ = self._layout.split(mean[self._chosen])
+        whole = np.zeros(self._layout.whole.dimension, dtype=np.float32)
+        return -self._layout.embed(whole, gradient.astype(np.float32)).astype(np.float64)
+
     def _check(self, units: int, place: int) -> int:
         """Compare what will be executed with what was accounted for; the micro-batches of a step.
 
@@ -208,6 +221,20 @@ def train_privately(
     Raises:
         PrivacyError: The request contradicts the plan.
     """
+    trainer, place = _asked_for(units, plan)
+    return trainer.train(vector, units, place)
+
+
+def update_along(
+    mean: NDArray[np.float64], units: Sequence[UnitRecords], plan: RoundPlan
+) -> NDArray[np.float64]:
+    """Where what :func:`train_privately` returned in local mode points, (d,) float64."""
+    trainer, _ = _asked_for(units, plan)
+    return trainer.update_along(mean)
+
+
+def _asked_for(units: Sequence[UnitRecords], plan: RoundPlan) -> tuple[PrivateTrainer, int]:
+    """The trainer of a round, and the place of the group in the plan."""
     work = PrivateWork.read(plan.privacy)
     config = PredictorConfig(**plan.predictor)  # type: ignore[arg-type]
     # A policy reads every option on its own, whatever the kind of the records.
@@ -217,5 +244,4 @@ def train_privately(
     # The place changes nothing that is kept: groups of one process share what it remembers.
     alike = replace(work, place=0)
     fairness = TrainingConfig(**plan.training).fairness  # type: ignore[arg-type]
-    trainer = _trainer(config, alike, plan.train_adapter, apart, fairness)
-    return trainer.train(vector, units, work.place)
+    return _trainer(config, alike, plan.train_adapter, apart, fairness), work.place

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.compressor import Compressed
+from clients.gossip_session import ExchangeSession
 from clients.secagg_session import Session
 from clients.trainer import LocalUpdate
 from privacy.clipping import clip_sum
 from privacy.discrete_gaussian import add_noise
+from privacy.exchange_messages import Meeting
 from privacy.packing import pack
 from privacy.plan import PrivacyPlan
 from privacy.quantisation import quantise, small_integers
@@ -75,6 +77,37 @@ def release_in_the_clear(trained: Trained) -> NDArray[np.generic]:
         alone = small_integers(trained.integers, limit=trained.limit, members=1)
         return np.frombuffer(pack(alone.vector, alone.modulus_bits), dtype=np.uint8)
     return np.append(_numbers(trained), _weight(trained)).astype(np.float32)
+
+
+def release_to_partner(
+    session: ExchangeSession, meeting: Meeting, vector: NDArray[np.float32]
+) -> bytes:
+    """Encrypt the model of a group for its partner in a round.
+
+    Args:
+        session: Of the round.
+        meeting: Checked; nobody else can read what comes of it.
+        vector: (d,) float32, made of what is private by itself: of the group's own noised
+            gradients in local mode, and of such vectors of others.
+
+    Returns:
+        All that leaves the client; it holds no vector where there is nobody to meet.
+    """
+    return session.seal(meeting, vector)
+
+
+def release_to_readers(
+    session: ExchangeSession, request: bytes, vector: NDArray[np.float32], *, model: str
+) -> tuple[bytes, ...]:
+    """Encrypt the model of a group for each of those who measure it; see `release_to_partner`.
+
+    Args:
+        session: Of the round.
+        request: The server's, with the keys of the readers.
+        vector: (d,) float32, private by itself.
+        model: Digest of the vector that the run began from.
+    """
+    return session.show(request, vector, model=model)
 
 
 def _numbers(trained: NDArray[np.float64] | LocalUpdate) -> NDArray[np.float64]:

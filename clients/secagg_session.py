@@ -7,7 +7,6 @@ leaves, so a stage is answered once, and an unmasked attempt leaves nothing behi
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,18 +15,13 @@ from typing import TypeVar
 from flwr.app import ConfigRecord, RecordDict
 
 from clients.books import verified_plan
+from clients.durable import write_durably
 from privacy.errors import PolicyRefused, Replayed
 from privacy.ledger.chain import NOTHING, Head
 from privacy.quantisation import fraction_bits, sum_bits
 from privacy.secagg.client import Member, Opened, Policy
-from privacy.secagg.messages import (
-    Advertised,
-    Confirmed,
-    Masking,
-    Message,
-    Shared,
-    ShareRequest,
-)
+from privacy.secagg.encoding import Message
+from privacy.secagg.messages import Advertised, Confirmed, Masking, Shared, ShareRequest
 from privacy.secagg.terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
 from privacy.terms import Mode
 from privacy.types import Noised, Quantised
@@ -175,17 +169,7 @@ class ServedRounds:
         """Remember a round; what it gives must not leave if this raises."""
         self.require_new(attempt)
         served = {**self._read(), attempt.run: attempt.round}
-        part = self._path.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(served, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(self._path, json.dumps(served).encode())
 
     def _read(self) -> dict[str, int]:
         try:

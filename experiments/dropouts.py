@@ -11,7 +11,7 @@ from flwr.app import Message
 #: A group is lost when its vector is asked for, the dearest moment: it has shared its keys by then.
 #: It misses the rest of the round. Unmasking is not among them: whoever was lost before is asked
 #: there for the next round alone.
-_LOST_STAGES = frozenset({"train", "train.masked", "query.confirm"})
+_LOST_STAGES = frozenset({"train", "train.masked", "train.meet", "query.confirm"})
 
 
 class Dropouts:

@@ -100,6 +100,11 @@ def _draw_alignment(axes: Axes, result: Json, rounds: Sequence[Json], height: fl
 
 def _draw_loss(axes: Axes, rounds: Sequence[Json]) -> None:
     losses = [(r["round"], r["loss"]) for r in rounds if is_number(r["loss"])]
+    name = "training loss"
+    if not losses:
+        # Where groups keep models of their own, nobody learns a loss: how far they are apart.
+        losses = [(r["round"], r["distance"]) for r in rounds if is_number(r.get("distance"))]
+        name = "distance of\npartners"
     if not losses:
         axes.text(
             0.5, 0.5, "no training loss recorded", transform=axes.transAxes, ha="center",
@@ -110,9 +115,16 @@ def _draw_loss(axes: Axes, rounds: Sequence[Json]) -> None:
     axes.margins(y=0.12)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.text(
-        1.037, 0.5, "training loss", transform=axes.transAxes, va="center",
+        1.037, 0.5, name, transform=axes.transAxes, va="center",
         fontproperties=font(8.5), color=INK,
     )  # fmt: skip
+
+
+def _below(rounds: Sequence[Json]) -> str:
+    """What the lower panel shows."""
+    if any(is_number(r.get("distance")) for r in rounds):
+        return "how far the models of partners were apart before they met (L2 norm)"
+    return "mean training loss over train groups, in nats"
 
 
 def draw_rounds(path: Path, result: Json, rounds: Sequence[Json]) -> None:
@@ -129,8 +141,8 @@ def draw_rounds(path: Path, result: Json, rounds: Sequence[Json]) -> None:
     top = 0.2 + sheet.heading(
         rounds_title(rounds),
         f"Mean alignment of predicted with actual answers of {groups}; own context: some of the "
-        f"group's other answers are shown to the model. {scale_note(low)} Below: mean "
-        "training loss over train groups, in nats; its axis need not start at 0.",
+        f"group's other answers are shown to the model. {scale_note(low)} Below: {_below(rounds)}; "
+        "its axis need not start at 0.",
     )
     left, width, upper, lower = MARGIN + 0.4, 5.35, 2.9, 0.95
     panels = (

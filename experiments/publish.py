@@ -21,6 +21,7 @@ from alignment.config import DEFAULT_ENCODER
 from alignment.encoder import DEFAULT_ENCODER_HUB_ID
 from experiments.model_card import model_card
 from experiments.run import RESULT_FILE
+from privacy.ledger.places import MODELS
 from server.config import ConfigError
 
 CARD_FILE = "card.json"
@@ -126,6 +127,11 @@ def _result(model: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{file}: is not the result of a run") from error
+    if result.get("own_models"):
+        raise ConfigError(
+            f"--model {model}: every group of this run keeps a model of its own, in "
+            f"{MODELS}/, and there is none to publish for all of them"
+        )
     return result
 
 

@@ -145,8 +145,24 @@ def _summary(result: Json) -> list[str]:
         f"The group predicted worst reaches {score_text(own['worst_group'])}; the groups' spread "
         f"(standard deviation over mean) is {own['cov']:.1%}."
     )
+    alone = _own_models(result.get("own_models"), data["train_groups"])
     told = [_whose_answers(swapped["mean"], result["context_swap_drop"])] if shown else []
-    return [trained, predicts, *_right_choices(result.get("choices")), *told, spread]
+    return [trained, *alone, predicts, *_right_choices(result.get("choices")), *told, spread]
+
+
+def _own_models(own: Json | None, groups: int) -> list[str]:
+    """Whose model the figures are of, where every group has its own; else nothing."""
+    if own is None:
+        return []
+    scores = [each["alignment"] for each in own["models"].values()]
+    return [
+        f"There is no common model: each of the {plural(groups, 'group')} keeps its own, made by "
+        "meeting others in pairs. All figures here are those of one of them, "
+        f"{own['measured']}, drawn by the run's seed; of {plural(len(scores), 'model')} that were "
+        f"measured the mean alignment lies between {score_text(min(scores))} and "
+        f"{score_text(max(scores))}. Their distance from their mean is {own['distance']:.3g} "
+        f"(root mean square over all groups), the length of that mean {own['norm']:.3g}."
+    ]
 
 
 def _right_choices(choices: Json | None) -> list[str]:

@@ -23,8 +23,10 @@ from alignment.split import CONTEXT_QUESTIONS, Draw
 from clients.trainer import predictor_for
 from experiments.baselines import question_mean_summary
 from experiments.local_grid import LocalGrid
+from experiments.own_models import drawn_groups, has_own_models, spread_of_models
 from experiments.provenance import code, versions
 from experiments.traffic import training_traffic
+from privacy.ledger.places import group_model
 from privacy.plan import PrivacyPlan
 from server.app import PRIVACY_FILE
 from server.config import RunConfig
@@ -55,9 +57,9 @@ def _train_draws(population: Population, seed: int) -> dict[str, tuple[Draw, ...
     return draws
 
 
-def measure(out: Path, population: Population, seed: int) -> Measured:
-    """Measure the predictor that a run has left in its folder."""
-    predictor, context = load_predictor(out)
+def measure(folder: Path, population: Population, seed: int) -> Measured:
+    """Measure a predictor that a run has left in a folder."""
+    predictor, context = load_predictor(folder)
     # Frozen layers make the same of a text whoever asks: the clients of this process have done it.
     predictor.cache = predictor_for(predictor.config).cache
     split, seen = population.split, population.seen
@@ -226,7 +228,10 @@ def build_result(
     """
     out = Path(config.out)
     begun = time.perf_counter()
-    measured = measure(out, population, config.seed)
+    groups = drawn_groups(out, population, config.seed) if has_own_models(out) else ()
+    folder = group_model(out, groups[0]) if groups else out
+    measured = measure(folder, population, config.seed)
+    own_models = spread_of_models(out, population, groups) if groups else None
     rounds = read_rounds(out)
     own, none = _summary(measured.own), _summary(measured.none)
     # One held-out group has nobody to swap with.
@@ -246,6 +251,7 @@ def build_result(
         "context_gain": own["mean"] - none["mean"],
         "context_swap_drop": own["mean"] - swapped["mean"] if swapped else None,
         "fairness": _fairness(measured, config.seed),
+        "own_models": own_models,
         "rounds": rounds[-1]["round"],
         "ended_early": rounds[-1]["round"] < config.federation.rounds,
         "parameters": measured.parameters,

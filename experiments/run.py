@@ -102,7 +102,7 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     from experiments.results import build_result, read_rounds
     from experiments.simulate import simulate
     from privacy.key_folder import run_keys
-    from privacy.ledger.places import ledgers_folder
+    from privacy.ledger.places import MODELS, ledgers_folder
 
     if not config.resume:
         # Only now: bad input must not cost what a folder held.
@@ -110,7 +110,7 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
         (out / RESULT_FILE).unlink(missing_ok=True)
         write_whole(out / SPLIT_FILE, population.split.to_json())
         # What belongs to a run that is replaced: nobody can go on with it in parts.
-        for folder in (out / FOLDER, ledgers_folder(out, ""), run_keys(out)):
+        for folder in (out / FOLDER, ledgers_folder(out, ""), run_keys(out), out / MODELS):
             shutil.rmtree(folder, ignore_errors=True)
     try:
         grid = simulate(config, population)

@@ -15,7 +15,7 @@ from experiments.local_grid import LocalGrid, Traffic
 from server.telemetry import ROUNDS_FILE
 
 #: Messages that are no part of a round of training.
-_BESIDE = frozenset({"query.setup", "evaluate"})
+_BESIDE = frozenset({"query.setup", "query.show", "evaluate"})
 
 
 def training_traffic(grid: LocalGrid) -> Traffic:

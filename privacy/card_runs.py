@@ -157,7 +157,7 @@ def _run(
             "noise_multipliers": sorted({float(spend["z"]) for spend in charged}),
             "steps": sum(spend["steps"] for spend in charged),
         },
-        **plan_in_words(plan, secure, len(groups)),
+        **plan_in_words(plan, secure, len(groups), pairs=body.get("pairs") is True),
         "rounds_summed": sum(row["outcome"] == "summed" for row in rounds),
         "rounds_lost": sum(row["outcome"] == "lost" for row in rounds),
         "threshold": next((row["threshold"] for row in rounds if row["threshold"]), None),

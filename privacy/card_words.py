@@ -73,8 +73,14 @@ NOT_COVERED = (
 """What the guarantee says nothing about."""
 
 
+_PAIRS = (
+    "No sum: groups meet in pairs and hand each other their models, encrypted from end to end; the "
+    "server relays and reads none."
+)
+
+
 def plan_in_words(
-    plan: PrivacyPlan | None, secure: bool | None, groups: int
+    plan: PrivacyPlan | None, secure: bool | None, groups: int, *, pairs: bool = False
 ) -> dict[str, str | None]:
     """What a plan means, in words; None where there is no plan to tell."""
     names = (
@@ -97,7 +103,9 @@ def plan_in_words(
         + (" (all of them: sampling hides nobody)." if plan.sampling_rate == 1 else "."),
         f"{own} each {plan.unit} moves a step by an L2 norm of at most C = {plan.clipping_norm:g}."
         + gap,
-        {
+        _PAIRS
+        if pairs
+        else {
             True: "Sums under secure aggregation: pairwise masks, secrets shared among the groups.",
             False: "Plain sums: the server receives the vector of every group.",
             None: None,

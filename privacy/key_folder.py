@@ -15,6 +15,9 @@ from privacy.secagg.keys import Identity, Roster
 
 MEMBERS = "members"
 SERVERS = "servers"
+READERS = "held_out"
+"""Those that only measure: nobody sums with them, and nobody meets them."""
+
 SERVER = "server"
 """Name of the one server."""
 

@@ -10,15 +10,17 @@ from typing import Any
 from privacy.checks import Check, failed, left_open, passed
 from privacy.errors import BadSignature, PrivacyError
 from privacy.evidence import Book, Evidence, GroupLedger
+from privacy.exchange_messages import PeerAdvert
 from privacy.ledger.bodies import stated_plan
 from privacy.ledger.chain import Event, Head, check_countersigned, require_head
-from privacy.ledger.server_book import advert_head
+from privacy.ledger.server_book import advert_head, read_advert
 from privacy.plan import PrivacyPlan
 from privacy.secagg.agreement import Agreement, check_advert
 from privacy.secagg.keys import Roster
 from privacy.secagg.messages import Advert, ShareRequest
 from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
 from privacy.terms import Mode
+from privacy.verify_pairs import paired_runs, pairs_hold
 from privacy.verify_runs import check_members, check_models
 
 _ALL = "all"
@@ -93,8 +95,9 @@ def _book_plans(book: Book, evidence: Evidence) -> Iterator[Check]:
 
 def _rounds(book: Book, evidence: Evidence) -> Iterator[Check]:
     plans, adverts = _plans(book), _adverts(book)
+    paired = paired_runs(book)
     secure = {e.body["run"] for e in book.events if e.type == "RUN" and e.body["secure"]}
-    secure |= {run for run, _, _ in adverts}
+    secure |= {run for run, _, _ in adverts} - paired
     summed: set[_Key] = set()
     least: int | None = None
     for event in book.events:
@@ -110,6 +113,11 @@ def _rounds(book: Book, evidence: Evidence) -> Iterator[Check]:
             yield failed("survivors", "server", f"{where}: one attempt gave two sums.")
             return
         summed.add(_key_of(body))
+        if body["run"] in paired:
+            words = pairs_hold(body, plan, adverts.get(_key_of(body), {}))
+            if words:
+                yield failed("survivors", "server", f"{where}: {words}.")
+                return
         if body["run"] in secure and "terms" not in body:
             yield failed("survivors", "server", f"{where}: the book lacks the terms of the round.")
             return
@@ -128,7 +136,12 @@ def _rounds(book: Book, evidence: Evidence) -> Iterator[Check]:
             return
         least = len(survivors) if least is None else min(least, len(survivors))
     lost = sum(event.type == "LOST" for event in book.events)
-    count = sum(event.type == "ROUND" for event in book.events)
+    met = sum(event.type == "ROUND" and event.body["run"] in paired for event in book.events)
+    count = sum(event.type == "ROUND" for event in book.events) - met
+    if met and not count:
+        words = f"in {met} rounds groups met in pairs, at least {least} of them, and nothing was "
+        yield passed("survivors", "server", f"{words}summed; {lost} gave nothing.")
+        return
     smallest = f", the smallest over {least} groups" if least is not None else ""
     yield passed(
         "survivors",
@@ -190,7 +203,10 @@ def _book_heads(book: Book, evidence: Evidence) -> Iterator[Check]:
             yield failed("witness", name, "the server took another key for this group's.")
             return
         try:
-            check_advert(advert, Roster({name: owner}), attempt.context())
+            if isinstance(advert, PeerAdvert):
+                advert.check(Roster({name: owner}), attempt)
+            else:
+                check_advert(advert, Roster({name: owner}), attempt.context())
         except PrivacyError as error:
             words = f"round {told['round']}: what the book shows of {name} is not its own: {error}."
             yield failed("witness", "server", words)
@@ -255,7 +271,8 @@ def _both_sides(book: Book, evidence: Evidence) -> Iterator[Check]:
             if name not in ledgers:
                 missing += 1
                 continue
-            words = ledgers[name].differs(_key_of(body), body["ctx"], digest)
+            ctx = body["contexts"][name] if "contexts" in body else body["ctx"]
+            words = ledgers[name].differs(_key_of(body), ctx, digest)
             if words:
                 yield failed("both", name, f"round {body['round']}: {words}.")
                 return
@@ -324,7 +341,7 @@ def _adverts(book: Book) -> dict[_Key, dict[str, bytes]]:
     }
 
 
-def _shown(book: Book) -> Iterator[tuple[Event, str, bytes, Advert]]:
+def _shown(book: Book) -> Iterator[tuple[Event, str, bytes, Advert | PeerAdvert]]:
     """Every advertisement in the book: its event, its group, the key taken for the group's."""
     keys: dict[str, dict[str, str]] = {}
     for event in book.events:
@@ -335,7 +352,7 @@ def _shown(book: Book) -> Iterator[tuple[Event, str, bytes, Advert]]:
             keys[body["run"]][body["group"]] = body["key"]
         elif event.type == "HEADS":
             for name, text in body["adverts"].items():
-                advert = Advert.decode(base64.b64decode(text))
+                advert = read_advert(base64.b64decode(text))
                 yield event, name, bytes.fromhex(keys[body["run"]][name]), advert
 
 

@@ -148,7 +148,7 @@ class AdmissionFile:
 
     Args:
         path: A file as ``privacy.secagg.keys.Roster`` reads it; empty admits everybody. Groups that
-            only measure may be listed in a section ``held_out`` of it, which nobody pins.
+            only measure may be listed in a section ``held_out`` of it.
 
     Raises:
         ValueError: The file is no roster.
@@ -197,5 +197,4 @@ class AdmissionFile:
 
 def _held_out(path: Path) -> Roster:
     """The groups of a roster that only measure; none where it has no such section."""
-    listed = HELD_OUT in json.loads(path.read_text(encoding="utf-8"))
-    return Roster.read(path, HELD_OUT) if listed else Roster({})
+    return Roster.read(path, HELD_OUT, missing_ok=True)

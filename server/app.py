@@ -24,13 +24,14 @@ from server.collection import Collector, PlainCollector
 from server.compressed import MeanOfCompressed
 from server.config import RunConfig, read_run_config
 from server.doorkeeper import Doorkeeper
+from server.gossip import GossipCollector
 from server.resume import ReopenedBook, find_checkpoint, reopened_book, restore
 from server.robust import rule_for
 from server.rounds import Position, RoundLoop
 from server.secagg_coordinator import SecureCollector
 from server.telemetry import ROUNDS_FILE, observers
 from server.witness import BookWitness
-from strategies.base import Strategy
+from strategies.base import Strategy, Visibility
 from strategies.round_plan import vector_digest
 
 if TYPE_CHECKING:
@@ -113,10 +114,13 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
             observers=stack.enter_context(observers(config, after=kept.round if kept else None)),
             witness=promise.witness,
             doorkeeper=doorkeeper,
-            keep=keep,
+            keep=None if _meets(config) else keep,
         )
         vector = loop.run(vector, after=promise.after)
         checkpoints.settle()
+        if _meets(config):
+            # Every group has its own model; what the server holds is where they all began.
+            return
         load_vector(predictor, vector)
         files = save_predictor(predictor, out, config.context)
         if promise.witness is not None:
@@ -208,6 +212,16 @@ def _collector(
 ) -> Collector:
     # Groups pay for nothing before it is on disk what they have paid for.
     before_vectors = checkpoints.settle if config.privacy.private else None
+    if _meets(config):
+        return GossipCollector(
+            grid,
+            cohort,
+            config.federation,
+            promise.aggregation,
+            run=promise.run,
+            strategy=config.strategy.as_dict(),
+            witness=promise.witness,
+        )
     if not config.federation.secure_aggregation:
         return PlainCollector(
             grid, cohort, config.federation, promise.aggregation, before_vectors=before_vectors
@@ -221,6 +235,11 @@ def _collector(
         witness=promise.witness,
         before_vectors=before_vectors,
     )
+
+
+def _meets(config: RunConfig) -> bool:
+    """Whether groups meet each other, and the server has no model."""
+    return config.strategy.make().visibility is Visibility.NOTHING
 
 
 def _prepare(out: Path, config: RunConfig) -> None:
@@ -245,7 +264,8 @@ def _doorkeeper(grid: Grid, config: RunConfig, book: ReopenedBook | None) -> Doo
         minimum_groups=federation.minimum_groups,
         timeout_seconds=federation.round_timeout_seconds,
         unit=privacy.unit if privacy.private else "",
-        secure=federation.secure_aggregation,
+        # Partners, like members of a sum, must have pinned each other's keys.
+        secure=federation.secure_aggregation or _meets(config),
         roster=federation.roster,
         seats=federation.seats,
         units_per_seat=privacy.units_per_seat,

@@ -49,18 +49,25 @@ class Collected:
     """What a round gave.
 
     Attributes:
-        mean: Mean of the groups' vectors, float64.
-        groups: Whose vectors are in it.
+        mean: Mean of the groups' vectors, float64; None where there is none, as groups step by
+            themselves: the server's vector then stays the public first one.
+        groups: Whose vectors are in it, or who has stepped.
         seconds_secagg: Spent in stages of secure aggregation that train nothing, and in unmasking.
         seconds_stages: What each stage took, in the order of stages.
         evidence: What the server's book keeps of it.
+        shown: What each held-out group is to be handed in place of the server's vector, where
+            there is no mean; empty where nothing is to be measured.
+        distance: How far apart partners were before they met, L2 norm, mean over pairs; None where
+            nobody has met.
     """
 
-    mean: NDArray[np.float64]
+    mean: NDArray[np.float64] | None
     groups: tuple[str, ...]
     seconds_secagg: float = 0.0
     seconds_stages: Mapping[str, float] = field(default_factory=dict)
     evidence: Mapping[str, object] = field(default_factory=dict)
+    shown: Mapping[str, RecordDict] = field(default_factory=dict)
+    distance: float | None = None
 
 
 class Collector(Protocol):
@@ -109,6 +116,12 @@ def ask(
         else:
             answers[names[reply.metadata.src_node_id]] = reply.content
     return dict(sorted(answers.items()))
+
+
+def is_measured(number: int, config: FederationConfig) -> bool:
+    """Whether held-out groups measure after a round; 0 is before training."""
+    every = config.evaluate_every
+    return number == config.rounds or (every > 0 and number % every == 0)
 
 
 def told(plan: RoundPlan, group: str, aggregation: Aggregation) -> ConfigRecord:

@@ -281,6 +281,8 @@ class RunConfig:
                 secure=self.federation.secure_aggregation,
                 mode=self.privacy.mode,
                 fairness=self.training.fairness,
+                groups_per_round=self.federation.groups_per_round,
+                resume=self.resume,
             ),
         )
         if self.compression.bits and self.privacy.private:

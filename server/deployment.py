@@ -342,9 +342,8 @@ def _write_roster(home: ServerHome, cards: Mapping[str, Card]) -> None:
         for role in (TRAIN, HELD_OUT)
     }
     server = Roster({SERVER: home.keys.own(SERVER, role=SERVERS).public})
-    # Nobody pins those that only measure; the server asks them because they are here.
-    measuring = {name: key.hex() for name, key in keys[HELD_OUT].items()}
-    content = {**json.loads(rosters_json(keys[TRAIN], server)), HELD_OUT: measuring}
+    # Those that only measure are in no sum; pinned too, so that a group can show them its model.
+    text = rosters_json(keys[TRAIN], server, keys[HELD_OUT])
     part = home.file(f".{ROSTER_FILE}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.write_text(text + "\n", encoding="utf-8")
     os.replace(part, home.file(ROSTER_FILE))

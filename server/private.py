@@ -36,7 +36,7 @@ from server.cohort import Cohort
 from server.config import ConfigError, RunConfig
 from server.robust import rule_for
 from server.witness import BookWitness
-from strategies.base import State
+from strategies.base import State, Visibility
 from strategies.round_plan import PrivateWork, RoundPlan, Scalar
 
 logger = logging.getLogger(__name__)
@@ -226,6 +226,7 @@ def keep_book(
             groups=members,
             model=model,
             secure=config.federation.secure_aggregation,
+            pairs=config.strategy.make().visibility is Visibility.NOTHING,
             epsilons={
                 "dp-accounting PLD": registered.epsilon_pld,
                 "Opacus PRV": registered.epsilon_opacus,

@@ -26,7 +26,7 @@ def rule_for(strategy: Strategy) -> Rule | None:
     Raises:
         ValueError: It wants to see every update and there is no rule for it.
     """
-    if strategy.visibility is Visibility.SUM:
+    if strategy.visibility is not Visibility.INDIVIDUAL:
         return None
     if isinstance(strategy, FedMedian):
         return lambda vectors: _only(aggregate_median(_results(vectors)))

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from privacy.secagg.terms import FEWEST_MEMBERS
 from server.aggregation import Aggregation
 from server.cohort import Cohort, CohortError
-from server.collection import Collector, RoundAborted, ask
+from server.collection import Collector, RoundAborted, ask, is_measured
 from server.config import RunConfig
 from server.doorkeeper import Doorkeeper
 from server.witness import NoWitness, Witness
-from strategies.base import Strategy
+from strategies.base import Strategy, Visibility
 from strategies.round_plan import RoundPlan, vector_digest
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ class RoundRecord:
         seconds_secagg: Of it, in stages of secure aggregation that train nothing, and in unmasking.
         seconds_evaluate: Of the measurement.
         seconds_stages: What each stage of the round took, by its name, in order; empty in round 0.
+        distance: Where groups meet in pairs: how far apart partners were before, L2 norm, mean over
+            the pairs of the round.
     """
 
     round: int
@@ -69,6 +71,7 @@ class RoundRecord:
     seconds_secagg: float
     seconds_evaluate: float
     seconds_stages: Mapping[str, float]
+    distance: float | None = None
 
 
 Observer = Callable[[RoundRecord], None]
@@ -182,6 +185,7 @@ class RoundLoop:
                     aborted=str(error),
                     seconds_train=time.perf_counter() - start,
                     seconds_stages=error.seconds_stages,
+                    shown=self._without_model,
                 )
                 self._keep(number, vector, aborted)
                 if aborted == MOST_ABORTED:
@@ -189,22 +193,26 @@ class RoundLoop:
                     break
                 continue
             aborted = 0
-            combined = self._aggregation.combine(
-                collected.mean,
-                dimension=vector.size,
-                train_adapter=number > self._config.federation.warmup_rounds,
-            )
-            vector = self._strategy.step(vector, combined.update)
+            loss = None
+            if collected.mean is not None:
+                combined = self._aggregation.combine(
+                    collected.mean,
+                    dimension=vector.size,
+                    train_adapter=number > self._config.federation.warmup_rounds,
+                )
+                vector, loss = self._strategy.step(vector, combined.update), combined.loss
             self._witness.round(collected.evidence, after=vector_digest(vector))
             seconds = time.perf_counter() - start - collected.seconds_secagg
             self._report(
                 number,
                 vector,
                 groups=collected.groups,
-                loss=combined.loss,
+                loss=loss,
                 seconds_train=seconds,
                 seconds_secagg=collected.seconds_secagg,
                 seconds_stages=collected.seconds_stages,
+                shown=None if collected.mean is not None else collected.shown,
+                distance=collected.distance,
             )
             self._keep(number, vector, aborted)
         self._collector.close()
@@ -244,27 +252,38 @@ class RoundLoop:
                 seat=self._cohort.places[group],
             )
 
+    @property
+    def _without_model(self) -> Mapping[str, RecordDict] | None:
+        """See ``shown`` of :meth:`_measure`, for a round that gave nothing."""
+        return {} if self._strategy.visibility is Visibility.NOTHING else None
+
     def _measure(
-        self, number: int, vector: NDArray[np.float32]
+        self,
+        number: int,
+        vector: NDArray[np.float32],
+        shown: Mapping[str, RecordDict] | None,
     ) -> tuple[float, float] | tuple[None, None]:
         """Mean alignment and log-loss on the held-out groups; None twice when not due.
 
         Both are means over (group, target) pairs.
+
+        Args:
+            number: Of the round.
+            vector: The server's.
+            shown: What held-out groups are handed in place of it; None hands out the vector.
         """
-        federation = self._config.federation
-        every = federation.evaluate_every
-        due = number == federation.rounds or (every > 0 and number % every == 0)
-        if not due or not self._cohort.held_out:
+        federation, held_out = self._config.federation, self._cohort.held_out
+        if not is_measured(number, federation) or not held_out:
             return None, None
-        model = ArrayRecord([self._strategy.published(vector)])
-        record = ConfigRecord(dict(self.plan(number).to_wire()))
-        held_out = self._cohort.held_out
-        content = RecordDict({"model": model, "plan": record})
+        if shown is None:
+            model = RecordDict({"model": ArrayRecord([self._strategy.published(vector)])})
+            shown = dict.fromkeys(held_out, model)
+        plan = ConfigRecord(dict(self.plan(number).to_wire()))
         replies = ask(
             self._grid,
             held_out,
             "evaluate",
-            dict.fromkeys(held_out, content),
+            {group: RecordDict({**content, "plan": plan}) for group, content in shown.items()},
             round_number=number,
             timeout_seconds=federation.round_timeout_seconds,
         )
@@ -291,9 +310,11 @@ class RoundLoop:
         seconds_train: float = 0.0,
         seconds_secagg: float = 0.0,
         seconds_stages: Mapping[str, float] | None = None,
+        shown: Mapping[str, RecordDict] | None = None,
+        distance: float | None = None,
     ) -> None:
         start = time.perf_counter()
-        alignment, log_loss = self._measure(number, vector)
+        alignment, log_loss = self._measure(number, vector, shown)
         asked: Mapping[str, int] = {}
         if number:
             asked = self._cohort.drawn(
@@ -313,6 +334,7 @@ class RoundLoop:
             seconds_secagg=seconds_secagg,
             seconds_evaluate=time.perf_counter() - start,
             seconds_stages=dict(seconds_stages or {}),
+            distance=distance,
         )
         for observe in self._observers:
             observe(record)

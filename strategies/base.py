@@ -28,6 +28,8 @@ class Visibility(Enum):
     SUM = "sum"
     #: Every group's update on its own: refused under secure aggregation.
     INDIVIDUAL = "individual"
+    #: Nothing at all: the groups take the step, each with a vector and a memory of its own.
+    NOTHING = "nothing"
 
 
 class StateRefused(ValueError):

@@ -20,23 +20,48 @@ class StrategyRefused(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Hiding:
-    """What a run hides.
+    """What a run hides, and what else a strategy may not go with.
 
     Attributes:
         secure: Whether the server sees the sum of all groups alone.
         mode: ``none``, ``distributed`` or ``local``, of differential privacy.
         fairness: ``training.fairness`` as it is set for the run.
+        groups_per_round: Groups drawn for a round; 0 for all.
+        resume: Whether the run goes on from a checkpoint of the server.
     """
 
     secure: bool
     mode: str
     fairness: float = 0.0
+    groups_per_round: int = 0
+    resume: bool = False
 
 
 def refusal(strategy: Strategy, hiding: Hiding) -> str:
     """Why a strategy does not go with what a run hides, in one line; empty where it does."""
     name, tasks = strategy.name, strategy.tasks()
     individual = strategy.visibility is Visibility.INDIVIDUAL
+    nothing = strategy.visibility is Visibility.NOTHING
+    if nothing and hiding.mode != "local":
+        return (
+            f"strategy {name} hands every group's vector to another group, and with privacy.mode = "
+            f"{hiding.mode} that vector is not private by itself: use privacy.mode = local"
+        )
+    if nothing and hiding.secure:
+        return (
+            f"strategy {name} adds nothing up, so there is no sum to hide (vectors travel "
+            "encrypted for one partner): use federation.secure_aggregation = false"
+        )
+    if nothing and hiding.groups_per_round == 1:
+        return (
+            f"strategy {name} has groups meet, and federation.groups_per_round = 1 leaves nobody "
+            "to meet: use 2 or more, or 0 for all"
+        )
+    if nothing and hiding.resume:
+        return (
+            f"strategy {name} leaves all models with the groups, which no checkpoint of the server "
+            "follows, so that it cannot resume: begin another run"
+        )
     if individual and hiding.secure:
         return (
             f"strategy {name} needs every group's own update, which secure aggregation hides: "

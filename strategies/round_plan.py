@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scalar = bool | int | float | str
-_SECTIONS = ("predictor", "training", "context", "privacy", "compression")
+_SECTIONS = ("predictor", "training", "context", "privacy", "compression", "strategy")
 
 
 def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, Scalar]:
@@ -124,6 +124,7 @@ class RoundPlan:
         privacy: Fields of :class:`PrivateWork`; empty where nothing is private.
         compression: Fields of ``strategies.compression.Compression``; empty where every coordinate
             travels as it is.
+        strategy: Name and settings of the strategy; empty where the server takes its step.
     """
 
     round: int
@@ -135,6 +136,7 @@ class RoundPlan:
     context: Mapping[str, Scalar]
     privacy: Mapping[str, Scalar] = field(default_factory=dict)
     compression: Mapping[str, Scalar] = field(default_factory=dict)
+    strategy: Mapping[str, Scalar] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Scalar]:
         """A flat mapping of scalars."""
@@ -152,7 +154,7 @@ class RoundPlan:
         Raises:
             ValueError: A field is missing, unknown, or of the wrong type.
         """
-        nested = {"privacy": {}, "compression": {}, **unflatten(wire)}
+        nested = {"privacy": {}, "compression": {}, "strategy": {}, **unflatten(wire)}
         expected = {"round": int, "seed": int, "train_adapter": bool, "learning_rate_scale": float}
         if set(nested) != {*expected, *_SECTIONS}:
             odd = set(nested) ^ {*expected, *_SECTIONS}

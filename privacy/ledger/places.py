@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 GROUPS = "groups"
+MODELS = "models"
 SERVER_BOOK = "server.jsonl"
 ROSTER_FILE = "roster.json"
 
@@ -17,8 +18,18 @@ def ledgers_folder(out: Path, ledgers: str) -> Path:
 
 
 def group_ledger(folder: Path, group: str) -> Path:
-    """File of a group's ledger; names that no file can have are told apart by a hash."""
+    """File of a group's ledger."""
+    return folder / GROUPS / f"{_safe(group)}.jsonl"
+
+
+def group_model(out: Path, group: str) -> Path:
+    """Folder of the model that a group of a simulation keeps for itself."""
+    return out / MODELS / _safe(group)
+
+
+def _safe(group: str) -> str:
+    """A name for a file; names that no file can have are told apart by a hash."""
     safe = re.sub(r"[^\w.-]+", "-", group).strip("-.")[:_LONGEST]
     if safe != group:
         safe = f"{safe}-{hashlib.sha256(group.encode()).hexdigest()[:8]}".lstrip("-")
-    return folder / GROUPS / f"{safe}.jsonl"
+    return safe

@@ -8,10 +8,11 @@ rewrite history together contradict the ledgers of all others.
 
 | type | body |
 |---|---|
-| RUN | run, plan, groups by seat (empty: not yet taken) and their keys, model at the start, whether sums are secure |
+| RUN | run, plan, groups by seat (empty: not yet taken) and their keys, model at the start, whether sums are secure, whether groups meet in pairs instead |
 | JOINED | run, the first round that a group takes part in, its name, key and seat |
 | HEADS | run, round, attempt, advertisements by group (base64), refused groups with the reason |
 | ROUND | run, round, attempt, ctx, terms (as they were sent), survivors, digests of vectors, model before and after |
+| ROUND of pairs | run, round, attempt, task, pairs, survivors, their contexts, digests of what each sealed for its partner and of what was shown to whom, model before and after: the first of the run |
 | LOST | run, round, the reason, and what is known of the above |
 | RESUMED | run, the round whose vector it goes on from (0: the start), digest of that vector; rounds begun since are lost |
 | PUBLISHED | run, last model, digests of published files |
@@ -26,6 +27,7 @@ from typing import Any, Self
 
 from privacy.canonical import canonical_json
 from privacy.errors import LedgerRefused, MalformedMessage
+from privacy.exchange_messages import PeerAdvert
 from privacy.ledger.chain import (
     NOTHING,
     SERVER_TYPES,
@@ -44,7 +46,19 @@ from privacy.secagg.messages import Advert
 from privacy.secagg.terms import Attempt
 
 
-def advert_head(advert: Advert) -> Head:
+def read_advert(data: bytes) -> Advert | PeerAdvert:
+    """An advertisement, for a secure sum or for a meeting of two.
+
+    Raises:
+        MalformedMessage: for any other bytes.
+    """
+    try:
+        return PeerAdvert.decode(data)
+    except MalformedMessage:
+        return Advert.decode(data)
+
+
+def advert_head(advert: Advert | PeerAdvert) -> Head:
     """The head of a ledger that an advertisement names."""
     return Head(seq=advert.head_seq, hash=advert.head.hex())
 
@@ -228,6 +242,7 @@ class ServerBook:
         groups: Mapping[str, bytes],
         model: str,
         secure: bool,
+        pairs: bool = False,
         epsilons: Mapping[str, float],
     ) -> None:
         """Record the plan of a run before its first round.
@@ -239,12 +254,15 @@ class ServerBook:
                 Fewer than the plan has seats leave the last ones free, see `joined`.
             model: digest of the vector the run starts from.
             secure: whether vectors are summed under secure aggregation.
+            pairs: whether nothing is summed, as groups meet in pairs.
             epsilons: what each accountant said of the plan.
         """
         keys = {name: key.hex() for name, key in groups.items()}
         body = {"run": run, "plan": plan.as_dict(), "digest": plan.digest(), "model": model}
         free = [""] * (plan.groups - len(groups))
-        named = {"groups": [*groups, *free], "keys": keys, "secure": secure}
+        named: dict[str, object] = {"groups": [*groups, *free], "keys": keys, "secure": secure}
+        if pairs:
+            named["pairs"] = True
         self._record("RUN", {**body, **named, "epsilons": dict(epsilons)})
 
     def joined(self, run: str, *, round: int, group: str, key: bytes, seat: int) -> None:
@@ -295,11 +313,12 @@ class ServerBook:
 
         Args:
             attempt: they are for.
-            adverts: by group, checked by `privacy.secagg.server.accept_advert`.
+            adverts: by group, checked by `privacy.secagg.server.accept_advert`, or those of
+                meetings by `privacy.exchange_messages.accept_peer_advert`.
         """
         refused = {}
         for name, data in adverts.items():
-            advert = Advert.decode(data)
+            advert = read_advert(data)
             owner, told = self._current.keys[name], advert_head(advert)
             known = self._heads.get(owner)
             if known and (told.seq < known.seq or (told.seq == known.seq and told != known)):
@@ -319,7 +338,7 @@ class ServerBook:
         return Countersigned(server=self._name, head=head, signature=signature)
 
     def round(self, evidence: Mapping[str, object], *, after: str) -> None:
-        """Record a round that gave a sum, and the digest of the vector that came of it."""
+        """Record a round that gave a sum, or in which groups met, and the server's vector after."""
         self._record("ROUND", {**evidence, "after": after})
 
     def lost(self, evidence: Mapping[str, object], *, reason: str) -> None:
@@ -365,5 +384,5 @@ class ServerBook:
             for name, data in body["adverts"].items():
                 if name not in body["refused"]:
                     self._heads[course.keys[name]] = advert_head(
-                        Advert.decode(base64.b64decode(data))
+                        read_advert(base64.b64decode(data))
                     )

@@ -23,6 +23,7 @@ from privacy.packing import pack
 from privacy.randomness import ByteSource
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement, require_subset
+from privacy.secagg.encoding import NO_SIGNATURE
 from privacy.secagg.keys import Identity, PrivateKey, Roster, agree, derive, private_key, public_of
 from privacy.secagg.masking import (
     commitment_of,
@@ -33,7 +34,6 @@ from privacy.secagg.masking import (
     self_mask_key,
 )
 from privacy.secagg.messages import (
-    NO_SIGNATURE,
     Advert,
     Advertised,
     AdvertiseRequest,

@@ -120,14 +120,22 @@ class Roster(Mapping[str, bytes]):
         )
 
     @classmethod
-    def read(cls, path: Path, section: str = "members") -> Self:
+    def read(cls, path: Path, section: str = "members", *, missing_ok: bool = False) -> Self:
         """Read `{"members": {name: public key in hexadecimal}}`, or another section of the file.
+
+        Args:
+            path: of the file.
+            section: of it.
+            missing_ok: whether a file without the section stands for nobody.
 
         Raises:
             ValueError: if the file is anything else.
         """
         try:
-            named = json.loads(path.read_text(encoding="utf-8"))[section]
+            sections = json.loads(path.read_text(encoding="utf-8"))
+            if missing_ok and section not in sections:
+                return cls({})
+            named = sections[section]
             keys = {str(name): bytes.fromhex(key) for name, key in named.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
@@ -167,9 +175,19 @@ def is_signed(public: bytes, signature: bytes, words: bytes) -> bool:
     return True
 
 
-def rosters_json(members: Roster, servers: Roster) -> str:
-    """The text of a file of rosters; `Roster.read` reads either section."""
-    sections = {"members": members, "servers": servers}
+def rosters_json(
+    members: Roster, servers: Roster, readers: Mapping[str, bytes] | None = None
+) -> str:
+    """The text of a file of rosters; `Roster.read` reads every section.
+
+    Args:
+        members: those who train.
+        servers: those who countersign.
+        readers: those who only measure; without any the section `held_out` is left out.
+    """
+    sections: dict[str, Mapping[str, bytes]] = {"members": members, "servers": servers}
+    if readers:
+        sections["held_out"] = readers
     named = {
         section: {name: key.hex() for name, key in roster.items()}
         for section, roster in sections.items()

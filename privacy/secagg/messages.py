@@ -1,197 +1,27 @@
-"""The messages of a round and their bytes: one encoding each, and nothing else is accepted.
-
-A message is four bytes of magic, one that names its kind, then its fields in order. Numbers are
-big-endian, lists and texts are told by their length, members are told by their place in the terms
-of the round and listed in rising order. Whatever could be written in two ways is refused.
-"""
+"""The messages of a round of secure aggregation; `encoding` says how they are written."""
 
 from __future__ import annotations
 
-import itertools
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from dataclasses import dataclass
 
-from privacy.errors import MalformedMessage
-from privacy.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, digest
+from privacy.secagg.encoding import (
+    COUNTER,
+    KEY,
+    PLACE,
+    SIGNATURE,
+    Message,
+    Signed,
+    attempt_codec,
+    blob,
+    by_place,
+    fixed,
+    many,
+    places,
+    text_codec,
+)
+from privacy.secagg.keys import digest
 from privacy.secagg.shamir import SECRET_BYTES, SHARE_BYTES
 from privacy.secagg.terms import Attempt
-
-MAGIC = b"FAS2"
-
-MOST_MEMBERS = 100_000
-_MOST_BYTES = 1 << 31
-_NAME_BYTES = 1024
-
-T = TypeVar("T")
-
-
-class _Reader:
-    """Takes bytes from the front of a message."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = memoryview(data)
-        self._at = 0
-
-    def take(self, count: int) -> bytes:
-        if count > len(self._data) - self._at:
-            raise MalformedMessage("a message ends too early")
-        self._at += count
-        return bytes(self._data[self._at - count : self._at])
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-
-@dataclass(frozen=True)
-class _Codec(Generic[T]):
-    """How one kind of value is written and read."""
-
-    write: Callable[[T], bytes]
-    read: Callable[[_Reader], T]
-
-
-def _number(size: int, *, most: int) -> _Codec[int]:
-    def write(value: int) -> bytes:
-        if not 0 <= value <= most:
-            raise ValueError(f"{value} is outside [0, {most}]")
-        return value.to_bytes(size, "big")
-
-    def read(reader: _Reader) -> int:
-        value = int.from_bytes(reader.take(size), "big")
-        if value > most:
-            raise MalformedMessage(f"a number of a message is above {most}")
-        return value
-
-    return _Codec(write, read)
-
-
-_PLACE = _number(4, most=MOST_MEMBERS)
-_LENGTH = _number(8, most=_MOST_BYTES)
-_COUNTER = _number(8, most=2**53)
-
-
-def _fixed(size: int) -> _Codec[bytes]:
-    def write(value: bytes) -> bytes:
-        if len(value) != size:
-            raise ValueError(f"{len(value)} bytes are given where {size} belong")
-        return value
-
-    return _Codec(write, lambda reader: reader.take(size))
-
-
-def _blob(most: int = _MOST_BYTES) -> _Codec[bytes]:
-    def read(reader: _Reader) -> bytes:
-        length = _LENGTH.read(reader)
-        if length > most:
-            raise MalformedMessage(f"a field of a message is longer than {most} bytes")
-        return reader.take(length)
-
-    return _Codec(lambda value: _LENGTH.write(len(value)) + value, read)
-
-
-def _text() -> _Codec[str]:
-    inner = _blob(_NAME_BYTES)
-
-    def read(reader: _Reader) -> str:
-        try:
-            return inner.read(reader).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise MalformedMessage("a text of a message is not UTF-8") from error
-
-    return _Codec(lambda value: inner.write(value.encode("utf-8")), read)
-
-
-def _attempt() -> _Codec[Attempt]:
-    text = _text()
-
-    def write(value: Attempt) -> bytes:
-        return text.write(value.run) + _COUNTER.write(value.round) + _COUNTER.write(value.attempt)
-
-    def read(reader: _Reader) -> Attempt:
-        return Attempt(
-            run=text.read(reader), round=_COUNTER.read(reader), attempt=_COUNTER.read(reader)
-        )
-
-    return _Codec(write, read)
-
-
-def _many(item: _Codec[T]) -> _Codec[tuple[T, ...]]:
-    def read(reader: _Reader) -> tuple[T, ...]:
-        count = _PLACE.read(reader)
-        # Every item takes a byte at least: a count cannot ask for more memory than was sent.
-        if count > reader.left:
-            raise MalformedMessage("a list of a message is longer than the message")
-        return tuple(item.read(reader) for _ in range(count))
-
-    return _Codec(
-        lambda values: _PLACE.write(len(values)) + b"".join(item.write(v) for v in values), read
-    )
-
-
-def _by_place(*values: _Codec[Any]) -> _Codec[Any]:
-    """A list of members, each with values; places rise."""
-    codecs = (_PLACE, *values)
-    listed = _many(
-        _Codec[Any](
-            lambda row: b"".join(c.write(v) for c, v in zip(codecs, row, strict=True)),
-            lambda reader: tuple(codec.read(reader) for codec in codecs),
-        )
-    )
-
-    def read(reader: _Reader) -> tuple[Any, ...]:
-        rows = listed.read(reader)
-        places = [row[0] for row in rows]
-        if any(later <= earlier for earlier, later in itertools.pairwise(places)):
-            raise MalformedMessage("members are not listed in rising order, each once")
-        return rows if values else tuple(places)
-
-    def write(rows: Any) -> bytes:
-        return listed.write(rows if values else tuple((place,) for place in rows))
-
-    return _Codec(write, read)
-
-
-class Message:
-    """A message, or a state that a member keeps; see the module."""
-
-    KIND: ClassVar[int]
-    CODECS: ClassVar[tuple[_Codec[Any], ...]]
-
-    def encode(self) -> bytes:
-        """The bytes of the message."""
-        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
-        parts = [c.write(v) for c, v in zip(self.CODECS, values, strict=True)]
-        return MAGIC + struct.pack("B", self.KIND) + b"".join(parts)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read a message of this very kind.
-
-        Raises:
-            MalformedMessage: for any other bytes.
-        """
-        reader = _Reader(data)
-        if reader.take(len(MAGIC)) != MAGIC or reader.take(1)[0] != cls.KIND:
-            raise MalformedMessage(f"the message is no {cls.__name__}: use one version")
-        message = cls(*(codec.read(reader) for codec in cls.CODECS))
-        if reader.left:
-            raise MalformedMessage(f"{reader.left} bytes follow the end of a {cls.__name__}")
-        return message
-
-
-class Signed(Message):
-    """A message of a member; the last field is the signature of all others."""
-
-    def words(self) -> bytes:
-        """What is signed: all fields but the signature."""
-        return self.encode()[:-SIGNATURE_BYTES]
-
-
-NO_SIGNATURE = bytes(SIGNATURE_BYTES)
-_KEY, _SIGNATURE = _fixed(KEY_BYTES), _fixed(SIGNATURE_BYTES)
 
 
 @dataclass(frozen=True)
@@ -200,7 +30,7 @@ class AdvertiseRequest(Message):
 
     attempt: Attempt
     KIND = 1
-    CODECS = (_attempt(),)
+    CODECS = (attempt_codec(),)
 
 
 @dataclass(frozen=True)
@@ -227,7 +57,7 @@ class Advert(Signed):
     head: bytes
     signature: bytes
     KIND = 2
-    CODECS = (_text(), _KEY, _KEY, _KEY, _KEY, _COUNTER, _KEY, _SIGNATURE)
+    CODECS = (text_codec(), KEY, KEY, KEY, KEY, COUNTER, KEY, SIGNATURE)
 
 
 @dataclass(frozen=True)
@@ -237,7 +67,7 @@ class ShareRequest(Message):
     terms: bytes
     adverts: tuple[bytes, ...]
     KIND = 3
-    CODECS = (_blob(), _many(_blob()))
+    CODECS = (blob(), many(blob()))
 
 
 @dataclass(frozen=True)
@@ -248,7 +78,7 @@ class Shares(Signed):
     ciphertexts: tuple[tuple[int, bytes], ...]
     signature: bytes
     KIND = 4
-    CODECS = (_KEY, _by_place(_blob(4096)), _SIGNATURE)
+    CODECS = (KEY, by_place(blob(4096)), SIGNATURE)
 
 
 @dataclass(frozen=True)
@@ -259,7 +89,7 @@ class MaskRequest(Message):
     sharers: tuple[int, ...]
     ciphertexts: tuple[tuple[int, bytes], ...]
     KIND = 5
-    CODECS = (_KEY, _by_place(), _by_place(_blob(4096)))
+    CODECS = (KEY, places(), by_place(blob(4096)))
 
 
 @dataclass(frozen=True)
@@ -270,7 +100,7 @@ class MaskedInput(Signed):
     vector: bytes
     signature: bytes
     KIND = 6
-    CODECS = (_KEY, _blob(), _SIGNATURE)
+    CODECS = (KEY, blob(), SIGNATURE)
 
 
 @dataclass(frozen=True)
@@ -280,7 +110,7 @@ class ConsistencyRequest(Message):
     context: bytes
     survivors: tuple[int, ...]
     KIND = 7
-    CODECS = (_KEY, _by_place())
+    CODECS = (KEY, places())
 
 
 @dataclass(frozen=True)
@@ -291,7 +121,7 @@ class Consistency(Signed):
     survivors: bytes
     signature: bytes
     KIND = 8
-    CODECS = (_KEY, _KEY, _SIGNATURE)
+    CODECS = (KEY, KEY, SIGNATURE)
 
 
 @dataclass(frozen=True)
@@ -301,7 +131,7 @@ class UnmaskRequest(Message):
     context: bytes
     signatures: tuple[tuple[int, bytes], ...]
     KIND = 9
-    CODECS = (_KEY, _by_place(_SIGNATURE))
+    CODECS = (KEY, by_place(SIGNATURE))
 
 
 @dataclass(frozen=True)
@@ -315,7 +145,7 @@ class Unmask(Signed):
     shares: tuple[tuple[int, bytes], ...]
     signature: bytes
     KIND = 10
-    CODECS = (_KEY, _by_place(_fixed(SHARE_BYTES)), _SIGNATURE)
+    CODECS = (KEY, by_place(fixed(SHARE_BYTES)), SIGNATURE)
 
 
 # What a member keeps between two stages. Secret: never sent.
@@ -331,7 +161,7 @@ class Advertised(Message):
     self_seed: bytes
     advert: bytes
     KIND = 101
-    CODECS = (_attempt(), _KEY, _fixed(SECRET_BYTES), _fixed(SECRET_BYTES), _blob())
+    CODECS = (attempt_codec(), KEY, fixed(SECRET_BYTES), fixed(SECRET_BYTES), blob())
 
 
 @dataclass(frozen=True, repr=False)
@@ -342,7 +172,7 @@ class Shared(Message):
     request: bytes
     own_share: bytes
     KIND = 102
-    CODECS = (_blob(), _blob(), _fixed(2 * SHARE_BYTES))
+    CODECS = (blob(), blob(), fixed(2 * SHARE_BYTES))
 
 
 @dataclass(frozen=True, repr=False)
@@ -356,7 +186,7 @@ class Masking(Message):
     place: int
     needed: int
     KIND = 103
-    CODECS = (_blob(), _KEY, _by_place(), _by_place(_fixed(2 * SHARE_BYTES)), _PLACE, _PLACE)
+    CODECS = (blob(), KEY, places(), by_place(fixed(2 * SHARE_BYTES)), PLACE, PLACE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -366,9 +196,9 @@ class Confirmed(Message):
     masking: bytes
     survivors: tuple[int, ...]
     KIND = 104
-    CODECS = (_blob(), _by_place())
+    CODECS = (blob(), places())
 
 
 def survivors_digest(survivors: tuple[int, ...]) -> bytes:
     """What members sign of a set of survivors: 32 bytes."""
-    return digest(_by_place().write(survivors))
+    return digest(places().write(survivors))

@@ -17,7 +17,7 @@ import pytest
 import tomli_w
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-import clients.app
+import clients.handling
 import server.app
 from alignment.adapter import to_vector
 from alignment.fingerprint import model_fingerprint
@@ -185,7 +185,7 @@ class Deployed:
     def restart(self) -> None:
         """Start all clients anew: what they keep between messages is lost, their folders stay."""
         forget_ledgers()
-        clients.app._fingerprint.cache_clear()
+        clients.handling._fingerprint.cache_clear()
         self.grid = LocalGrid(
             client_app=self._answer,  # type: ignore[arg-type]
             node_configs=[{"home": str(home)} for home in self.homes.values()],

@@ -407,7 +407,7 @@ class TestWordsStayAtTheClient:
             except LookupError as error:
                 raise kind(word) from error
 
-        monkeypatch.setattr("clients.app._datastore", fail)
+        monkeypatch.setattr("clients.handling.open_store", fail)
         reason = asked.deployed.stage(ONE, "query.confirm", {})
         assert reason == f"{kind.__name__}: its text stays at the client"
         assert not [line for line in logs if "zebra" in line]

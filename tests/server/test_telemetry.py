@@ -61,6 +61,7 @@ def test_rounds_are_written_one_a_line(tmp_path: Path) -> None:
         "seconds_secagg": 0.0625,
         "seconds_evaluate": 0.125,
         "seconds_stages": {"share": 0.5, "masked": 0.75},
+        "distance": None,
     }
     assert text.endswith("}\n")
 

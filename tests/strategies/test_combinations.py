@@ -63,6 +63,41 @@ PLAIN = Hiding(secure=True, mode="none")
             "sets training.fairness itself, and it is given as 0.5",
             Hiding(secure=True, mode="distributed"),
         ),
+        (
+            "gossip",
+            {},
+            Hiding(secure=False, mode="none"),
+            "with privacy.mode = none that vector is not private by itself: use privacy.mode",
+            Hiding(secure=False, mode="local"),
+        ),
+        (
+            "gossip",
+            {},
+            Hiding(secure=False, mode="distributed"),
+            "with privacy.mode = distributed that vector is not private by itself",
+            Hiding(secure=False, mode="local", fairness=1.0),
+        ),
+        (
+            "gossip",
+            {},
+            Hiding(secure=True, mode="local"),
+            "adds nothing up, so there is no sum to hide",
+            Hiding(secure=False, mode="local"),
+        ),
+        (
+            "gossip",
+            {},
+            Hiding(secure=False, mode="local", groups_per_round=1),
+            "groups_per_round = 1 leaves nobody to meet",
+            Hiding(secure=False, mode="local", groups_per_round=2),
+        ),
+        (
+            "gossip",
+            {},
+            Hiding(secure=False, mode="local", resume=True),
+            "cannot resume: begin another run",
+            Hiding(secure=False, mode="local"),
+        ),
     ],
 )
 def test_each_rule_refuses_by_name_and_says_why(

@@ -8,12 +8,12 @@ from typing import Any
 from privacy.errors import (
     SecaggAbort,
 )
+from privacy.secagg.encoding import Message
 from privacy.secagg.messages import (
     AdvertiseRequest,
     Consistency,
     ConsistencyRequest,
     MaskRequest,
-    Message,
     ShareRequest,
     Shares,
     UnmaskRequest,

@@ -10,8 +10,8 @@ from privacy.errors import (
     SurvivorSetRefused,
     TooFewMembers,
 )
+from privacy.secagg.encoding import NO_SIGNATURE
 from privacy.secagg.messages import (
-    NO_SIGNATURE,
     Consistency,
     ConsistencyRequest,
     MaskRequest,

@@ -18,13 +18,9 @@ from privacy.errors import (
     ThresholdRefused,
     TooFewMembers,
 )
+from privacy.secagg.encoding import NO_SIGNATURE
 from privacy.secagg.keys import Identity, public_of
-from privacy.secagg.messages import (
-    NO_SIGNATURE,
-    Advert,
-    AdvertiseRequest,
-    ShareRequest,
-)
+from privacy.secagg.messages import Advert, AdvertiseRequest, ShareRequest
 from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
 from tests.privacy.secagg.liar import EVIL, OTHER, Liar, Lie, edit
 

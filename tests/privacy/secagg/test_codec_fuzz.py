@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from privacy.errors import MalformedMessage, SecaggAbort
+from privacy.secagg.encoding import Message
 from privacy.secagg.messages import (
     Advert,
     AdvertiseRequest,
@@ -28,7 +29,6 @@ from privacy.secagg.messages import (
     ConsistencyRequest,
     MaskedInput,
     MaskRequest,
-    Message,
     ShareRequest,
     Shares,
     Unmask,

@@ -24,15 +24,14 @@ from privacy.errors import (
 )
 from privacy.secagg import client as client_module
 from privacy.secagg import shamir
+from privacy.secagg.encoding import NO_SIGNATURE, Signed
 from privacy.secagg.keys import Identity, Roster
 from privacy.secagg.messages import (
-    NO_SIGNATURE,
     Advert,
     Advertised,
     Consistency,
     MaskedInput,
     Shares,
-    Signed,
     Unmask,
     survivors_digest,
 )

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from privacy.errors import BadSignature, SecaggAbort, SplitView
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.client import _channel
+from privacy.secagg.encoding import NO_SIGNATURE
 from privacy.secagg.keys import Identity
 from privacy.secagg.masking import pad_of, self_mask_key
 from privacy.secagg.messages import (
-    NO_SIGNATURE,
     Advert,
     Advertised,
     AdvertiseRequest,

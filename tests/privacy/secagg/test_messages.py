@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from privacy.errors import MalformedMessage
 from privacy.secagg import messages
+from privacy.secagg.encoding import MAGIC, MOST_MEMBERS, Message, Signed
 from privacy.secagg.messages import (
-    MOST_MEMBERS,
     Advert,
     Advertised,
     AdvertiseRequest,
@@ -24,11 +24,9 @@ from privacy.secagg.messages import (
     MaskedInput,
     Masking,
     MaskRequest,
-    Message,
     Shared,
     ShareRequest,
     Shares,
-    Signed,
     Unmask,
     UnmaskRequest,
     survivors_digest,
@@ -149,7 +147,7 @@ def test_inserted_removed_and_doubled_bytes_are_no_second_encoding(
 def test_noise_is_no_second_encoding(noise: bytes) -> None:
     for kind in KINDS:
         canonical_or_refused(kind, noise)
-        canonical_or_refused(kind, messages.MAGIC + bytes([kind.KIND]) + noise)
+        canonical_or_refused(kind, MAGIC + bytes([kind.KIND]) + noise)
 
 
 @settings(max_examples=100, deadline=None)
@@ -188,7 +186,7 @@ LISTS: dict[str, tuple[type[Message], Callable[[list[int]], bytes]]] = {
 @pytest.mark.parametrize("places", [[1, 0], [0, 0], [0, 2, 2], [0, 3, 1], [MOST_MEMBERS + 1]])
 def test_unsorted_doubled_and_impossible_members_are_refused(name: str, places: list[int]) -> None:
     kind, build = LISTS[name]
-    head = messages.MAGIC + bytes([kind.KIND])
+    head = MAGIC + bytes([kind.KIND])
     kind.decode(head + build([0, 1, MOST_MEMBERS]))
     with pytest.raises(MalformedMessage):
         kind.decode(head + build(places))
@@ -204,7 +202,7 @@ def test_counts_cannot_ask_for_much_memory_or_time(kind: type[Message]) -> None:
                 continue
             for at in range(0, 120, 4):
                 number = count.to_bytes(size, "big")
-                data = messages.MAGIC + bytes([kind.KIND]) + zeros[:at] + number + zeros
+                data = MAGIC + bytes([kind.KIND]) + zeros[:at] + number + zeros
                 tracemalloc.start()
                 begun = time.perf_counter()
                 canonical_or_refused(kind, data)
@@ -228,7 +226,7 @@ def test_counts_cannot_ask_for_much_memory_or_time(kind: type[Message]) -> None:
 )
 def test_fields_beyond_their_bounds_are_refused(kind: type[Message], body: bytes) -> None:
     with pytest.raises(MalformedMessage):
-        kind.decode(messages.MAGIC + bytes([kind.KIND]) + body)
+        kind.decode(MAGIC + bytes([kind.KIND]) + body)
 
 
 def test_what_could_not_be_read_is_not_written() -> None:

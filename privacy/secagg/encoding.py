@@ -1,0 +1,231 @@
+"""How messages between members are written as bytes: one encoding each, and nothing else is read.
+
+A message is four bytes of magic, one that names its kind, then its fields in order. Numbers are
+big-endian, lists and texts are told by their length, members are told by their place in the terms
+of the round and listed in rising order. Whatever could be written in two ways is refused.
+"""
+
+from __future__ import annotations
+
+import operator
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from privacy.errors import MalformedMessage
+from privacy.secagg.keys import KEY_BYTES, SIGNATURE_BYTES
+from privacy.secagg.terms import Attempt
+
+MAGIC = b"FAS2"
+
+MOST_MEMBERS = 100_000
+_MOST_BYTES = 1 << 31
+_NAME_BYTES = 1024
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Takes bytes from the front of a message."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+
+    def take(self, count: int) -> bytes:
+        """The next so many bytes.
+
+        Raises:
+            MalformedMessage: there are fewer.
+        """
+        if count > len(self._data) - self._at:
+            raise MalformedMessage("a message ends too early")
+        self._at += count
+        return bytes(self._data[self._at - count : self._at])
+
+    @property
+    def left(self) -> int:
+        """Bytes that were not taken yet."""
+        return len(self._data) - self._at
+
+
+@dataclass(frozen=True)
+class Codec(Generic[T]):
+    """How one kind of value is written and read."""
+
+    write: Callable[[T], bytes]
+    read: Callable[[Reader], T]
+
+
+def number_codec(size: int, *, most: int) -> Codec[int]:
+    """A number of so many bytes, at most a bound."""
+
+    def write(value: int) -> bytes:
+        if not 0 <= value <= most:
+            raise ValueError(f"{value} is outside [0, {most}]")
+        return value.to_bytes(size, "big")
+
+    def read(reader: Reader) -> int:
+        value = int.from_bytes(reader.take(size), "big")
+        if value > most:
+            raise MalformedMessage(f"a number of a message is above {most}")
+        return value
+
+    return Codec(write, read)
+
+
+PLACE = number_codec(4, most=MOST_MEMBERS)
+_LENGTH = number_codec(8, most=_MOST_BYTES)
+COUNTER = number_codec(8, most=2**53)
+
+
+def fixed(size: int) -> Codec[bytes]:
+    """Bytes of one length."""
+
+    def write(value: bytes) -> bytes:
+        if len(value) != size:
+            raise ValueError(f"{len(value)} bytes are given where {size} belong")
+        return value
+
+    return Codec(write, lambda reader: reader.take(size))
+
+
+def blob(most: int = _MOST_BYTES) -> Codec[bytes]:
+    """Bytes behind their length."""
+
+    def read(reader: Reader) -> bytes:
+        length = _LENGTH.read(reader)
+        if length > most:
+            raise MalformedMessage(f"a field of a message is longer than {most} bytes")
+        return reader.take(length)
+
+    return Codec(lambda value: _LENGTH.write(len(value)) + value, read)
+
+
+def text_codec() -> Codec[str]:
+    """UTF-8 behind its length."""
+    inner = blob(_NAME_BYTES)
+
+    def read(reader: Reader) -> str:
+        try:
+            return inner.read(reader).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise MalformedMessage("a text of a message is not UTF-8") from error
+
+    return Codec(lambda value: inner.write(value.encode("utf-8")), read)
+
+
+def attempt_codec() -> Codec[Attempt]:
+    """Run, round and attempt."""
+    text = text_codec()
+
+    def write(value: Attempt) -> bytes:
+        return text.write(value.run) + COUNTER.write(value.round) + COUNTER.write(value.attempt)
+
+    def read(reader: Reader) -> Attempt:
+        return Attempt(
+            run=text.read(reader), round=COUNTER.read(reader), attempt=COUNTER.read(reader)
+        )
+
+    return Codec(write, read)
+
+
+def many(item: Codec[T]) -> Codec[tuple[T, ...]]:
+    """A list behind its length."""
+
+    def read(reader: Reader) -> tuple[T, ...]:
+        count = PLACE.read(reader)
+        # Every item takes a byte at least: a count cannot ask for more memory than was sent.
+        if count > reader.left:
+            raise MalformedMessage("a list of a message is longer than the message")
+        return tuple(item.read(reader) for _ in range(count))
+
+    return Codec(
+        lambda values: PLACE.write(len(values)) + b"".join(item.write(v) for v in values), read
+    )
+
+
+def places() -> Codec[tuple[int, ...]]:
+    """A list of members by their places, which rise; long ones are read and written at once."""
+    size = 4
+
+    def read(reader: Reader) -> tuple[int, ...]:
+        count = PLACE.read(reader)
+        if count > reader.left // size:
+            raise MalformedMessage("a list of a message is longer than the message")
+        listed = struct.unpack(f">{count}I", reader.take(size * count))
+        _require_rising(listed)
+        if listed and listed[-1] > MOST_MEMBERS:
+            raise MalformedMessage(f"a number of a message is above {MOST_MEMBERS}")
+        return listed
+
+    def write(listed: tuple[int, ...]) -> bytes:
+        if listed and not 0 <= min(listed) <= max(listed) <= MOST_MEMBERS:
+            raise ValueError(f"a place is outside [0, {MOST_MEMBERS}]")
+        return PLACE.write(len(listed)) + struct.pack(f">{len(listed)}I", *listed)
+
+    return Codec(write, read)
+
+
+def _require_rising(listed: Sequence[int]) -> None:
+    if not all(map(operator.lt, listed, listed[1:])):
+        raise MalformedMessage("members are not listed in rising order, each once")
+
+
+def by_place(*values: Codec[Any]) -> Codec[Any]:
+    """A list of members, each with values; places rise."""
+    codecs = (PLACE, *values)
+    listed = many(
+        Codec[Any](
+            lambda row: b"".join(c.write(v) for c, v in zip(codecs, row, strict=True)),
+            lambda reader: tuple(codec.read(reader) for codec in codecs),
+        )
+    )
+
+    def read(reader: Reader) -> tuple[Any, ...]:
+        rows = listed.read(reader)
+        _require_rising([row[0] for row in rows])
+        return rows
+
+    return Codec(listed.write, read)
+
+
+class Message:
+    """A message, or a state that a member keeps; see the module."""
+
+    KIND: ClassVar[int]
+    CODECS: ClassVar[tuple[Codec[Any], ...]]
+
+    def encode(self) -> bytes:
+        """The bytes of the message."""
+        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
+        parts = [c.write(v) for c, v in zip(self.CODECS, values, strict=True)]
+        return MAGIC + struct.pack("B", self.KIND) + b"".join(parts)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a message of this very kind.
+
+        Raises:
+            MalformedMessage: for any other bytes.
+        """
+        reader = Reader(data)
+        if reader.take(len(MAGIC)) != MAGIC or reader.take(1)[0] != cls.KIND:
+            raise MalformedMessage(f"the message is no {cls.__name__}: use one version")
+        message = cls(*(codec.read(reader) for codec in cls.CODECS))
+        if reader.left:
+            raise MalformedMessage(f"{reader.left} bytes follow the end of a {cls.__name__}")
+        return message
+
+
+class Signed(Message):
+    """A message of a member; the last field is the signature of all others."""
+
+    def words(self) -> bytes:
+        """What is signed: all fields but the signature."""
+        return self.encode()[:-SIGNATURE_BYTES]
+
+
+NO_SIGNATURE = bytes(SIGNATURE_BYTES)
+KEY, SIGNATURE = fixed(KEY_BYTES), fixed(SIGNATURE_BYTES)
