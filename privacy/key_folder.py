@@ -7,6 +7,7 @@ and pin those of the others in a file that they have exchanged.
 import hashlib
 import json
 import os
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,9 @@ READERS = "held_out"
 
 SERVER = "server"
 """Name of the one server."""
+
+#: A folder that has changed just now may change again within one tick of its clock.
+_SETTLED_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,19 @@ class KeyFolder:
         folder = self.folder / role
         if not folder.is_dir():
             return Roster({})
-        # Entries are written once and never changed: a folder that has got no other is the same.
-        return _roster(folder, folder.stat().st_mtime_ns, len(os.listdir(folder)))
+        changed = folder.stat().st_mtime_ns
+        if time.time_ns() - changed < _SETTLED_NS:
+            return _read_roster(folder)
+        return _roster(folder, changed)
 
 
 @lru_cache(maxsize=4)
-def _roster(folder: Path, changed: int, count: int) -> Roster:
+def _roster(folder: Path, changed: int) -> Roster:
+    """As of the last change of a folder: entries are written once and never changed."""
+    return _read_roster(folder)
+
+
+def _read_roster(folder: Path) -> Roster:
     entries = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))
     ]

@@ -20,7 +20,7 @@ from privacy.errors import BadSignature, SecaggAbort, SplitView
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.client import _channel
 from privacy.secagg.encoding import NO_SIGNATURE
-from privacy.secagg.keys import Identity
+from privacy.secagg.keys import Identity, private_key
 from privacy.secagg.masking import pad_of, self_mask_key
 from privacy.secagg.messages import (
     Advert,
@@ -282,5 +282,6 @@ def sealed_by(agreement: Agreement, state: Advertised, sender: int, victim: str)
     """Shares that a colluding member has encrypted for another."""
     receiver = agreement.terms.members.index(victim)
     public = agreement.adverts[receiver].cipher_key
-    key, words = _channel(agreement, state, public, sender, receiver)
+    secret = private_key(state.cipher_secret)
+    key, words = _channel(agreement, secret, public, sender, receiver)
     return bytes(12) + AESGCM(key).encrypt(bytes(12), bytes(64), words)
