@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from experiments.benchmarks.harness import Figure
 from experiments.benchmarks.scale import MEMORY, OVERHEAD, SECONDS
@@ -57,8 +57,8 @@ def draw_scale(figures: Sequence[Figure], path: Path) -> None:
         for kind, points in sorted(lines.items()):
             xs, ys = zip(*sorted(points), strict=True)
             axes.plot(xs, ys, **_LINES[kind])
-        # Of the first round of small federations it is the reading of data.
-        axes.set_ylim(0, 1.15 * max(value for _, value in lines[1.0]))
+        values = [value for points in lines.values() for _, value in points]
+        _set_heights(axes, values, logarithmic=lines is overhead)
         last = max(lines[1.0])
         axes.annotate(
             f"{last[1]:.2g}{unit}", last, xytext=(0, 6), textcoords="offset points",
@@ -77,7 +77,7 @@ def draw_scale(figures: Sequence[Figure], path: Path) -> None:
         key.set_ylim(0, 1)
         sheet.write(left + 0.43, top + 0.01, _NAMES[kind], size=8, color=QUIET)
     top = sheet.write(
-        MARGIN, top + 0.32, fit(_footnote(), width=INNER, size=8), size=8, color=QUIET
+        MARGIN, top + 0.32, fit(_footnote(), width=INNER, size=8, lines=4), size=8, color=QUIET
     )
     sheet.save(path, height=top + 0.25)
 
@@ -103,16 +103,31 @@ def _title(overhead: _Points) -> str:
 def _note() -> str:
     return (
         "One process, all groups in turn, every message serialised. Overhead: all of a round that "
-        "is not local training, in percent of it."
+        "is not local training, in percent of it, on a logarithmic axis."
     )
 
 
 def _footnote() -> str:
     return (
         f"Up to {MOST_COMPLETE} groups every group shares masks with every other, so that the "
-        "work of each grows with all; beyond, each has a few dozen neighbours. The line of the "
-        "head alone is cut off where the first round reads data and encodes texts."
+        "work of each grows with all; beyond, each has a few dozen neighbours. Training the head "
+        "alone takes little, so that the same work is more beside it; it is the first round, which "
+        "also encodes all texts once."
     )
+
+
+def _set_heights(axes: Axes, values: Sequence[float], *, logarithmic: bool) -> None:
+    """The vertical axis: from 0, or logarithmic where two lines are far apart."""
+    if logarithmic:
+        axes.set_yscale("log")
+        axes.set_ylim(min(values) / 1.6, max(values) * 1.6)
+        low, high = axes.get_ylim()
+        marks = [each for each in (1, 3, 10, 30, 100, 300, 1000) if low <= each <= high]
+        axes.set_yticks(marks, [f"{each}" for each in marks])
+        axes.yaxis.set_minor_locator(NullLocator())
+        return
+    axes.set_ylim(0, 1.2 * max(values))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
 def _prepare(axes: Axes, groups: Sequence[float]) -> None:
