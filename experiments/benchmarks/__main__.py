@@ -33,8 +33,8 @@ _VERSIONS = ("torch", "numpy", "transformers", "peft", "flwr")
 
 _HELP = f"""Measure speed and size as ratios inside one run, beside their goals.
 
-NAMES are any of {", ".join(BENCHMARKS)}; without any, all run, in about a quarter of an
-hour, six minutes of it for deployment.
+NAMES are any of {", ".join(BENCHMARKS)}; without any, all run, in about twenty
+minutes, six of them for deployment.
 
 Torch runs on one thread: two wait for each other wherever other work wants a core, and then
 measure that work. On a quiet machine more --threads show what a run sees.
