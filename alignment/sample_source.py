@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from alignment.sample_data import sample_rows, survey_rows
 from alignment.sources import DataError
 
 #: The source that stands for the built-in sample data; parameters follow a colon.
@@ -39,6 +38,9 @@ class SampleSource:
         Raises:
             ValueError: A parameter is out of its range.
         """
+        # Only here: it brings numpy, which most readers of records do without.
+        from alignment.sample_data import sample_rows, survey_rows
+
         if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}, must be 'choice' or 'survey'")
         rows = sample_rows(

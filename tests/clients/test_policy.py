@@ -67,7 +67,13 @@ def test_every_field_survives_being_written_and_read(tmp_path: Path) -> None:
             mode="local", unit="record", budget_epsilon=3.0, budget_delta=1e-7, run_epsilon=0.125
         ),
         accept=AcceptSection(
-            code="12" * 32, model="34" * 32, members=9, threshold=8, honest_shares=7, colluding=6
+            code="12" * 32,
+            model="34" * 32,
+            members=9,
+            threshold=8,
+            honest_shares=7,
+            colluding=6,
+            partners=True,
         ),
         server=ServerSection(address="[::1]:1"),
         machine=MachineSection(port=1, stage_seconds=2.5, poll_seconds=0.25),
