@@ -35,13 +35,13 @@ _GOAL = Goal(sense="at most", bound=20.0)
 def measure() -> list[Figure]:
     """One round of the head alone and one with adapters, of federations of rising size.
 
-    The whole product in one process, with secure aggregation: the server's app, every group's app,
-    every message taken apart into bytes, keys, masks, checks, the sum. Groups are those of the
-    built-in data, with some 40 respondents each, and default settings without privacy. Seconds of
-    a round are by the clock and divided by the groups, which take turns. Overhead: what of them is
-    not spent in groups' local training, in percent of that; goal, with adapters and for the largest
-    federation: at most 20. The first round also reads the data and encodes every text once, so
-    that its overhead says little of small federations.
+    Measured: the whole product in one process, with secure aggregation: the server's app, every
+    group's app, every message taken apart into bytes, keys, masks, checks, the sum. Groups are
+    those of the built-in data, with some 40 respondents each, and default settings without privacy.
+    Seconds of a round are by the clock and divided by the groups, which take turns. Overhead: what
+    of them is not spent in groups' local training, in percent of that. The first round also reads
+    the data and encodes every text once, so that its overhead says little of small federations.
+    Goal, of the round with adapters and for the largest federation: an overhead of at most 20.
 
     Memory is the most that the process has held, with what ran before.
 

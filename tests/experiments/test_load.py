@@ -5,12 +5,11 @@ import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
@@ -23,10 +22,11 @@ from privacy.plan import PrivacyPlan
 from privacy.randomness import SystemRandomStream
 from privacy.release import mean_of_sum
 from privacy.secagg import client, keys, masking
+from privacy.secagg.agreement import forget_shared
 from privacy.secagg.client import Member
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.keys import Identity, Roster
-from privacy.secagg.terms import RoundTerms, VectorTerms
+from privacy.secagg.terms import VectorTerms
 from privacy.terms import PrivacyTerms
 from privacy.types import Modular, Update
 from server.aggregation import Combined, MeanOfUpdates
@@ -233,35 +233,24 @@ def _resident_bytes() -> int:
 
 @pytest.fixture
 def once(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """What a hundred members compute alike in one process is computed once: it takes a third.
-
-    It is the secret of two keys, and the terms of a round.
+    """The secret that two of a hundred members agree on is computed once, not by each of the two.
 
     Returns:
         Forgets what was computed.
     """
     agreed = dict[tuple[bytes, ...], bytes]()
-    private_key = lru_cache(maxsize=4 * GROUPS)(X25519PrivateKey.from_private_bytes)
-    public_of = lru_cache(maxsize=4 * GROUPS)(keys.public_of)
-    alike = {
-        (RoundTerms, "decode"): lru_cache(maxsize=2)(RoundTerms.decode),
-    }
 
-    def agree_once(secret: bytes, public: bytes) -> bytes:
-        key = tuple(sorted((public_of(secret), public)))
+    def agree_once(secret: bytes | keys.PrivateKey, public: bytes) -> bytes:
+        own = keys.private_key(secret) if isinstance(secret, bytes) else secret
+        key = tuple(sorted((own.public_key().public_bytes_raw(), public)))
         if key not in agreed:
-            agreed[key] = private_key(secret).exchange(X25519PublicKey.from_public_bytes(public))
+            agreed[key] = own.exchange(X25519PublicKey.from_public_bytes(public))
         return agreed[key]
 
     def forget() -> None:
         agreed.clear()
-        private_key.cache_clear()
-        public_of.cache_clear()
-        for each in alike.values():
-            each.cache_clear()
+        forget_shared()
 
-    for (where, name), cached in alike.items():
-        monkeypatch.setattr(where, name, cached)
     monkeypatch.setattr(client, "agree", agree_once)
     monkeypatch.setattr(masking, "agree", agree_once)
     return forget

@@ -297,7 +297,8 @@ class TestShipped:
     ) -> None:
         study = read_study(path)
         runs = plan_runs(study, Path("out"))
-        assert study.axis()
+        # Those that compare cases by their curves alone vary no numbers.
+        assert (study.axis() is None) == (path.stem in ("bytes", "strategies"))
         assert len(runs) == len({run.out for run in runs}) >= 3 * 4
         assert {run.config.data.partition(":")[0] for run in runs} == {"sample"}
 
