@@ -314,13 +314,14 @@ def _others(made: Forecast) -> Block:
 
 def _strategies(made: Forecast) -> Block:
     """What goes with the mode of the plan; secure aggregation is taken as the default has it."""
+    from experiments.strategy_table import by_rule
+
     table = _table("strategy", "with secure sums", "without")
-    reasons: dict[str, None] = {}
-    for name, (secure, clear) in made.strategies.items():
-        table.add_row(name, *("refused" if reason else "goes" for reason in (secure, clear)))
-        reasons |= {reason: None for reason in (secure, clear) if reason}
-    note = "strategy.name of a run under this plan. " + ". ".join(escape(each) for each in reasons)
-    return "Strategies", table, f"{note}."
+    for name, reasons in made.strategies.items():
+        table.add_row(name, *("refused" if reason else "goes" for reason in reasons))
+    rules = by_rule((name, each) for name, reasons in made.strategies.items() for each in reasons)
+    told = [f"{', '.join(names)}: it {escape(rule)}." for rule, names in rules.items()]
+    return "Strategies", table, "\n".join(["strategy.name of a run under this plan.", *told])
 
 
 def _short(value: float) -> str:

@@ -54,10 +54,12 @@ def _show(rows: tuple[Row, ...], console: Console) -> None:
         settings = "  ".join(f"{key}={value}" for key, value in each.settings.items())
         console.print(f"{each.name}: {each.about}", highlight=False, markup=False, soft_wrap=True)
         console.print(f"    {settings}", highlight=False, soft_wrap=True)
-    reasons = dict.fromkeys(reason for each in rows for reason in each.refusals.values() if reason)
+    from experiments.strategy_table import by_rule
+
+    rules = by_rule((each.name, reason) for each in rows for reason in each.refusals.values())
     console.print("\nRefused:", highlight=False)
-    for reason in reasons:
-        console.print(f"- {reason}", highlight=False, soft_wrap=True)
+    for rule, names in rules.items():
+        console.print(f"- {', '.join(names)}: it {rule}", highlight=False, soft_wrap=True)
 
 
 def _check(name: str, row: Row, *, as_json: bool) -> None:

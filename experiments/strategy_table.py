@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from strategies.combinations import Hiding, refusal
@@ -55,15 +55,29 @@ def row(name: str) -> Row:
     )
 
 
+def by_rule(refusals: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Rules, each with the strategies that it refuses, both in the order of their first place.
+
+    Args:
+        refusals: Names of strategies with why they are refused, or an empty text.
+    """
+    rules: dict[str, list[str]] = {}
+    for name, reason in refusals:
+        if reason:
+            names = rules.setdefault(reason.removeprefix(f"strategy {name} "), [])
+            names += [] if name in names else [name]
+    return rules
+
+
 def markdown() -> str:
     """The table of the documentation: a plus where a strategy goes, else the number of a rule."""
-    numbers: dict[str, int] = {}
+    known_rows = rows()
+    rules = by_rule((row.name, reason) for row in known_rows for reason in row.refusals.values())
+    numbers = {rule: number for number, rule in enumerate(rules, start=1)}
     lines = []
-    for each in rows():
-        cells = []
-        for reason in each.refusals.values():
-            rule = reason.removeprefix(f"strategy {each.name} ")
-            cells.append(f"({numbers.setdefault(rule, len(numbers) + 1)})" if reason else "+")
+    for each in known_rows:
+        rest = [reason.removeprefix(f"strategy {each.name} ") for reason in each.refusals.values()]
+        cells = [f"({numbers[rule]})" if rule else "+" for rule in rest]
         lines.append(f"| `{each.name}` | {' | '.join(cells)} |")
     head = f"| strategy | {' | '.join(HIDINGS)} |"
     rule = f"| --- |{' :-: |' * len(HIDINGS)}"
