@@ -62,11 +62,7 @@ class Peer:
 
     def __post_init__(self) -> None:
         """Refuse to take part under a name that others know by another key."""
-        pinned = self.members.get(self.name) or self.readers.get(self.name)
-        if pinned != self.identity.public:
-            raise PolicyRefused(
-                f"the roster does not pin the own key of {self.name!r}; mend the roster"
-            )
+        self.identity.require_pinned(self.name, self.members, self.readers)
 
     def offer(
         self,
@@ -88,11 +84,7 @@ class Peer:
             Replayed: if the attempt does not come after the last one.
         """
         attempt = AdvertiseRequest.decode(request).attempt
-        if last is not None and not attempt.follows(last):
-            raise Replayed(
-                f"round {attempt.round}, attempt {attempt.attempt} does not come after round "
-                f"{last.round}, attempt {last.attempt}: each is answered once"
-            )
+        attempt.require_after(last)
         return self._offer(attempt, purpose, head)
 
     def meet(self, offered: Offered, request: bytes, *, task: str, model: str) -> Meeting:

@@ -127,8 +127,7 @@ class Member:
     def __init__(
         self, *, name: str, identity: Identity, roster: Roster, source: ByteSource
     ) -> None:
-        if name not in roster or roster[name] != identity.public:
-            raise PolicyRefused(f"the roster does not pin the own key of {name!r}; mend the roster")
+        identity.require_pinned(name, roster)
         self._name = name
         self._identity = identity
         self._roster = roster
@@ -148,11 +147,7 @@ class Member:
             Replayed: if the attempt does not come after the last one.
         """
         attempt = AdvertiseRequest.decode(request).attempt
-        if last is not None and not attempt.follows(last):
-            raise Replayed(
-                f"round {attempt.round}, attempt {attempt.attempt} does not come after round "
-                f"{last.round}, attempt {last.attempt}: each is answered once"
-            )
+        attempt.require_after(last)
         cipher_secret = self._source.take(32)
         mask_seed = self._source.take(SECRET_BYTES)
         self_seed = self._source.take(SECRET_BYTES)

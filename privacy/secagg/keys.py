@@ -86,6 +86,16 @@ class Identity:
         """Sign words of one kind in one context: 64 bytes."""
         return self._key.sign(signed_words(kind, context, body))
 
+    def require_pinned(self, name: str, *rosters: "Roster") -> None:
+        """Refuse to take part under a name that others know by another key, or not at all.
+
+        Raises:
+            PolicyRefused: if the first roster that has the name does not pin this key.
+        """
+        pinned = next((roster[name] for roster in rosters if name in roster), None)
+        if pinned != self.public:
+            raise PolicyRefused(f"the roster does not pin the own key of {name!r}; mend the roster")
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("an Identity cannot be copied or pickled; keep its file where it is")
 

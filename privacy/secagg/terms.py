@@ -7,7 +7,13 @@ from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from privacy.canonical import canonical_json
-from privacy.errors import MalformedMessage, NoiseShortfall, ThresholdRefused, TooFewMembers
+from privacy.errors import (
+    MalformedMessage,
+    NoiseShortfall,
+    Replayed,
+    ThresholdRefused,
+    TooFewMembers,
+)
 from privacy.packing import LEAST_BITS, MOST_BITS, word_dtype
 from privacy.plan import PrivacyPlan
 from privacy.secagg.graph import consistency_threshold
@@ -110,6 +116,18 @@ class Attempt:
         """Whether this comes after another attempt of its run; of another run, always."""
         later = (self.round, self.attempt) > (other.round, other.attempt)
         return self.run != other.run or later
+
+    def require_after(self, last: "Attempt | None") -> None:
+        """Refuse an attempt that does not come after the last one; None where there was none.
+
+        Raises:
+            Replayed: if it does not.
+        """
+        if last is not None and not self.follows(last):
+            raise Replayed(
+                f"round {self.round}, attempt {self.attempt} does not come after round "
+                f"{last.round}, attempt {last.attempt}: each is answered once"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
