@@ -81,22 +81,21 @@ class MeanOfCompressed:
         """Unpack and add up; see :class:`server.aggregation.Aggregation`."""
         code = self._code(plan)
         bits = sum_bits(code.compression.limit, members=1)
-        total = np.zeros(code.size, dtype=np.int64)
         rows = []
         for group, content in updates.items():
             data = released(group, content).tobytes()
             try:
                 integers = centred(sign_extended(unpack(data, count=code.size, bits=bits), bits))
                 # Each by itself, so that a wrong one is told by its name.
-                rows.append(_row(code.decode(integers, summed=1)))
+                code.check(integers)
             except (MalformedMessage, CompressionRefused) as error:
                 raise CohortError(
                     f"group {group!r} released a wrong vector ({error}): use one version"
                 ) from error
-            total += integers
+            rows.append(integers)
         if self._rule is not None:
-            return self._rule(np.stack(rows))
-        return _row(code.decode(total, summed=len(updates)))
+            return self._rule(np.stack([_row(code.decode(each, summed=1)) for each in rows]))
+        return _row(code.decode(np.sum(rows, axis=0), summed=len(rows)))
 
     def mean_of_sum(
         self, plan: RoundPlan, total: Modular, *, members: int, summed: int

@@ -78,8 +78,8 @@ class FederationConfig:
         for name in ("round_timeout_seconds", "stage_timeout_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name)} must be finite and > 0")
-        bounds = {"evaluate_every": 0, "threshold": 0, "minimum_groups": 1, "seats": 0}
-        for name, least in {**bounds, "groups_per_round": 0}.items():
+        for name in ("evaluate_every", "threshold", "minimum_groups", "groups_per_round", "seats"):
+            least = 1 if name == "minimum_groups" else 0
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} must be >= {least}: raise it")
         if 0 < self.groups_per_round < self.minimum_groups:
@@ -121,8 +121,7 @@ class StrategyConfig:
             raise ValueError(f"strategy = {section!r} is no section: give strategy.name")
         given = {str(key): value for key, value in section.items() if value != ""}
         name = str(given.pop("name", cls.name))
-        strategy = registry.make(name, given)
-        return cls(name=name, settings=tuple(registry.settings_of(strategy).items()))
+        return cls(name=name, settings=tuple(given.items()))
 
     def make(self) -> Strategy:
         """The strategy, before its first step."""

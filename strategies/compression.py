@@ -256,14 +256,7 @@ class RoundCode:
         Raises:
             CompressionRefused: No honest groups could have such a sum.
         """
-        if total.shape != (self.size,) or np.abs(total).max() > summed * self.compression.limit:
-            raise CompressionRefused("a sum of updates is not of the round's size or bounds")
-        weights, losses, sizes = (
-            self._number_of(digits)
-            for digits in total[-3 * self._digits :].reshape(3, self._digits)
-        )
-        if not 0 < weights <= summed * _WEIGHTS:
-            raise CompressionRefused("the weights of a sum are out of bounds")
+        weights, losses, sizes = self._numbers_in(total, summed=summed)
         weight = weights / _WEIGHTS
         spread = np.zeros(self._trained.size)
         spread[self._kept] = total[: self._kept.size] * (self.compression.spacing / weight)
@@ -274,6 +267,29 @@ class RoundCode:
             loss=losses / _FRACTION / weight,
             log2_ratio=sizes / _FRACTION / summed - _LOG2_OFFSET,
         )
+
+    def check(self, integers: NDArray[np.int64]) -> None:
+        """Check what one group has written, without reading it.
+
+        Args:
+            integers: (size,) int64.
+
+        Raises:
+            CompressionRefused: No honest group could have written it.
+        """
+        self._numbers_in(integers, summed=1)
+
+    def _numbers_in(self, total: NDArray[np.int64], *, summed: int) -> tuple[int, int, int]:
+        """Weights, losses and sizes behind the coordinates of a sum that honest groups can have."""
+        if total.shape != (self.size,) or np.abs(total).max() > summed * self.compression.limit:
+            raise CompressionRefused("a sum of updates is not of the round's size or bounds")
+        weights, losses, sizes = (
+            self._number_of(digits)
+            for digits in total[-3 * self._digits :].reshape(3, self._digits)
+        )
+        if not 0 < weights <= summed * _WEIGHTS:
+            raise CompressionRefused("the weights of a sum are out of bounds")
+        return weights, losses, sizes
 
     def _digits_of(self, number: int) -> list[int]:
         """A number below 2^24 as digits that sums of coordinates have room for, lowest first."""
