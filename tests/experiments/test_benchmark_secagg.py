@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 from PIL import Image
 
 import privacy.secagg.client
+import privacy.secagg.keys
 from experiments.benchmarks import secagg
 from experiments.benchmarks.harness import Figure, find_picture
 from experiments.benchmarks.secagg import CLIENT_MS, SERVER_MS, draw, measure, settings
@@ -67,7 +69,7 @@ def test_a_sum_that_is_not_exact_is_no_measurement(
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Signatures that are checked, by kind, and masks of pairs that members make."""
+    """Signatures that are checked, by kind, and verified; masks of pairs that members make."""
     counts: Counter[str] = Counter()
     check, pair = Roster.check, privacy.secagg.client.pair_mask_key
 
@@ -79,6 +81,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts["pair"] += 1
         return pair(*arguments)
 
+    class Counting:
+        @staticmethod
+        def from_public_bytes(public: bytes) -> Ed25519PublicKey:
+            counts["verified"] += 1
+            return Ed25519PublicKey.from_public_bytes(public)
+
+    monkeypatch.setattr(privacy.secagg.keys, "Ed25519PublicKey", Counting)
     monkeypatch.setattr(Roster, "check", count_check)
     monkeypatch.setattr(privacy.secagg.client, "pair_mask_key", count_pair)
     return counts
@@ -103,6 +112,9 @@ def test_without_stand_ins_everybody_does_everything(counted: Counter[str]) -> N
     assert counted["advert"] == 6 + 6 * 6
     assert counted["consistency"] == 6 + 6 * 5
     assert counted["pair"] == 6 * 5
+    # Nobody is spared a signature because another member of the process has verified it.
+    checked = ("advert", "shares", "masked", "consistency", "unmask")
+    assert counted["verified"] == sum(counted[kind] for kind in checked)
 
 
 def test_stand_ins_leave_the_product_as_it_was() -> None:
