@@ -1,5 +1,6 @@
 """Whole runs whose updates take few bits: what is summed, sent, refused, and how they go on."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from privacy.packing import packed_bytes
 from privacy.secagg.server import ServerRound
 from privacy.types import centred
 from server.checkpoint import FOLDER, latest
+from server.cohort import CohortError
 from server.collection import Collected
 from server.compressed import MeanOfCompressed
 from server.config import RunConfig, read_run_config
@@ -103,7 +105,7 @@ def test_a_round_of_the_head_alone_sends_the_head_alone(
     configured: Callable[..., RunConfig],
     watched: Watched,  # noqa: F811
 ) -> None:
-    """Without compression as well: the model is to the last bit the one that all would give."""
+    """Without compression as well."""
     config = configured("some")
     grid = federate(config)
     steps = steps_of(Predictor(config.predictor), config.training)
@@ -142,8 +144,6 @@ def test_other_bits_than_the_round_plan_says_are_refused_before_training(
     configured: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bit fewer could wrap."""
-    from server.cohort import CohortError
-
     honest = MeanOfCompressed.vector_terms
 
     def lying(self: MeanOfCompressed, *given: Any, **named: Any) -> Any:
@@ -173,6 +173,23 @@ def test_a_member_that_spoils_the_weights_costs_a_round_and_not_the_run(
     rounds = read_rounds(Path(config.out))
     assert [bool(row["aborted"]) for row in rounds] == [False, False, True, False, False]
     assert "OutOfRange" in rounds[2]["aborted"]
+
+
+def test_a_group_that_spoils_its_weight_in_the_clear_is_named(
+    configured: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside three good ones the sum would look like one of honest groups."""
+    encode, turn = RoundCode.encode, itertools.count()
+
+    def spoiled(self: RoundCode, *given: Any, **named: Any) -> Any:
+        encoded = encode(self, *given, **named)
+        if next(turn) == 1:
+            encoded.integers[-24:-16] = 0
+        return encoded
+
+    monkeypatch.setattr(RoundCode, "encode", spoiled)
+    with pytest.raises(CohortError, match=r"^group '.+' released a wrong vector \(the weights"):
+        federate(configured(**FEW, **{"federation.secure_aggregation": False}))
 
 
 def test_a_robust_rule_takes_the_place_of_the_mean(configured: Callable[..., RunConfig]) -> None:

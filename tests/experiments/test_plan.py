@@ -28,6 +28,7 @@ from experiments.sheet import DPI, WIDTH, Sheet
 from privacy.accounting import pld_epsilon
 from privacy.plan import PrivacyPlan
 from privacy.terms import PrivacyTerms
+from strategies.registry import known
 
 Command = Callable[..., Any]
 
@@ -115,6 +116,9 @@ class TestFigures:
         assert figures["digest"] == replace(calibrated, clipping_norm=0.5).digest()
         assert "dp-accounting" in figures["accountants"]["epsilon_pld"]
         assert "opacus" in figures["accountants"]["epsilon_opacus"]
+        assert set(figures["strategies"]) == set(known())
+        assert figures["strategies"]["fedadam"] == {"secure": "", "clear": ""}
+        assert "a round is one step of all groups" in figures["strategies"]["diloco"]["secure"]
         others = {(row["epsilon"], row["rounds"]): row for row in figures["alternatives"]}
         assert set(others) == {(e, r) for e in EPSILONS for r in (50, 100, 200, 400)}
         assert others[4.0, 200]["noise_multiplier"] == figures["noise_multiplier"]

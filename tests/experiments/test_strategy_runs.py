@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import server.robust
 from alignment.population import load_population
 from experiments.local_grid import LocalGrid
 from experiments.simulate import simulate
@@ -65,6 +66,35 @@ def test_it_trains_a_federation(
     assert all(np.isfinite(array).all() for array in trained.values())
     start = start_of(replace(config, out=str(tmp_path / "start")))
     assert any((trained[key] != start[key]).any() for key in trained)
+
+
+@pytest.mark.parametrize("mode", ["none", "local"])
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("fedmedian", "aggregate_median"),
+        ("fedtrimmedavg", "aggregate_trimmed_avg"),
+        ("krum", "aggregate_krum"),
+    ],
+)
+def test_a_robust_strategy_has_its_rule_in_the_place_of_the_mean(
+    name: str, rule: str, mode: str, tmp_path: Path, make_config: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A rule that finds nothing: a run that goes by it stays where it began."""
+    asked: list[int] = []
+
+    def nothing(results: Any, *_: object) -> list[np.ndarray]:
+        asked.append(len(results))
+        return [np.zeros_like(results[0][0][0])]
+
+    monkeypatch.setattr(server.robust, rule, nothing)
+    config = make_config(tmp_path / "out", settings(name, mode, secure=False))
+    simulate(config, load_population(config.data, split="", seed=0, skip_invalid=False))
+    assert asked == [4] * config.federation.rounds
+    start = start_of(replace(config, out=str(tmp_path / "start")))
+    for key, array in head(config).items():
+        np.testing.assert_array_equal(array, start[key])
 
 
 def start_of(config: RunConfig) -> dict[str, np.ndarray]:
@@ -142,6 +172,8 @@ class TestDrawnGroups:
         assert [line["groups"] for line in self.rounds(config)[1:]] == [3] * 4
         folder = Path(config.out) / "ledgers"
         ledgers = [path.read_text(encoding="utf-8") for path in (folder / "groups").glob("*.jsonl")]
+        # Who was not drawn last has the server's word on the end of its ledger, too.
+        assert {json.loads(text.splitlines()[-1])["type"] for text in ledgers} == {"HEAD"}
         assert sum(text.count('"SPEND"') for text in ledgers) == 3 * 4
         assert holds(verify(gather([Path(config.out)])))
         privacy = json.loads((Path(config.out) / "privacy.json").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """The round loop on scripted clients: what it asks, adds, measures and records."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,29 @@ class TestPlans:
         for section in ("predictor", "training", "context"):
             assert getattr(plan, section) == nested[section]
         assert plan.seed == config.seed
+
+    @pytest.mark.parametrize(
+        ("strategy", "asked"),
+        [
+            ({"name": "fedprox", "proximal": 0.3}, {"proximal": 0.3}),
+            ({"name": "diloco", "local_steps": 7}, {"local_steps": 7}),
+            ({"name": "qfair", "q": 2.0}, {"fairness": 2.0}),
+        ],
+    )
+    def test_and_what_the_strategy_asks_of_groups(
+        self,
+        federation: Federation,
+        settings: Settings,
+        run_loop: RunLoop,
+        strategy: Mapping[str, object],
+        asked: Mapping[str, object],
+    ) -> None:
+        scripted = federation(groups=[("A", "train")])
+        config = settings(**{f"strategy.{key}": value for key, value in strategy.items()})
+        run_loop(scripted, config)
+        training = config.nested()["training"]
+        for _, _, plan in scripted.asked:
+            assert plan.training == {**training, **asked}
 
 
 class TestSum:
