@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from clients.home import Home
 from clients.own_model import Kept, OwnModel, strategy_of
 from privacy.errors import PolicyRefused
 from privacy.exchange_messages import MeetRequest, PeerAdvert, Sealed, ShowRequest
+from privacy.plan import PrivacyPlan
 from privacy.secagg.keys import Identity
 from privacy.secagg.messages import AdvertiseRequest
 from privacy.secagg.terms import Attempt
+from privacy.terms import Mode, PrivacyTerms
 from strategies.gossip import Gossip
 from strategies.registry import settings_of
 from strategies.round_plan import RoundPlan, vector_digest
@@ -268,6 +270,16 @@ class TestRefused:
         own, two = server.offer(ONE), server.offer(TWO)
         plan = replace(server.plan(), privacy={})
         self.refused(server, server.meet(ONE, own, two, plan=plan), "PolicyRefused")
+
+    def test_a_round_whose_noise_protects_in_a_sum_alone(self, server: Server) -> None:
+        """One share of noise hides nobody from the partner."""
+        own, two = server.offer(ONE), server.offer(TWO)
+        local = server.asked.plan
+        terms = {each.name: getattr(local, each.name) for each in fields(PrivacyTerms)}
+        shared = PrivacyPlan.calibrate(PrivacyTerms(**{**terms, "mode": Mode.DISTRIBUTED}))
+        plan = server.plan(**{f"plan__{name}": value for name, value in shared.as_dict().items()})
+        reply = server.meet(ONE, own, two, plan=plan)
+        self.refused(server, reply, "what a partner would see is not private")
 
     def test_a_plan_of_another_round(self, server: Server) -> None:
         own, two = server.offer(ONE), server.offer(TWO)
