@@ -184,7 +184,7 @@ def close(message: Message, context: Context) -> Message:
 
 def _session(store: Datastore, context: Context) -> Session:
     from clients.secagg_session import Session
-    from privacy.randomness import SystemRandomStream
+    from privacy.kernel.randomness import SystemRandomStream
     from privacy.secagg.client import Member
 
     if not store.secure:

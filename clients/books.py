@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clients.bundle import code_digest
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import Unit
 from privacy.errors import AlreadyCharged, LedgerError
+from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Dataset, Ledger, SpendReceipt, best_order, least_budget
-from privacy.ledger.bodies import mechanism_of
 from privacy.ledger.chain import Head, require_head
-from privacy.ledger.server_book import Countersigned
-from privacy.plan import PrivacyPlan
-from privacy.secagg.keys import Identity, Roster
-from privacy.terms import Unit
+from privacy.ledger.payloads import mechanism_of
+from privacy.ledger.server_ledger import Countersigned
 
 if TYPE_CHECKING:
     from alignment.units import UnitRecords

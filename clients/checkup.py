@@ -17,12 +17,12 @@ from clients.datastore import Datastore, open_home
 from clients.enrolment import NODE_KEY_FILE, SECRET_FILE
 from clients.home import CA_FILE, IDENTITY_FILE, ROSTER_FILE, Home
 from clients.policy import GroupPolicy
-from privacy.key_folder import SERVER, SERVERS
-from privacy.secagg.keys import Identity, Roster
+from privacy.identity.key_folder import SERVER, SERVERS
+from privacy.identity.keys import Identity, Roster
 
 if TYPE_CHECKING:
     from alignment.predictor import Predictor
-    from privacy.plan import PrivacyPlan
+    from privacy.accounting.plan import PrivacyPlan
     from strategies.round_plan import PrivateWork, RoundPlan
 
 #: Trips of a round to and from the server: share, train, confirm, unmask.
@@ -243,8 +243,8 @@ def _private_forecast(
     import json
 
     from clients.private_trainer import train_privately
-    from privacy.plan import PrivacyPlan
-    from privacy.terms import Mode, PrivacyTerms, Unit
+    from privacy.accounting.plan import PrivacyPlan
+    from privacy.accounting.terms import Mode, PrivacyTerms, Unit
 
     policy = home.policy
     mode, unit = Mode(str(settings["privacy.mode"])), Unit(str(settings["privacy.unit"]))
@@ -295,8 +295,8 @@ def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -
     from alignment.adapter import to_vector
     from alignment.config import TrainingConfig
     from alignment.steps import step_sizes
-    from privacy.packing import packed_bytes
-    from privacy.quantisation import sum_bits
+    from privacy.kernel.packing import packed_bytes
+    from privacy.kernel.quantisation import sum_bits
     from strategies.compression import START, RoundCode
 
     asked = _section(settings, "compression")
@@ -322,9 +322,9 @@ def _needed_and_spent(
 
     Costs at one order add up, their epsilons do not: what a run adds depends on what is spent.
     """
-    from privacy.evidence import gather
-    from privacy.ledger.bodies import mechanism_of
+    from privacy.audit.evidence import gather
     from privacy.ledger.filter import cost, epsilon_spent, least_budget
+    from privacy.ledger.payloads import mechanism_of
 
     mechanism = mechanism_of(plan)
     needed, _ = least_budget(mechanism, steps=plan.steps, delta=policy.privacy.budget_delta)

@@ -16,7 +16,7 @@ from rich.text import Text
 from clients.setup_cli import app as setup_app
 
 if TYPE_CHECKING:
-    from privacy.evidence import GroupLedger
+    from privacy.audit.evidence import GroupLedger
 
 app = typer.Typer(no_args_is_help=True)
 client = typer.Typer(no_args_is_help=True, help="What an organisation's own client does and knows.")
@@ -59,7 +59,7 @@ def status(
 def _found(places: Sequence[Path], homes: Sequence[Path]) -> list[GroupLedger]:
     """The ledgers at some places, and those of clients under the names of their rosters."""
     from clients.home import ROSTER_FILE
-    from privacy.evidence import gather
+    from privacy.audit.evidence import gather
 
     found = list(gather(places).ledgers) if places else []
     for home in filter(_spent_in, homes):

@@ -25,9 +25,9 @@ from clients.home import (
     Home,
 )
 from clients.policy import GroupPolicy
-from privacy.key_folder import MEMBERS, READERS, KeyFolder
-from privacy.ledger.places import group_ledger, group_model, ledgers_folder
-from privacy.secagg.keys import Identity, Roster
+from privacy.identity.key_folder import MEMBERS, READERS, KeyFolder
+from privacy.identity.keys import Identity, Roster
+from privacy.ledger.paths import group_ledger, group_model, ledgers_folder
 
 #: Key of a node's own configuration that names the folder of its policy.
 HOME_KEY = "home"

@@ -26,9 +26,9 @@ from clients.policy import (
     ServerSection,
     policy_text,
 )
-from privacy.enrolment import Card, Invitation
-from privacy.key_folder import MEMBERS, READERS, SERVER, SERVERS
-from privacy.secagg.keys import Identity, Roster, rosters_json
+from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.key_folder import MEMBERS, READERS, SERVER, SERVERS
+from privacy.identity.keys import Identity, Roster, rosters_json
 
 CARD_FILE = "card.json"
 INVITATION_FILE = "invitation.json"

@@ -50,7 +50,7 @@ def register(app: ClientApp) -> None:
 def offer(message: Message, context: Context) -> Message:
     """Advertise a fresh key for a round: to meet at a train group, to read at a held-out one."""
     from clients.books import words_stay_here
-    from privacy.exchange_messages import MEET, SHOW
+    from privacy.exchange.messages import MEET, SHOW
     from privacy.ledger.chain import NOTHING
 
     store = open_store(context)
@@ -167,9 +167,9 @@ def shown_model(
 
 def _session(store: Datastore, context: Context) -> ExchangeSession:
     from clients.gossip_session import ExchangeSession
-    from privacy.exchange import Peer
-    from privacy.key_folder import MEMBERS, READERS
-    from privacy.randomness import SystemRandomStream
+    from privacy.exchange.peer import Peer
+    from privacy.identity.key_folder import MEMBERS, READERS
+    from privacy.kernel.randomness import SystemRandomStream
 
     # The own key first: in a simulation it is made when it is first asked for.
     identity = store.keys.own(store.group, role=MEMBERS if store.training else READERS)
@@ -230,8 +230,8 @@ def _update(store: Datastore, plan: RoundPlan, mean: object) -> NDArray[np.float
 def _require_partners(store: Datastore, plan: RoundPlan) -> None:
     """Refuse to hand out vectors that are not private, or where the group has not agreed to it."""
     from clients.books import verified_plan
+    from privacy.accounting.terms import Mode
     from privacy.errors import PolicyRefused
-    from privacy.terms import Mode
     from strategies.round_plan import PrivateWork
 
     privacy = verified_plan(PrivateWork.read(plan.privacy).plan) if plan.privacy else None

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from clients.secagg_session import ServedRounds
 from privacy.errors import Replayed
-from privacy.exchange import Peer
-from privacy.exchange_messages import Meeting, Offered
+from privacy.exchange.messages import Meeting, Offered
+from privacy.exchange.peer import Peer
 from privacy.ledger.chain import NOTHING, Head
 from privacy.secagg.messages import AdvertiseRequest
-from privacy.secagg.terms import Attempt
+from privacy.secagg.round_terms import Attempt
 
 _KEPT = "exchange"
 _NOTHING = b"spent"

@@ -83,7 +83,7 @@ def _fingerprint(config: PredictorConfig) -> str:
 def books_of(store: Datastore) -> Books:
     """The group's ledger."""
     from clients.books import Books
-    from privacy.key_folder import SERVERS
+    from privacy.identity.key_folder import SERVERS
 
     return Books(
         store.ledger,

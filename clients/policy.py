@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from privacy.accounting.plan import PrivacyPlan
 from privacy.errors import PolicyRefused
-from privacy.plan import PrivacyPlan
-from privacy.secagg.terms import RoundTerms
+from privacy.secagg.round_terms import RoundTerms
 
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

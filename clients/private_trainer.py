@@ -21,11 +21,16 @@ from alignment.units import UnitRecords
 from clients.books import verified_plan
 from clients.privatizer import noised_sum
 from clients.trainer import predictor_for
+from privacy.accounting.release import own_mean
+from privacy.accounting.terms import Mode
 from privacy.errors import ExecutionMismatch
-from privacy.randomness import ByteSource, SystemRandomStream, poisson_sample, random_uniforms
-from privacy.release import own_mean
-from privacy.terms import Mode
-from privacy.types import Noised, Update
+from privacy.kernel.randomness import (
+    ByteSource,
+    SystemRandomStream,
+    poisson_sample,
+    random_uniforms,
+)
+from privacy.kernel.types import Noised, Update
 from strategies.round_plan import PrivateWork, RoundPlan
 
 #: Largest weight of a unit, what fairness makes of it included; ``Update`` refuses a larger one.

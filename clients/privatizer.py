@@ -12,16 +12,16 @@ from clients.compressor import Compressed
 from clients.gossip_session import ExchangeSession
 from clients.secagg_session import Session
 from clients.trainer import LocalUpdate
-from privacy.clipping import clip_sum
-from privacy.discrete_gaussian import add_noise
-from privacy.exchange_messages import Meeting
-from privacy.packing import pack
-from privacy.plan import PrivacyPlan
-from privacy.quantisation import quantise, small_integers
-from privacy.randomness import ByteSource
-from privacy.release import unmasked_share
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.release import unmasked_share
+from privacy.exchange.messages import Meeting
+from privacy.kernel.clipping import clip_sum
+from privacy.kernel.discrete_gaussian import add_noise
+from privacy.kernel.packing import pack
+from privacy.kernel.quantisation import quantise, small_integers
+from privacy.kernel.randomness import ByteSource
+from privacy.kernel.types import Noised, Quantised, Update
 from privacy.secagg.client import Opened
-from privacy.types import Noised, Quantised, Update
 
 #: What training made of a round: a share of noise and gradients, a private mean gradient, (d,)
 #: float64, or an update without any guarantee, as it is or in few bits.

@@ -16,15 +16,15 @@ from flwr.app import ConfigRecord, RecordDict
 
 from clients.books import verified_plan
 from clients.durable import write_durably
+from privacy.accounting.terms import Mode
 from privacy.errors import PolicyRefused, Replayed
+from privacy.kernel.quantisation import fraction_bits, sum_bits
+from privacy.kernel.types import Noised, Quantised
 from privacy.ledger.chain import NOTHING, Head
-from privacy.quantisation import fraction_bits, sum_bits
 from privacy.secagg.client import Member, Opened, Policy
 from privacy.secagg.encoding import Message
 from privacy.secagg.messages import Advertised, Confirmed, Masking, Shared, ShareRequest
-from privacy.secagg.terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
-from privacy.terms import Mode
-from privacy.types import Noised, Quantised
+from privacy.secagg.round_terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
 from strategies.compression import Compression
 from strategies.round_plan import PrivateWork, RoundPlan
 

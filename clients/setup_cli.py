@@ -41,7 +41,7 @@ def init(
     from alignment.fingerprint import model_fingerprint
     from clients.enrolment import set_up
     from clients.policy import PolicyError
-    from privacy.enrolment import Invitation
+    from privacy.identity.enrolment import Invitation
     from strategies.round_plan import unflatten
 
     invited = Invitation.read(invitation)
@@ -92,7 +92,7 @@ def roster(
     """
     from clients.enrolment import compare_roster, pin_roster
     from clients.home import Home
-    from privacy.enrolment import key_fingerprint
+    from privacy.identity.enrolment import key_fingerprint
 
     home = Home(folder=folder)
     change = compare_roster(home, file)

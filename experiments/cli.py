@@ -142,8 +142,8 @@ def demo(
 
 def _show_protected(result: dict[str, Any], out: Path) -> None:
     """What the private run of the demonstration reached, and whether its ledgers verify."""
-    from privacy.evidence import gather
-    from privacy.verify import holds, verify
+    from privacy.audit.evidence import gather
+    from privacy.audit.verify import holds, verify
 
     console, checks = Console(), verify(gather([out]))
     scores, privacy = result["alignment"], result["privacy"]

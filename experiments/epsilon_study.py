@@ -25,7 +25,7 @@ from experiments.study import (
     split_file,
 )
 from experiments.wording import Json
-from privacy.terms import MAX_EPSILON
+from privacy.accounting.terms import MAX_EPSILON
 from server.config import ConfigError
 from server.telemetry import ROUNDS_FILE
 

@@ -19,7 +19,7 @@ from alignment.evaluation import Evaluator
 from alignment.metrics import summarise
 from alignment.population import Population
 from clients.trainer import predictor_for
-from privacy.ledger.places import MODELS, group_model
+from privacy.ledger.paths import MODELS, group_model
 
 #: Groups whose models are measured; each costs an evaluation.
 _MOST_MEASURED = 4

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from alignment.opacus_opinion import opacus_prv_epsilon
-from privacy.accounting import pld_epsilon, second_opinion
-from privacy.clipping import clip_sum
-from privacy.discrete_gaussian import discrete_gaussian, effective_noise_multiplier
+from privacy.accounting.accountant import pld_epsilon, second_opinion
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import MAX_EPSILON, PrivacyTerms
 from privacy.errors import CalibrationFailed, PlanRefused
-from privacy.plan import PrivacyPlan
-from privacy.randomness import SystemRandomStream
-from privacy.terms import MAX_EPSILON, PrivacyTerms
-from privacy.types import Update
+from privacy.kernel.clipping import clip_sum
+from privacy.kernel.discrete_gaussian import discrete_gaussian, effective_noise_multiplier
+from privacy.kernel.randomness import SystemRandomStream
+from privacy.kernel.types import Update
 from strategies.combinations import Hiding, refusal
 from strategies.registry import known, make
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from experiments.plan import Forecast, Say
-    from privacy.plan import PrivacyPlan
+    from privacy.accounting.plan import PrivacyPlan
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -106,7 +106,7 @@ def _forecast(
 ) -> Forecast:
     """Forecast the plan of these terms, refusing bad ones before anything slow is done."""
     from experiments.plan import default_dimension, forecast
-    from privacy.terms import PrivacyTerms
+    from privacy.accounting.terms import PrivacyTerms
 
     source = "--dimension"
     terms = PrivacyTerms(**given, dimension=1 if dimension is None else dimension)
@@ -141,7 +141,7 @@ def _groups(count: int) -> str:
 
 
 def _against(plan: PrivacyPlan) -> str:
-    from privacy.terms import Mode
+    from privacy.accounting.terms import Mode
 
     outsiders = "the coordinator and everybody who is given the trained model"
     if plan.mode is Mode.LOCAL:
@@ -162,7 +162,7 @@ def _against(plan: PrivacyPlan) -> str:
 
 
 def _assumptions(plan: PrivacyPlan) -> str:
-    from privacy.terms import Mode
+    from privacy.accounting.terms import Mode
 
     who = str(plan.unit)
     common = (
@@ -181,7 +181,7 @@ def _assumptions(plan: PrivacyPlan) -> str:
 
 
 def _not_covered(plan: PrivacyPlan) -> str:
-    from privacy.terms import Unit
+    from privacy.accounting.terms import Unit
 
     several = (
         "A person in several groups, whose epsilons add up."
@@ -278,7 +278,7 @@ def _shorter(made: Forecast) -> Block:
 
 
 def _unchecked(made: Forecast) -> Block:
-    from privacy.terms import MAX_EPSILON
+    from privacy.accounting.terms import MAX_EPSILON
 
     table = _table("honest shares", "epsilon")
     for row in made.unchecked:

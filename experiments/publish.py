@@ -21,7 +21,7 @@ from alignment.config import DEFAULT_ENCODER
 from alignment.encoder import DEFAULT_ENCODER_HUB_ID
 from experiments.model_card import model_card
 from experiments.run import RESULT_FILE
-from privacy.ledger.places import MODELS
+from privacy.ledger.paths import MODELS
 from server.config import ConfigError
 
 CARD_FILE = "card.json"
@@ -139,9 +139,9 @@ def _privacy_card(publication: Publication, result: Mapping[str, Any]) -> dict[s
     """The privacy card of a private run, once its books have been verified; else None."""
     if result["privacy"]["mode"] == "none":
         return None
-    from privacy.card import build_card
-    from privacy.evidence import gather
-    from privacy.verify import holds, verify
+    from privacy.audit.card import build_card
+    from privacy.audit.evidence import gather
+    from privacy.audit.verify import holds, verify
 
     places = [publication.model, *([publication.ledgers] if publication.ledgers else [])]
     if not (publication.model / "ledgers").is_dir():

@@ -26,8 +26,8 @@ from experiments.local_grid import LocalGrid
 from experiments.own_models import drawn_groups, has_own_models, spread_of_models
 from experiments.provenance import code, versions
 from experiments.traffic import training_traffic
-from privacy.ledger.places import group_model
-from privacy.plan import PrivacyPlan
+from privacy.accounting.plan import PrivacyPlan
+from privacy.ledger.paths import group_model
 from server.app import PRIVACY_FILE
 from server.config import RunConfig
 from server.telemetry import ROUNDS_FILE

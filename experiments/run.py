@@ -101,8 +101,8 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     from experiments.report import write_report
     from experiments.results import build_result, read_rounds
     from experiments.simulate import simulate
-    from privacy.key_folder import run_keys
-    from privacy.ledger.places import MODELS, ledgers_folder
+    from privacy.identity.key_folder import run_keys
+    from privacy.ledger.paths import MODELS, ledgers_folder
 
     if not config.resume:
         # Only now: bad input must not cost what a folder held.

@@ -14,9 +14,9 @@ from rich.progress import Progress
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from privacy.canaries import CanaryAudit
-    from privacy.checks import Check
-    from privacy.plan import PrivacyPlan
+    from privacy.accounting.plan import PrivacyPlan
+    from privacy.audit.canaries import CanaryAudit
+    from privacy.audit.checks import Check
 
 app = typer.Typer(no_args_is_help=True)
 audit = typer.Typer(no_args_is_help=True, help="Reviews of what was spent, from files alone.")
@@ -47,9 +47,9 @@ def verify(
     Needs no data, no network and no private key. A check that lacks what it needs is left open and
     said to be: hand in the folder of a run, or ledgers together with the server's book.
     """
-    from privacy.evidence import gather
-    from privacy.verify import holds
-    from privacy.verify import verify as check
+    from privacy.audit.evidence import gather
+    from privacy.audit.verify import holds
+    from privacy.audit.verify import verify as check
 
     checks = check(gather(places, roster=roster, card=card))
     if as_json:
@@ -94,11 +94,11 @@ def report(
     What nobody has stated stays a visible blank. Lists the accepted names of --about if one is
     unknown. Exit 1 if a check fails; everything is written all the same.
     """
-    from privacy.card import build_card
-    from privacy.evidence import gather
-    from privacy.report import write_report
-    from privacy.verify import holds
-    from privacy.verify import verify as check
+    from privacy.audit.card import build_card
+    from privacy.audit.evidence import gather
+    from privacy.audit.report import write_report
+    from privacy.audit.verify import holds
+    from privacy.audit.verify import verify as check
 
     evidence = gather(places, roster=roster)
     checks = check(evidence)
@@ -160,7 +160,7 @@ def canaries(
     a right kernel lets be proved once in a million audits. Takes seconds; more canaries and guesses
     take longer and can prove more.
     """
-    from privacy.canaries import audit_plan
+    from privacy.audit.canaries import audit_plan
 
     chosen = _plan_of(plan) if plan else _plan(epsilon, delta, mode, sampling_rate, rounds)
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -183,8 +183,8 @@ def canaries(
 def _plan(
     epsilon: float, delta: float, mode: str, sampling_rate: float, rounds: int
 ) -> PrivacyPlan:
-    from privacy.plan import PrivacyPlan
-    from privacy.terms import Mode, PrivacyTerms
+    from privacy.accounting.plan import PrivacyPlan
+    from privacy.accounting.terms import Mode, PrivacyTerms
 
     if mode not in list(Mode):
         raise ValueError(f"--mode {mode!r} must be 'distributed' or 'local'")
@@ -206,7 +206,7 @@ def _plan(
 
 
 def _plan_of(path: Path) -> PrivacyPlan:
-    from privacy.plan import PrivacyPlan
+    from privacy.accounting.plan import PrivacyPlan
 
     try:
         return PrivacyPlan.from_dict(json.loads(path.read_text(encoding="utf-8"))["plan"])

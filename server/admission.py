@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flwr.app import Message
 
-from privacy.secagg.keys import KEY_BYTES, Roster
+from privacy.identity.keys import KEY_BYTES, Roster
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,8 @@ class AdmissionFile:
     """The members that the server's own roster admits; everybody where there is none.
 
     Args:
-        path: A file as ``privacy.secagg.keys.Roster`` reads it; empty admits everybody. Groups that
+        path: A file as ``privacy.identity.keys.Roster`` reads it; empty admits everybody. Groups
+        that
             only measure may be listed in a section ``held_out`` of it.
 
     Raises:

@@ -10,9 +10,9 @@ import numpy as np
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
-from privacy.quantisation import dequantised_mean, fraction_bits
-from privacy.secagg.terms import VectorTerms
-from privacy.types import Modular
+from privacy.kernel.quantisation import dequantised_mean, fraction_bits
+from privacy.kernel.types import Modular
+from privacy.secagg.round_terms import VectorTerms
 from server.cohort import CohortError
 from server.robust import Rule
 from strategies.base import State
@@ -197,9 +197,9 @@ def mean_of_floats(
 ) -> NDArray[np.float64]:
     """The mean of vectors of so many finite numbers, each followed by its weight.
 
-    As :func:`privacy.quantisation.dequantised_mean` makes it of a secure sum: divided by the sum of
-    weights. Of equal weights of 1 it is the plain mean, bit for bit. A rule takes the place of the
-    mean and counts all alike.
+    As :func:`privacy.kernel.quantisation.dequantised_mean` makes it of a secure sum: divided by
+    the sum of weights. Of equal weights of 1 it is the plain mean, bit for bit. A rule takes the
+    place of the mean and counts all alike.
 
     Raises:
         CohortError: A vector has another size, holds a number that is not finite, or has a weight

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from privacy.enrolment import Card
+    from privacy.identity.enrolment import Card
     from server.config import RunConfig
     from server.control import Control
     from server.deployment import ServerHome
@@ -145,7 +145,7 @@ def admit(
 
     Send the roster to all organisations afterwards: each pins it on its own.
     """
-    from privacy.enrolment import Card
+    from privacy.identity.enrolment import Card
     from server.deployment import ROSTER_FILE, DeploymentError, ServerHome
     from server.deployment import admit as take_in
     from server.deployment import remove as take_out

@@ -10,10 +10,10 @@ from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from privacy.errors import MalformedMessage
-from privacy.packing import sign_extended, unpack
-from privacy.quantisation import OutOfRange, sum_bits
-from privacy.secagg.terms import VectorTerms
-from privacy.types import Modular, centred
+from privacy.kernel.packing import sign_extended, unpack
+from privacy.kernel.quantisation import OutOfRange, sum_bits
+from privacy.kernel.types import Modular, centred
+from privacy.secagg.round_terms import VectorTerms
 from server.aggregation import Combined, released
 from server.cohort import CohortError
 from server.robust import Rule

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import tomli_w
 
-from privacy.enrolment import Card, Invitation
-from privacy.key_folder import SERVER, SERVERS, KeyFolder
-from privacy.secagg.keys import Roster, rosters_json
+from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.identity.keys import Roster, rosters_json
 from server.admission import HELD_OUT, TRAIN
 from server.certificates import create
 from server.config import ConfigError, RunConfig, read_run_config

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from privacy.secagg.terms import FEWEST_MEMBERS
+from privacy.secagg.round_terms import FEWEST_MEMBERS
 from server.admission import (
     HELD_OUT,
     IDLE,

@@ -21,7 +21,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from privacy.errors import SecaggAbort
-from privacy.exchange_messages import (
+from privacy.exchange.messages import (
     MEET,
     SHOW,
     ExchangeTerms,
@@ -29,9 +29,9 @@ from privacy.exchange_messages import (
     ShowRequest,
     accept_peer_advert,
 )
-from privacy.secagg.keys import Roster
+from privacy.identity.keys import Roster
 from privacy.secagg.messages import AdvertiseRequest
-from privacy.secagg.terms import Attempt
+from privacy.secagg.round_terms import Attempt
 from server.aggregation import Aggregation
 from server.cohort import Cohort
 from server.collection import Collected, RoundAborted, ask, is_measured, told

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from alignment.opacus_opinion import opacus_prv_epsilon
 from alignment.predictor import Predictor
 from alignment.private_layout import PrivateLayout, private_layout
-from privacy.accounting import second_opinion
+from privacy.accounting.accountant import second_opinion
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.release import mean_of_sum, sum_of_shares
+from privacy.accounting.terms import Mode, PrivacyTerms, Unit
 from privacy.errors import PlanRefused
-from privacy.key_folder import SERVER, SERVERS, KeyFolder
-from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, ledgers_folder
-from privacy.ledger.server_book import ServerBook
-from privacy.plan import PrivacyPlan
-from privacy.quantisation import dequantised_mean
-from privacy.release import mean_of_sum, sum_of_shares
-from privacy.secagg.keys import Identity, Roster, rosters_json
-from privacy.secagg.terms import VectorTerms
-from privacy.terms import Mode, PrivacyTerms, Unit
-from privacy.types import Modular
+from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.identity.keys import Identity, Roster, rosters_json
+from privacy.kernel.quantisation import dequantised_mean
+from privacy.kernel.types import Modular
+from privacy.ledger.paths import ROSTER_FILE, SERVER_BOOK, ledgers_folder
+from privacy.ledger.server_ledger import ServerBook
+from privacy.secagg.round_terms import VectorTerms
 from server.aggregation import Combined, mean_of_floats, quantised_terms, released
 from server.cohort import Cohort
 from server.config import ConfigError, RunConfig

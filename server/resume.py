@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.key_folder import SERVER, SERVERS, KeyFolder
-from privacy.ledger.places import SERVER_BOOK, ledgers_folder
-from privacy.ledger.server_book import ServerBook
+from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.ledger.paths import SERVER_BOOK, ledgers_folder
+from privacy.ledger.server_ledger import ServerBook
 from server.checkpoint import FOLDER, Checkpoint, latest, require_same
 from server.config import ConfigError, RunConfig
 from server.rounds import INTERRUPTED, MOST_ABORTED, Position

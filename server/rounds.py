@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from privacy.secagg.terms import FEWEST_MEMBERS
+from privacy.secagg.round_terms import FEWEST_MEMBERS
 from server.aggregation import Aggregation
 from server.cohort import Cohort, CohortError
 from server.collection import Collector, RoundAborted, ask, is_measured

@@ -20,11 +20,11 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from privacy.errors import PrivacyError, SecaggAbort, TooFewMembers
+from privacy.identity.keys import Roster
 from privacy.secagg.graph import consistency_threshold
-from privacy.secagg.keys import Roster
 from privacy.secagg.messages import AdvertiseRequest
+from privacy.secagg.round_terms import FEWEST_MEMBERS, Attempt, RoundTerms
 from privacy.secagg.server import ServerRound, accept_advert
-from privacy.secagg.terms import FEWEST_MEMBERS, Attempt, RoundTerms
 from server.aggregation import Aggregation
 from server.cohort import Cohort, CohortError
 from server.collection import Collected, RoundAborted, ask, told

@@ -1,8 +1,8 @@
 """What the server writes down of a private run, and signs for the groups.
 
-Its book (``privacy.ledger.server_book``) holds the head of every group's ledger as the group showed
-it, what each round agreed on, whose vectors came, and which model came of it. A reviewer holds it
-against the ledgers of the groups.
+Its book (``privacy.ledger.server_ledger``) holds the head of every group's ledger as the group
+showed it, what each round agreed on, whose vectors came, and which model came of it. A reviewer
+holds it against the ledgers of the groups.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from privacy.ledger.chain import Head
-from privacy.ledger.server_book import ServerBook
-from privacy.secagg.terms import Attempt
+from privacy.ledger.server_ledger import ServerBook
+from privacy.secagg.round_terms import Attempt
 
 Evidence = Mapping[str, object]
 

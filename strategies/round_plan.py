@@ -62,7 +62,7 @@ class PrivateWork:
     Everything is public, and the client checks it against the plan before it touches a record.
 
     Attributes:
-        plan: JSON of a ``privacy.plan.PrivacyPlan``.
+        plan: JSON of a ``privacy.accounting.plan.PrivacyPlan``.
         run: Name of the run in the ledgers of the groups.
         place: Which of the plan's groups the client is, from 0.
         rounds: Rounds of the run.

@@ -17,11 +17,11 @@ from alignment.units import UnitRecords
 from clients.privatizer import noised_sum
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.workload import batch_of, sample_answers, training_step
-from privacy.discrete_gaussian import discrete_gaussian
-from privacy.plan import PrivacyPlan
-from privacy.randomness import SystemRandomStream, random_uniforms
-from privacy.terms import PrivacyTerms
-from privacy.types import Noised, Update
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import PrivacyTerms
+from privacy.kernel.discrete_gaussian import discrete_gaussian
+from privacy.kernel.randomness import SystemRandomStream, random_uniforms
+from privacy.kernel.types import Noised, Update
 from server.config import PrivacyConfig
 
 _UNITS = 128

@@ -27,14 +27,14 @@ from experiments.benchmarks.ledger_rehearsal import (
     digest_of,
     rehearsal,
 )
-from privacy.accounting import pld_epsilon, rdp_epsilon
-from privacy.evidence import gather
+from privacy.accounting.accountant import pld_epsilon, rdp_epsilon
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.prv_cross_check import prv_epsilon
+from privacy.accounting.terms import PrivacyTerms, Unit
+from privacy.audit.evidence import gather
+from privacy.audit.verify import holds, verify
+from privacy.identity.keys import Identity, Roster
 from privacy.ledger.filter import cost
-from privacy.plan import PrivacyPlan
-from privacy.prv_opinion import prv_epsilon
-from privacy.secagg.keys import Identity, Roster
-from privacy.terms import PrivacyTerms, Unit
-from privacy.verify import holds, verify
 from server.config import RunConfig, read_run_config
 from server.private import PrivateAggregation, RegisteredPlan
 from strategies.round_plan import RoundPlan

@@ -13,17 +13,17 @@ from pathlib import Path
 
 from alignment.units import UnitRecords
 from clients.books import Books, forget_ledgers
-from privacy.key_folder import SERVER
-from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, group_ledger
-from privacy.ledger.server_book import ServerBook
-from privacy.plan import PrivacyPlan
-from privacy.randomness import SystemRandomStream
+from privacy.accounting.plan import PrivacyPlan
+from privacy.identity.key_folder import SERVER
+from privacy.identity.keys import Identity, Roster, rosters_json
+from privacy.kernel.randomness import SystemRandomStream
+from privacy.ledger.paths import ROSTER_FILE, SERVER_BOOK, group_ledger
+from privacy.ledger.server_ledger import ServerBook
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.client import Member
 from privacy.secagg.graph import consistency_threshold
-from privacy.secagg.keys import Identity, Roster, rosters_json
 from privacy.secagg.messages import AdvertiseRequest, ShareRequest
-from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from server.witness import BookWitness
 
 RUN = "benchmark"

@@ -26,7 +26,7 @@ import supervision
 from clients import enrolment
 from clients.home import Home
 from clients.policy import GroupPolicy
-from privacy.enrolment import Card, Invitation
+from privacy.identity.enrolment import Card, Invitation
 from server import deployment
 from server.control import Control, ControlError
 from server.telemetry import ROUNDS_FILE

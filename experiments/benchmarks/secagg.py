@@ -21,7 +21,7 @@ from experiments.benchmarks.dp import private_step
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.secagg_attempt import Cost, Setting, attempt
 from experiments.benchmarks.workload import batch_of, sample_answers
-from privacy.randomness import SystemRandomStream
+from privacy.kernel.randomness import SystemRandomStream
 from server.config import RunConfig, read_run_config
 from strategies.round_plan import RoundPlan
 

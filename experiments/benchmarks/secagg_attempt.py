@@ -12,16 +12,16 @@ import numpy as np
 from flwr.app import RecordDict
 
 from clients.secagg_session import Session
-from privacy.quantisation import dequantised_mean, fraction_bits, quantise
-from privacy.randomness import SystemRandomStream
+from privacy.identity.keys import Identity, Roster
+from privacy.kernel.quantisation import dequantised_mean, fraction_bits, quantise
+from privacy.kernel.randomness import SystemRandomStream
+from privacy.kernel.types import Noised, Quantised
 from privacy.secagg.agreement import Agreement, forget_shared
 from privacy.secagg.client import Member, Opened, Policy
 from privacy.secagg.graph import consistency_threshold
-from privacy.secagg.keys import Identity, Roster
 from privacy.secagg.messages import Advertised, AdvertiseRequest, Masking, Shared
+from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from privacy.secagg.server import ServerRound, accept_advert
-from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
-from privacy.types import Noised, Quantised
 
 _TASK = "benchmark"
 
@@ -74,7 +74,7 @@ class _Trusting(Roster):
     """Takes every signature for good."""
 
     def check(self, name: str, signature: bytes, kind: str, context: bytes, body: bytes) -> None:
-        """Accept; see :class:`privacy.secagg.keys.Roster`."""
+        """Accept; see :class:`privacy.identity.keys.Roster`."""
 
 
 class _StandIn(Member):

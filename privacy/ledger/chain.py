@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from privacy.canonical import canonical_json
 from privacy.errors import BadSignature, LedgerCorrupt, LedgerRolledBack
-from privacy.secagg.keys import Identity, Roster
+from privacy.identity.keys import Identity, Roster
 
 VERSION = 1
 TYPES = ("DATASET", "BUDGET", "PLAN", "SPEND", "RELEASED", "ABORTED", "REFUSED", "HEAD")

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Self
 
-from privacy.accounting import NeighboringRelation
+from privacy.accounting.accountant import NeighboringRelation
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import MAX_EPSILON, Unit
 from privacy.errors import DeltaTooLarge, LedgerRefused
-from privacy.ledger.bodies import mechanism_of
 from privacy.ledger.filter import LARGEST_ORDER, Mechanism, filter_bound
-from privacy.plan import PrivacyPlan
-from privacy.terms import MAX_EPSILON, Unit
+from privacy.ledger.payloads import mechanism_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from privacy.accounting import rdp_budget, rdp_per_step
+from privacy.accounting.accountant import rdp_budget, rdp_per_step
+from privacy.accounting.terms import TRUNCATION_SHARE
 from privacy.errors import LedgerRefused
-from privacy.terms import TRUNCATION_SHARE
 
 LARGEST_ORDER = 1024
 

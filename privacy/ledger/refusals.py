@@ -1,9 +1,9 @@
 """Why a ledger refuses an attempt: the plan of its run, or the budget of its people, is spent."""
 
 from privacy.errors import AlreadyCharged, BudgetExhausted, PrivacyError
-from privacy.ledger.bodies import named
 from privacy.ledger.facts import RunPlan
 from privacy.ledger.filter import Attempt, cost
+from privacy.ledger.payloads import named
 from privacy.ledger.state import State
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from privacy.accounting import NeighboringRelation
+from privacy.accounting.accountant import NeighboringRelation
+from privacy.accounting.terms import Unit
 from privacy.errors import LedgerRefused
-from privacy.ledger.bodies import mechanism_of, stated_plan
 from privacy.ledger.chain import Event
 from privacy.ledger.facts import Budget, Dataset, Remaining, RunPlan, SpendReceipt
 from privacy.ledger.filter import (
@@ -23,8 +23,8 @@ from privacy.ledger.filter import (
     pays_for_cuts,
     total,
 )
+from privacy.ledger.payloads import mechanism_of, stated_plan
 from privacy.ledger.units import unpack_tags
-from privacy.terms import Unit
 
 # Another machine may round a logarithm differently.
 _ROUNDING = 1e-9

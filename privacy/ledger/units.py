@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from privacy.errors import LedgerRefused
-from privacy.secagg.keys import Identity, derive, digest
+from privacy.identity.keys import Identity, derive, digest
 
 TAG_BYTES = 8
 """Of the keyed hash of a unit id. Units that collide are charged for each other: never less."""

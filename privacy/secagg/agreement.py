@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from privacy.errors import SurvivorSetRefused
+from privacy.identity.keys import Roster, digest, is_signed, require_distinct, require_hiding
 from privacy.secagg.graph import Graph
-from privacy.secagg.keys import Roster, digest, is_signed, require_distinct, require_hiding
 from privacy.secagg.messages import Advert, ShareRequest
-from privacy.secagg.terms import RoundTerms
+from privacy.secagg.round_terms import RoundTerms
 
 
 @dataclass(frozen=True)

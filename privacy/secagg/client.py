@@ -19,12 +19,21 @@ from privacy.errors import (
     SurvivorSetRefused,
     TooFewMembers,
 )
-from privacy.packing import pack
-from privacy.randomness import ByteSource
+from privacy.identity.keys import (
+    Identity,
+    PrivateKey,
+    Roster,
+    agree,
+    derive,
+    private_key,
+    public_of,
+)
+from privacy.kernel.packing import pack
+from privacy.kernel.randomness import ByteSource
+from privacy.kernel.types import Noised, Quantised, mask
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement, require_subset
 from privacy.secagg.encoding import NO_SIGNATURE
-from privacy.secagg.keys import Identity, PrivateKey, Roster, agree, derive, private_key, public_of
 from privacy.secagg.masking import (
     commitment_of,
     mask_public,
@@ -49,9 +58,8 @@ from privacy.secagg.messages import (
     UnmaskRequest,
     survivors_digest,
 )
+from privacy.secagg.round_terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
 from privacy.secagg.shamir import SECRET_BYTES, SHARE_BYTES
-from privacy.secagg.terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
-from privacy.types import Noised, Quantised, mask
 
 #: A key is meant for one message; a nonce of its own keeps even a repeated one apart.
 _NONCE_BYTES = 12

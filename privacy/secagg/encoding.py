@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from privacy.errors import MalformedMessage
-from privacy.secagg.keys import KEY_BYTES, SIGNATURE_BYTES
-from privacy.secagg.terms import Attempt
+from privacy.identity.keys import KEY_BYTES, SIGNATURE_BYTES
+from privacy.secagg.round_terms import Attempt
 
 MAGIC = b"FAS2"
 

@@ -7,8 +7,8 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from privacy.secagg.keys import PrivateKey, agree, derive, digest, public_of
-from privacy.types import Modular
+from privacy.identity.keys import PrivateKey, agree, derive, digest, public_of
+from privacy.kernel.types import Modular
 
 #: Expanded at a time: small enough to stay in a core's cache.
 _CHUNK_BYTES = 1 << 18

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from privacy.identity.keys import digest
 from privacy.secagg.encoding import (
     COUNTER,
     KEY,
@@ -19,9 +20,8 @@ from privacy.secagg.encoding import (
     places,
     text_codec,
 )
-from privacy.secagg.keys import digest
+from privacy.secagg.round_terms import Attempt
 from privacy.secagg.shamir import SECRET_BYTES, SHARE_BYTES
-from privacy.secagg.terms import Attempt
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class MaskRequest(Message):
 
 @dataclass(frozen=True)
 class MaskedInput(Signed):
-    """Member: its vector under its masks, packed: see `privacy.packing`."""
+    """Member: its vector under its masks, packed: see `privacy.kernel.packing`."""
 
     context: bytes
     vector: bytes

@@ -17,10 +17,11 @@ from privacy.errors import (
     SurvivorSetRefused,
     TooFewMembers,
 )
-from privacy.packing import sign_extended, unpack, word_dtype
+from privacy.identity.keys import Roster, private_key
+from privacy.kernel.packing import sign_extended, unpack, word_dtype
+from privacy.kernel.types import Modular
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement, check_advert
-from privacy.secagg.keys import Roster, private_key
 from privacy.secagg.masking import (
     add_masks,
     commitment_of,
@@ -41,8 +42,7 @@ from privacy.secagg.messages import (
     UnmaskRequest,
     survivors_digest,
 )
-from privacy.secagg.terms import Attempt, RoundTerms
-from privacy.types import Modular
+from privacy.secagg.round_terms import Attempt, RoundTerms
 
 #: Sets of holders that are left out in search of the good ones, before an owner is blamed.
 _MOST_SETS = 5000

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.randomness import ByteSource
+from privacy.kernel.randomness import ByteSource
 
 PRIME = 2**255 - 19
 SECRET_BYTES = 31

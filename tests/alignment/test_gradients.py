@@ -18,8 +18,8 @@ from alignment.private_layout import PrivateLayout, private_layout
 from alignment.records import Question
 from alignment.units import UnitRecords
 from alignment.weighting import unit_weights
-from privacy.clipping import clip_rows, clip_sum
-from privacy.types import KernelSettings, Update
+from privacy.kernel.clipping import clip_rows, clip_sum
+from privacy.kernel.types import KernelSettings, Update
 
 KINDS = ["bert", "roberta", "mpnet", "distilbert", "electra", "modernbert"]
 POLICIES = ["gpt2", "llama"]

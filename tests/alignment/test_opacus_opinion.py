@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from alignment.opacus_opinion import opacus_prv_epsilon
-from privacy.accounting import OPINION_EXCESS, PLD_TOLERANCE, SampledGaussian, second_opinion
+from privacy.accounting.accountant import (
+    OPINION_EXCESS,
+    PLD_TOLERANCE,
+    SampledGaussian,
+    second_opinion,
+)
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/accounting.json").read_text())["rows"]
 

@@ -16,8 +16,8 @@ from alignment.weighting import (
     guessing_loss,
     unit_weights,
 )
-from privacy.clipping import clip_rows
-from privacy.types import KernelSettings, Update
+from privacy.kernel.clipping import clip_rows
+from privacy.kernel.types import KernelSettings, Update
 
 HOSTILE = (0.0, -0.0, -1.0, 5e-324, 1e-300, 1.0, 1e300, math.inf, -math.inf, math.nan)
 strengths = st.floats(0, 10)

@@ -30,16 +30,16 @@ from clients.enrolment import pin_roster, set_up
 from clients.executor import Executor
 from clients.home import Home
 from experiments.local_grid import LocalGrid, run_server_app
-from privacy.enrolment import Invitation
-from privacy.key_folder import SERVER, SERVERS, KeyFolder
-from privacy.ledger.places import group_ledger
-from privacy.plan import PrivacyPlan
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import Mode, PrivacyTerms, Unit
+from privacy.identity.enrolment import Invitation
+from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.identity.keys import Identity, Roster, rosters_json
+from privacy.ledger.paths import group_ledger
 from privacy.secagg.graph import consistency_threshold
-from privacy.secagg.keys import Identity, Roster, rosters_json
 from privacy.secagg.messages import AdvertiseRequest, ShareRequest
+from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from privacy.secagg.server import ServerRound
-from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
-from privacy.terms import Mode, PrivacyTerms, Unit
 from server.aggregation import MeanOfUpdates
 from server.config import RunConfig, read_run_config
 from server.rounds import RoundRecord

@@ -60,7 +60,7 @@ def test_what_runs_at_a_client_is_every_module_of_its_rooms() -> None:
 
 
 class TestDigest:
-    FILES: Mapping[str, bytes] = {"clients/app.py": b"app", "privacy/plan.py": b"plan"}
+    FILES: Mapping[str, bytes] = {"clients/app.py": b"app", "privacy/accounting/plan.py": b"plan"}
 
     def test_order_and_what_runs_elsewhere_change_nothing(self) -> None:
         more = {"server/app.py": b"x", "pyproject.toml": b"y", "clientsx/app.py": b"z"}
@@ -70,12 +70,16 @@ class TestDigest:
     @pytest.mark.parametrize(
         "files",
         [
-            {"clients/app.py": b"app!", "privacy/plan.py": b"plan"},
-            {"clients/app.py": b"plan", "privacy/plan.py": b"app"},
+            {"clients/app.py": b"app!", "privacy/accounting/plan.py": b"plan"},
+            {"clients/app.py": b"plan", "privacy/accounting/plan.py": b"app"},
             {"clients/app.py": b"app"},
-            {"clients/app.py": b"app", "privacy/plan.py": b"plan", "clients/new.py": b""},
+            {
+                "clients/app.py": b"app",
+                "privacy/accounting/plan.py": b"plan",
+                "clients/new.py": b"",
+            },
             {"clients/app.py": b"app", "privacy/plan.so": b"plan"},
-            {"clients/app": b".pyapp", "privacy/plan.py": b"plan"},
+            {"clients/app": b".pyapp", "privacy/accounting/plan.py": b"plan"},
         ],
         ids=["content", "swapped", "removed", "added", "renamed", "moved across"],
     )
@@ -171,13 +175,13 @@ class TestDifferences:
         first = files["clients/app.py"]
         files["clients/app.py"] = first + b"import os\n"
         files["clients/zz.py"] = b"\xff new\n"
-        del files["privacy/plan.py"]
+        del files["privacy/accounting/plan.py"]
         files["server/app.py"] = b"not a client's business"
         found = differences(files)
         assert [(each.name, each.change) for each in found] == [
             ("clients/app.py", "changed"),
             ("clients/zz.py", "added"),
-            ("privacy/plan.py", "removed"),
+            ("privacy/accounting/plan.py", "removed"),
         ]
         assert found[0].diff[:2] == ("--- installed/clients/app.py", "+++ bundle/clients/app.py")
         assert [line for line in found[0].diff[2:] if line[0] in "+-"] == ["+import os"]

@@ -17,8 +17,8 @@ from clients.connection import Registration
 from clients.enrolment import settings_of
 from clients.home import Home
 from privacy.errors import PolicyRefused
-from privacy.ledger.bodies import mechanism_of
 from privacy.ledger.filter import least_budget
+from privacy.ledger.payloads import mechanism_of
 from strategies.round_plan import unflatten
 
 Deployed = Any
@@ -219,7 +219,7 @@ class TestForecast:
         assert 0 < expected.budget_left < expected.budget_epsilon
         assert not expected.affordable
         # The ledger says the same: with what is left it pays for less than the run.
-        from privacy.evidence import gather
+        from privacy.audit.evidence import gather
 
         (ledger,) = gather([next((home.folder / "ledgers").rglob("*.jsonl"))]).ledgers
         (name,) = ledger.state.budgets
@@ -243,7 +243,7 @@ class TestForecast:
 
 def budgets_of_runs(home: Home) -> tuple[float, float]:
     """What one run takes of a new budget, and what two take."""
-    from privacy.evidence import gather
+    from privacy.audit.evidence import gather
 
     (ledger,) = gather([next((home.folder / "ledgers").rglob("*.jsonl"))]).ledgers
     (plan,) = ledger.state.plans.values()

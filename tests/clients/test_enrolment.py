@@ -13,8 +13,8 @@ from clients.bundle import code_digest
 from clients.enrolment import compare_roster, pin_roster, set_up, settings_of
 from clients.home import Home
 from clients.policy import PolicyError
-from privacy.enrolment import Card, Invitation
-from privacy.secagg.keys import Identity, Roster, rosters_json
+from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.keys import Identity, Roster, rosters_json
 
 SETTINGS: Mapping[str, Any] = {
     "privacy.mode": "distributed",

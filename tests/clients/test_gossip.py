@@ -16,13 +16,13 @@ from alignment.adapter import load_predictor, to_vector
 from clients.enrolment import pin_roster
 from clients.home import Home
 from clients.own_model import Kept, OwnModel, strategy_of
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import Mode, PrivacyTerms
 from privacy.errors import PolicyRefused
-from privacy.exchange_messages import MeetRequest, PeerAdvert, Sealed, ShowRequest
-from privacy.plan import PrivacyPlan
-from privacy.secagg.keys import Identity
+from privacy.exchange.messages import MeetRequest, PeerAdvert, Sealed, ShowRequest
+from privacy.identity.keys import Identity
 from privacy.secagg.messages import AdvertiseRequest
-from privacy.secagg.terms import Attempt
-from privacy.terms import Mode, PrivacyTerms
+from privacy.secagg.round_terms import Attempt
 from strategies.gossip import Gossip
 from strategies.registry import settings_of
 from strategies.round_plan import RoundPlan, vector_digest

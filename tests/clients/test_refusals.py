@@ -19,7 +19,7 @@ from clients.bundle import CodeRefused
 from clients.executor import reason_for_server
 from clients.policy import PolicyError
 from privacy.errors import ExecutionMismatch, LedgerRefused, PlanRefused, PolicyRefused
-from privacy.secagg.keys import Identity, Roster, rosters_json
+from privacy.identity.keys import Identity, Roster, rosters_json
 
 Deployed = Any
 Asked = Any

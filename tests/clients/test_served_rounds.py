@@ -11,7 +11,7 @@ import pytest
 
 from clients.secagg_session import ServedRounds
 from privacy.errors import PolicyRefused, Replayed
-from privacy.secagg.terms import Attempt
+from privacy.secagg.round_terms import Attempt
 
 Deployed = Any
 Asked = Any

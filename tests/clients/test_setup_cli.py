@@ -10,8 +10,8 @@ import pytest
 
 from clients.bundle import code_digest
 from clients.home import Home
-from privacy.enrolment import Card, Invitation
-from privacy.secagg.keys import Identity, Roster, rosters_json
+from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.keys import Identity, Roster, rosters_json
 from server.config import read_run_config
 
 Deployed = Any

@@ -8,9 +8,9 @@ from typing import Any
 
 from clients.datastore import open_home
 from clients.home import IDENTITY_FILE, Home
+from privacy.accounting.terms import Unit
+from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Ledger
-from privacy.secagg.keys import Identity, Roster
-from privacy.terms import Unit
 
 ONE = "Group 0"
 

@@ -17,19 +17,19 @@ from typing import Any
 import pytest
 
 from experiments.run import run
+from privacy.audit.checks import Check, Status
+from privacy.audit.evidence import CARD_FILE, LEDGERS, gather
+from privacy.audit.verify import holds, verify
 from privacy.canonical import canonical_json
-from privacy.checks import Check, Status
-from privacy.evidence import CARD_FILE, LEDGERS, gather
-from privacy.key_folder import SERVER, SERVERS, KeyFolder
-from privacy.ledger.bodies import mechanism_of, stated_plan
+from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.identity.keys import Identity
 from privacy.ledger.chain import NOTHING, SERVER_TYPES, Head, sign_head, write_event
 from privacy.ledger.filter import cost, filter_bound
-from privacy.ledger.places import ROSTER_FILE, SERVER_BOOK, group_ledger
+from privacy.ledger.paths import ROSTER_FILE, SERVER_BOOK, group_ledger
+from privacy.ledger.payloads import mechanism_of, stated_plan
 from privacy.secagg.agreement import Agreement
-from privacy.secagg.keys import Identity
 from privacy.secagg.messages import Advert, ShareRequest
-from privacy.secagg.terms import Attempt
-from privacy.verify import holds, verify
+from privacy.secagg.round_terms import Attempt
 from server.config import read_run_config
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}

@@ -21,9 +21,9 @@ from experiments.benchmarks.ledger import (
     verify_figures,
 )
 from experiments.benchmarks.ledger_rehearsal import Rehearsal
-from privacy.checks import Status
-from privacy.evidence import gather
-from privacy.verify import verify
+from privacy.audit.checks import Status
+from privacy.audit.evidence import gather
+from privacy.audit.verify import verify
 from server.config import RunConfig, read_run_config
 
 Units = dict[str, Sequence[UnitRecords]]

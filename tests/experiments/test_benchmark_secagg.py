@@ -13,16 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from PIL import Image
 
+import privacy.identity.keys
 import privacy.secagg.client
-import privacy.secagg.keys
 from experiments.benchmarks import secagg
 from experiments.benchmarks.harness import Figure, find_picture
 from experiments.benchmarks.secagg import CLIENT_MS, SERVER_MS, draw, measure, settings
 from experiments.benchmarks.secagg_attempt import Cost, Setting, attempt
 from experiments.sheet import DPI, WIDTH, Sheet
+from privacy.identity.keys import Roster
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.graph import degree
-from privacy.secagg.keys import Roster
 from privacy.secagg.server import ServerRound
 
 # --- an attempt
@@ -87,7 +87,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             counts["verified"] += 1
             return Ed25519PublicKey.from_public_bytes(public)
 
-    monkeypatch.setattr(privacy.secagg.keys, "Ed25519PublicKey", Counting)
+    monkeypatch.setattr(privacy.identity.keys, "Ed25519PublicKey", Counting)
     monkeypatch.setattr(Roster, "check", count_check)
     monkeypatch.setattr(privacy.secagg.client, "pair_mask_key", count_pair)
     return counts

@@ -16,8 +16,8 @@ import pytest
 
 from experiments.results import read_rounds
 from experiments.run import run
-from privacy.evidence import gather
-from privacy.verify import holds, verify
+from privacy.audit.evidence import gather
+from privacy.audit.verify import holds, verify
 from server.config import read_run_config
 
 GROUPS = 4

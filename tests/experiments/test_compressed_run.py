@@ -12,9 +12,9 @@ import pytest
 from alignment.predictor import Predictor
 from experiments.local_grid import LocalGrid
 from experiments.results import read_rounds
-from privacy.packing import packed_bytes
+from privacy.kernel.packing import packed_bytes
+from privacy.kernel.types import centred
 from privacy.secagg.server import ServerRound
-from privacy.types import centred
 from server.checkpoint import FOLDER, latest
 from server.cohort import CohortError
 from server.collection import Collected

@@ -15,12 +15,12 @@ from alignment.population import load_population
 from experiments.local_grid import LocalGrid
 from experiments.results import read_rounds
 from experiments.run import run
-from privacy.checks import Status
+from privacy.audit.checks import Status
+from privacy.audit.evidence import gather
+from privacy.audit.verify import holds, verify
 from privacy.errors import PlanRefused
-from privacy.evidence import gather
-from privacy.key_folder import KeyFolder
-from privacy.ledger.places import SERVER_BOOK, group_ledger
-from privacy.verify import holds, verify
+from privacy.identity.key_folder import KeyFolder
+from privacy.ledger.paths import SERVER_BOOK, group_ledger
 from server.config import RunConfig, read_run_config
 
 PRIVATE = {

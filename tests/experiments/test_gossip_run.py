@@ -21,11 +21,11 @@ from experiments.local_grid import LocalGrid, run_server_app
 from experiments.publish import Publication, publish
 from experiments.run import run
 from experiments.simulate import simulate
-from privacy.evidence import gather
-from privacy.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.audit.evidence import gather
+from privacy.audit.verify import holds, verify
+from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.ledger.chain import NOTHING, SERVER_TYPES, read_events, write_event
-from privacy.ledger.places import SERVER_BOOK, group_model
-from privacy.verify import holds, verify
+from privacy.ledger.paths import SERVER_BOOK, group_model
 from server.app import app as server_app
 from server.config import ConfigError, RunConfig
 from server.rounds import RoundRecord

@@ -12,9 +12,9 @@ from clients.books import Books, RefusedByLedger, forget_ledgers
 from experiments.run import run
 from experiments.simulate import SimulationError
 from privacy.errors import BadSignature, LedgerLocked, LedgerRolledBack, PolicyRefused
-from privacy.key_folder import SERVER, SERVERS, KeyFolder
-from privacy.ledger.places import group_ledger
-from privacy.ledger.server_book import Countersigned, ServerBook
+from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.ledger.paths import group_ledger
+from privacy.ledger.server_ledger import Countersigned, ServerBook
 from server.config import ConfigError, RunConfig, read_run_config
 
 PRIVATE = {

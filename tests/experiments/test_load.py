@@ -18,17 +18,18 @@ from clients.books import verified_plan
 from clients.privatizer import noised_sum, release_masked
 from clients.secagg_session import Session, policy_for, terms_in
 from experiments.local_grid import LocalGrid
-from privacy.plan import PrivacyPlan
-from privacy.randomness import SystemRandomStream
-from privacy.release import mean_of_sum
-from privacy.secagg import client, keys, masking
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.release import mean_of_sum
+from privacy.accounting.terms import PrivacyTerms
+from privacy.identity import keys
+from privacy.identity.keys import Identity, Roster
+from privacy.kernel.randomness import SystemRandomStream
+from privacy.kernel.types import Modular, Update
+from privacy.secagg import client, masking
 from privacy.secagg.agreement import forget_shared
 from privacy.secagg.client import Member
 from privacy.secagg.graph import consistency_threshold
-from privacy.secagg.keys import Identity, Roster
-from privacy.secagg.terms import VectorTerms
-from privacy.terms import PrivacyTerms
-from privacy.types import Modular, Update
+from privacy.secagg.round_terms import VectorTerms
 from server.aggregation import Combined, MeanOfUpdates
 from server.config import RunConfig, read_run_config
 from server.doorkeeper import Doorkeeper

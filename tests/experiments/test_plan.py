@@ -25,9 +25,9 @@ from experiments.plan import (
 from experiments.plan_cli import promise
 from experiments.plan_picture import draw_plan
 from experiments.sheet import DPI, WIDTH, Sheet
-from privacy.accounting import pld_epsilon
-from privacy.plan import PrivacyPlan
-from privacy.terms import PrivacyTerms
+from privacy.accounting.accountant import pld_epsilon
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import PrivacyTerms
 from strategies.registry import known
 
 Command = Callable[..., Any]

@@ -17,13 +17,13 @@ from clients.books import forget_ledgers
 from experiments.local_grid import LocalGrid
 from experiments.results import read_rounds
 from experiments.run import run
-from privacy.checks import Status
+from privacy.audit.checks import Status
+from privacy.audit.evidence import gather
+from privacy.audit.verify import holds, verify
 from privacy.errors import LedgerRolledBack
-from privacy.evidence import gather
+from privacy.identity.keys import Identity
 from privacy.ledger.chain import NOTHING, write_event
-from privacy.ledger.places import SERVER_BOOK
-from privacy.secagg.keys import Identity
-from privacy.verify import holds, verify
+from privacy.ledger.paths import SERVER_BOOK
 from server.checkpoint import (
     FOLDER,
     Checkpoint,
@@ -543,7 +543,7 @@ def folders(
     tmp_path_factory: pytest.TempPathFactory, tiny_settings: Mapping[str, Any]
 ) -> tuple[Path, dict[str, Identity]]:
     """Ledgers of two runs: a round was summed and not kept, or begun and not summed."""
-    from privacy.key_folder import SERVER, SERVERS, KeyFolder
+    from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 
     base = tmp_path_factory.mktemp("restarts")
     with pytest.MonkeyPatch.context() as patched:

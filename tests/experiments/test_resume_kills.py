@@ -15,9 +15,9 @@ import pytest
 
 from alignment.population import Population, load_population
 from experiments.simulate import simulate
-from privacy.checks import Status
-from privacy.evidence import gather
-from privacy.verify import verify
+from privacy.audit.checks import Status
+from privacy.audit.evidence import gather
+from privacy.audit.verify import verify
 from server.checkpoint import FOLDER, latest, newest_round
 from server.config import RunConfig, read_run_config
 

@@ -16,10 +16,10 @@ from clients.app import app as client_app
 from experiments.local_grid import LocalGrid, run_server_app
 from experiments.results import read_rounds
 from experiments.run import run
-from privacy.quantisation import error_bound, fraction_bits
+from privacy.kernel.quantisation import error_bound, fraction_bits
+from privacy.kernel.types import centred
 from privacy.secagg.client import Member, Opened
 from privacy.secagg.server import ServerRound
-from privacy.types import centred
 from server.cohort import CohortError
 from server.config import RunConfig, read_run_config
 from server.doorkeeper import Doorkeeper
@@ -454,7 +454,7 @@ class TestOneClient:
         from clients.secagg_session import terms_in
         from privacy.errors import TooFewMembers
         from privacy.secagg.messages import ShareRequest
-        from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+        from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 
         nobody = RoundTerms(
             attempt=Attempt(run="r", round=1), members=(), threshold=1, survivors=1,
@@ -465,7 +465,7 @@ class TestOneClient:
 
     def test_an_attempt_is_advertised_for_once(self, grid: LocalGrid) -> None:
         from privacy.secagg.messages import AdvertiseRequest
-        from privacy.secagg.terms import Attempt
+        from privacy.secagg.round_terms import Attempt
 
         def advertise(number: int) -> Message:
             request = AdvertiseRequest(Attempt(run="r", round=number)).encode()
@@ -480,10 +480,10 @@ class TestOneClient:
     def test_a_round_that_has_had_a_vector_is_not_tried_again(self, grid: LocalGrid) -> None:
         from clients.secagg_session import Session
         from privacy.errors import Replayed
-        from privacy.randomness import SystemRandomStream
-        from privacy.secagg.keys import Identity, Roster
+        from privacy.identity.keys import Identity, Roster
+        from privacy.kernel.randomness import SystemRandomStream
         from privacy.secagg.messages import AdvertiseRequest
-        from privacy.secagg.terms import Attempt
+        from privacy.secagg.round_terms import Attempt
 
         identity, state = Identity.create(), RecordDict()
         member = Member(

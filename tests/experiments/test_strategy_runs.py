@@ -14,9 +14,9 @@ import server.robust
 from alignment.population import load_population
 from experiments.local_grid import LocalGrid
 from experiments.simulate import simulate
+from privacy.audit.evidence import gather
+from privacy.audit.verify import holds, verify
 from privacy.errors import PlanRefused
-from privacy.evidence import gather
-from privacy.verify import holds, verify
 from server.config import ConfigError, RunConfig
 from strategies.combinations import Hiding, refusal
 from strategies.registry import known, make

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from privacy.plan import PrivacyPlan
-from privacy.randomness import ByteSource
-from privacy.terms import PrivacyTerms
-from privacy.types import KernelSettings
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import PrivacyTerms
+from privacy.kernel.randomness import ByteSource
+from privacy.kernel.types import KernelSettings
 
 
 class SeededSource:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from privacy.enrolment import Card, Invitation
-from privacy.key_folder import SERVER, SERVERS
-from privacy.secagg.keys import Identity, Roster
+from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.key_folder import SERVER, SERVERS
+from privacy.identity.keys import Identity, Roster
 from server.admission import AdmissionFile, Setup
 from server.config import ConfigError
 from server.deployment import (

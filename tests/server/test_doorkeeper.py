@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.local_grid import LocalGrid
-from privacy.secagg.keys import Roster, rosters_json
+from privacy.identity.keys import Roster, rosters_json
 from server.admission import Setup, agreeing
 from server.cohort import Cohort, CohortError
 from server.doorkeeper import Doorkeeper

@@ -10,8 +10,8 @@ import pytest
 import typer.main
 
 import fedaccord
-from privacy.enrolment import Card, Invitation
-from privacy.secagg.keys import Identity, Roster
+from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.keys import Identity, Roster
 from server import cli
 from server.control import Control, ControlError
 from server.deployment import ServerHome, is_started

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from privacy.clipping import clip_sum
-from privacy.discrete_gaussian import add_noise
 from privacy.errors import SecaggAbort
-from privacy.quantisation import fraction_bits, quantise
-from privacy.randomness import SystemRandomStream
+from privacy.identity.keys import Identity, Roster
+from privacy.kernel.clipping import clip_sum
+from privacy.kernel.discrete_gaussian import add_noise
+from privacy.kernel.quantisation import fraction_bits, quantise
+from privacy.kernel.randomness import SystemRandomStream
+from privacy.kernel.types import KernelSettings, Noised, Quantised, Update
 from privacy.secagg.client import Member, Policy
 from privacy.secagg.graph import consistency_threshold
-from privacy.secagg.keys import Identity, Roster
 from privacy.secagg.messages import (
     Advertised,
     AdvertiseRequest,
@@ -26,9 +27,8 @@ from privacy.secagg.messages import (
     Shared,
     Unmask,
 )
+from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from privacy.secagg.server import ServerRound, accept_advert
-from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
-from privacy.types import KernelSettings, Noised, Quantised, Update
 
 HALVES = ("self", "pair")
 STAGES = ("advertise", "share", "mask", "confirm", "unmask")

@@ -18,7 +18,7 @@ from privacy.secagg.messages import (
     Shares,
     UnmaskRequest,
 )
-from privacy.secagg.terms import RoundTerms
+from privacy.secagg.round_terms import RoundTerms
 
 STAGES = ("advertise", "share", "mask", "confirm", "unmask")
 KINDS: dict[str, type[Message]] = {

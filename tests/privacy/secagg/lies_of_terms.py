@@ -18,10 +18,10 @@ from privacy.errors import (
     ThresholdRefused,
     TooFewMembers,
 )
+from privacy.identity.keys import Identity, public_of
 from privacy.secagg.encoding import NO_SIGNATURE
-from privacy.secagg.keys import Identity, public_of
 from privacy.secagg.messages import Advert, AdvertiseRequest, ShareRequest
-from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from tests.privacy.secagg.liar import EVIL, OTHER, Liar, Lie, edit
 
 

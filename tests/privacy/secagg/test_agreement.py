@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from privacy.errors import BadSignature, MalformedMessage, PolicyRefused
+from privacy.identity.keys import Identity, Roster
 from privacy.secagg.agreement import Agreement, forget_shared
-from privacy.secagg.keys import Identity, Roster
 from privacy.secagg.messages import AdvertiseRequest, ShareRequest
-from privacy.secagg.terms import RoundTerms
+from privacy.secagg.round_terms import RoundTerms
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from privacy.packing import unpack
-from privacy.quantisation import RANGE, fraction_bits, quantise
+from privacy.kernel.packing import unpack
+from privacy.kernel.quantisation import RANGE, fraction_bits, quantise
+from privacy.kernel.types import KernelSettings
 from privacy.secagg.masking import mask_secret, pad_of, self_mask_key
 from privacy.secagg.messages import (
     Advertised,
@@ -17,8 +18,7 @@ from privacy.secagg.messages import (
     MaskRequest,
     Shared,
 )
-from privacy.secagg.terms import VectorTerms
-from privacy.types import KernelSettings
+from privacy.secagg.round_terms import VectorTerms
 
 DIMENSION = 2**16
 

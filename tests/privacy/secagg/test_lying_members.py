@@ -22,10 +22,10 @@ from privacy.errors import (
     SecaggAbort,
     SurvivorSetRefused,
 )
+from privacy.identity.keys import Identity, Roster
 from privacy.secagg import client as client_module
 from privacy.secagg import shamir
 from privacy.secagg.encoding import NO_SIGNATURE, Signed
-from privacy.secagg.keys import Identity, Roster
 from privacy.secagg.messages import (
     Advert,
     Advertised,

@@ -17,10 +17,10 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from privacy.errors import BadSignature, SecaggAbort, SplitView
+from privacy.identity.keys import Identity, private_key
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.client import _channel
 from privacy.secagg.encoding import NO_SIGNATURE
-from privacy.secagg.keys import Identity, private_key
 from privacy.secagg.masking import pad_of, self_mask_key
 from privacy.secagg.messages import (
     Advert,
@@ -34,7 +34,7 @@ from privacy.secagg.messages import (
     Shares,
     UnmaskRequest,
 )
-from privacy.secagg.terms import Attempt, RoundTerms, VectorTerms
+from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from tests.privacy.secagg.liar import (
     AUDIENCES,
     EVIL,

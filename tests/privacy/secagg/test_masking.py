@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from privacy.randomness import SystemRandomStream
-from privacy.secagg.keys import public_of
+from privacy.identity.keys import public_of
+from privacy.kernel.randomness import SystemRandomStream
 from privacy.secagg.masking import (
     _CHUNK_BYTES,
     add_masks,

@@ -31,7 +31,7 @@ from privacy.secagg.messages import (
     UnmaskRequest,
     survivors_digest,
 )
-from privacy.secagg.terms import Attempt
+from privacy.secagg.round_terms import Attempt
 
 PLACES = st.lists(st.integers(0, MOST_MEMBERS), max_size=6, unique=True).map(sorted)
 

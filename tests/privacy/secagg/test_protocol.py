@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.release import mean_of_sum
 from privacy.errors import (
     BadCiphertext,
     MalformedMessage,
@@ -21,9 +23,8 @@ from privacy.errors import (
     SurvivorSetRefused,
     TooFewMembers,
 )
-from privacy.plan import PrivacyPlan
-from privacy.quantisation import dequantised_mean, error_bound, quantise
-from privacy.release import mean_of_sum
+from privacy.kernel.quantisation import dequantised_mean, error_bound, quantise
+from privacy.kernel.types import KernelSettings, centred
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.client import Member
@@ -37,9 +38,8 @@ from privacy.secagg.messages import (
     ShareRequest,
     Unmask,
 )
+from privacy.secagg.round_terms import VectorTerms
 from privacy.secagg.server import ServerRound
-from privacy.secagg.terms import VectorTerms
-from privacy.types import KernelSettings, centred
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

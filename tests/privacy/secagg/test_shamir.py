@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.randomness import SystemRandomStream
+from privacy.kernel.randomness import SystemRandomStream
 from privacy.secagg import shamir
 from privacy.secagg.shamir import PRIME, SECRET_BYTES, SHARE_BYTES
 

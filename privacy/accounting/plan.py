@@ -1,0 +1,255 @@
+"""The privacy plan: one frozen object from which every privacy parameter of a run follows.
+
+`PrivacyPlan.calibrate` turns the terms people agreed on into what the kernel needs (noise
+multiplier, integer grid, modulus), or refuses. The same plan is hashed, sent to the clients,
+checked there again, and compared with what is about to be executed.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from privacy.accounting import integer_grid as grid
+from privacy.accounting.accountant import SampledGaussian, calibrate_noise_multiplier, pld_epsilon
+from privacy.accounting.terms import Mode, PrivacyTerms, normalise
+from privacy.canonical import canonical_json
+from privacy.errors import EpsilonExceeded, ExecutionMismatch, PlanRefused
+from privacy.kernel.packing import packed_bytes
+from privacy.kernel.quantisation import MODULUS_BITS
+from privacy.kernel.types import KernelSettings
+
+_GRID_FIELDS = ("noise_log2", "sensitivity", "modulus_bits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyPlan(PrivacyTerms):
+    """The terms of a run and the noise that pays for them.
+
+    Every plan that exists satisfies the exact conditions: the honest shares reach the noise
+    multiplier, S >= 50 sqrt(d), and no sum can leave the modulus. That the noise multiplier keeps
+    the promised epsilon takes seconds to compute: `calibrate` makes it so, and `verify` recomputes
+    it for a plan that came from elsewhere.
+
+    Attributes:
+        noise_multiplier: z; the one accounted.
+        noise_log2: k; one share of noise has standard deviation 2^k.
+        sensitivity: S, the integer L2 bound on one unit.
+        modulus_bits: 32 or 64, of the words that sums are computed in; see `bits_needed`.
+    """
+
+    noise_multiplier: float
+    noise_log2: int
+    sensitivity: int
+    modulus_bits: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        normalise(self, reals=("noise_multiplier",), counts=_GRID_FIELDS)
+        _ = self.mechanism  # Bounds z.
+        grid.check(self._demand, self._grid)
+        _ = self.kernel  # Bounds C, S and k.
+
+    @classmethod
+    def calibrate(cls, terms: PrivacyTerms) -> Self:
+        """Return the plan with the least noise that keeps the terms; takes about a second.
+
+        Raises:
+            GridTooCoarse: if no integer grid resolves the clipped vectors under this much noise.
+            CalibrationFailed: if no noise in range reaches epsilon.
+        """
+        noise_multiplier = calibrate_noise_multiplier(
+            epsilon=terms.epsilon,
+            delta=terms.accounted_delta,
+            sampling_rate=terms.sampling_rate,
+            steps=terms.steps,
+            relation=terms.relation,
+        )
+        chosen = grid.choose(_demand(terms, noise_multiplier))
+        return cls(
+            **{field.name: getattr(terms, field.name) for field in fields(PrivacyTerms)},
+            noise_multiplier=noise_multiplier,
+            **asdict(chosen),
+        )
+
+    @property
+    def mechanism(self) -> SampledGaussian:
+        """The run as an accountant sees it, to be charged at `accounted_delta`."""
+        return SampledGaussian(
+            noise_multiplier=self.noise_multiplier,
+            sampling_rate=self.sampling_rate,
+            steps=self.steps,
+            relation=self.relation,
+        )
+
+    @property
+    def kernel(self) -> KernelSettings:
+        """The settings of clipping and noise."""
+        return KernelSettings(
+            dimension=self.dimension,
+            clipping_norm=self.clipping_norm,
+            sensitivity=self.sensitivity,
+            noise_log2=self.noise_log2,
+            modulus_bits=self.modulus_bits,
+        )
+
+    @property
+    def bits_needed(self) -> int:
+        """Bits that hold every coordinate of the largest noised sum, and so all that travel.
+
+        The extent of the sum lies strictly inside [-2^(bits-1), 2^(bits-1)). Words of 64 bits take
+        33 at least, so that the modulus tells the words.
+        """
+        bits = (2 * self._grid.extent(self._demand)).bit_length()
+        return bits if self.modulus_bits == 32 else max(bits, 33)
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes of the vector one client sends in a round, packed under secure aggregation.
+
+        In local mode that is a mean in 32 bits a coordinate, followed by its weight.
+        """
+        if self.mode is Mode.LOCAL:
+            return packed_bytes(self.dimension + 1, MODULUS_BITS)
+        return packed_bytes(self.dimension, self.bits_needed)
+
+    @property
+    def noise_std_per_coordinate(self) -> float:
+        """Standard deviation of the noise on the mean gradient, in gradient units.
+
+        In distributed mode of the aggregate of all n groups; in local mode of the plain average of
+        the groups' own mean gradients.
+        """
+        share = 2.0**self.noise_log2
+        if self.mode is Mode.DISTRIBUTED:
+            return self.mean_gradient_scale() * share * math.sqrt(self.groups)
+        scales = [self.mean_gradient_scale(group) for group in range(self.groups)]
+        return share * math.hypot(*scales) / self.groups
+
+    def mean_gradient_scale(self, group: int | None = None) -> float:
+        """Return the public constant C / (S q N) that turns an integer sum into a mean gradient.
+
+        N is a public number, never the realised batch size: that of all groups in distributed mode,
+        that of the group in local mode, where the group must be named.
+        """
+        if (group is None) != (self.mode is Mode.DISTRIBUTED):
+            raise ValueError(
+                f"group = {group} in {self.mode} mode; name the group in local mode only"
+            )
+        units = self.units if group is None else self.group_size(group)
+        return self.clipping_norm / (self.sensitivity * self.sampling_rate * units)
+
+    def verify(self) -> float:
+        """Recompute the epsilon of the plan and return it.
+
+        Raises:
+            EpsilonExceeded: if it is above the epsilon the plan promises.
+        """
+        epsilon = pld_epsilon(self.mechanism, delta=self.accounted_delta)
+        if epsilon > self.epsilon:
+            raise EpsilonExceeded(
+                f"noise_multiplier = {self.noise_multiplier} gives epsilon = {epsilon:.6f}, above "
+                f"the promised {self.epsilon}; calibrate the plan"
+            )
+        return epsilon
+
+    def check_executed(
+        self,
+        *,
+        group: int,
+        units: int,
+        sampling: str,
+        sampling_rate: float,
+        clipping_norm: float,
+        largest_weight: float,
+        micro_batch_rows: int,
+        micro_batches: int,
+        rounds: int,
+        local_steps: int = 1,
+    ) -> None:
+        """Check that what is about to be executed is what was accounted for.
+
+        Args:
+            group: whose execution it is.
+            units: how many units the group really has.
+            sampling: how batches are drawn.
+            sampling_rate: q as the sampler uses it.
+            clipping_norm: C as the clip uses it.
+            largest_weight: the largest weight of a unit.
+            micro_batch_rows: rows of a micro-batch.
+            micro_batches: micro-batches in every step.
+            rounds: rounds the executor is set to run.
+            local_steps: steps of a round.
+
+        Raises:
+            ExecutionMismatch: for the first setting that differs.
+        """
+        settings: dict[str, tuple[object, object]] = {
+            "sampling": (sampling, self.sampling),
+            "sampling_rate": (sampling_rate, self.sampling_rate),
+            "clipping_norm": (clipping_norm, self.clipping_norm),
+            "micro_batches": (micro_batches, self.micro_batches(group, rows=micro_batch_rows)),
+            "rounds": (rounds, self.rounds),
+            "local_steps": (local_steps, self.local_steps),
+        }
+        for name, (executed, accounted) in settings.items():
+            if executed != accounted:
+                raise ExecutionMismatch(
+                    f"{name} = {executed!r} would be executed but {accounted!r} was accounted for; "
+                    "change the execution or make a new plan"
+                )
+        if units > self.group_size(group):
+            raise ExecutionMismatch(
+                f"units = {units} is above the {self.group_size(group)} accounted for in group "
+                f"{group}; make a new plan with a larger public bound"
+            )
+        if not 0 <= largest_weight <= 1:
+            raise ExecutionMismatch(
+                f"largest_weight = {largest_weight} is outside [0, 1], so one unit could exceed "
+                "the sensitivity; divide all weights by the largest one permitted"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON types; `from_dict` reads them back."""
+        plain = {name: str(getattr(self, name)) for name in ("unit", "mode", "relation")}
+        return {**asdict(self), **plain, "units_per_group": list(self.sizes)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the plan with these fields, checked like any other; not yet `verify`-ed.
+
+        Raises:
+            PlanRefused: for a missing or unknown field as well.
+        """
+        names = {field.name for field in fields(cls)}
+        if names != set(values):
+            raise PlanRefused(
+                f"a plan lacks {sorted(names - set(values))} and has unknown "
+                f"{sorted(set(values) - names)}; give exactly the fields of as_dict()"
+            )
+        return cls(**values)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the plan's canonical JSON, in hexadecimal."""
+        return hashlib.sha256(canonical_json(self.as_dict())).hexdigest()
+
+    @property
+    def _demand(self) -> grid.GridDemand:
+        return _demand(self, self.noise_multiplier)
+
+    @property
+    def _grid(self) -> grid.Grid:
+        return grid.Grid(**{name: getattr(self, name) for name in _GRID_FIELDS})
+
+
+def _demand(terms: PrivacyTerms, noise_multiplier: float) -> grid.GridDemand:
+    caps = [terms.batch_cap(group) for group in range(terms.groups)]
+    alone = terms.mode is Mode.LOCAL
+    return grid.GridDemand(
+        noise_multiplier=noise_multiplier,
+        honest_shares=terms.honest_shares,
+        shares=1 if alone else terms.groups,
+        largest_batch=max(caps) if alone else sum(caps),
+        dimension=terms.dimension,
+    )

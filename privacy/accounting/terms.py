@@ -1,0 +1,270 @@
+"""The terms of a run: what people decide before any noise is computed.
+
+Terms that could not be kept are refused here, before a calibration is paid for.
+"""
+
+import math
+import operator
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import TypeVar
+
+from scipy.stats import binom
+
+from privacy.accounting.accountant import NeighboringRelation
+from privacy.errors import DeltaTooLarge, NonPoissonSampling, PlanRefused, TooFewHonestShares
+
+MAX_EPSILON = 50.0
+"""Above this a plan protects nobody."""
+
+MAX_GROUPS = 100_000
+"""More groups than one federation has; a plan from elsewhere must not exhaust memory."""
+
+TRUNCATION_SHARE = 1e-3
+"""Part of delta set aside for batches that exceed their cap."""
+
+LIFETIME_EPSILON = 16.0
+"""Caps on batches are drawn up for a lifetime budget of up to this epsilon, however small the
+epsilon of one run: what a cut batch costs grows with the epsilon of all runs together."""
+
+
+_REALS = ("epsilon", "delta", "sampling_rate", "clipping_norm")
+_COUNTS = ("groups", "rounds", "local_steps", "survivors", "colluding", "dimension")
+
+
+class Unit(StrEnum):
+    """Whose presence the guarantee hides."""
+
+    RESPONDENT = "respondent"
+    RECORD = "record"
+
+
+class Mode(StrEnum):
+    """Where the noise is added: in shares that the sum completes, or in full by every group."""
+
+    DISTRIBUTED = "distributed"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyTerms:
+    """What people decide before any noise is computed.
+
+    Attributes:
+        unit: the unit of privacy. A person in m groups pays m times.
+        mode: distributed (one step a round) or local (`local_steps` steps a round).
+        epsilon: the bound promised for the whole run, even if it is stopped early.
+        delta: the failure probability; below one over the units of all groups together.
+        groups: n.
+        units_per_group: public upper bounds on the number of units, one for each group; a single
+            number counts for all groups.
+        sampling_rate: q, the probability that a unit takes part in a step.
+        sampling: "poisson", the only sampling the accountants cover.
+        relation: the neighbouring relation.
+        rounds: rounds of the run.
+        local_steps: charged steps of a group in a round; 1 in distributed mode.
+        survivors: u_min, least number of groups in a sum that is unmasked.
+        colluding: c, groups that may tell the server what they know, their own noise included.
+        clipping_norm: C.
+        dimension: d, training metrics included.
+
+    Raises:
+        PlanRefused: one of its subclasses, for each thing that cannot be guaranteed.
+    """
+
+    unit: Unit = Unit.RESPONDENT
+    mode: Mode = Mode.DISTRIBUTED
+    epsilon: float
+    delta: float
+    groups: int
+    units_per_group: tuple[int, ...] | int
+    sampling_rate: float
+    sampling: str = "poisson"
+    relation: NeighboringRelation = NeighboringRelation.ADD_OR_REMOVE_ONE
+    rounds: int
+    local_steps: int = 1
+    survivors: int
+    colluding: int = 0
+    clipping_norm: float
+    dimension: int
+
+    def __post_init__(self) -> None:
+        normalise(self, reals=_REALS, counts=_COUNTS)
+        _set(self, "unit", _member(Unit, "unit", self.unit))
+        _set(self, "mode", _member(Mode, "mode", self.mode))
+        _set(self, "relation", _member(NeighboringRelation, "relation", self.relation))
+        _set(self, "units_per_group", _sizes(self.units_per_group, self.groups))
+        self._check_sampling()
+        self._check_counts()
+        self._check_budget()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The public upper bound on the units of each group, `(n,)`."""
+        return _sizes(self.units_per_group, self.groups)
+
+    @property
+    def units(self) -> int:
+        """The public number of units of all groups together."""
+        return sum(self.sizes)
+
+    @property
+    def steps(self) -> int:
+        """T, the steps charged to a unit over the whole run."""
+        return self.rounds * self.local_steps
+
+    @property
+    def honest_shares(self) -> int:
+        """h, the noise shares that are certain to be in an unmasked sum and unknown to others."""
+        return 1 if self.mode is Mode.LOCAL else self.survivors - self.colluding
+
+    @property
+    def accounted_delta(self) -> float:
+        """The delta left to the accountants once truncated batches are paid for."""
+        return self.delta * (1 - TRUNCATION_SHARE)
+
+    def group_size(self, group: int) -> int:
+        """Return the public upper bound on the units of one group, counted from 0."""
+        if not 0 <= group < self.groups:
+            raise ValueError(f"group = {group} is outside [0, {self.groups}); count from 0")
+        return self.sizes[group]
+
+    def batch_cap(self, group: int) -> int:
+        """Return the most units of a group that one step takes, so that timing tells nothing.
+
+        A step whose sample is larger drops the excess. Over T steps that happens with probability
+        at most `TRUNCATION_SHARE` * delta / (1 + exp(epsilon)), so, by coupling the run with its
+        untruncated twin, it adds at most `TRUNCATION_SHARE` * delta to delta. Unlike accounting
+        for truncated batches, this holds for every accountant, Renyi filters included. The epsilon
+        is that of the run, or `LIFETIME_EPSILON` where that is larger.
+        """
+        return self._cap(self.group_size(group))
+
+    def cut_chance(self) -> float:
+        """Return a bound on the chance that any step of a group has a sample above its cap."""
+        chances = (
+            float(binom.sf(self._cap(units), units, self.sampling_rate))
+            for units in set(self.sizes)
+        )
+        return self.steps * max(chances)
+
+    def _cap(self, units: int) -> int:
+        epsilon = max(self.epsilon, LIFETIME_EPSILON)
+        chance = TRUNCATION_SHARE * self.delta / ((1 + math.exp(epsilon)) * self.steps)
+        return _binomial_cap(units, self.sampling_rate, chance)
+
+    def micro_batches(self, group: int, *, rows: int) -> int:
+        """Return the number of micro-batches of `rows` rows every step of a group processes."""
+        if rows < 1:
+            raise ValueError(f"rows = {rows} is below 1; give the rows of a micro-batch")
+        return -(-self.batch_cap(group) // rows)
+
+    def _check_sampling(self) -> None:
+        if self.sampling != "poisson":
+            raise NonPoissonSampling(
+                f"sampling = {self.sampling!r} is not 'poisson': shuffled or fixed-size batches "
+                "are not covered by any accountant here; "
+                "use privacy.kernel.randomness.poisson_sample"
+            )
+        if not 0 < self.sampling_rate <= 1:
+            raise PlanRefused(
+                f"sampling_rate = {self.sampling_rate} is outside (0, 1]; "
+                "give the probability that a unit takes part in a step"
+            )
+
+    def _check_counts(self) -> None:
+        for name in ("rounds", "local_steps", "survivors", "dimension"):
+            if getattr(self, name) < 1:
+                raise PlanRefused(f"{name} = {getattr(self, name)} is below 1; give at least 1")
+        if self.mode is Mode.DISTRIBUTED and self.local_steps != 1:
+            raise PlanRefused(
+                f"local_steps = {self.local_steps} is not 1 in distributed mode, where a group "
+                "alone has too little noise to take a step; use mode = 'local'"
+            )
+        if self.survivors > self.groups:
+            raise PlanRefused(
+                f"survivors = {self.survivors} is above groups = {self.groups}; lower it"
+            )
+        if self.colluding < 0:
+            raise PlanRefused(f"colluding = {self.colluding} is negative; give 0 or more")
+        if self.honest_shares < 1:
+            raise TooFewHonestShares(
+                f"survivors - colluding = {self.survivors} - {self.colluding} is below 1 honest "
+                "noise share; require more survivors, tolerate fewer colluders or use local mode"
+            )
+        if not 0 < self.clipping_norm < math.inf:
+            raise PlanRefused(
+                f"clipping_norm = {self.clipping_norm} is not positive and finite; "
+                "choose a norm near that of a typical gradient"
+            )
+
+    def _check_budget(self) -> None:
+        if not 0 < self.epsilon <= MAX_EPSILON:
+            raise PlanRefused(
+                f"epsilon = {self.epsilon} is outside (0, {MAX_EPSILON}]; "
+                "choose a budget that protects, such as 1 to 8"
+            )
+        if not 0 < self.delta < 1 / self.units:
+            raise DeltaTooLarge(
+                f"delta = {self.delta} is not in (0, {1 / self.units:.3g}), one over n = "
+                f"{self.units} units, those of all {self.groups} groups; choose a smaller delta"
+            )
+
+
+@lru_cache(maxsize=4096)
+def _binomial_cap(units: int, sampling_rate: float, chance: float) -> int:
+    """Return the least size a binomial sample exceeds with at most the given chance."""
+    sizes = range(1, units)
+    return 1 + bisect_left(
+        sizes, True, key=lambda size: bool(binom.sf(size, units, sampling_rate) <= chance)
+    )
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def _member(kind: type[_Choice], name: str, value: str) -> _Choice:
+    try:
+        return kind(value)
+    except ValueError:
+        raise PlanRefused(
+            f"{name} = {value!r} is not offered; use one of {[member.value for member in kind]}"
+        ) from None
+
+
+def _sizes(units_per_group: Sequence[int] | int, groups: int) -> tuple[int, ...]:
+    if not 1 <= groups <= MAX_GROUPS:
+        raise PlanRefused(f"groups = {groups} is outside [1, {MAX_GROUPS}]; give their number")
+    given = units_per_group if isinstance(units_per_group, Sequence) else [units_per_group] * groups
+    sizes = tuple(_count("units_per_group", size) for size in given)
+    if len(sizes) != groups:
+        raise PlanRefused(
+            f"units_per_group has {len(sizes)} entries for groups = {groups}; give one for each"
+        )
+    if min(sizes) < 1:
+        raise PlanRefused(f"units_per_group holds {min(sizes)}; every group needs at least 1 unit")
+    return sizes
+
+
+def _count(name: str, value: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise PlanRefused(f"{name} = {value!r} is not an integer; give a whole number")
+    return operator.index(value)
+
+
+def normalise(terms: "PrivacyTerms", *, reals: tuple[str, ...], counts: tuple[str, ...]) -> None:
+    """Turn fields into plain floats and ints, so that equal terms have one canonical form."""
+    for name in counts:
+        _set(terms, name, _count(name, getattr(terms, name)))
+    for name in reals:
+        value = getattr(terms, name)
+        if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+            raise PlanRefused(f"{name} = {value!r} is not a number; give one")
+        _set(terms, name, float(value))
+
+
+def _set(terms: "PrivacyTerms", name: str, value: object) -> None:
+    object.__setattr__(terms, name, value)

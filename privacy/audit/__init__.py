@@ -1,0 +1,1 @@
+"""Audit: offline checks of ledgers, the privacy card, the report and the canary attack."""

@@ -1,0 +1,249 @@
+"""The privacy card: everything a reviewer asks about a federation, as one JSON object.
+
+It states what the ledgers, the server's book and the run's own files show, and what people have
+stated about the purpose around them. What neither shows is a blank: None, and listed by name.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from privacy.audit.card_runs import (
+    REFUSAL,
+    number_in,
+    plan_figures,
+    plan_in,
+    replay,
+    runs_of,
+    text_in,
+)
+from privacy.audit.card_wording import ABOUT_FIELDS, NOT_COVERED, blanks_of
+from privacy.audit.checks import Check, Status
+from privacy.audit.evidence import Evidence, GroupLedger, file_digest
+from privacy.ledger.chain import Event
+from privacy.ledger.facts import Dataset
+from privacy.ledger.filter import epsilon_spent
+from privacy.ledger.state import State
+
+CARD_VERSION = 1
+
+
+_EVENTS = ("SPEND", "RELEASED", "ABORTED", "REFUSED", "HEAD")
+_COUNTED = ("spends", "released", "aborted", "refused", "countersigned")
+
+
+def build_card(
+    evidence: Evidence,
+    checks: Sequence[Check],
+    *,
+    about: Mapping[str, str] | None = None,
+    canaries: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the privacy card: JSON types only, the same for the same evidence.
+
+    Args:
+        evidence: what was handed in.
+        checks: what a review of it has found.
+        about: what people state, by names of `ABOUT_FIELDS`; an empty text is a blank.
+        canaries: the dictionary of a canary audit (`CanaryAudit.as_dict`).
+
+    Raises:
+        ValueError: for an unknown name in `about`, or a value that is no text.
+    """
+    stated = _stated(about or {})
+    groups = [_group(ledger) for ledger in evidence.ledgers]
+    runs = runs_of(evidence)
+    card = {
+        "card_version": CARD_VERSION,
+        "summary": _summary(groups, runs, checks),
+        # Only a simulation leaves a result file: one party then held the records of all.
+        "simulated": evidence.result is not None,
+        "about": stated,
+        "groups": groups,
+        "runs": runs,
+        "not_covered": list(NOT_COVERED),
+        "empirical": dict(canaries) if canaries is not None else None,
+        "utility": _utility(evidence.result),
+        "hashes": _hashes(evidence, groups, runs),
+        "server": _server(evidence),
+        "roster": {"given_by_reviewer": evidence.roster_given, "pins": len(evidence.members)},
+        "verification": [check.as_dict() for check in checks],
+    }
+    card["blanks"] = blanks_of(card)
+    plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
+    return plain
+
+
+def _stated(about: Mapping[str, str]) -> dict[str, str | None]:
+    for name, value in about.items():
+        if name not in ABOUT_FIELDS:
+            near = get_close_matches(str(name), ABOUT_FIELDS, n=1, cutoff=0.0)[0]
+            raise ValueError(f"{name!r} is no field of the card; the closest is {near!r}")
+        if not isinstance(value, str):
+            raise ValueError(f"{name} = {value!r} is no text; state it in words")
+    return {name: about.get(name, "").strip() or None for name in ABOUT_FIELDS}
+
+
+def _group(ledger: GroupLedger) -> dict[str, Any]:
+    """One group, as its ledger shows it."""
+    state, history, events = replay(ledger.events)
+    whole = ledger.state is not None and ledger.error is None
+    codes = Counter(e.body.get("code") for e in events if e.type == "REFUSED")
+    aborts = Counter(e.body.get("code") for e in events if e.type == "ABORTED")
+    counts = Counter(event.type for event in events)
+    return {
+        "name": ledger.name,
+        "key": ledger.owner.hex() or None,
+        "key_pinned": ledger.pinned,
+        "file": ledger.file.name,
+        "events": len(ledger.events),
+        "head": ledger.events[-1].hash if ledger.events else None,
+        "error": str(ledger.error) if ledger.error else None,
+        "torn_bytes": ledger.torn,
+        "complete": whole,
+        "datasets": [_dataset(data, state, history[name]) for name, data in state.datasets.items()],
+        "plans": [_plan_entry(event) for event in events if event.type == "PLAN"],
+        "counts": {
+            **{name: counts[kind] for name, kind in zip(_COUNTED, _EVENTS, strict=True)},
+            "open_spends": len(state.open),
+        },
+        "refused_by_code": dict(sorted((str(code), n) for code, n in codes.items())),
+        "aborted_by_code": dict(sorted((str(code), n) for code, n in aborts.items())),
+        "refusals": [
+            {"seq": event.seq, **{key: event.body.get(key) for key in REFUSAL}}
+            for event in events
+            if event.type == "REFUSED"
+        ],
+    }
+
+
+def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict[str, Any]:
+    budget = state.budgets.get(data.fingerprint)
+    entry: dict[str, Any] = {
+        "fingerprint": data.fingerprint,
+        "units": data.units,
+        "unit": str(data.unit),
+        "adjacency": str(data.relation),
+        "parents": list(data.parents),
+        "budget": None,
+        "used": None,
+        "left": None,
+        "used_share": None,
+        "epsilon_spent": None,
+        "rounds_left": None,
+        "newest_run": None,
+        "history": history,
+    }
+    if budget is None:
+        return entry
+    runs = [name for name, plan in state.plans.items() if plan.dataset == data.fingerprint]
+    left = state.remaining(data.fingerprint, runs[-1] if runs else None)
+    return entry | {
+        "budget": {
+            "epsilon": budget.epsilon,
+            "delta": budget.delta,
+            "order": budget.order,
+            "bound": budget.bound,
+            "one_over_units": 1 / data.units,
+            "delta_times_units": budget.delta * data.units,
+        },
+        "used": left.used,
+        "left": left.left,
+        "used_share": left.used / left.bound,
+        "epsilon_spent": epsilon_spent(left.used, delta=budget.delta, order=budget.order),
+        "rounds_left": left.rounds,
+        "newest_run": runs[-1] if runs else None,
+    }
+
+
+def _plan_entry(event: Event) -> dict[str, Any]:
+    body = event.body
+    return {
+        "run": text_in(body.get("run")),
+        "dataset": event.dataset,
+        "digest": text_in(body.get("digest")),
+        **plan_figures(plan_in(body)),
+        "code": text_in(body.get("code")),
+        "model": text_in(body.get("model")),
+        "pld_epsilon": number_in(body.get("pld_epsilon")),
+        "rdp_per_step": number_in(body.get("rdp")),
+    }
+
+
+def _utility(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """How well the model predicts each held-out group."""
+    alignment = (result or {}).get("alignment")
+    unseen = alignment.get("unseen_groups") if isinstance(alignment, Mapping) else None
+    groups = unseen.get("groups") if isinstance(unseen, Mapping) else None
+    if not isinstance(groups, Mapping):
+        return None
+    return {
+        "measure": "Alignment: 1 less the Jensen-Shannon distance; 1 is perfect",
+        "groups": [
+            {"name": str(name), "alignment": number_in(value), "interval": None}
+            for name, value in sorted(groups.items())
+        ],
+        "mean": number_in(unseen.get("mean")) if isinstance(unseen, Mapping) else None,
+        "note": "No intervals are known: one run, without repetition, does not show how far "
+        "these scores would move.",
+    }
+
+
+def _hashes(
+    evidence: Evidence, groups: list[dict[str, Any]], runs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Digests of code, configuration, data and models."""
+    published = evidence.published
+    return {
+        "code": sorted({plan["code"] for group in groups for plan in group["plans"]} - {None}),
+        "config": file_digest(published / "config.toml") if published else None,
+        "plans": sorted({run["plan_digest"] for run in runs} - {None}),
+        "data": {
+            group["name"]: [data["fingerprint"] for data in group["datasets"]] for group in groups
+        },
+        "models": {run["run"]: run["published"] for run in runs},
+        "ledger_heads": {group["name"]: group["head"] for group in groups},
+    }
+
+
+def _server(evidence: Evidence) -> dict[str, Any] | None:
+    book = evidence.book
+    if book is None:
+        return None
+    return {
+        "name": book.name,
+        "key": book.owner.hex() or None,
+        "key_pinned": book.pinned,
+        "events": len(book.events),
+        "head": book.events[-1].hash if book.events else None,
+        "error": str(book.error) if book.error else None,
+    }
+
+
+def _summary(
+    groups: list[dict[str, Any]], runs: list[dict[str, Any]], checks: Sequence[Check]
+) -> dict[str, Any]:
+    """The most that can be said in a few figures."""
+    budgeted = [data for group in groups for data in group["datasets"] if data["budget"]]
+    spent = [data["epsilon_spent"] for data in budgeted]
+    budgets = [data["budget"]["epsilon"] for data in budgeted]
+    statuses = Counter(check.status for check in checks)
+    promised = [run["epsilon"] for run in runs if run["epsilon"] is not None]
+    return {
+        "groups": len(groups),
+        "groups_without_figures": [
+            group["name"]
+            for group in groups
+            if not group["complete"] or not any(data["budget"] for data in group["datasets"])
+        ],
+        "epsilon_spent_at_most": max(spent, default=None),
+        "epsilon_budget_least": min(budgets, default=None),
+        "epsilon_budget_most": max(budgets, default=None),
+        "delta_most": max((data["budget"]["delta"] for data in budgeted), default=None),
+        "epsilon_promised_by_runs": promised,
+        "runs": len(runs),
+        "checks": {str(status): statuses[status] for status in Status},
+        "failed": statuses[Status.FAIL],
+    }

@@ -1,0 +1,250 @@
+"""The runs on a privacy card: what was planned, and how every round ended."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from privacy.accounting.accountant import rdp_per_step
+from privacy.accounting.plan import PrivacyPlan
+from privacy.audit.card_wording import plan_in_words
+from privacy.audit.evidence import Evidence
+from privacy.errors import PrivacyError
+from privacy.ledger.chain import Event
+from privacy.ledger.payloads import stated_plan
+from privacy.ledger.state import State
+
+RDP_ORDERS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
+"""Orders at which the card states the Renyi divergence of a whole run."""
+
+REFUSAL = ("run", "round", "attempt", "code")
+
+History = dict[str, list[dict[str, Any]]]
+
+
+def replay(events: Iterable[Event]) -> tuple[State, History, list[Event]]:
+    """Add up events once more, and note what was left of every budget after each that matters.
+
+    Stops at the first event that contradicts those before it; the events before it are returned.
+    """
+    state, history, accepted = State(), History(), list[Event]()
+    for event in events:
+        try:
+            state.apply(event)
+        except (PrivacyError, ValueError, KeyError, TypeError, IndexError):
+            break
+        accepted.append(event)
+        if event.type == "DATASET":
+            history[event.dataset] = []
+        if event.type not in ("BUDGET", "SPEND", "REFUSED"):
+            continue
+        for name, budget in state.budgets.items():
+            used = float(state.used(name, budget.order) or 0)
+            own = event.dataset == name
+            last = history[name][-1]["used"] if history[name] else None
+            if own or (event.type == "SPEND" and used != last):
+                history[name].append(
+                    {
+                        "seq": event.seq,
+                        "type": event.type.lower(),
+                        "round": event.body.get("round"),
+                        "run": event.body.get("run"),
+                        "on_these_data": own,
+                        "used": used,
+                        "left_share": max(0.0, 1 - used / budget.bound),
+                    }
+                )
+    return state, history, accepted
+
+
+def plan_in(body: Mapping[str, Any]) -> PrivacyPlan | None:
+    """The plan that an event states; None where it states none."""
+    try:
+        return stated_plan(body["plan"])
+    except (PrivacyError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def plan_figures(plan: PrivacyPlan | None) -> dict[str, Any]:
+    """The figures of a plan; all None where it cannot be read."""
+    names = (
+        "epsilon delta noise_multiplier sampling_rate sampling clipping_norm rounds local_steps "
+        "steps honest_shares survivors colluding sensitivity noise_log2 modulus_bits dimension "
+        "units"
+    ).split()
+    figures = {name: getattr(plan, name) if plan else None for name in names}
+    kinds = {
+        name: str(getattr(plan, name)) if plan else None for name in ("mode", "unit", "relation")
+    }
+    return kinds | figures | {"planned_groups": plan.groups if plan else None}
+
+
+def text_in(value: object) -> str | None:
+    """A text; None for anything else, and for an empty one."""
+    return value or None if isinstance(value, str) else None
+
+
+def number_in(value: object) -> float | None:
+    """A finite number, also where it stands as a text; else None."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def runs_of(evidence: Evidence) -> list[dict[str, Any]]:
+    """Every run that the server's book or a ledger names, in the order of their beginning."""
+    told = [(ledger.name, e) for ledger in evidence.ledgers for e in replay(ledger.events)[2]]
+    book = evidence.book.events if evidence.book else ()
+    try:
+        return _runs_of(told, book, evidence.result)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        # A server can sign a book that says nothing sensible; the ledgers still say theirs.
+        return _runs_of(told, (), evidence.result)
+
+
+_Told = list[tuple[str, Event]]
+
+
+def _runs_of(told: _Told, book: tuple[Event, ...], result: Any) -> list[dict[str, Any]]:
+    begun = {event.body["run"]: event for event in book if event.type == "RUN"}
+    named = (str(event.body["run"]) for _, event in told if event.type == "PLAN")
+    return [
+        _run(name, begun.get(name), told, book, _versions(result))
+        for name in dict.fromkeys((*begun, *named))
+    ]
+
+
+def _run(
+    name: str,
+    begun: Event | None,
+    told: _Told,
+    book: tuple[Event, ...],
+    versions: Mapping[str, Any],
+) -> dict[str, Any]:
+    mine_told = [(group, event) for group, event in told if event.body.get("run") == name]
+    planned = [(group, event) for group, event in mine_told if event.type == "PLAN"]
+    body = begun.body if begun else planned[0][1].body
+    plan = plan_in(body)
+    mine = [event for event in book if event.body.get("run") == name]
+    # A seat that nobody has taken yet has no name.
+    seated = [group for group in body["groups"] if group] if begun else []
+    joined = [str(event.body["group"]) for event in mine if event.type == "JOINED"]
+    groups = [*seated, *joined] if begun else [group for group, _ in planned]
+    secure = body.get("secure") if begun else None
+    published = [event.body for event in mine if event.type == "PUBLISHED"]
+    charged = [event.body for _, event in mine_told if event.type == "SPEND"]
+    rounds = _rounds(mine, groups)
+    for row in rounds:
+        if plan and row["outcome"] != "summed" and row["round"] > plan.rounds:
+            row |= {"outcome": "heads", "reason": None}  # The ledgers' last, after the last round.
+    return {
+        "run": name,
+        "in_server_book": begun is not None,
+        "groups": groups,
+        "plan_digest": text_in(body.get("digest")),
+        **plan_figures(plan),
+        "secure_aggregation": secure,
+        "epsilon_by_accountant": {
+            key: number_in(value) for key, value in sorted(_epsilons(begun, planned).items())
+        },
+        "accountant_version": text_in(versions.get("dp-accounting")),
+        "rdp_curve": _rdp_curve(plan),
+        "delta_against_units": _delta(plan),
+        "charged": {
+            "sampling_rates": sorted({float(spend["q"]) for spend in charged}),
+            "noise_multipliers": sorted({float(spend["z"]) for spend in charged}),
+            "steps": sum(spend["steps"] for spend in charged),
+        },
+        **plan_in_words(plan, secure, len(groups), pairs=body.get("pairs") is True),
+        "rounds_summed": sum(row["outcome"] == "summed" for row in rounds),
+        "rounds_lost": sum(row["outcome"] == "lost" for row in rounds),
+        "threshold": next((row["threshold"] for row in rounds if row["threshold"]), None),
+        "round_log": rounds if begun else None,
+        "model_before": text_in(body.get("model")),
+        "code": text_in(planned[0][1].body.get("code")) if planned else None,
+        "published": (
+            {"model": published[-1]["model"], "files": dict(published[-1]["files"])}
+            if published
+            else None
+        ),
+    }
+
+
+def _epsilons(begun: Event | None, planned: list[tuple[str, Event]]) -> dict[str, Any]:
+    if begun:
+        return dict(begun.body["epsilons"])
+    return {"dp-accounting PLD": planned[0][1].body.get("pld_epsilon")}
+
+
+def _versions(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    versions = (result or {}).get("versions")
+    return versions if isinstance(versions, Mapping) else {}
+
+
+def _rounds(events: list[Event], groups: list[str]) -> list[dict[str, Any]]:
+    """One row for every round in the server's book: how it ended, and who was missing."""
+    rows: dict[int, dict[str, Any]] = {}
+    tried: dict[int, set[object]] = {}
+    for event in events:
+        if event.type == "RESUMED":
+            begun = [row for row in rows.values() if row["outcome"] == "open"]
+            for row in begun:
+                row |= {"outcome": "lost", "reason": "Interrupted: the server was started again"}
+        if event.type not in ("HEADS", "ROUND", "LOST") or "round" not in event.body:
+            continue
+        body = event.body
+        number = int(body["round"])
+        row = rows.setdefault(number, {"round": number, **_NO_ROUND, "refused_heads": {}})
+        tried.setdefault(number, set()).add(body.get("attempt"))
+        if event.type == "HEADS":
+            row["refused_heads"] |= body.get("refused", {})
+            continue
+        row["outcome"] = "summed" if event.type == "ROUND" else "lost"
+        row["reason"] = body.get("reason")
+        terms = _terms(body.get("terms"))
+        row["needed"], row["threshold"] = terms.get("survivors"), terms.get("threshold")
+        if "survivors" in body:
+            row["survivors"] = len(body["survivors"])
+            row["dropped"] = [group for group in groups if group not in body["survivors"]]
+    return [rows[number] | {"attempts": len(tried[number])} for number in sorted(rows)]
+
+
+_NO_ROUND: Mapping[str, Any] = {
+    "outcome": "open",
+    **dict.fromkeys(("reason", "survivors", "needed", "threshold", "dropped")),
+}
+
+
+def _terms(text: object) -> dict[str, Any]:
+    try:
+        terms = json.loads(text) if isinstance(text, str) else {}
+    except ValueError:
+        return {}
+    return terms if isinstance(terms, dict) else {}
+
+
+def _rdp_curve(plan: PrivacyPlan | None) -> list[dict[str, float]] | None:
+    if plan is None:
+        return None
+    noise, rate = plan.noise_multiplier, plan.sampling_rate
+    return [
+        {
+            "order": order,
+            "rdp": plan.steps
+            * rdp_per_step(noise_multiplier=noise, sampling_rate=rate, order=order),
+        }
+        for order in RDP_ORDERS
+    ]
+
+
+def _delta(plan: PrivacyPlan | None) -> dict[str, float] | None:
+    if plan is None:
+        return None
+    return {
+        "delta": plan.delta,
+        "units": plan.units,
+        "one_over_units": 1 / plan.units,
+        "delta_times_units": plan.delta * plan.units,
+    }

@@ -1,0 +1,201 @@
+"""The words of the privacy card: what people are asked, what a plan means, what is not covered."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import Mode, Unit
+
+ABOUT_FIELDS: Mapping[str, str] = {
+    "title": "What is this deployment called?",
+    "purpose": "What is the processing for?",
+    "intended_use": "What may the trained model be used for, and by whom?",
+    "controllers": "Who decides on purposes and means, with name and address?",
+    "contact": "Who answers questions about privacy, and how are they reached?",
+    "lawful_basis": "On which lawful basis is personal data processed?",
+    "data_description": "Which personal data are they, how were they collected, and when?",
+    "data_subjects": "Whose data are they, and do they include children or dependent people?",
+    "special_categories": "Are data among them that need special protection, such as health?",
+    "recipients": "Who receives the model, the reports and the ledgers?",
+    "transfers": "In which countries are servers and recipients?",
+    "retention": "How long are records, ledgers and models kept, and who deletes them?",
+    "release_policy": "Who may see or use the published model, and under which terms?",
+    "publication_date": "When was the model published?",
+    "necessity": "Why can the purpose not be reached with less data or with none?",
+    "data_subject_rights": "How are people told, and how do they object, see or erase data?",
+    "rationale": "Why are this epsilon, this delta and this unit the right ones here?",
+    "tuning": "Which settings were chosen by looking at data, and how was that paid for?",
+    "dpo_opinion": "What does the data protection officer say?",
+    "data_subject_views": "What do the people concerned, or who speaks for them, say?",
+    "residual_risk": "Which risk remains, and who has accepted it?",
+    "provider": "Who provides the system, under the AI Act?",
+    "system_version": "Which version of the system is this, and which came before?",
+    "hardware": "On which hardware does it run, and what else does it work with?",
+    "instructions": "Which instructions does the deployer get?",
+    "human_oversight": "How do people oversee the system and step in?",
+    "data_governance": "How were data selected, labelled, cleaned and examined for bias?",
+    "risk_management": "How are risks found, judged and reduced over the life of the system?",
+    "changes": "What did the provider change over the life of the system?",
+    "standards": "Which harmonised standards or other specifications were applied?",
+    "declaration_of_conformity": "Where is the declaration of conformity?",
+    "post_market_plan": "How is the system watched once it is in use?",
+}
+"""What only people can state: the name of each field, and the question it answers."""
+
+_BY = {
+    "dpo_opinion": "the data protection officer",
+    "tuning": "whoever chose the settings",
+    "rationale": "whoever set the budgets",
+}
+
+_PROVIDER = "provider system_version hardware instructions human_oversight data_governance "
+
+_PROVIDER += "risk_management changes standards declaration_of_conformity post_market_plan"
+
+NOT_COVERED = (
+    "Tuning: settings chosen by looking at data cost privacy that no ledger here has counted.",
+    "Evaluation: scores published for a group's data are computed without noise, unless they were "
+    "extra coordinates of a noised vector.",
+    "Group sizes: the number of units a plan and a ledger declare is public.",
+    "Group names, and which groups took part in which round, are public.",
+    "Public checkpoints: whatever a model had been trained on before this run is outside the "
+    "guarantee.",
+    "Timing: batches are padded to a fixed size, but how long a computer takes, its energy and its "
+    "network are not part of the proof.",
+    "Context at inference: answers shown to the finished model so that it predicts others are not "
+    "protected by training.",
+    "Malicious inputs: a group may send any vector within its bounds; that can spoil the model, "
+    "and no proof here prevents it.",
+    "People in several groups: somebody whose data lie with m groups is protected by each budget "
+    "alone, and pays m times.",
+    "A group's own computers: whoever controls them sees that group's data.",
+)
+"""What the guarantee says nothing about."""
+
+
+_PAIRS = (
+    "No sum: groups meet in pairs and hand each other their models, encrypted from end to end; the "
+    "server relays and reads none."
+)
+
+
+def plan_in_words(
+    plan: PrivacyPlan | None, secure: bool | None, groups: int, *, pairs: bool = False
+) -> dict[str, str | None]:
+    """What a plan means, in words; None where there is no plan to tell."""
+    names = (
+        "mechanism noise_added sampling_in_words contribution_cap protocol randomness trust_model "
+        "colluding_threshold"
+    ).split()
+    if plan is None:
+        return dict.fromkeys(names)
+    trust, threshold = _trust(plan, secure, groups)
+    own = "The records of one respondent are summed first:" if _people(plan) else "Every record:"
+    gap = "" if _people(plan) else " A person with several records is not protected as a whole."
+    rate = f"every unit joins each step independently with probability {plan.sampling_rate:g}"
+    values = (
+        "Discrete Gaussian noise on integer vectors, one vector of bounded L2 norm for each unit.",
+        "By every group in full, on its own computer, before anything is sent."
+        if plan.mode is Mode.LOCAL
+        else f"By every group, one share each, on its own computer; {plan.honest_shares} honest "
+        "shares together are the noise that is accounted for.",
+        f"Poisson: {rate}"
+        + (" (all of them: sampling hides nobody)." if plan.sampling_rate == 1 else "."),
+        f"{own} each {plan.unit} moves a step by an L2 norm of at most C = {plan.clipping_norm:g}."
+        + gap,
+        _PAIRS
+        if pairs
+        else {
+            True: "Sums under secure aggregation: pairwise masks, secrets shared among the groups.",
+            False: "Plain sums: the server receives the vector of every group.",
+            None: None,
+        }[secure],
+        "AES-256 in counter mode, keyed by the operating system; no seed can be set.",
+        trust,
+        threshold,
+    )
+    return dict(zip(names, values, strict=True))
+
+
+def _people(plan: PrivacyPlan) -> bool:
+    return plan.unit is Unit.RESPONDENT
+
+
+def _trust(plan: PrivacyPlan, secure: bool | None, groups: int) -> tuple[str, str]:
+    """Whom the people in the data have to trust, and how many groups may betray them."""
+    if plan.mode is Mode.LOCAL:
+        hidden = "Secure aggregation hides the single vectors besides. " if secure else ""
+        return (
+            "Nobody but one's own group is trusted: each group adds all the noise itself, so the "
+            f"guarantee holds against the server and all other groups together. {hidden}".strip(),
+            f"All {groups - 1} other groups and the server may work together.",
+        )
+    if secure:
+        return (
+            "The server is not trusted: it learns the noised sums, who was in them, and when "
+            "messages came, and no group's own vector. One's own group is trusted, and enough of "
+            "the others to add their share of the noise and to keep their secrets.",
+            f"Up to {plan.colluding} of {groups} groups may work together with the server; with "
+            "more of them, the promised epsilon no longer holds.",
+        )
+    if secure is None:
+        return (
+            "Not known: each group adds a share of the noise only, and no server's book shows "
+            "whether the server could read the vectors one by one.",
+            f"The plan assumes at most {plan.colluding} of {groups} groups; whether the sums were "
+            "secure is not known.",
+        )
+    return (
+        "The server is trusted with every group's vector, which carries a share of the noise only. "
+        "The promised epsilon holds for whoever sees the sums and the model, not against the "
+        "server.",
+        f"The server must be honest; up to {plan.colluding} of {groups} groups may look at the "
+        "sums together.",
+    )
+
+
+def blanks_of(card: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Every field that nobody has stated and nothing has shown, and who could."""
+    blanks = [
+        {
+            "field": name,
+            "by": "the provider" if name in _PROVIDER.split() else _BY.get(name, "the controllers"),
+            "question": ABOUT_FIELDS[name],
+        }
+        for name, value in card["about"].items()
+        if value is None
+    ]
+    runs, utility = card["runs"], card["utility"]
+    asked = {
+        "empirical": (card["empirical"], "whoever runs a canary audit", _CANARIES),
+        "utility": (utility, "whoever trained the model", "How well does it predict each group?"),
+        "utility.intervals": (None, "whoever trained the model", "How far do the scores move?"),
+        "server": (card["server"], "the server", "What does the server's own book show?"),
+        "hashes.config": (card["hashes"]["config"], "the server", "Which configuration was run?"),
+        "hashes.code": (card["hashes"]["code"], "the groups", "Which code was run?"),
+        "runs": (runs, "the groups", "Which runs were planned?"),
+    }
+    for run in runs:
+        for name, question in _RUN_QUESTIONS.items():
+            asked[f"runs.{run['run']}.{name}"] = (run[name], "the server", question)
+    for group in card["groups"]:
+        for data in group["datasets"]:
+            field = f"groups.{group['name']}.{data['fingerprint'][:16]}.budget"
+            asked[field] = (data["budget"], "the group", "What may be spent on these data?")
+    return blanks + [
+        {"field": field, "by": by, "question": question}
+        for field, (value, by, question) in asked.items()
+        if value is None or value == []
+    ]
+
+
+_CANARIES = "Which epsilon does an attack on the running code prove at least?"
+
+_RUN_QUESTIONS = {
+    "epsilon": "Which plan was run?",
+    "accountant_version": "Which version of the accountant computed the promise?",
+    "secure_aggregation": "Could the server read the vectors of single groups?",
+    "threshold": "How many groups must keep their secrets for a sum to stay one?",
+    "round_log": "Which rounds were summed, which were lost, and who dropped out?",
+    "published": "Which model was published?",
+}

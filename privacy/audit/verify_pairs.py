@@ -1,0 +1,52 @@
+"""What a review can say of rounds without a sum: who met whom, and that both sides paid for it."""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import Mode
+from privacy.audit.evidence import Book
+from privacy.errors import PrivacyError
+from privacy.exchange.messages import MEET, ExchangeTerms, PeerAdvert
+from privacy.secagg.round_terms import Attempt
+
+
+def paired_runs(book: Book) -> set[str]:
+    """Runs whose groups meet in pairs, as the book says."""
+    return {e.body["run"] for e in book.events if e.type == "RUN" and e.body.get("pairs") is True}
+
+
+def pairs_hold(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str, bytes]) -> str:
+    """What is wrong with a round of pairs; empty if nothing is.
+
+    Args:
+        body: of the ROUND.
+        plan: of the run.
+        adverts: those that the book has of this round, by group.
+    """
+    if plan.mode is not Mode.LOCAL:
+        return "groups met whose single vectors were not private"
+    pairs = [tuple(pair) for pair in body["pairs"]]
+    names = list(chain.from_iterable(pairs))
+    if any(len(pair) not in (1, 2) for pair in pairs) or len(set(names)) != len(names):
+        return "the book has a group meet two others, or more than two meet at once"
+    if not set(names) <= set(adverts):
+        return "the book lacks advertisements of the round"
+    if set(body["contexts"]) != set(body["survivors"]) or not set(body["survivors"]) <= set(names):
+        return "who trained had not been asked to, or met under no terms"
+    if body["after"] != body["model"]:
+        return "a round without a sum left the server another model than it began from"
+    attempt = Attempt(run=body["run"], round=body["round"], attempt=body["attempt"])
+    terms = ExchangeTerms(attempt=attempt, purpose=MEET, task=body["task"], model=body["model"])
+    try:
+        kinds = {PeerAdvert.decode(adverts[name]).purpose for name in names}
+    except PrivacyError as error:
+        return str(error)
+    if kinds - {MEET}:
+        return "the advertisements of the round are for something else"
+    for pair in pairs:
+        context = terms.context([adverts[name] for name in pair]).hex()
+        if any(body["contexts"].get(name, context) != context for name in pair):
+            return "terms and advertisements are not those that the groups agreed to"
+    return ""

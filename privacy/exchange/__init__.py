@@ -1,0 +1,1 @@
+"""Exchange: vectors sealed between two members and relayed by a server."""

@@ -1,0 +1,1 @@
+"""Identity: signing keys, rosters, invitations and cards."""

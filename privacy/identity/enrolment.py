@@ -1,0 +1,156 @@
+"""What the parties of a federation hand each other before they meet: an invitation, and cards.
+
+Both are small files that people exchange and compare by a fingerprint read out over the phone.
+They hold public keys and settings, never a secret.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from privacy.canonical import canonical_json
+from privacy.errors import BadSignature
+from privacy.identity.keys import Identity, Roster
+
+_CARD = "card"
+Setting = bool | int | float | str
+
+
+def readable(digest: bytes) -> str:
+    """The first 16 bytes of a digest in groups of four digits, for reading out."""
+    text = digest[:16].hex()
+    return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
+
+
+def key_fingerprint(public: bytes) -> str:
+    """What two people compare of a public key."""
+    return readable(hashlib.sha256(public).digest())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """How a group introduces itself to the coordinator.
+
+    Attributes:
+        group: Its name.
+        role: ``train`` or ``held_out``.
+        identity: Ed25519 public key that signs what it says in a round, hexadecimal.
+        node: Public key of its node, one line in OpenSSH form.
+        signature: By the identity over all of the above, hexadecimal.
+    """
+
+    group: str
+    role: str
+    identity: str
+    node: str
+    signature: str = ""
+
+    @classmethod
+    def signed(cls, identity: Identity, *, group: str, role: str, node: str) -> Self:
+        """Make a card; only who holds the key can."""
+        card = cls(group=group, role=role, identity=identity.public.hex(), node=node)
+        return cls(**{**asdict(card), "signature": identity.sign(_CARD, b"", card._words()).hex()})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a card and check that its sender holds the key on it.
+
+        Raises:
+            ValueError: It is no card, or its signature does not hold; one line.
+        """
+        card = cls(**_fields(cls, path))
+        try:
+            roster = Roster({card.group: bytes.fromhex(card.identity)})
+            roster.check(card.group, bytes.fromhex(card.signature), _CARD, b"", card._words())
+        except (ValueError, BadSignature) as error:
+            raise ValueError(
+                f"{path}: the card is not signed by the key on it: ask again"
+            ) from error
+        return card
+
+    def write(self, path: Path) -> None:
+        """Write the card as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def fingerprint(self) -> str:
+        """What the group and the coordinator compare."""
+        return key_fingerprint(bytes.fromhex(self.identity))
+
+    def _words(self) -> bytes:
+        words = {key: value for key, value in asdict(self).items() if key != "signature"}
+        return canonical_json(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invitation:
+    """What the coordinator sends to whoever may join.
+
+    Attributes:
+        federation: Its name.
+        address: ``host:port`` of the server.
+        ca: The authority that signs the server's certificate, PEM.
+        server: Ed25519 public key that countersigns ledgers, hexadecimal.
+        settings: What runs will ask for, with dotted keys, so that a group can forecast them.
+    """
+
+    federation: str
+    address: str
+    ca: str
+    server: str
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read an invitation.
+
+        Raises:
+            ValueError: It is none; one line.
+        """
+        invitation = cls(**_fields(cls, path))
+        key = bytes.fromhex(invitation.server) if _is_hex(invitation.server) else b""
+        if len(key) != 32 or "BEGIN CERTIFICATE" not in invitation.ca:
+            raise ValueError(f"{path}: holds no server key or no certificate: ask for it again")
+        return invitation
+
+    def write(self, path: Path) -> None:
+        """Write the invitation as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def fingerprint(self) -> str:
+        """What the coordinator reads out: over authority and server key together."""
+        words = {"ca": self.ca, "server": self.server, "address": self.address}
+        return readable(hashlib.sha256(canonical_json(words)).digest())
+
+
+def _is_hex(text: str) -> bool:
+    try:
+        bytes.fromhex(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _fields(cls: type[Card] | type[Invitation], path: Path) -> dict[str, Any]:
+    """The fields of a file, every text a text."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
+    names = {each.name for each in fields(cls)}
+    if not isinstance(content, dict) or set(content) != names:
+        raise ValueError(f"{path}: is no {cls.__name__.lower()}; it has {', '.join(sorted(names))}")
+    texts = names - {"settings"}
+    if not all(isinstance(content[name], str) for name in texts):
+        raise ValueError(f"{path}: {', '.join(sorted(texts))} must be texts")
+    settings = content.get("settings", {})
+    plain = isinstance(settings, dict) and all(
+        isinstance(value, bool | int | float | str) for value in settings.values()
+    )
+    if not plain:
+        raise ValueError(f"{path}: settings must be a table of plain values")
+    return content

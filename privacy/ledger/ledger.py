@@ -1,0 +1,417 @@
+"""The ledger as a client uses it: register, reserve, release."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from threading import RLock
+from typing import NoReturn, Self
+
+from privacy.accounting.accountant import NeighboringRelation
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import Unit
+from privacy.errors import (
+    AlreadyCharged,
+    BudgetRaised,
+    ExecutionMismatch,
+    LedgerRefused,
+    LedgerRolledBack,
+    LedgerUnwritable,
+    PolicyRefused,
+    PrivacyError,
+    UnsupportedMechanism,
+)
+from privacy.identity.keys import Identity, Roster
+from privacy.ledger.chain import Event, Head, check_head, require_head, write_event
+from privacy.ledger.facts import Budget, Dataset, Remaining, RunPlan, SpendReceipt
+from privacy.ledger.filter import Attempt, cost
+from privacy.ledger.payloads import (
+    attempt_body,
+    attempt_key,
+    digest_hex,
+    mechanism_of,
+    named,
+    plan_body,
+    spend_body,
+)
+from privacy.ledger.refusals import budget_refusal, steps_refusal
+from privacy.ledger.replay import Reading
+from privacy.ledger.state import State
+from privacy.ledger.store import Store
+from privacy.ledger.units import fingerprint, ledger_key
+
+_LOG = logging.getLogger(__name__)
+
+
+class Ledger:
+    """One group's ledger, open and locked; made by `create` or `open`, closed by `with`.
+
+    Whatever a method records is on disk when it returns. Where that fails it raises
+    `LedgerUnwritable`, nothing has happened, and it can be called again.
+    """
+
+    def __init__(
+        self, store: Store, identity: Identity, servers: Roster | None, reading: Reading
+    ) -> None:
+        self._store = store
+        self._identity = identity
+        self._servers = servers
+        self._reading = reading
+        self._turn = RLock()
+        self._torn = 0
+
+    @classmethod
+    def create(cls, path: Path, identity: Identity, *, servers: Roster | None = None) -> Self:
+        """Begin an empty ledger.
+
+        Raises:
+            FileExistsError: if there is a file: what was spent is not forgotten.
+            LedgerUnwritable: if it could not be made durable.
+        """
+        return cls(Store.create(path), identity, servers, Reading(identity.public, servers))
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        identity: Identity,
+        *,
+        servers: Roster | None = None,
+        known_head: Head | None = None,
+    ) -> Self:
+        """Open a ledger, having checked every line of it.
+
+        A torn last line is cut off, see `torn_bytes`.
+
+        Args:
+            path: of the file.
+            identity: of the group; every line must be signed by it.
+            servers: pinned keys of the servers whose countersignatures are checked.
+            known_head: a head that somebody else has seen.
+
+        Raises:
+            FileNotFoundError: if there is no file: a missing ledger is not an empty one.
+            LedgerLocked: if it is open elsewhere.
+            LedgerCorrupt: for the first line that is not what the group wrote there.
+            LedgerRolledBack: if it lacks the known head.
+            LedgerUnwritable: if a torn line could not be cut off.
+        """
+        store = Store.open(path)
+        try:
+            data = store.read()
+            reading = Reading(identity.public, servers)
+            reading.take_in(data)
+            ledger = cls(store, identity, servers, reading)
+            if known_head is not None:
+                require_head(ledger.events(), known_head)
+            ledger._torn = store.mend(data)
+        except BaseException:
+            store.close()
+            raise
+        return ledger
+
+    def reopen(self) -> Self:
+        """Lock a closed ledger again, and take in what others have written since.
+
+        What was read before is compared byte for byte and not checked once more, so that this
+        takes a fraction of a millisecond where `open` takes as long as the ledger has events.
+
+        Raises:
+            LedgerError: as `open` does; a file that has lost or changed a line since is corrupt,
+                or rolled back.
+        """
+        store = Store.open(self._store.path)
+        try:
+            data = store.read()
+            if not self._reading.begins(data):
+                # The full check says what is wrong.
+                Reading(self._identity.public, self._servers).take_in(data)
+                raise LedgerRolledBack(
+                    f"{self._store.path}: other lines stand where event {self.head.seq} and those "
+                    "before it stood; restore the newest copy"
+                )
+            self._reading.take_in(data)
+            self._torn = store.mend(data)
+        except BaseException:
+            store.close()
+            raise
+        self._store = store
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._store.close()
+
+    @property
+    def head(self) -> Head:
+        """The last event: what others keep to tell a rollback."""
+        return self._reading.head
+
+    @property
+    def torn_bytes(self) -> int:
+        """Bytes of a torn last line that opening has cut off."""
+        return self._torn
+
+    def events(self) -> tuple[Event, ...]:
+        """All events, in order."""
+        return tuple(self._reading.events)
+
+    def pending(self) -> tuple[SpendReceipt, ...]:
+        """Spends that were neither released nor aborted; they stay charged."""
+        return tuple(self._state.open.values())
+
+    def register(
+        self,
+        units: Iterable[tuple[str, bytes]],
+        *,
+        unit: Unit,
+        relation: NeighboringRelation = NeighboringRelation.ADD_OR_REMOVE_ONE,
+    ) -> Dataset:
+        """Make data known; they take over what each of their units has spent before.
+
+        The same units with the same contents, in any order, are the same data. Other contents or
+        other units make other data; what they share with known data are units, and spends belong
+        to units.
+
+        Args:
+            units: the id of every unit, and a digest of its contents. One person keeps one id.
+            unit: what a unit is; the same in the whole ledger, since the ids of records do not
+                tell whose they are.
+            relation: add or remove one.
+
+        Raises:
+            LedgerRefused: for no units, an id that occurs twice, or another unit of privacy.
+            UnsupportedMechanism: for another relation, which has no filter here.
+        """
+        if relation is not NeighboringRelation.ADD_OR_REMOVE_ONE:
+            raise UnsupportedMechanism(
+                f"relation = {relation} has no filter; use {NeighboringRelation.ADD_OR_REMOVE_ONE}"
+            )
+        seen = fingerprint(units, ledger_key(self._identity))
+        with self._turn:
+            first = next(iter(self._state.datasets.values()), None)
+            if first is not None and first.unit is not unit:
+                raise LedgerRefused(
+                    f"unit = {unit} in a ledger of {first.unit}s could not tell the same people "
+                    f"again; use {first.unit}"
+                )
+            if seen.root not in self._state.datasets:
+                body = {
+                    "units": seen.units,
+                    "unit": str(unit),
+                    "adjacency": str(relation),
+                    "parents": self._state.parents_of(seen.tags),
+                    "tags": seen.packed_tags(),
+                }
+                self._record("DATASET", seen.root, body)
+            return self._state.datasets[seen.root]
+
+    def set_budget(self, dataset: Dataset, *, epsilon: float, delta: float, order: int) -> None:
+        """Set, or lower, what may ever be spent on data.
+
+        Args:
+            dataset: whose budget it is. Units they share with other data keep to both budgets.
+            epsilon: of the guarantee for all runs together.
+            delta: of it, left to the filter; below one over the number of units.
+            order: integer of at least 2, for good; `best_order` finds one.
+
+        Raises:
+            DeltaTooLarge: if delta is not below one over the number of units.
+            LedgerRefused: if the order certifies nothing at this epsilon and delta.
+            BudgetRaised: if there is a budget and this one is not smaller at the same delta and
+                order.
+        """
+        known = self._known(dataset)
+        budget = Budget.of(epsilon=epsilon, delta=delta, order=order, units=known.units)
+        with self._turn:
+            self._state.require_cuts_paid(budget)
+            old = self._state.budgets.get(dataset.fingerprint)
+            if old is not None and not budget.within(old):
+                raise BudgetRaised(
+                    f"{budget.words} is not below the budget of {old.words}; budgets only shrink"
+                )
+            if budget != old:
+                self._record("BUDGET", dataset.fingerprint, asdict(budget))
+
+    def budget(self, dataset: Dataset) -> Budget | None:
+        """The budget of data, None before there is one."""
+        return self._state.budgets.get(self._known(dataset).fingerprint)
+
+    def announced(self, run: str) -> str | None:
+        """The digest of the plan of a run, None where it has none."""
+        plan = self._state.plans.get(run)
+        return None if plan is None else plan.digest
+
+    def register_plan(
+        self, run: str, dataset: Dataset, plan: PrivacyPlan, *, code: str = "", model: str = ""
+    ) -> Remaining:
+        """Announce what a run will do, before it does any of it; takes about a second.
+
+        Args:
+            run: name of the run; it has one plan.
+            dataset: that it trains on, with a budget.
+            plan: the plan; its epsilon is recomputed.
+            code: hash of the code.
+            model: hash of the model the run starts from.
+
+        Returns:
+            What is left, and how many rounds of the plan it pays for; maybe not all.
+
+        Raises:
+            LedgerRefused: if the data have no budget, or another unit or relation than the plan;
+                or if the budgets do not pay for batches that are cut to their cap.
+            ExecutionMismatch: if the run has announced something else.
+            EpsilonExceeded: if the plan does not keep what it promises.
+        """
+        known = self._known(dataset)
+        budget = self._state.budgets.get(known.fingerprint)
+        if budget is None or not run:
+            raise LedgerRefused(f"run {run!r} needs a name, and data with a budget; set one first")
+        if (plan.unit, plan.relation) != (known.unit, known.relation):
+            raise LedgerRefused(
+                f"the plan protects a {plan.unit} ({plan.relation}), the data are registered by "
+                f"{known.unit} ({known.relation}); make them agree"
+            )
+        with self._turn:
+            announced = self._state.plans.get(run)
+            if announced is None:
+                body = plan_body(plan, run, code=code, model=model)
+                self._state.require_cuts_paid(*self._state.budgets.values(), more=plan.cut_chance())
+                rdp = cost(mechanism_of(plan), budget.order)
+                spent = {"rdp": rdp, "pld_epsilon": plan.verify()}
+                self._record("PLAN", known.fingerprint, {**body, **spent})
+            elif (announced.dataset, announced.digest) != (known.fingerprint, plan.digest()):
+                raise ExecutionMismatch(f"run {run!r} has another plan or other data; rename it")
+            return self.remaining(known, run=run)
+
+    def reserve(self, run: str, round: int, attempt: int, context: bytes) -> SpendReceipt:
+        """Charge one round of a run; on disk when it returns, and never given back.
+
+        Args:
+            run: name of a run with a plan.
+            round: its round, from 0.
+            attempt: the attempt at this round, from 0; every attempt is charged.
+            context: digest of what the round does, 32 bytes.
+
+        Returns:
+            What pays for one release.
+
+        Raises:
+            BudgetExhausted: if a budget on these units would be exceeded. The refusal is recorded;
+                the attempt stays refused.
+            AlreadyCharged: if the attempt was charged before, or the plan has no steps left.
+            LedgerRefused: if the run has no plan.
+        """
+        with self._turn:
+            plan, key = self._require(run, round, attempt)
+            steps = plan.per_round
+            rdp = steps * cost(plan.mechanism, self._state.budgets[plan.dataset].order)
+            body = spend_body(plan.mechanism, key, context, steps=steps, rdp=rdp)
+            self._record("SPEND", plan.dataset, body)
+            return self._state.spends[key]
+
+    def require(self, run: str, round: int, attempt: int) -> None:
+        """Check that `reserve` would charge this attempt, and charge nothing.
+
+        Raises:
+            LedgerError: as `reserve` does; a refusal is recorded and stays.
+        """
+        with self._turn:
+            self._require(run, round, attempt)
+
+    def released(self, receipt: SpendReceipt, vector: bytes) -> None:
+        """Record what a spend has paid for.
+
+        Args:
+            receipt: of the spend, which pays once.
+            vector: SHA-256 of the masked vector, 32 bytes.
+
+        Raises:
+            AlreadyCharged: if the spend was released or aborted before, or is not of this ledger.
+        """
+        self._settle("RELEASED", receipt, {"vector": digest_hex("vector", vector)})
+
+    def aborted(self, receipt: SpendReceipt, code: str) -> None:
+        """Record that nothing came of a spend; it stays charged.
+
+        Args:
+            receipt: of the spend.
+            code: why, in a word: the name of the error.
+
+        Raises:
+            AlreadyCharged: if the spend was released or aborted before, or is not of this ledger.
+        """
+        self._settle("ABORTED", receipt, {"code": code})
+
+    def countersign(self, server: str, head: Head, signature: bytes) -> None:
+        """Record that a server has seen a head, signed by `sign_head`.
+
+        Raises:
+            PolicyRefused: if the server is not pinned.
+            BadSignature: if the signature is not its own, over this head of this ledger.
+            LedgerRolledBack: if this ledger does not have that head.
+        """
+        if self._servers is None:
+            raise PolicyRefused("no server is pinned; open the ledger with servers=Roster(...)")
+        with self._turn:
+            require_head(self.events(), head)
+            check_head(self._servers, server, signature, head, self._identity.public)
+            body = {"seq": head.seq, "hash": head.hash, "server": server}
+            self._record("HEAD", "", {**body, "signature": signature.hex()})
+
+    def remaining(self, dataset: Dataset, *, run: str | None = None) -> Remaining:
+        """What is left for data, and for a run on them.
+
+        Raises:
+            LedgerRefused: if the data have no budget, or the run no plan on them.
+        """
+        with self._turn:
+            return self._state.remaining(self._known(dataset).fingerprint, run)
+
+    @property
+    def _state(self) -> State:
+        return self._reading.state
+
+    def _require(self, run: str, round: int, attempt: int) -> tuple[RunPlan, Attempt]:
+        plan = self._state.plans.get(run)
+        if plan is None:
+            raise LedgerRefused(f"run {run!r} has no plan; register it first")
+        key = attempt_key(run, round, attempt)
+        if key in self._state.spends:
+            raise AlreadyCharged(f"{named(key)} was charged before; begin another attempt")
+        for refusal in (steps_refusal, budget_refusal):
+            if (error := refusal(self._state, plan, key)) is not None:
+                self._refuse(key, plan, "plan" if refusal is steps_refusal else "budget", error)
+        return plan, key
+
+    def _refuse(self, key: Attempt, plan: RunPlan, code: str, error: PrivacyError) -> NoReturn:
+        if key not in self._state.refused:
+            try:
+                self._record("REFUSED", plan.dataset, {**attempt_body(key), "code": code})
+            except LedgerUnwritable as unwritten:
+                _LOG.warning("a refusal could not be recorded: %s", unwritten)
+        raise error
+
+    def _settle(self, type: str, receipt: SpendReceipt, body: Mapping[str, object]) -> None:
+        with self._turn:
+            if self._state.open.get(receipt.hash) != receipt:
+                key = (receipt.run, receipt.round, receipt.attempt)
+                raise AlreadyCharged(f"{named(key)} is no open spend; reserve another attempt")
+            self._record(type, receipt.dataset, {"spend": receipt.hash, **body})
+
+    def _known(self, dataset: Dataset) -> Dataset:
+        if self._state.datasets.get(dataset.fingerprint) != dataset:
+            raise LedgerRefused("these data are not registered in this ledger; register them")
+        return dataset
+
+    def _record(self, type: str, dataset: str, body: Mapping[str, object]) -> None:
+        event = write_event(self._identity, self.head, type=type, dataset=dataset, body=body)
+        line = event.line()
+        self._store.append(line)
+        self._reading.apply(event, line)

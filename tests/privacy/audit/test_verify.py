@@ -1,0 +1,266 @@
+"""A review needs files alone: no network, no training library, and no file that is whole."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from math import floor, sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privacy.accounting.accountant import PLD_TOLERANCE, SampledGaussian, pld_epsilon
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.prv_cross_check import prv_epsilon
+from privacy.accounting.terms import PrivacyTerms, Unit
+from privacy.audit.checks import Check, Status
+from privacy.audit.evidence import LEDGERS, gather
+from privacy.audit.verify import holds, verify
+from privacy.errors import AlreadyCharged
+from privacy.identity.keys import Identity, Roster
+from privacy.ledger import Head, Ledger, sign_head
+from privacy.ledger.chain import NOTHING, write_event
+from privacy.ledger.paths import ROSTER_FILE, SERVER_BOOK, group_ledger
+from privacy.ledger.server_ledger import ServerBook
+
+GOLDEN = json.loads(
+    (Path(__file__).parents[2] / "golden" / "accounting.json").read_text(encoding="utf-8")
+)
+OWNER, SERVER = Identity.create(), Identity.create()
+SERVERS = Roster({"server": SERVER.public})
+GROUP = "Group A"
+DELTA = 1e-5
+UNREADABLE: tuple[Any, ...] = (None, [], {}, "x", "nan", "inf", 0, -1, 2**70, "\x00\n")
+
+
+@pytest.fixture(scope="module")
+def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger of one group with events of all types, a book and a roster; read it only."""
+    folder = tmp_path_factory.mktemp("review") / LEDGERS
+    path = group_ledger(folder, GROUP)
+    path.parent.mkdir(parents=True)
+    plan = _plan()
+    with Ledger.create(path, OWNER, servers=SERVERS) as ledger:
+        data = ledger.register([("person", b"answer")], unit=Unit.RESPONDENT)
+        ledger.set_budget(data, epsilon=6.0, delta=DELTA, order=5)
+        ledger.register_plan("run", data, plan)
+        ledger.released(ledger.reserve("run", 1, 1, bytes(32)), bytes(32))
+        ledger.aborted(ledger.reserve("run", 2, 1, bytes(32)), "TooFewMembers")
+        ledger.reserve("run", 3, 1, bytes(32))
+        ledger.reserve("run", 4, 1, bytes(32))
+        with pytest.raises(AlreadyCharged):
+            ledger.reserve("run", 5, 1, bytes(32))
+    with ServerBook.open(folder / SERVER_BOOK, SERVER, name="server") as book:
+        keys = {GROUP: OWNER.public}
+        book.begin("run", plan, groups=keys, model="0" * 64, secure=True, epsilons={})
+        book.published("run", model="0" * 64, files={})
+    pins = {"members": {GROUP: OWNER.public.hex()}, "servers": {"server": SERVER.public.hex()}}
+    (folder / ROSTER_FILE).write_text(json.dumps(pins), encoding="utf-8")
+    return folder
+
+
+def _plan() -> PrivacyPlan:
+    agreed = PrivacyTerms(
+        epsilon=6.0,
+        delta=DELTA,
+        groups=2,
+        units_per_group=20,
+        sampling_rate=1.0,
+        rounds=4,
+        survivors=2,
+        clipping_norm=1.0,
+        dimension=100,
+    )
+    return PrivacyPlan(
+        **{name: getattr(agreed, name) for name in PrivacyTerms.__dataclass_fields__},
+        noise_multiplier=4.0,
+        noise_log2=16,
+        sensitivity=floor(2**16 * sqrt(agreed.honest_shares) / 4.0),
+        modulus_bits=32,
+    )
+
+
+@pytest.fixture
+def copy(ledgers: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(ledgers, tmp_path / LEDGERS)
+
+
+def review(folder: Path) -> tuple[Check, ...]:
+    """The checks; whatever lies there they are words, of one line each."""
+    checks = verify(gather([folder]))
+    assert checks
+    assert all(check.words and check.words.isprintable() for check in checks)
+    return checks
+
+
+def test_an_intact_folder_passes(ledgers: Path) -> None:
+    checks = review(ledgers)
+    assert holds(checks)
+    assert {check.id for check in checks if check.status is Status.PASS} >= {
+        "key",
+        "chain",
+        "epsilon",
+        "plan",
+        "budget",
+        "refusals",
+        "forks",
+        "book",
+        "plans",
+    }
+    whole = (group_ledger(ledgers, GROUP), ledgers / SERVER_BOOK)
+    assert verify(gather([whole[0]])) == verify(gather([ledgers, *whole]))
+
+
+def damages(data: bytes) -> Iterator[bytes]:
+    yield b""
+    yield b"\n"
+    yield b"\xff\x00" * 99 + b"\n"
+    yield b"[" * 100_000 + b"\n"
+    yield b"null\n"
+    yield data + b"{}\n"
+    for place in range(0, len(data), 149):
+        yield data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        yield data[place:]
+
+
+@pytest.mark.parametrize("file", ["ledger", "book"])
+def test_a_damaged_file_is_a_finding_and_never_an_error(copy: Path, file: str) -> None:
+    path = group_ledger(copy, GROUP) if file == "ledger" else copy / SERVER_BOOK
+    data = path.read_bytes()
+    for damaged in damages(data):
+        path.write_bytes(damaged)
+        assert holds(review(copy)) == (damaged == data)
+
+
+def test_a_torn_last_line_is_told_and_is_no_finding(copy: Path) -> None:
+    path = group_ledger(copy, GROUP)
+    path.write_bytes(path.read_bytes() + b'{"body":')
+    checks = review(copy)
+    assert holds(checks)
+    assert any("8 bytes of a last line torn by a crash" in check.words for check in checks)
+
+
+def rewritten(events: list[dict[str, Any]]) -> bytes:
+    head, out = NOTHING, []
+    for event in events:
+        named = {name: event[name] for name in ("type", "dataset", "body")}
+        written = write_event(OWNER, head, **named)
+        head = written.head
+        out.append(written.line())
+    return b"".join(out)
+
+
+def test_words_that_the_owner_signed_and_nobody_can_read_are_a_finding(copy: Path) -> None:
+    """Every field of an event of every type; only free words may be anything."""
+    path = group_ledger(copy, GROUP)
+    events = [json.loads(line) for line in path.read_bytes().splitlines()]
+    head = Head(seq=events[-1]["seq"], hash=events[-1]["hash"])
+    signed = sign_head(SERVER, head, OWNER.public).hex()
+    body = {"seq": head.seq, "hash": head.hash, "server": "server", "signature": signed}
+    events.append({"type": "HEAD", "dataset": "", "body": body})
+    assert {event["type"] for event in events} >= {"REFUSED", "HEAD", "ABORTED"}
+    free = {"mechanism", "code", "model", "ctx", "vector", "run", "round", "attempt"}
+    for place in {event["type"]: place for place, event in enumerate(events)}.values():
+        for name in events[place]["body"]:
+            for value in UNREADABLE:
+                before = events[place]["body"][name]
+                # The same words written otherwise.
+                if value == before or (value, before) in (({}, []), (0, "0.0")):
+                    continue
+                other = json.loads(json.dumps(events))[: place + 1]
+                other[place]["body"][name] = value
+                path.write_bytes(rewritten(other))
+                checks = review(copy)
+                assert name in free or not holds(checks), (events[place]["type"], name, value)
+
+
+def test_files_that_are_no_evidence_are_refused_in_one_line(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no ledgers there"):
+        gather([tmp_path / "nowhere"])
+    (copy / ROSTER_FILE).write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="is no roster") as found:
+        gather([copy])
+    assert str(found.value).isprintable()
+
+
+def test_reading_changes_no_byte(copy: Path) -> None:
+    def everything() -> dict[Path, tuple[bytes, int]]:
+        files = (path for path in copy.parent.rglob("*") if path.is_file())
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+    path = group_ledger(copy, GROUP)
+    path.write_bytes(path.read_bytes() + b"torn")
+    before = everything()
+    path.chmod(0o400)
+    review(copy)
+    assert everything() == before
+
+
+ALONE = """
+import importlib.abc, socket, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "flwr", "opacus", "transformers", "peft", "datasets", "ray"):
+            raise ImportError(name + " is not there")
+sys.meta_path.insert(0, Absent())
+def refuse(*_, **__):
+    raise OSError("a review needs no network")
+socket.socket = socket.create_connection = socket.getaddrinfo = refuse
+from pathlib import Path
+from privacy.errors import AlreadyCharged
+from privacy.audit.evidence import gather
+from privacy.audit.verify import holds, verify
+checks = verify(gather([Path(sys.argv[1])]))
+assert holds(checks)
+assert {"chain", "epsilon", "budget", "plans"} <= {c.id for c in checks if c.status == "pass"}
+print(len(checks))
+"""
+
+
+def test_a_review_needs_no_training_library_and_no_network(ledgers: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, ledgers],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == len(review(ledgers))
+
+
+def mechanism(row: dict[str, Any]) -> SampledGaussian:
+    names = ("noise_multiplier", "sampling_rate", "steps")
+    return SampledGaussian(**{name: row[name] for name in names})
+
+
+@pytest.mark.parametrize("row", GOLDEN["rows"], ids=lambda row: f"z {row['noise_multiplier']}")
+def test_the_second_opinion_brackets_the_table_and_the_first_opinion(row: dict[str, Any]) -> None:
+    lowest, highest = prv_epsilon(mechanism(row), delta=row["delta"])
+    low, middle, high = row["epsilon"]["prv_microsoft"]
+    assert lowest <= middle <= highest
+    assert [lowest, highest] == pytest.approx([low, high], abs=0.011)
+    assert max(middle - lowest, highest - middle) <= 0.011
+    first = pld_epsilon(mechanism(row), delta=row["delta"])
+    assert lowest - PLD_TOLERANCE <= first <= highest + PLD_TOLERANCE
+    assert pytest.approx(2e-3) == PLD_TOLERANCE
+
+
+@pytest.mark.parametrize("wrong", [0.98, 1.02], ids=["less", "more"])
+def test_libraries_that_disagree_are_a_finding(
+    ledgers: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    """What a fault of one library would do: either way, about every run."""
+
+    def opinion(step: SampledGaussian, *, delta: float) -> tuple[float, float]:
+        lowest, highest = prv_epsilon(step, delta=delta)
+        return lowest * wrong, highest * wrong
+
+    monkeypatch.setattr("privacy.audit.verify.prv_epsilon", opinion)
+    (found,) = (check for check in review(ledgers) if check.status is Status.FAIL)
+    assert found.id == "epsilon"
+    assert "the two libraries disagree" in found.words
