@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from alignment.answers import GroupAnswers
-    from alignment.candidates import Ranking
+    from alignment.data.answers import GroupAnswers
+    from alignment.reward.candidates import Ranking
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -46,9 +46,9 @@ def predict(
 
     The answers stay in this process: nothing is trained on them and nothing is sent.
     """
-    from alignment.adapter import load_predictor
-    from alignment.answers import tally
-    from alignment.loading import load_questions, load_records
+    from alignment.data.answers import tally
+    from alignment.data.loading import load_questions, load_records
+    from alignment.model.adapter import load_predictor
 
     if group is not None and context is None:
         raise ValueError(f"--group {group!r} names a group of --context, which is not given")
@@ -135,10 +135,10 @@ def rank(
         raise ValueError(f"--best {best} must be at least 0; 0 shows all")
     if export_pairs is not None and export_pairs.exists():
         raise ValueError(f"--export-pairs {export_pairs}: exists; choose another name")
-    from alignment.candidates import load_candidates, preference_pairs, write_pairs
-    from alignment.candidates import rank as rank_candidates
-    from alignment.combination import combination_named
-    from alignment.reward import RewardModel
+    from alignment.reward.candidates import load_candidates, preference_pairs, write_pairs
+    from alignment.reward.candidates import rank as rank_candidates
+    from alignment.reward.combination import combination_named
+    from alignment.reward.reward import RewardModel
 
     choices = load_candidates(candidates)
     contexts = _contexts(context, group or [])
@@ -161,8 +161,8 @@ def rank(
 
 def _contexts(context: Path, groups: Sequence[str]) -> list[GroupAnswers]:
     """Answers of the groups asked for, or of all groups of a file."""
-    from alignment.answers import tally
-    from alignment.loading import load_records
+    from alignment.data.answers import tally
+    from alignment.data.loading import load_records
 
     known = tally(load_records(context).records)
     for group in groups:

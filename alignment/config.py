@@ -35,7 +35,7 @@ class PredictorConfig:
         max_tokens: Longest text in tokens. A longer question or prompt loses its middle and keeps
             at least a quarter of the room, three parts of that for its end; an option, or a
             response, loses what goes beyond its share of the rest. For a
-            policy see :class:`alignment.policy.ResponseEncoder`.
+            policy see :class:`alignment.model.causal.ResponseEncoder`.
         scores: What scores an option. ``head``: a small head on what a text encoder makes of it.
             ``policy``: how much more probable adapters make it to a causal language model, which
             is direct preference optimisation; head and context have no part in it.
@@ -139,7 +139,7 @@ class TrainingConfig:
         fairness: q of q-FFL (Li et al. 2020, https://arxiv.org/abs/1905.10497): whoever is
             predicted badly counts more, by what it loses beyond the entropy of its answers, over
             what guessing would, to the power q; 0 counts all alike. Groups are weighed without
-            differential privacy, units of privacy with it; see ``alignment.weighting``.
+            differential privacy, units of privacy with it; see ``alignment.training.weighting``.
     """
 
     local_epochs: float = 1.0

@@ -70,7 +70,7 @@ def train(message: Message, context: Context) -> Message:
     from clients.books import words_stay_here
     from clients.privatizer import release_in_the_clear
     from privacy.errors import PolicyRefused
-    from strategies.round_plan import round_context, vector_digest
+    from strategies.wire.round_plan import round_context, vector_digest
 
     store = train_store(context)
     if store.secure:
@@ -126,7 +126,7 @@ def masked(message: Message, context: Context) -> Message:
     from clients.books import words_stay_here
     from clients.privatizer import release_masked
     from privacy.errors import PolicyRefused
-    from strategies.round_plan import vector_digest
+    from strategies.wire.round_plan import vector_digest
 
     store = train_store(context)
     plan, vector = plan_in(message), model_in(message)
@@ -222,10 +222,10 @@ def evaluate(message: Message, context: Context) -> Message:
 
     What is measured leaves the group as it is, so it must not be about private answers.
     """
-    from alignment.adapter import load_vector, to_vector
     from alignment.config import ContextConfig, PredictorConfig
-    from alignment.evaluation import Evaluator
-    from alignment.metrics import summarise
+    from alignment.evaluation.evaluation import Evaluator
+    from alignment.evaluation.metrics import summarise
+    from alignment.model.adapter import load_vector, to_vector
     from clients.trainer import predictor_for
 
     store = open_store(context)

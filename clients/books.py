@@ -29,7 +29,7 @@ from privacy.ledger.payloads import mechanism_of
 from privacy.ledger.server_ledger import Countersigned
 
 if TYPE_CHECKING:
-    from alignment.units import UnitRecords
+    from alignment.data.units import UnitRecords
 
 logger = logging.getLogger(__name__)
 

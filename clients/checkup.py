@@ -21,9 +21,9 @@ from privacy.identity.key_folder import SERVER, SERVERS
 from privacy.identity.keys import Identity, Roster
 
 if TYPE_CHECKING:
-    from alignment.predictor import Predictor
+    from alignment.model.predictor import Predictor
     from privacy.accounting.plan import PrivacyPlan
-    from strategies.round_plan import PrivateWork, RoundPlan
+    from strategies.wire.round_plan import PrivateWork, RoundPlan
 
 #: Trips of a round to and from the server: share, train, confirm, unmask.
 _TRIPS = 4
@@ -196,10 +196,10 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     Raises:
         ValueError: The settings cannot be kept, or do not fit the policy.
     """
-    from alignment.adapter import to_vector
     from alignment.config import PredictorConfig
-    from alignment.predictor import Predictor
-    from alignment.private_layout import private_layout
+    from alignment.model.adapter import to_vector
+    from alignment.model.predictor import Predictor
+    from alignment.training.private_layout import private_layout
     from clients.trainer import train_locally
 
     policy, store = home.policy, open_home(home)
@@ -292,12 +292,12 @@ def _members(home: Home, store: Datastore) -> int:
 
 def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:
     """Bytes of an update without differential privacy, in a round that trains everything."""
-    from alignment.adapter import to_vector
     from alignment.config import TrainingConfig
-    from alignment.steps import step_sizes
+    from alignment.model.adapter import to_vector
+    from alignment.training.step_sizes import step_sizes
     from privacy.kernel.packing import packed_bytes
     from privacy.kernel.quantisation import sum_bits
-    from strategies.compression import START, RoundCode
+    from strategies.wire.compression import START, RoundCode
 
     asked = _section(settings, "compression")
     if not asked or asked["bits"] == 0:
@@ -345,7 +345,7 @@ def _needed_and_spent(
 
 
 def _work(settings: Settings, plan: str, rounds: int) -> PrivateWork:
-    from strategies.round_plan import PrivateWork
+    from strategies.wire.round_plan import PrivateWork
 
     one = settings["privacy.unit"] == "record"
     return PrivateWork(
@@ -366,7 +366,7 @@ def _work(settings: Settings, plan: str, rounds: int) -> PrivateWork:
 
 
 def _round_plan(settings: Settings, privacy: Mapping[str, Any]) -> RoundPlan:
-    from strategies.round_plan import RoundPlan
+    from strategies.wire.round_plan import RoundPlan
 
     sections = {name: _section(settings, name) for name in ("predictor", "training", "context")}
     return RoundPlan(

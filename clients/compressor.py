@@ -9,10 +9,10 @@ from flwr.app import ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from alignment.config import PredictorConfig, TrainingConfig
-from alignment.steps import step_sizes
+from alignment.training.step_sizes import step_sizes
 from clients.trainer import LocalUpdate, predictor_for
-from strategies.compression import RoundCode
-from strategies.round_plan import RoundPlan
+from strategies.wire.compression import RoundCode
+from strategies.wire.round_plan import RoundPlan
 
 _KEPT = "residual"
 
@@ -22,7 +22,7 @@ class Compressed:
     """An update in small integers, its loss and weight among them. Not private.
 
     Attributes:
-        integers: (n,) int64; see ``strategies.compression.RoundCode``.
+        integers: (n,) int64; see ``strategies.wire.compression.RoundCode``.
         limit: Largest integer of any group, of either sign.
     """
 

@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from alignment.answers import GroupAnswers, tally
-from alignment.loading import DataError, load_records
-from alignment.population import load_population, stamp
-from alignment.records import PreferenceRecord
-from alignment.split import Draw, draws_of
-from alignment.units import UnitRecords, units_of
+from alignment.data.answers import GroupAnswers, tally
+from alignment.data.loading import DataError, load_records
+from alignment.data.population import load_population, stamp
+from alignment.data.records import PreferenceRecord
+from alignment.data.split import Draw, draws_of
+from alignment.data.units import UnitRecords, units_of
 from clients.config import SimulatedClientConfig
 from clients.home import (
     IDENTITY_FILE,

@@ -120,7 +120,7 @@ def warm_up(home: Home) -> None:
     What fails here fails again, and is reported, when a message asks for it.
     """
     from alignment.config import DEFAULT_ENCODER
-    from alignment.packaged import packaged_files
+    from alignment.model.packaged import packaged_files
     from clients.datastore import open_home
 
     try:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clients.datastore import Datastore
     from clients.gossip_session import ExchangeSession
     from clients.own_model import Kept, OwnModel
-    from strategies.round_plan import RoundPlan
+    from strategies.wire.round_plan import RoundPlan
 
 _PART = "exchange"
 
@@ -202,7 +202,7 @@ def _first(message: Message, run: str, plan: RoundPlan) -> Kept:
     """Where a group stands that has not trained in this run: at its public first vector."""
     from clients.own_model import Kept
     from privacy.errors import PolicyRefused
-    from strategies.round_plan import vector_digest
+    from strategies.wire.round_plan import vector_digest
 
     if "model" not in message.content.array_records:
         raise PolicyRefused("this group has no model of this run, and was given none to begin from")
@@ -221,7 +221,7 @@ def _update(store: Datastore, plan: RoundPlan, mean: object) -> NDArray[np.float
     import json
 
     from clients.private_trainer import update_along
-    from strategies.round_plan import PrivateWork
+    from strategies.wire.round_plan import PrivateWork
 
     unit = json.loads(PrivateWork.read(plan.privacy).plan)["unit"]
     return update_along(mean, store.units(unit), plan)  # type: ignore[arg-type]
@@ -232,7 +232,7 @@ def _require_partners(store: Datastore, plan: RoundPlan) -> None:
     from clients.books import verified_plan
     from privacy.accounting.terms import Mode
     from privacy.errors import PolicyRefused
-    from strategies.round_plan import PrivateWork
+    from strategies.wire.round_plan import PrivateWork
 
     privacy = verified_plan(PrivateWork.read(plan.privacy).plan) if plan.privacy else None
     if privacy is None or privacy.mode is not Mode.LOCAL:
@@ -247,7 +247,7 @@ def _require_partners(store: Datastore, plan: RoundPlan) -> None:
 
 def _require_attempt(session: ExchangeSession, plan: RoundPlan, run: str) -> None:
     from privacy.errors import PolicyRefused
-    from strategies.round_plan import PrivateWork
+    from strategies.wire.round_plan import PrivateWork
 
     if (PrivateWork.read(plan.privacy).run, plan.round) != (run, session.attempt.round):
         raise PolicyRefused("the plan is of another run or round than the meeting: nothing is sent")

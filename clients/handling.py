@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clients.books import Account, Books
     from clients.datastore import Datastore
     from clients.privatizer import Trained
-    from strategies.round_plan import RoundPlan
+    from strategies.wire.round_plan import RoundPlan
 
 
 class TrainingFailed(RuntimeError):
@@ -43,7 +43,7 @@ def train_store(context: Context) -> Datastore:
 
 def plan_in(message: Message) -> RoundPlan:
     """What the server asks for."""
-    from strategies.round_plan import RoundPlan
+    from strategies.wire.round_plan import RoundPlan
 
     return RoundPlan.from_wire(message.content.config_records["plan"])
 
@@ -75,7 +75,7 @@ def require_model(store: Datastore, plan: RoundPlan) -> None:
 @lru_cache(maxsize=2)
 def _fingerprint(config: PredictorConfig) -> str:
     """Of the files as this process has loaded them: a predictor is built once and kept."""
-    from alignment.fingerprint import model_fingerprint
+    from alignment.model.fingerprint import model_fingerprint
 
     return model_fingerprint(config)
 
@@ -97,7 +97,7 @@ def books_of(store: Datastore) -> Books:
 def account_for(store: Datastore, plan: RoundPlan) -> Account:
     """What a round will cost the group."""
     from clients.books import Account
-    from strategies.round_plan import PrivateWork
+    from strategies.wire.round_plan import PrivateWork
 
     if not plan.privacy:
         return Account(None)
@@ -108,7 +108,7 @@ def account_for(store: Datastore, plan: RoundPlan) -> Account:
 def prepare(store: Datastore, plan: RoundPlan, model: str) -> Books | None:
     """Have the ledger know data, budget and plan of a private run; None where nothing is."""
     from clients.books import verified_plan
-    from strategies.round_plan import PrivateWork
+    from strategies.wire.round_plan import PrivateWork
 
     if not plan.privacy:
         return None
@@ -146,7 +146,7 @@ def _trained_privately(store: Datastore, plan: RoundPlan, vector: NDArray[np.flo
     """Train under the plan; the text of an error must not tell the server of a record."""
     from clients.private_trainer import train_privately
     from privacy.errors import PrivacyError
-    from strategies.round_plan import PrivateWork
+    from strategies.wire.round_plan import PrivateWork
 
     unit = json.loads(PrivateWork.read(plan.privacy).plan)["unit"]
     try:

@@ -23,7 +23,7 @@ from privacy.errors import PolicyRefused
 from strategies.base import State
 from strategies.gossip import Gossip
 from strategies.registry import known
-from strategies.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan
 
 _FILE = "vector.safetensors"
 _VECTOR, _STATE, _ABOUT = "vector", "strategy.", "about"
@@ -109,8 +109,8 @@ class OwnModel:
 
     def publish(self, kept: Kept) -> None:
         """Leave the model of a run that is over as a folder, and nothing of its way there."""
-        from alignment.adapter import load_vector, save_predictor
         from alignment.config import ContextConfig, PredictorConfig
+        from alignment.model.adapter import load_vector, save_predictor
         from clients.trainer import predictor_for
 
         predictor = predictor_for(PredictorConfig(**kept.plan.predictor))  # type: ignore[arg-type]

@@ -13,11 +13,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment.adapter import load_vector
 from alignment.config import PredictorConfig, TrainingConfig
-from alignment.gradients import MicroBatchShape, UnitGradients
-from alignment.private_layout import PrivateLayout, metric_scale_for, private_layout
-from alignment.units import UnitRecords
+from alignment.data.units import UnitRecords
+from alignment.model.adapter import load_vector
+from alignment.training.gradients import MicroBatchShape, UnitGradients
+from alignment.training.private_layout import PrivateLayout, metric_scale_for, private_layout
 from clients.books import verified_plan
 from clients.privatizer import noised_sum
 from clients.trainer import predictor_for
@@ -31,7 +31,7 @@ from privacy.kernel.randomness import (
     random_uniforms,
 )
 from privacy.kernel.types import Noised, Update
-from strategies.round_plan import PrivateWork, RoundPlan
+from strategies.wire.round_plan import PrivateWork, RoundPlan
 
 #: Largest weight of a unit, what fairness makes of it included; ``Update`` refuses a larger one.
 _WEIGHT = 1.0

@@ -25,8 +25,8 @@ from privacy.secagg.client import Member, Opened, Policy
 from privacy.secagg.encoding import Message
 from privacy.secagg.messages import Advertised, Confirmed, Masking, Shared, ShareRequest
 from privacy.secagg.round_terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
-from strategies.compression import Compression
-from strategies.round_plan import PrivateWork, RoundPlan
+from strategies.wire.compression import Compression
+from strategies.wire.round_plan import PrivateWork, RoundPlan
 
 _KEPT = "secagg"
 _State = TypeVar("_State", bound=Message)

@@ -38,11 +38,11 @@ def init(
 ) -> None:
     """Make keys, a policy and a card; nothing is sent, and nothing that exists is overwritten."""
     from alignment.config import PredictorConfig
-    from alignment.fingerprint import model_fingerprint
+    from alignment.model.fingerprint import model_fingerprint
     from clients.enrolment import set_up
     from clients.policy import PolicyError
     from privacy.identity.enrolment import Invitation
-    from strategies.round_plan import unflatten
+    from strategies.wire.round_plan import unflatten
 
     invited = Invitation.read(invitation)
     if not data.exists():

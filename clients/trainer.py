@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alignment.adapter import load_vector, to_vector
-from alignment.answers import GroupAnswers
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
-from alignment.context import scores_in_context
-from alignment.encoding import pad_targets
-from alignment.objectives import ABSENT, cross_entropy
-from alignment.predictor import Dropout, Predictor
-from alignment.steps import learning_rates, part_of
-from alignment.weighting import group_weight
-from strategies.round_plan import RoundPlan
+from alignment.data.answers import GroupAnswers
+from alignment.model.adapter import load_vector, to_vector
+from alignment.model.context import scores_in_context
+from alignment.model.encoding import pad_targets
+from alignment.model.predictor import Dropout, Predictor
+from alignment.training.objectives import ABSENT, cross_entropy
+from alignment.training.step_sizes import learning_rates, part_of
+from alignment.training.weighting import group_weight
+from strategies.wire.round_plan import RoundPlan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from alignment.metrics import summarise
-from alignment.population import Population
+from alignment.data.population import Population
+from alignment.evaluation.metrics import summarise
 from experiments.files import write_whole
 from experiments.methods import Baseline, Predict, measure, training_part
 from server.config import ConfigError

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment.evaluation import Prediction
-from alignment.metrics import Summary, summarise
-from alignment.population import Population
-from alignment.records import Question
+from alignment.data.population import Population
+from alignment.data.records import Question
+from alignment.evaluation.evaluation import Prediction
+from alignment.evaluation.metrics import Summary, summarise
 
 #: Answers that are added to those of every question, spread as what is like it was answered.
 PSEUDO_ANSWERS = 1.0

@@ -249,9 +249,9 @@ def sample(
     Commands that take --data also make them on the spot: --data sample:groups=48,severity=2, with
     the options of this command as parameters.
     """
-    from alignment.loading import write_records
-    from alignment.records import parse_record
-    from alignment.sample_source import KINDS, SampleSource
+    from alignment.data.loading import write_records
+    from alignment.data.records import parse_record
+    from alignment.data.sample_source import KINDS, SampleSource
 
     if out.exists() and not overwrite:
         raise ValueError(f"--out {out}: exists; choose another name or --overwrite")

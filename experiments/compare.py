@@ -32,7 +32,7 @@ from server.settings import given_settings
 from server.telemetry import ROUNDS_FILE
 
 if TYPE_CHECKING:
-    from alignment.population import Population
+    from alignment.data.population import Population
     from experiments.baseline_runs import BaselineRun
 
 COMPARE_FILE = "compare.json"

@@ -78,7 +78,7 @@ def _mean(scores: Scores, weights: Scores) -> Callable[[Scores], Scores]:
 
 
 def _cov(scores: Scores) -> Callable[[Scores], Scores]:
-    """Coefficient of variation over groups, as in :class:`alignment.metrics.Summary`."""
+    """Coefficient of variation over groups, as in :class:`alignment.evaluation.metrics.Summary`."""
 
     def cov(drawn: Scores) -> Scores:
         total = drawn.sum(axis=1)

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignment.answers import GroupAnswers
-from alignment.population import Population
-from alignment.records import Question
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population
+from alignment.data.records import Question
 from experiments.gpo import GroupPreferenceOptimization, Points, Shape
 from experiments.methods import Distribution, Fitted, Predict, Watch
 from experiments.sentences import Sentences

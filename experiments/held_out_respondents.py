@@ -15,9 +15,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from alignment.loading import load_records, write_records
-from alignment.records import PreferenceRecord
-from alignment.split import CONTEXT_QUESTIONS, Draw, Split
+from alignment.data.loading import load_records, write_records
+from alignment.data.records import PreferenceRecord
+from alignment.data.split import CONTEXT_QUESTIONS, Draw, Split
 
 RECORDS_FILE = "records.jsonl.gz"
 SPLIT_FILE = "split.json"

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
-from alignment.answers import GroupAnswers
-from alignment.evaluation import Shown
-from alignment.metrics import TargetScore, alignment_score, log_loss
-from alignment.population import Population
-from alignment.records import Question
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population
+from alignment.data.records import Question
+from alignment.evaluation.evaluation import Shown
+from alignment.evaluation.metrics import TargetScore, alignment_score, log_loss
 
 Distribution: TypeAlias = tuple[float, ...]
 #: From questions and a group's answers to others (its context) to a distribution for each.
@@ -87,7 +87,7 @@ def training_part(population: Population) -> Population:
 
 
 def measure(predict: Predict, population: Population, *, shown: Shown = "own") -> list[TargetScore]:
-    """Score a method on all targets of all draws, as :class:`alignment.evaluation.Evaluator` does.
+    """Score a method on all targets of all draws, as an ``Evaluator`` does.
 
     Args:
         predict: The method.

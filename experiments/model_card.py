@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from alignment.sample_source import is_sample
+from alignment.data.sample_source import is_sample
 from experiments.wording import Json, is_number, plural, score_text
 
 TAGS = ("fedaccord", "federated-learning", "preference-model", "reward-model", "lora")
@@ -171,9 +171,9 @@ def _loading(base_model: str, *, lora: bool) -> str:
 ```python
 from pathlib import Path
 
-from alignment.answers import tally
-from alignment.loading import load_records
-from alignment.reward import RewardModel, best_of_n
+from alignment.data.answers import tally
+from alignment.data.loading import load_records
+from alignment.reward.reward import RewardModel, best_of_n
 
 ours = tally(load_records("ours.jsonl").records)  # some answers of your group
 model = RewardModel.load(Path("FOLDER"), ours.values())

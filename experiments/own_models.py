@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from alignment.adapter import ADAPTER_FOLDER, HEAD_FILE, load_predictor
-from alignment.evaluation import Evaluator
-from alignment.metrics import summarise
-from alignment.population import Population
+from alignment.data.population import Population
+from alignment.evaluation.evaluation import Evaluator
+from alignment.evaluation.metrics import summarise
+from alignment.model.adapter import ADAPTER_FOLDER, HEAD_FILE, load_predictor
 from clients.trainer import predictor_for
 from privacy.ledger.paths import MODELS, group_model
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from alignment.answers import tally
-from alignment.records import PairRecord, Question
+from alignment.data.answers import tally
+from alignment.data.records import PairRecord, Question
 from experiments.pair_folds import PairFold, dialogue_of
 
 _Floats = NDArray[np.float64]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment.calibration import brier_score, calibration, correctness, top_label
-from alignment.metrics import log_loss
+from alignment.evaluation.calibration import brier_score, calibration, correctness, top_label
+from alignment.evaluation.metrics import log_loss
 
 #: Times that dialogues are drawn anew, and the share of these draws within an interval.
 RESAMPLES = 1000

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alignment.records import PairRecord, PreferenceRecord
-from alignment.split import FEWEST_GROUPS, Draw, Split
+from alignment.data.records import PairRecord, PreferenceRecord
+from alignment.data.split import FEWEST_GROUPS, Draw, Split
 
 #: Opens a transcript, as in Anthropic/hh-rlhf, and ends the first thing that was said in it.
 _TRANSCRIPT = re.compile(r"\s*Human:")

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment.calibration import BINS
-from alignment.loading import load_records, write_records
-from alignment.records import PairRecord
-from alignment.split import FEWEST_GROUPS
+from alignment.data.loading import load_records, write_records
+from alignment.data.records import PairRecord
+from alignment.data.split import FEWEST_GROUPS
+from alignment.evaluation.calibration import BINS
 from experiments.files import write_whole
 from experiments.pair_baselines import (
     PairTarget,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment.opacus_opinion import opacus_prv_epsilon
+from alignment.training.opacus_cross_check import opacus_prv_epsilon
 from privacy.accounting.accountant import pld_epsilon, second_opinion
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import MAX_EPSILON, PrivacyTerms
@@ -23,7 +23,7 @@ from privacy.kernel.clipping import clip_sum
 from privacy.kernel.discrete_gaussian import discrete_gaussian, effective_noise_multiplier
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.kernel.types import Update
-from strategies.combinations import Hiding, refusal
+from strategies.checks.combinations import Hiding, refusal
 from strategies.registry import known, make
 
 #: The budgets that a plan is compared with.
@@ -203,7 +203,7 @@ def forecast(
 def default_dimension() -> int:
     """Count the trainable parameters of the default predictor by building it; takes seconds."""
     from alignment.config import PredictorConfig
-    from alignment.predictor import Predictor
+    from alignment.model.predictor import Predictor
 
     return sum(parameter.numel() for _, parameter in Predictor(PredictorConfig()).trainable())
 

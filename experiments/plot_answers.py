@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from alignment.metrics import alignment_score
+from alignment.evaluation.metrics import alignment_score
 from experiments.sheet import (
     ACCENT,
     FAINT,

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from alignment.adapter import load_predictor
-from alignment.answers import GroupAnswers
-from alignment.combination import FloatArray
-from alignment.metrics import jensen_shannon_distance
-from alignment.population import Population, load_population
-from alignment.reward import RewardModel, standardised
-from alignment.split import CONTEXT_QUESTIONS, Split, draws_of
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population, load_population
+from alignment.data.split import CONTEXT_QUESTIONS, Split, draws_of
+from alignment.evaluation.metrics import jensen_shannon_distance
+from alignment.model.adapter import load_predictor
+from alignment.reward.combination import FloatArray
+from alignment.reward.reward import RewardModel, standardised
 from experiments.files import write_whole
 from experiments.study import SPLIT_FILE
 from experiments.wording import plural

@@ -22,8 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from alignment.adapter import ADAPTER_FOLDER, HEAD_FILE
-from alignment.combination import COMBINATIONS, AdaptiveCombination, FloatArray, combination_named
+from alignment.model.adapter import ADAPTER_FOLDER, HEAD_FILE
+from alignment.reward.combination import (
+    COMBINATIONS,
+    AdaptiveCombination,
+    FloatArray,
+    combination_named,
+)
 from experiments.files import write_whole
 from experiments.policy import PolicyConfig, TinyPolicy, align, fit_evenly
 from experiments.policy_scene import Scene, Scenes

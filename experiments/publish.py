@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alignment.adapter import ADAPTER_FOLDER, HEAD_FILE, load_predictor, save_predictor
 from alignment.config import DEFAULT_ENCODER
-from alignment.encoder import DEFAULT_ENCODER_HUB_ID
+from alignment.model.adapter import ADAPTER_FOLDER, HEAD_FILE, load_predictor, save_predictor
+from alignment.model.encoder import DEFAULT_ENCODER_HUB_ID
 from experiments.model_card import model_card
 from experiments.run import RESULT_FILE
 from privacy.ledger.paths import MODELS

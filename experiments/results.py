@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from alignment.adapter import load_predictor, to_vector
-from alignment.answers import GroupAnswers
-from alignment.calibration import JudgedTarget, summarise_choices
-from alignment.evaluation import Evaluator, Prediction
-from alignment.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
-from alignment.metrics import summarise
-from alignment.population import Population
-from alignment.records import SurveyRecord
-from alignment.split import CONTEXT_QUESTIONS, Draw
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population
+from alignment.data.records import SurveyRecord
+from alignment.data.split import CONTEXT_QUESTIONS, Draw
+from alignment.evaluation.calibration import JudgedTarget, summarise_choices
+from alignment.evaluation.evaluation import Evaluator, Prediction
+from alignment.evaluation.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
+from alignment.evaluation.metrics import summarise
+from alignment.model.adapter import load_predictor, to_vector
 from clients.trainer import predictor_for
 from experiments.baselines import question_mean_summary
 from experiments.local_grid import LocalGrid

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alignment.population import Population, load_population
+from alignment.data.population import Population, load_population
 from experiments.files import write_whole
 from server.checkpoint import FOLDER, newest_round
 from server.config import ConfigError, RunConfig

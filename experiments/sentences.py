@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from alignment.config import PredictorConfig
-from alignment.encoder import load_base
-from alignment.encoding import QuestionEncoder, pad_tokens
-from alignment.records import Question
+from alignment.data.records import Question
+from alignment.model.encoder import load_base
+from alignment.model.encoding import QuestionEncoder, pad_tokens
 
 #: Texts that pass through the encoder together.
 _BATCH = 64

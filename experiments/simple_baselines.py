@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from alignment.answers import GroupAnswers
-from alignment.population import Population
-from alignment.records import Question
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population
+from alignment.data.records import Question
 from experiments.baselines import question_mean
 from experiments.methods import Distribution, Fitted, Watch
 from experiments.sentences import Sentences

@@ -8,7 +8,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from alignment.population import Population
+from alignment.data.population import Population
 from clients.app import app as client_app
 from clients.books import RefusedByLedger
 from experiments.dropouts import Dropouts

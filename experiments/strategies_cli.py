@@ -64,7 +64,7 @@ def _show(rows: tuple[Row, ...], console: Console) -> None:
 
 def _check(name: str, row: Row, *, as_json: bool) -> None:
     """Run every check under every variant; ends with 1 where one does not hold."""
-    from strategies.conformance import CHECKS, variants
+    from strategies.checks.conformance import CHECKS, variants
     from strategies.registry import find
 
     strategy = find(name)

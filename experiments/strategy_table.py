@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from strategies.combinations import Hiding, refusal
+from strategies.checks.combinations import Hiding, refusal
 from strategies.registry import known, make, settings_of
-from strategies.round_plan import Scalar
+from strategies.wire.round_plan import Scalar
 
 #: What a run may hide, with a short name for each.
 HIDINGS: Mapping[str, Hiding] = {

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alignment.population import Population, load_population
-from alignment.split import read_split
+from alignment.data.population import Population, load_population
+from alignment.data.split import read_split
 from experiments.files import write_whole
 from experiments.wording import Json, is_number, plural
 from server.config import ConfigError, RunConfig
 from server.settings import assemble
-from strategies.round_plan import flatten
+from strategies.wire.round_plan import flatten
 
 MOST_DRAWS = 1000
 

@@ -16,11 +16,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from alignment.sample_source import PARAMETERS, SAMPLE, is_sample, read_sample, sample_with
+from alignment.data.sample_source import PARAMETERS, SAMPLE, is_sample, read_sample, sample_with
 from experiments.study import MOST_DRAWS
 from experiments.wording import is_number
 from server.config import ConfigError, RunConfig
-from strategies.round_plan import Scalar, flatten
+from strategies.wire.round_plan import Scalar, flatten
 
 #: Most runs of a study: more are a slip of the pen.
 MOST_RUNS = 10_000

@@ -16,8 +16,8 @@ from privacy.secagg.round_terms import VectorTerms
 from server.cohort import CohortError
 from server.robust import Rule
 from strategies.base import State
-from strategies.compression import StepSizes
-from strategies.round_plan import RoundPlan, Scalar
+from strategies.wire.compression import StepSizes
+from strategies.wire.round_plan import RoundPlan, Scalar
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -32,10 +32,10 @@ from server.secagg_coordinator import SecureCollector
 from server.telemetry import ROUNDS_FILE, observers
 from server.witness import BookWitness
 from strategies.base import Strategy, Visibility
-from strategies.round_plan import vector_digest
+from strategies.wire.round_plan import vector_digest
 
 if TYPE_CHECKING:
-    from alignment.predictor import Predictor
+    from alignment.model.predictor import Predictor
 
 CONFIG_FILE = "config.toml"
 PRIVACY_FILE = "privacy.json"
@@ -64,8 +64,8 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         CheckpointDamaged: The last checkpoint is not what was written.
         CheckpointUnwritable: The disk took no checkpoint; the one before is as it was.
     """
-    from alignment.adapter import load_vector, save_predictor, to_vector
-    from alignment.predictor import Predictor
+    from alignment.model.adapter import load_vector, save_predictor, to_vector
+    from alignment.model.predictor import Predictor
 
     strategy = config.strategy.make()
     out = Path(config.out)

@@ -217,7 +217,7 @@ def require_same(config: RunConfig, checkpoint: Checkpoint) -> None:
     Raises:
         ConfigError: One line that names the first setting that differs.
     """
-    from strategies.round_plan import flatten
+    from strategies.wire.round_plan import flatten
 
     before, now = flatten(checkpoint.config), config.flat()
     for name in dict.fromkeys((*now, *before)):

@@ -19,7 +19,7 @@ from server.aggregation import Aggregation, released
 from server.cohort import Cohort
 from server.config import FederationConfig
 from server.delivery import exchange
-from strategies.round_plan import RoundPlan, round_context, vector_digest
+from strategies.wire.round_plan import RoundPlan, round_context, vector_digest
 
 logger = logging.getLogger(__name__)
 

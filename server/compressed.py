@@ -18,7 +18,7 @@ from server.aggregation import Combined, released
 from server.cohort import CohortError
 from server.robust import Rule
 from strategies.base import State
-from strategies.compression import (
+from strategies.wire.compression import (
     START,
     Compression,
     CompressionConfig,
@@ -27,13 +27,13 @@ from strategies.compression import (
     RoundCode,
     StepSizes,
 )
-from strategies.round_plan import RoundPlan, Scalar
+from strategies.wire.round_plan import RoundPlan, Scalar
 
 _SCALE = "scale"
 
 
 class MeanOfCompressed:
-    """The mean of compressed updates by the groups' weights; see ``strategies.compression``.
+    """The mean of compressed updates by the groups' weights; see ``strategies.wire.compression``.
 
     Args:
         steps: Learning rates of all coordinates.

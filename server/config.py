@@ -13,10 +13,11 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from server.simulation import SimulationConfig
-from strategies import combinations, registry
+from strategies import registry
 from strategies.base import Strategy
-from strategies.compression import CompressionConfig
-from strategies.round_plan import Scalar, flatten, unflatten
+from strategies.checks import combinations
+from strategies.wire.compression import CompressionConfig
+from strategies.wire.round_plan import Scalar, flatten, unflatten
 
 
 class ConfigError(ValueError):
@@ -229,7 +230,7 @@ class RunConfig:
 
     Attributes:
         data: ``sample`` (also with parameters, as in ``sample:groups=48,severity=2``), a file, a
-            folder or a hub id; see ``alignment.loading``.
+            folder or a hub id; see ``alignment.data.loading``.
         split: Split file; empty draws one by seed.
         skip_invalid: Leave out invalid rows, counted, instead of stopping at the first.
         seed: First weights, batches and a drawn split. Never noise, sampling or keys.

@@ -20,7 +20,7 @@ from typing import Any
 import tomli_w
 
 from server.deployment import CONNECTION, TLS_FOLDER, ServerHome
-from strategies.round_plan import Scalar
+from strategies.wire.round_plan import Scalar
 
 _SECONDS = 60.0
 #: The bundle holds the rooms as they lie beside the project's file.

@@ -25,7 +25,7 @@ from server.admission import HELD_OUT, TRAIN
 from server.certificates import create
 from server.config import ConfigError, RunConfig, read_run_config
 from server.settings import given_settings
-from strategies.round_plan import unflatten
+from strategies.wire.round_plan import unflatten
 
 SERVER_FILE = "server.toml"
 SETTINGS_FILE = "federation.toml"

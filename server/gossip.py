@@ -38,7 +38,7 @@ from server.collection import Collected, RoundAborted, ask, is_measured, told
 from server.config import FederationConfig
 from server.witness import NoWitness, Witness
 from strategies.gossip import Pair, drawn_pairs
-from strategies.round_plan import RoundPlan, Scalar, vector_digest
+from strategies.wire.round_plan import RoundPlan, Scalar, vector_digest
 
 logger = logging.getLogger(__name__)
 

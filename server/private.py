@@ -16,9 +16,9 @@ import numpy as np
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
-from alignment.opacus_opinion import opacus_prv_epsilon
-from alignment.predictor import Predictor
-from alignment.private_layout import PrivateLayout, private_layout
+from alignment.model.predictor import Predictor
+from alignment.training.opacus_cross_check import opacus_prv_epsilon
+from alignment.training.private_layout import PrivateLayout, private_layout
 from privacy.accounting.accountant import second_opinion
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import mean_of_sum, sum_of_shares
@@ -37,7 +37,7 @@ from server.config import ConfigError, RunConfig
 from server.robust import rule_for
 from server.witness import BookWitness
 from strategies.base import State, Visibility
-from strategies.round_plan import PrivateWork, RoundPlan, Scalar
+from strategies.wire.round_plan import PrivateWork, RoundPlan, Scalar
 
 logger = logging.getLogger(__name__)
 

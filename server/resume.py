@@ -23,7 +23,7 @@ from server.config import ConfigError, RunConfig
 from server.rounds import INTERRUPTED, MOST_ABORTED, Position
 from server.witness import BookWitness
 from strategies.base import Strategy
-from strategies.round_plan import vector_digest
+from strategies.wire.round_plan import vector_digest
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from server.config import RunConfig
 from server.doorkeeper import Doorkeeper
 from server.witness import NoWitness, Witness
 from strategies.base import Strategy, Visibility
-from strategies.round_plan import RoundPlan, vector_digest
+from strategies.wire.round_plan import RoundPlan, vector_digest
 
 logger = logging.getLogger(__name__)
 

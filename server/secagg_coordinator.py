@@ -30,7 +30,7 @@ from server.cohort import Cohort, CohortError
 from server.collection import Collected, RoundAborted, ask, told
 from server.config import FederationConfig
 from server.witness import NoWitness, Witness
-from strategies.round_plan import RoundPlan, vector_digest
+from strategies.wire.round_plan import RoundPlan, vector_digest
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from server.config import ConfigError, RunConfig, read_run_config
-from strategies.round_plan import flatten
+from strategies.wire.round_plan import flatten
 
 
 def _read_toml(path: Path) -> Mapping[str, object]:

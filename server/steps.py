@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from alignment.config import TrainingConfig
-from alignment.predictor import Predictor
-from alignment.steps import step_sizes
-from strategies.compression import StepSizes
+from alignment.model.predictor import Predictor
+from alignment.training.step_sizes import step_sizes
+from strategies.wire.compression import StepSizes
 
 
 def steps_of(predictor: Predictor, training: TrainingConfig) -> StepSizes:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.round_plan import Scalar
+from strategies.wire.round_plan import Scalar
 
 
 class Visibility(Enum):

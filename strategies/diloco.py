@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.base import Strategy
-from strategies.round_plan import Scalar
+from strategies.wire.round_plan import Scalar
 
 
 @dataclass(kw_only=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from strategies.fedavg import FedAvg
-from strategies.round_plan import Scalar
+from strategies.wire.round_plan import Scalar
 
 
 @dataclass(kw_only=True)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from strategies.fedavg import FedAvg
-from strategies.round_plan import Scalar
+from strategies.wire.round_plan import Scalar
 
 
 @dataclass(kw_only=True)
 class QFair(FedAvg):
     """Averages groups that count more the worse they are predicted.
 
-    The weights are made where the records are: see ``alignment.weighting``. Without differential
-    privacy a group weighs its update, with it every unit is weighed inside the clip.
+    The weights are made where the records are: see ``alignment.training.weighting``. Without
+    differential privacy a group weighs its update, with it every unit is weighed inside the clip.
 
     Attributes:
         q: How much more; 0 would count all alike.

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import strategies
 from strategies.base import Strategy
-from strategies.round_plan import Scalar
+from strategies.wire.round_plan import Scalar
 
 
 @lru_cache(maxsize=1)

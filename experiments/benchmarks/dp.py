@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from alignment.answers import GroupAnswers
 from alignment.config import PredictorConfig
-from alignment.encoding import pad_targets
-from alignment.gradients import MicroBatchShape, UnitGradients
-from alignment.objectives import ABSENT, cross_entropy
-from alignment.predictor import Predictor
-from alignment.private_layout import metric_scale_for, private_layout
-from alignment.units import UnitRecords
+from alignment.data.answers import GroupAnswers
+from alignment.data.units import UnitRecords
+from alignment.model.encoding import pad_targets
+from alignment.model.predictor import Predictor
+from alignment.training.gradients import MicroBatchShape, UnitGradients
+from alignment.training.objectives import ABSENT, cross_entropy
+from alignment.training.private_layout import metric_scale_for, private_layout
 from clients.privatizer import noised_sum
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.workload import batch_of, sample_answers, training_step

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alignment.adapter import to_vector
 from alignment.config import TrainingConfig
-from alignment.population import load_population
-from alignment.predictor import Predictor
+from alignment.data.population import load_population
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Predictor
 from clients.app import app as client_app
 from experiments.local_grid import LocalGrid
 from server.aggregation import MeanOfUpdates

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from alignment.adapter import to_vector
-from alignment.population import load_population
-from alignment.predictor import Predictor
-from alignment.private_layout import private_layout
-from alignment.units import UnitRecords
+from alignment.data.population import load_population
+from alignment.data.units import UnitRecords
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Predictor
+from alignment.training.private_layout import private_layout
 from clients.books import Books, forget_ledgers, verified_plan
 from clients.bundle import code_digest
 from clients.private_trainer import train_privately
@@ -37,7 +37,7 @@ from privacy.identity.keys import Identity, Roster
 from privacy.ledger.filter import cost
 from server.config import RunConfig, read_run_config
 from server.private import PrivateAggregation, RegisteredPlan
-from strategies.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan
 
 _EVENTS = 10_000
 _TURNS = 9

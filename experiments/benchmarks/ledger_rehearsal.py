@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alignment.units import UnitRecords
+from alignment.data.units import UnitRecords
 from clients.books import Books, forget_ledgers
 from privacy.accounting.plan import PrivacyPlan
 from privacy.identity.key_folder import SERVER

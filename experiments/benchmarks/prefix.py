@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from alignment.answers import GroupAnswers
 from alignment.config import PredictorConfig
-from alignment.encoder import Encoder
-from alignment.encoding import PrefixCache, TokenSequence, pad_tokens
-from alignment.predictor import Predictor
+from alignment.data.answers import GroupAnswers
+from alignment.model.encoder import Encoder
+from alignment.model.encoding import PrefixCache, TokenSequence, pad_tokens
+from alignment.model.predictor import Predictor
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.workload import (
     batch_of,

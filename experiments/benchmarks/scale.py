@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import clients.trainer
-from alignment.population import load_population
+from alignment.data.population import load_population
 from clients.trainer import LocalUpdate
 from experiments.benchmarks.harness import Figure, Goal
 from experiments.simulate import simulate

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from alignment.adapter import to_vector
-from alignment.gradients import MicroBatchShape
-from alignment.predictor import Predictor
-from alignment.private_layout import private_layout
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Predictor
+from alignment.training.gradients import MicroBatchShape
+from alignment.training.private_layout import private_layout
 from clients.trainer import train_locally
 from experiments.benchmarks.dp import private_step
 from experiments.benchmarks.harness import Figure, Goal, interleave
@@ -23,7 +23,7 @@ from experiments.benchmarks.secagg_attempt import Cost, Setting, attempt
 from experiments.benchmarks.workload import batch_of, sample_answers
 from privacy.kernel.randomness import SystemRandomStream
 from server.config import RunConfig, read_run_config
-from strategies.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan
 
 #: With this in the environment, every one of 1000 members does everything; minutes longer.
 ALL_MEMBERS = "FEDACCORD_SECAGG_ALL_MEMBERS"

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import torch
 
-from alignment.answers import GroupAnswers
 from alignment.config import TrainingConfig
-from alignment.encoding import TextEncoder, pad_targets
-from alignment.objectives import cross_entropy
-from alignment.population import load_population
-from alignment.predictor import Predictor
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import load_population
+from alignment.model.encoding import TextEncoder, pad_targets
+from alignment.model.predictor import Predictor
+from alignment.training.objectives import cross_entropy
 
 
 def sample_answers() -> GroupAnswers:

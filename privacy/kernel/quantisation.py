@@ -2,8 +2,8 @@
 
 A number becomes the nearest multiple of 2^-f, and f is as large as a sum of all members permits.
 The weight of a member rides along as the last coordinate, so that the server divides by a sum of
-weights and learns none of them. Who has small integers already (`strategies.compression`) sums them
-modulo no more than they need.
+weights and learns none of them. Who has small integers already (`strategies.wire.compression`)
+sums them modulo no more than they need.
 """
 
 import math

@@ -31,8 +31,8 @@ from transformers import (
 from transformers.utils import logging
 
 from alignment.config import PredictorConfig
-from alignment.predictor import Predictor
-from alignment.records import Question
+from alignment.data.records import Question
+from alignment.model.predictor import Predictor
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = (

@@ -19,10 +19,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 import clients.handling
 import server.app
-from alignment.adapter import to_vector
-from alignment.fingerprint import model_fingerprint
-from alignment.predictor import Predictor
-from alignment.private_layout import private_layout
+from alignment.model.adapter import to_vector
+from alignment.model.fingerprint import model_fingerprint
+from alignment.model.predictor import Predictor
+from alignment.training.private_layout import private_layout
 from clients.app import app
 from clients.books import forget_ledgers
 from clients.bundle import installed_files
@@ -45,7 +45,7 @@ from server.config import RunConfig, read_run_config
 from server.rounds import RoundRecord
 from server.steps import steps_of
 from server.telemetry import ROUNDS_FILE
-from strategies.round_plan import PrivateWork, RoundPlan, vector_digest
+from strategies.wire.round_plan import PrivateWork, RoundPlan, vector_digest
 
 MakeGrid = Callable[..., LocalGrid]
 MakePlan = Callable[..., RoundPlan]

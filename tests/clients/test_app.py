@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from alignment.population import load_population
-from alignment.predictor import Predictor
+from alignment.data.population import load_population
+from alignment.model.predictor import Predictor
 from experiments.local_grid import LocalGrid
 from server.config import RunConfig
-from strategies.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan
 
 MakeGrid = Callable[..., LocalGrid]
 MakePlan = Callable[..., RoundPlan]
@@ -225,7 +225,7 @@ class TestRefusals:
 
 def test_importing_the_handlers_does_not_import_torch() -> None:
     """A process may serve one message alone: what a handler needs is its own business."""
-    heavy = {"torch", "transformers", "peft", "datasets", "alignment.predictor"}
+    heavy = {"torch", "transformers", "peft", "datasets", "alignment.model.predictor"}
     program = f"import sys, clients.app; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -55,7 +55,7 @@ def test_the_bundle_that_flower_builds_is_the_code_that_is_installed(tmp_path: P
 
 def test_what_runs_at_a_client_is_every_module_of_its_rooms() -> None:
     names = set(installed_files())
-    assert {"clients/app.py", "privacy/secagg/client.py", "alignment/predictor.py"} <= names
+    assert {"clients/app.py", "privacy/secagg/client.py", "alignment/model/predictor.py"} <= names
     assert {name.split("/")[0] for name in names} == set(ROOMS)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alignment.config import PredictorConfig
-from alignment.fingerprint import model_fingerprint
+from alignment.model.fingerprint import model_fingerprint
 from clients import checkup
 from clients.checkup import Forecast, findings, forecast
 from clients.connection import Registration
@@ -19,7 +19,7 @@ from clients.home import Home
 from privacy.errors import PolicyRefused
 from privacy.ledger.filter import least_budget
 from privacy.ledger.payloads import mechanism_of
-from strategies.round_plan import unflatten
+from strategies.wire.round_plan import unflatten
 
 Deployed = Any
 Asked = Any

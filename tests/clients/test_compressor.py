@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
-from alignment.adapter import to_vector
 from alignment.config import PredictorConfig, TrainingConfig
-from alignment.predictor import Predictor
-from alignment.steps import part_of, step_sizes
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Predictor
+from alignment.training.step_sizes import part_of, step_sizes
 from clients.compressor import Compressed, travelling
 from clients.privatizer import release_in_the_clear
 from clients.trainer import LocalUpdate, train_locally
-from strategies.compression import RoundCode
-from strategies.round_plan import RoundPlan
+from strategies.wire.compression import RoundCode
+from strategies.wire.round_plan import RoundPlan
 from tests.clients.test_trainer import answers
 
 MakePlan = Callable[..., RoundPlan]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alignment.answers import GroupAnswers
+from alignment.data.answers import GroupAnswers
 from clients.config import SimulatedClientConfig
 from clients.datastore import Datastore, open_datastore
 
@@ -133,7 +133,7 @@ class TestConfig:
 
 
 def test_a_folder_of_records_is_read_again_when_a_file_of_it_changes(tmp_path: Path) -> None:
-    from alignment.population import stamp
+    from alignment.data.population import stamp
 
     folder = tmp_path / "records"
     (folder / "deep").mkdir(parents=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from alignment.adapter import load_predictor, to_vector
+from alignment.model.adapter import load_predictor, to_vector
 from clients.enrolment import pin_roster
 from clients.home import Home
 from clients.own_model import Kept, OwnModel, strategy_of
@@ -25,7 +25,7 @@ from privacy.secagg.messages import AdvertiseRequest
 from privacy.secagg.round_terms import Attempt
 from strategies.gossip import Gossip
 from strategies.registry import settings_of
-from strategies.round_plan import RoundPlan, vector_digest
+from strategies.wire.round_plan import RoundPlan, vector_digest
 
 GOSSIP = {
     "strategy.name": "gossip",

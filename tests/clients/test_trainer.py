@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from alignment.adapter import to_vector
-from alignment.answers import GroupAnswers
 from alignment.config import PredictorConfig, TrainingConfig
-from alignment.predictor import Dropout, Predictor
-from alignment.records import Question
+from alignment.data.answers import GroupAnswers
+from alignment.data.records import Question
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Dropout, Predictor
 from clients.privatizer import release_in_the_clear
 from clients.trainer import LocalUpdate, _batches, predictor_for, train_locally
-from strategies.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan
 
 MakePlan = Callable[..., RoundPlan]
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from alignment.answers import GroupAnswers
-from alignment.evaluation import Prediction
-from alignment.metrics import TargetScore, alignment_score, log_loss
-from alignment.population import Population
-from alignment.records import Question
-from alignment.split import Draw, Split
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population
+from alignment.data.records import Question
+from alignment.data.split import Draw, Split
+from alignment.evaluation.evaluation import Prediction
+from alignment.evaluation.metrics import TargetScore, alignment_score, log_loss
 from experiments.baselines import question_mean, question_mean_summary
 
 YES_NO = ("yes", "no")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alignment.units import UnitRecords
+from alignment.data.units import UnitRecords
 from clients.books import Books, verified_plan
 from experiments.benchmarks import ledger
 from experiments.benchmarks.harness import BENCHMARKS, Figure, find, values_by_key

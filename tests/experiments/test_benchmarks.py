@@ -8,11 +8,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from alignment.adapter import to_vector
-from alignment.answers import GroupAnswers
 from alignment.config import PredictorConfig, TrainingConfig
-from alignment.predictor import Predictor
-from alignment.records import Question
+from alignment.data.answers import GroupAnswers
+from alignment.data.records import Question
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Predictor
 from experiments.benchmarks import __main__ as command
 from experiments.benchmarks.federation import TrainingRounds
 from experiments.benchmarks.harness import (

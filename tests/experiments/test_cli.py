@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from alignment.loading import load_records
+from alignment.data.loading import load_records
 
 Command = Callable[..., Any]
 WriteRows = Callable[..., Path]

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from alignment.adapter import to_vector
-from alignment.answers import GroupAnswers, tally
 from alignment.config import PredictorConfig, TrainingConfig
-from alignment.loading import load_records
-from alignment.population import Population, load_population
-from alignment.predictor import Predictor
-from alignment.records import Question
+from alignment.data.answers import GroupAnswers, tally
+from alignment.data.loading import load_records
+from alignment.data.population import Population, load_population
+from alignment.data.records import Question
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Predictor
 from clients import trainer
 from experiments import baseline_runs
 from experiments.baseline_registry import baselines
@@ -27,7 +27,7 @@ from experiments.methods import Fitted, Watch
 from experiments.plot_compare import CONVERGENCE_PICTURE, METHODS_PICTURE
 from experiments.simple_baselines import Uniform
 from server.config import ConfigError, RunConfig, read_run_config
-from strategies.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan
 
 Command = Callable[..., Any]
 SIMPLE = ("--methods", "uniform,position,train-mean")

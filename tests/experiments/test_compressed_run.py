@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alignment.predictor import Predictor
+from alignment.model.predictor import Predictor
 from experiments.local_grid import LocalGrid
 from experiments.results import read_rounds
 from privacy.kernel.packing import packed_bytes
@@ -22,8 +22,8 @@ from server.compressed import MeanOfCompressed
 from server.config import RunConfig, read_run_config
 from server.secagg_coordinator import SecureCollector
 from server.steps import steps_of
-from strategies.compression import RoundCode
-from strategies.round_plan import RoundPlan
+from strategies.wire.compression import RoundCode
+from strategies.wire.round_plan import RoundPlan
 from tests.experiments.test_resume import stopped
 from tests.experiments.test_secure_run import (  # noqa: F401
     Watched,

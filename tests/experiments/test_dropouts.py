@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from alignment.population import load_population
+from alignment.data.population import load_population
 from experiments.dropouts import Dropouts
 from experiments.local_grid import LocalGrid, run_server_app
 from experiments.results import read_rounds

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from alignment.population import load_population
-from alignment.split import SplitError
+from alignment.data.population import load_population
+from alignment.data.split import SplitError
 from experiments.epsilon_study import (
     CAVEATS,
     STUDY_FILE,

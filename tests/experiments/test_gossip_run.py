@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from alignment.adapter import load_predictor, to_vector
-from alignment.population import load_population
-from alignment.predictor import Predictor
+from alignment.data.population import load_population
+from alignment.model.adapter import load_predictor, to_vector
+from alignment.model.predictor import Predictor
 from clients.app import app as client_app
 from clients.own_model import Kept, OwnModel
 from experiments.local_grid import LocalGrid, run_server_app

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from alignment.answers import GroupAnswers
-from alignment.metrics import summarise
-from alignment.population import Population
-from alignment.records import Question
-from alignment.split import Draw, Split
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population
+from alignment.data.records import Question
+from alignment.data.split import Draw, Split
+from alignment.evaluation.metrics import summarise
 from experiments import gpo_baselines
 from experiments.gpo import GroupPreferenceOptimization, Points, Shape, softmax_within
 from experiments.gpo_baselines import GpoBaseline, Recipe, _average, _Lessons, _Optimizer, _sizes

@@ -11,9 +11,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from alignment.loading import load_records, write_records
-from alignment.population import load_population
-from alignment.records import ChoiceRecord, PairRecord, PreferenceRecord, Question, SurveyRecord
+from alignment.data.loading import load_records, write_records
+from alignment.data.population import load_population
+from alignment.data.records import (
+    ChoiceRecord,
+    PairRecord,
+    PreferenceRecord,
+    Question,
+    SurveyRecord,
+)
 from experiments.held_out_respondents import (
     EXAMPLE,
     RECORDS_FILE,

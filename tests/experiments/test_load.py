@@ -36,7 +36,7 @@ from server.doorkeeper import Doorkeeper
 from server.rounds import RoundLoop, RoundRecord
 from server.secagg_coordinator import SecureCollector
 from strategies.fedavg import FedAvg
-from strategies.round_plan import PrivateWork, RoundPlan, Scalar
+from strategies.wire.round_plan import PrivateWork, RoundPlan, Scalar
 
 GROUPS, ROUNDS, DIMENSION, UNITS = 100, 50, 1000, 10
 SURVIVORS, COLLUDING, DROPPING = 67, 3, 30

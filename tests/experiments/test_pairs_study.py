@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alignment.answers import tally
-from alignment.records import ChoiceRecord, PairRecord, Question
+from alignment.data.answers import tally
+from alignment.data.records import ChoiceRecord, PairRecord, Question
 from experiments.pair_baselines import (
     cross_predict,
     fit_pairs,
@@ -69,7 +69,7 @@ def made_pairs(groups: Sequence[str] = ("east", "north", "west")) -> tuple[PairR
 
 @pytest.fixture
 def data(tmp_path: Path, write_rows: WriteRows) -> Path:
-    from alignment.records import record_to_row
+    from alignment.data.records import record_to_row
 
     return write_rows(tmp_path / "pairs.jsonl", map(record_to_row, made_pairs()))
 
@@ -257,7 +257,7 @@ class TestPlan:
     def test_persons_in_several_groups_are_not_promised_an_epsilon(
         self, tmp_path: Path, plan: PlanStudy, write_rows: WriteRows
     ) -> None:
-        from alignment.records import record_to_row
+        from alignment.data.records import record_to_row
 
         shared = [replace(r, annotator=str(r.annotator)[-1]) for r in made_pairs()]
         data = str(write_rows(tmp_path / "shared.jsonl", map(record_to_row, shared)))

@@ -195,9 +195,9 @@ class TestFigures:
 
 class TestDimension:
     def test_it_is_counted_from_the_default_predictor(self) -> None:
-        from alignment.adapter import to_vector
         from alignment.config import PredictorConfig
-        from alignment.predictor import Predictor
+        from alignment.model.adapter import to_vector
+        from alignment.model.predictor import Predictor
 
         assert default_dimension() == to_vector(Predictor(PredictorConfig())).size
 

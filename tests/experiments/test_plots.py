@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 from PIL import Image
 
-from alignment.metrics import alignment_score
+from alignment.evaluation.metrics import alignment_score
 from experiments.plot_answers import (
     MOST_OPTIONS,
     QUESTIONS_SHOWN,

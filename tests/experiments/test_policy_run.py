@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from flwr.app import Message
 
-from alignment.adapter import load_predictor
-from alignment.predictor import Predictor
-from alignment.records import Question
+from alignment.data.records import Question
+from alignment.model.adapter import load_predictor
+from alignment.model.predictor import Predictor
 from clients.books import forget_ledgers
 from experiments.local_grid import LocalGrid
 from experiments.run import run

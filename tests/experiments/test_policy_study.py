@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from alignment.answers import GroupAnswers, tally
-from alignment.records import parse_record
+from alignment.data.answers import GroupAnswers, tally
+from alignment.data.records import parse_record
 from experiments import policy_study
 from experiments.plot_policy import PICTURE, draw_policies, policies_title
 from experiments.policy import PolicyConfig, TinyPolicy, advantages, align, fit_evenly

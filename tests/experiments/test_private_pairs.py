@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from alignment.split import Draw, Split
+from alignment.data.split import Draw, Split
 from experiments.run import run
 from server.config import read_run_config
 
@@ -40,8 +40,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_annotators_are_what_noise_hides_and_ledgers_charge(
     made: Path, tiny_settings: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from alignment.answers import tally
-    from alignment.loading import load_records
+    from alignment.data.answers import tally
+    from alignment.data.loading import load_records
     from clients import private_trainer
 
     answers = tally(load_records(made / "pairs.jsonl").records)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
-from alignment.adapter import to_vector
-from alignment.population import load_population
-from alignment.predictor import Predictor
+from alignment.data.population import load_population
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Predictor
 from clients.app import app
 from experiments.local_grid import LocalGrid
 from experiments.run import run
@@ -20,7 +20,7 @@ from experiments.simulate import simulate
 from server.config import RunConfig, read_run_config
 from server.doorkeeper import gather_cohort
 from server.private import PrivateAggregation, register_plan
-from strategies.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
 

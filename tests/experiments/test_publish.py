@@ -12,10 +12,10 @@ import yaml
 from peft import PeftModel
 from transformers import AutoModel
 
-from alignment.adapter import load_predictor, to_vector
-from alignment.answers import tally
-from alignment.loading import load_records
-from alignment.reward import RewardModel, best_of_n
+from alignment.data.answers import tally
+from alignment.data.loading import load_records
+from alignment.model.adapter import load_predictor, to_vector
+from alignment.reward.reward import RewardModel, best_of_n
 from experiments.model_card import NO_GUARANTEE, model_card
 from experiments.publish import Publication, publish
 from experiments.run import run

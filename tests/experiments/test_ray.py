@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alignment.adapter import load_predictor, to_vector
+from alignment.model.adapter import load_predictor, to_vector
 from experiments.run import run
 from server.config import RunConfig
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alignment.adapter import load_predictor, to_vector
-from alignment.metrics import alignment_score
-from alignment.population import Population, load_population
+from alignment.data.population import Population, load_population
+from alignment.evaluation.metrics import alignment_score
+from alignment.model.adapter import load_predictor, to_vector
 from experiments.results import measure, read_rounds
 from experiments.run import run
 from server.config import RunConfig

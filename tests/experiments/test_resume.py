@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from flwr.app import Message
 
-from alignment.population import load_population
+from alignment.data.population import load_population
 from clients.books import forget_ledgers
 from experiments.local_grid import LocalGrid
 from experiments.results import read_rounds
@@ -155,7 +155,7 @@ class TestWithoutPrivacy:
 
         config = configured("parts")
         with monkeypatch.context() as patched:
-            patched.setattr("alignment.adapter.save_predictor", killed)
+            patched.setattr("alignment.model.adapter.save_predictor", killed)
             with pytest.raises(Killed):
                 run(config)
         run(configured("whole"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from alignment.population import Population, load_population
+from alignment.data.population import Population, load_population
 from experiments.simulate import simulate
 from privacy.audit.checks import Status
 from privacy.audit.evidence import gather
@@ -36,7 +36,7 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
 PRELOADED = [
     "experiments.simulate",
     "clients.trainer",
-    "alignment.evaluation",
+    "alignment.evaluation.evaluation",
     "server.app",
     "server.private",
 ]

@@ -13,12 +13,12 @@ from peft import PeftModel
 from safetensors import safe_open
 from transformers import AutoModel
 
-from alignment.adapter import load_predictor
-from alignment.loading import DataError
-from alignment.split import read_split
+from alignment.data.loading import DataError
+from alignment.data.split import read_split
+from alignment.model.adapter import load_predictor
 from experiments.run import run
 from server.config import ConfigError, RunConfig, read_run_config
-from strategies.round_plan import flatten
+from strategies.wire.round_plan import flatten
 
 MakeConfig = Callable[..., RunConfig]
 WriteRows = Callable[..., Path]

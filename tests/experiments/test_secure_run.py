@@ -10,8 +10,8 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 import server.app
-from alignment.adapter import to_vector
-from alignment.predictor import Predictor
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Predictor
 from clients.app import app as client_app
 from experiments.local_grid import LocalGrid, run_server_app
 from experiments.results import read_rounds
@@ -92,7 +92,7 @@ def federate(
         run_config=settings,
         before_delivery=deliver,
     )
-    from alignment.population import load_population
+    from alignment.data.population import load_population
 
     population = load_population(config.data, split="", seed=config.seed, skip_invalid=False)
     names.update(zip(grid.get_node_ids(), population.groups, strict=True))
@@ -154,7 +154,7 @@ def test_another_group_lost_at_another_stage_in_every_round_changes_only_the_sum
     config = configured(
         **PRIVATE, **{"privacy.mode": mode, "privacy.survivors": 3, "privacy.colluding": 0}
     )
-    from alignment.population import load_population
+    from alignment.data.population import load_population
 
     groups = load_population(config.data, split="", seed=0, skip_invalid=False).groups[:4]
     places = dict(enumerate(zip(STAGES, groups, strict=True), start=1))
@@ -194,7 +194,7 @@ def test_secure_and_plain_runs_agree_within_the_quantisation_bound(
         config = configured(**one, **{"federation.secure_aggregation": secure})
         config = replace(config, out=f"{config.out}-{secure}")
         federate(config)
-        from alignment.adapter import load_predictor
+        from alignment.model.adapter import load_predictor
 
         predictor, _ = load_predictor(Path(config.out))
         vectors[secure] = to_vector(predictor).astype(np.float64)
@@ -223,8 +223,8 @@ def test_secure_and_plain_runs_weigh_groups_alike(
         return plain_vectors[-1]
 
     monkeypatch.setattr(clients.privatizer, "release_in_the_clear", watch_release)
-    from alignment.adapter import load_predictor
-    from alignment.population import load_population
+    from alignment.data.population import load_population
+    from alignment.model.adapter import load_predictor
 
     # A round of adapters and head, so that every coordinate travels.
     one = {"federation.warmup_rounds": 0, "federation.adapter_rounds": 1, "training.fairness": 5.0}
@@ -262,7 +262,7 @@ def test_a_round_below_the_threshold_is_aborted_and_the_run_goes_on(
         return not (number == 2 and kind == "train.masked" and group in {"g0", "g1"})
 
     config = configured()
-    from alignment.population import load_population
+    from alignment.data.population import load_population
 
     groups = load_population(config.data, split="", seed=0, skip_invalid=False).groups
     lost = {"g0": groups[0], "g1": groups[1]}
@@ -426,7 +426,7 @@ class TestOneClient:
         return reply
 
     def test_a_vector_in_the_clear_is_not_sent(self, grid: LocalGrid) -> None:
-        from strategies.round_plan import RoundPlan
+        from strategies.wire.round_plan import RoundPlan
 
         sections = {
             name: value

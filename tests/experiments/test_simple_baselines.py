@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from alignment.answers import GroupAnswers
 from alignment.config import PredictorConfig
-from alignment.metrics import alignment_score
-from alignment.population import Population
-from alignment.records import Question
-from alignment.split import Draw, Split
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population
+from alignment.data.records import Question
+from alignment.data.split import Draw, Split
+from alignment.evaluation.metrics import alignment_score
 from experiments.methods import Baseline, Distribution, measure, training_part
 from experiments.sentences import Sentences
 from experiments.simple_baselines import (

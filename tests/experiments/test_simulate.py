@@ -9,7 +9,7 @@ import pytest
 from flwr.app import Message
 
 import experiments.simulate
-from alignment.population import load_population
+from alignment.data.population import load_population
 from experiments.local_grid import LocalGrid
 from experiments.results import read_rounds
 from experiments.simulate import SimulationError, simulate

@@ -11,14 +11,14 @@ import pytest
 from safetensors.numpy import load_file
 
 import server.robust
-from alignment.population import load_population
+from alignment.data.population import load_population
 from experiments.local_grid import LocalGrid
 from experiments.simulate import simulate
 from privacy.audit.evidence import gather
 from privacy.audit.verify import holds, verify
 from privacy.errors import PlanRefused
 from server.config import ConfigError, RunConfig
-from strategies.combinations import Hiding, refusal
+from strategies.checks.combinations import Hiding, refusal
 from strategies.registry import known, make
 
 PRIVATE = {
@@ -98,8 +98,8 @@ def test_a_robust_strategy_has_its_rule_in_the_place_of_the_mean(
 
 
 def start_of(config: RunConfig) -> dict[str, np.ndarray]:
-    from alignment.adapter import save_predictor
-    from alignment.predictor import Predictor
+    from alignment.model.adapter import save_predictor
+    from alignment.model.predictor import Predictor
 
     save_predictor(Predictor(config.predictor, seed=config.seed), Path(config.out), config.context)
     return head(config)

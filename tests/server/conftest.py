@@ -16,7 +16,7 @@ from server.collection import PlainCollector
 from server.config import RunConfig, read_run_config
 from server.doorkeeper import gather_cohort
 from server.rounds import Position, RoundLoop, RoundRecord
-from strategies.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan
 
 DIMENSION = 5
 LOSS = 0.5

@@ -15,7 +15,7 @@ from server.config import (
     read_run_config,
 )
 from strategies.registry import known, setting_types
-from strategies.round_plan import flatten
+from strategies.wire.round_plan import flatten
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
 

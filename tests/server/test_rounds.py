@@ -14,7 +14,7 @@ from server.config import RunConfig
 from server.doorkeeper import Doorkeeper
 from server.rounds import Position, RoundLoop, RoundRecord
 from strategies.fedavg import FedAvg
-from strategies.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan
 
 Federation = Callable[..., Any]
 Settings = Callable[..., RunConfig]

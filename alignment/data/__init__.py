@@ -1,0 +1,1 @@
+"""Data: preference records, their sources, splits and units of privacy."""

@@ -1,0 +1,97 @@
+"""The answers of a group: its records, counted per question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alignment.data.records import PreferenceRecord, Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupAnswers:
+    """What one group answered, question by question.
+
+    Attributes:
+        group: Whose answers.
+        questions: The questions, each once, in the order of the records.
+        targets: Per question, the distribution of the answers over its options; sums to 1.
+        counts: Per question, the number of records behind it.
+    """
+
+    group: str
+    questions: tuple[Question, ...]
+    targets: tuple[tuple[float, ...], ...]
+    counts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def evidence(self, single_choice: float) -> tuple[float, ...]:
+        """How much each answer says: 1 where many share it, less where it is one person's choice.
+
+        Args:
+            single_choice: What one record says that chose one option alone.
+        """
+        pairs = zip(self.targets, self.counts, strict=True)
+        return tuple(single_choice if n == 1 and max(t) == 1 else 1.0 for t, n in pairs)
+
+    def select(self, question_ids: Sequence[str]) -> GroupAnswers:
+        """The answers to some questions, in the order asked for.
+
+        Raises:
+            ValueError: The group has not answered one of them.
+        """
+        places = {question.question_id: i for i, question in enumerate(self.questions)}
+        missing = [question_id for question_id in question_ids if question_id not in places]
+        if missing:
+            raise ValueError(
+                f"group {self.group!r} has no answer to question {missing[0]!r} "
+                f"({len(missing)} in all): take the split and the data from one source"
+            )
+        return self._at([places[question_id] for question_id in question_ids])
+
+    def without(self, question_ids: frozenset[str]) -> GroupAnswers:
+        """The answers to all other questions."""
+        keep = [i for i, q in enumerate(self.questions) if q.question_id not in question_ids]
+        return self._at(keep)
+
+    def _at(self, places: Sequence[int]) -> GroupAnswers:
+        return GroupAnswers(
+            group=self.group,
+            questions=tuple(self.questions[i] for i in places),
+            targets=tuple(self.targets[i] for i in places),
+            counts=tuple(self.counts[i] for i in places),
+        )
+
+
+def tally(records: Iterable[PreferenceRecord]) -> dict[str, GroupAnswers]:
+    """Count records per group and question; groups in alphabetical order.
+
+    A survey distribution counts as one record; choices and pairs add up to shares.
+    """
+    sums: dict[str, dict[str, np.ndarray]] = {}
+    counts: dict[str, dict[str, int]] = {}
+    questions: dict[str, dict[str, Question]] = {}
+    for record in records:
+        question = record.question
+        question_id = question.question_id
+        questions.setdefault(record.group, {}).setdefault(question_id, question)
+        group_sums = sums.setdefault(record.group, {})
+        group_counts = counts.setdefault(record.group, {})
+        if question_id not in group_sums:
+            group_sums[question_id] = np.zeros(len(question.options))
+            group_counts[question_id] = 0
+        group_sums[question_id] += record.target
+        group_counts[question_id] += 1
+    return {
+        group: GroupAnswers(
+            group=group,
+            questions=tuple(questions[group].values()),
+            targets=tuple(tuple((v / v.sum()).tolist()) for v in sums[group].values()),
+            counts=tuple(counts[group].values()),
+        )
+        for group in sorted(sums)
+    }

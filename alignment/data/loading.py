@@ -1,0 +1,248 @@
+"""Loading and writing records: any source to checked records, or one line that says why not.
+
+The way of a row: :mod:`alignment.data.sources` finds and decodes it,
+:mod:`alignment.data.published` adapts it where its shape is foreign, :mod:`alignment.data.records`
+checks it, and here the rows of a source are held against each other. Nothing is dropped without a
+word, nothing is cached on disk.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from alignment.data.published import adapter_for
+from alignment.data.records import (
+    InvalidRecordError,
+    PairRecord,
+    PreferenceRecord,
+    Question,
+    SurveyRecord,
+    parse_question,
+    parse_record,
+    record_to_row,
+)
+from alignment.data.sample_source import is_sample, read_sample
+from alignment.data.sources import DataError, Row, find_files, read_rows, suffix_of
+
+__all__ = ["DataError", "LoadedRecords", "load_questions", "load_records", "write_records"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRecords:
+    """What a source holds. Its printed form shows no record.
+
+    Attributes:
+        records: The records, all of one kind, in the order of the source.
+        skipped: One line for every row that was left out.
+        source: What was loaded.
+    """
+
+    records: tuple[PreferenceRecord, ...] = field(repr=False)
+    skipped: tuple[str, ...] = field(repr=False)
+    source: str
+
+
+def load_records(
+    source: str | Path,
+    *,
+    skip_invalid: bool = False,
+    group: str | None = None,
+    split: str = "train",
+) -> LoadedRecords:
+    """Read and check all records of a source.
+
+    Beyond each row, a source must be consistent: a question id stands for one list of options, a
+    survey answers a question once per group, and all records are of one kind. The wording of a
+    question may differ from row to row, as it does between waves and translations of a survey:
+    each record keeps its own. Records of one wording share one ``Question``.
+
+    Args:
+        source: ``"sample"`` for the built-in data, with parameters as in
+            ``"sample:groups=48,severity=2"`` (:mod:`alignment.data.sample_source`); a ``.jsonl``,
+            ``.json``, ``.csv`` (each also ``.gz``), ``.parquet`` or ``.arrow`` file; a folder of
+            such files, also one that ``datasets`` saved; otherwise a hub dataset ``owner/name`` or
+            ``owner/name:config``.
+        skip_invalid: Leave invalid rows out and list them in ``skipped`` instead of raising.
+        group: Group of the rows that name none. For transcripts, which never do, the name of the
+            file, folder or dataset stands in.
+        split: Part of a folder or hub dataset to read.
+
+    Raises:
+        DataError: One line with file, line, field and remedy: at the first invalid row, or where
+            the source as a whole cannot be used (also with ``skip_invalid``).
+    """
+    collector = _Collector(skip_invalid=skip_invalid, group=group, name=_name_of(source))
+    for where, content in _rows(source, split):
+        collector.add(where, content)
+    if not collector.records:
+        skipped = collector.skipped
+        problem = f"no valid record, the first problem is {skipped[0]}" if skipped else "no records"
+        remedy = "" if skipped else "; write one record per line or row"
+        raise DataError(f"{source}: {problem}{remedy}")
+    return LoadedRecords(
+        records=tuple(collector.records), skipped=tuple(collector.skipped), source=str(source)
+    )
+
+
+def load_questions(source: str | Path) -> tuple[Question, ...]:
+    """Read questions that nobody has answered, from a file or folder as in ``load_records``.
+
+    Raises:
+        DataError: One line with file, line, field and remedy.
+    """
+    questions = []
+    for file in find_files(source, split="train"):
+        for where, content in read_rows(file):
+            try:
+                if isinstance(content, InvalidRecordError):
+                    raise content
+                questions.append(parse_question(content))
+            except InvalidRecordError as error:
+                raise DataError(f"{where}: {error}") from error
+    if not questions:
+        raise DataError(f"{source}: no questions; write one per line, with question and options")
+    return tuple(questions)
+
+
+def write_records(records: Iterable[PreferenceRecord], path: str | Path) -> None:
+    """Write records as JSON Lines, compressed when the name ends in ``.gz``.
+
+    The file appears complete or not at all, readable by its owner only. Equal records give equal
+    bytes.
+
+    Raises:
+        DataError: The name does not end in ``.jsonl``, ``.json`` or one of these with ``.gz``, or
+            the folder does not exist.
+    """
+    path = Path(path)
+    if suffix_of(path.name).removesuffix(".gz") not in {".jsonl", ".json"}:
+        raise DataError(
+            f"{path}: records are written as JSON Lines; end the name in .jsonl or .jsonl.gz"
+        )
+    if not path.parent.is_dir():
+        raise DataError(f"{path.parent}: no such folder; create it first")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with open(handle, "wb") as file:
+            if path.name.lower().endswith(".gz"):
+                # Neither name nor time in the header: the bytes depend on the records alone.
+                with gzip.GzipFile("", "wb", 6, fileobj=file, mtime=0) as packed:
+                    _write_lines(records, packed)
+            else:
+                _write_lines(records, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _write_lines(records: Iterable[PreferenceRecord], file: IO[bytes] | gzip.GzipFile) -> None:
+    for record in records:
+        line = json.dumps(record_to_row(record), ensure_ascii=False, separators=(",", ":"))
+        file.write(line.encode("utf-8") + b"\n")
+
+
+def _rows(source: str | Path, split: str) -> Iterator[Row]:
+    if is_sample(source):
+        for number, row in enumerate(read_sample(str(source)).rows(), start=1):
+            yield f"{source}, row {number}", row
+        return
+    for file in find_files(source, split=split):
+        yield from read_rows(file)
+
+
+def _name_of(source: str | Path) -> str:
+    """Name a source for the rows that name no group."""
+    if isinstance(source, str) and not Path(source).exists():
+        return source
+    name = Path(source).resolve().name
+    return name[: len(name) - len(suffix_of(name))] or name
+
+
+class _Collector:
+    """Turns rows into records and holds them against each other."""
+
+    def __init__(self, *, skip_invalid: bool, group: str | None, name: str) -> None:
+        self.records: list[PreferenceRecord] = []
+        self.skipped: list[str] = []
+        self._skip_invalid = skip_invalid
+        self._group = group
+        self._name = name
+        self._first_place = ""
+        self._questions: dict[str, Question] = {}
+        self._question_places: dict[str, str] = {}
+        self._survey_places: dict[tuple[str, str], str] = {}
+
+    def add(self, where: str, content: dict[str, object] | InvalidRecordError) -> None:
+        """Take a row in, or note or raise what is wrong with it."""
+        if isinstance(content, InvalidRecordError):
+            self._refuse(where, content)
+            return
+        adapter = adapter_for(content)
+        if adapter is None:
+            self._add_row(where, content, self._group)
+            return
+        try:
+            for part, row in adapter(content):
+                place = f"{where}, {part}" if part else where
+                self._add_row(place, row, self._group or self._name)
+        except InvalidRecordError as error:
+            self._refuse(where, error)
+
+    def _add_row(self, where: str, row: Mapping[str, object], group: str | None) -> None:
+        if group is not None and row.get("group") is None:
+            row = {**row, "group": group}
+        try:
+            record = parse_record(row, known=self._questions)
+            self._check_kind(where, record)
+            if not isinstance(record, PairRecord):
+                self._check_question(where, record.question)
+            if isinstance(record, SurveyRecord):
+                self._check_once(where, record)
+        except InvalidRecordError as error:
+            self._refuse(where, error)
+        else:
+            self.records.append(record)
+
+    def _refuse(self, where: str, error: InvalidRecordError) -> None:
+        message = f"{where}: {error}"
+        if not self._skip_invalid:
+            raise DataError(message) from error
+        self.skipped.append(message)
+
+    def _check_kind(self, where: str, record: PreferenceRecord) -> None:
+        if not self.records:
+            self._first_place = where
+        elif type(record) is not type(self.records[0]):
+            # Not one bad row: two data sets, with different units of privacy, in one.
+            kinds = [type(r).__name__.removesuffix("Record") for r in (record, self.records[0])]
+            now, first = (kind.lower() for kind in kinds)
+            places = f"{where}: a {now} record, but {self._first_place} is a {first} record"
+            raise DataError(f"{places}; load each kind from its own source")
+
+    def _check_question(self, where: str, question: Question) -> None:
+        question_id = question.question_id
+        first = self._questions.setdefault(question_id, question)
+        if first is question:
+            self._question_places.setdefault(question_id, where)
+        elif first.options != question.options:
+            place = self._question_places[question_id]
+            problem = f"differ from those of question_id {question_id!r} at {place}"
+            remedy = "give every question an id of its own"
+            raise InvalidRecordError("options", problem, remedy)
+
+    def _check_once(self, where: str, record: SurveyRecord) -> None:
+        key = (record.group, record.question.question_id)
+        first = self._survey_places.setdefault(key, where)
+        if first != where:
+            problem = f"{key[1]!r} of group {key[0]!r} stands already at {first}"
+            raise InvalidRecordError("question_id", problem, "give one row per group and question")

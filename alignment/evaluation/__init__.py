@@ -1,0 +1,1 @@
+"""Evaluation: agreement with answers, fairness between groups, calibration."""

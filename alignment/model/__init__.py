@@ -1,0 +1,1 @@
+"""Model: the text encoder, the preference predictor and the context of a group."""

@@ -1,0 +1,399 @@
+"""The text encoder: found, checked, given adapters, and cut in two.
+
+Layers below the first adapter never change, so what they make of a text is computed once
+(:meth:`Encoder.prefix`); a training step runs the layers above (:meth:`Encoder.suffix`).
+The cut works on any Hugging Face encoder that keeps its layers in one ``ModuleList``: the model's
+own ``forward`` runs, with the frozen layers replaced by a no-operation and the stored activations
+handed to the first adapted layer. Masks and positions stay the model's own business.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging as transformers_logging
+
+from alignment.config import DEFAULT_ENCODER, PredictorConfig
+from alignment.model.packaged import EncoderError, packaged_files
+
+if TYPE_CHECKING:
+    from alignment.model.encoding import QuestionBatch
+
+#: Hub name of the default encoder, as written into a published adapter.
+DEFAULT_ENCODER_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@contextmanager
+def _source(encoder: str) -> Iterator[str]:
+    """Where to load an encoder from; of the package nothing is in reach but the checked files."""
+    if encoder != DEFAULT_ENCODER:
+        yield encoder
+        return
+    with tempfile.TemporaryDirectory(prefix="fedaccord-") as folder:
+        for name, path in packaged_files().items():
+            (Path(folder) / name).symlink_to(path)
+        yield folder
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error, or its name where it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep a bar that counts tensors out of a run's own progress."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def load_base(
+    encoder: str, kind: Any = AutoModel
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a base encoder and its tokenizer, frozen, in float32 and without dropout.
+
+    Weights are read from safetensors only: nothing pickled, and no code from a hub.
+
+    Args:
+        encoder: The packaged one, a folder, or a hub id.
+        kind: The auto class of ``transformers`` that builds it.
+
+    Raises:
+        EncoderError: The encoder cannot be found, was changed, or has no fast tokenizer.
+    """
+    try:
+        with _source(encoder) as source, _no_progress_bar():
+            model, report = kind.from_pretrained(
+                source,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise EncoderError(
+            f"cannot load encoder {encoder!r}: {reason_of(error)} Give a folder in Hugging Face "
+            f"format, a hub id, or {DEFAULT_ENCODER!r}"
+        ) from error
+    # Whatever is missing was drawn at random: every party would hold another encoder.
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise EncoderError(f"encoder {encoder!r} lacks weights {missing[0]}: give a complete one")
+    if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise EncoderError(f"encoder {encoder!r} has no fast tokenizer: add its tokenizer.json")
+    model.requires_grad_(False)
+    model.eval()
+    return model, tokenizer
+
+
+def _layer_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The list of transformer layers: the longest ``ModuleList`` of the model, with its name."""
+    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
+    if not lists:
+        raise EncoderError(f"{type(model).__name__} keeps no list of layers: use a transformer")
+    return max(lists, key=lambda item: len(item[1]))
+
+
+class _Skipped(nn.Module):
+    """Stands in for a frozen layer whose work is already done; models may read its attributes."""
+
+    def __init__(self, layer: nn.Module, *, returns_tuple: bool) -> None:
+        super().__init__()
+        # Past the registry of modules, so that the layer is not a part of its stand-in.
+        self.__dict__["_layer"] = layer
+        self._returns_tuple = returns_tuple
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_layer"], name)
+
+    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor | tuple[Tensor]:
+        return (hidden,) if self._returns_tuple else hidden
+
+
+def take_tokens(hidden: Tensor, read: Tensor) -> Tensor:
+    """Tokens at some places: (sequences, tokens, hidden) to (sequences, read tokens, hidden)."""
+    return hidden.gather(1, read[..., None].expand(-1, -1, hidden.shape[-1]))
+
+
+class _PrefixDone(Exception):
+    """Ends a forward pass as soon as the activations wanted are there."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+def _lora_config(
+    model: nn.Module, first: int, config: PredictorConfig, task: str | None
+) -> LoraConfig:
+    name, layers = _layer_list(model)
+    ends = tuple(end.strip() for end in config.lora_targets.split(","))
+    if not all(ends):
+        raise EncoderError(
+            f"lora_targets = {config.lora_targets!r} names nothing: use 'all-linear' or ends such "
+            "as 'query,value'"
+        )
+    targets = [
+        f"{name}.{index}.{inner}"
+        for index in range(first, len(layers))
+        for inner, module in layers[index].named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and (ends == ("all-linear",) or inner.endswith(ends))
+    ]
+    if not targets:
+        raise EncoderError(
+            f"lora_targets = {config.lora_targets!r} names no linear module of layers "
+            f"{first}..{len(layers) - 1}: use 'all-linear' or ends such as 'query,value'"
+        )
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules=targets,
+        # GPT-2 and its kin keep the transposed weight; the adapters are plain linear all the same.
+        fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
+        task_type=task,
+    )
+
+
+def _fill(model: PeftModel, adapter: Path) -> None:
+    """Read adapters from a folder in PEFT format: safetensors only, and exactly those there are."""
+    file = adapter / "adapter_model.safetensors"
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise EncoderError(f"{file}: cannot be read: {reason_of(error)}") from error
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
+        raise EncoderError(
+            f"{file}: holds other adapters than the configuration: copy the whole folder of one run"
+        )
+    set_peft_model_state_dict(model, tensors)
+
+
+class Encoder(nn.Module):
+    """A frozen base encoder with trainable LoRA adapters on its last layers.
+
+    Args:
+        config: Which encoder, and where its adapters sit.
+        seed: Draws the first values of the adapters (A uniform, B zero).
+        adapter: A folder in PEFT format to load the adapters from instead.
+
+    Attributes:
+        first: Index of the first layer that may carry adapters: all below is computed once a text.
+    """
+
+    #: The auto class of the base model, and what PEFT calls its task.
+    _kind: ClassVar[Any] = AutoModel
+    _task: ClassVar[str | None] = None
+    _layers: nn.ModuleList
+
+    def __init__(
+        self, config: PredictorConfig, *, seed: int = 0, adapter: Path | None = None
+    ) -> None:
+        super().__init__()
+        base, self.tokenizer = load_base(config.encoder, self._kind)
+        _, layers = _layer_list(base)
+        if config.lora_layers > len(layers):
+            raise EncoderError(
+                f"lora_layers = {config.lora_layers} but {config.encoder} has {len(layers)} layers"
+            )
+        positions = self._positions(base)
+        if positions is not None and config.max_tokens > positions:
+            raise EncoderError(
+                f"max_tokens = {config.max_tokens} but {config.encoder} reads {positions} tokens: "
+                "lower it"
+            )
+        adapted = config.adapted
+        self.first = len(layers) - config.lora_layers
+        self.hidden_size: int = base.config.hidden_size
+        #: Numbers that :meth:`prefix` gives for a token.
+        self.prefix_width = self.hidden_size
+        #: Numbers that :meth:`pooled` gives for an option.
+        self.pooled_width = (3 if config.early_features else 2) * self.hidden_size
+        self._early_features = config.early_features
+        self.model: nn.Module = base
+        if adapter is not None and not adapted:
+            raise EncoderError(f"{adapter} holds adapters, the configuration has none: remove one")
+        if adapted:
+            self.model = self._adapted(base, config, seed=seed, adapter=adapter)
+        self.model.eval()
+        # Past the registry of modules: the layers are parts of the model already.
+        self.__dict__["_layers"] = _layer_list(self.model)[1]
+        self._returns_tuple = False
+        # BERT and its kin: attention with its residual, then a feed-forward part per token.
+        parts = {name for name, _ in self._layers[-1].named_children()}
+        self._can_narrow = parts == {"attention", "intermediate", "output"}
+
+    def _adapted(
+        self, base: PreTrainedModel, config: PredictorConfig, *, seed: int, adapter: Path | None
+    ) -> PeftModel:
+        """Put adapters on the base: new ones, or those of a folder."""
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            # PEFT 0.21 reads an attribute that transformers 5.23 has renamed.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+            torch.manual_seed(seed)
+            lora = _lora_config(base, self.first, config, self._task)
+            model = cast(PeftModel, get_peft_model(base, lora))
+        # A path of this machine has no place in a published adapter.
+        model.peft_config["default"].base_model_name_or_path = (
+            DEFAULT_ENCODER_HUB_ID if config.encoder == DEFAULT_ENCODER else config.encoder
+        )
+        if adapter is not None:
+            _fill(model, adapter)
+        return model
+
+    @staticmethod
+    def _positions(base: PreTrainedModel) -> int | None:
+        """The longest text in tokens, or None where positions are not looked up in a table."""
+        for name, table in base.named_modules():
+            if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+                # RoBERTa and its kin count positions from behind the padding.
+                unused = 0 if table.padding_idx is None else table.padding_idx + 1
+                return table.num_embeddings - unused
+        return None
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stay in evaluation mode: dropout would make a unit's gradient depend on chance."""
+        return super().train(False)
+
+    def _run(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        output = self.model(input_ids=token_ids, attention_mask=mask)
+        return cast(Tensor, output.last_hidden_state)
+
+    @torch.no_grad()
+    def prefix(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Run the frozen layers.
+
+        Args:
+            token_ids: (sequences, tokens) int64.
+            mask: (sequences, tokens) int64, 1 for a token and 0 for padding.
+
+        Returns:
+            What goes into the first adapted layer, or comes out of the last one where there is
+            none: (sequences, tokens, hidden) float32.
+        """
+        if self.first == len(self._layers):
+            return self._run(token_ids, mask)
+
+        def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            raise _PrefixDone(args[0] if args else kwargs["hidden_states"])
+
+        def note(_: nn.Module, __: object, output: object) -> None:
+            self._returns_tuple = isinstance(output, tuple)
+
+        hooks = [self._layers[self.first].register_forward_pre_hook(stop, with_kwargs=True)]
+        if self.first > 0:
+            hooks.append(self._layers[0].register_forward_hook(note))
+        try:
+            self._run(token_ids, mask)
+        except _PrefixDone as done:
+            return done.hidden
+        finally:
+            for hook in hooks:
+                hook.remove()
+        raise EncoderError(f"{type(self.model).__name__} never ran its layer {self.first}")
+
+    @contextmanager
+    def _prefix_replaced(self, hidden: Tensor) -> Iterator[None]:
+        def inject(
+            _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            if args:
+                return (hidden, *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": hidden}
+
+        whole = self._layers._modules
+        skipped = {
+            str(i): _Skipped(self._layers[i], returns_tuple=self._returns_tuple)
+            for i in range(self.first)
+        }
+        hook = self._layers[self.first].register_forward_pre_hook(inject, with_kwargs=True)
+        self._layers._modules = {**whole, **skipped}
+        try:
+            yield
+        finally:
+            self._layers._modules = whole
+            hook.remove()
+
+    @contextmanager
+    def _last_layer_narrowed(self, read: Tensor) -> Iterator[None]:
+        """Let the last layer's feed-forward part see only the tokens that are read.
+
+        It is two thirds of a layer's work and handles every token by itself.
+        """
+
+        def narrow(_: nn.Module, __: object, output: Any) -> Any:
+            if isinstance(output, tuple):
+                return (take_tokens(output[0], read), *output[1:])
+            return take_tokens(output, read)
+
+        hook = cast(nn.Module, self._layers[-1].attention).register_forward_hook(narrow)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def suffix(self, hidden: Tensor, mask: Tensor, read: Tensor | None = None) -> Tensor:
+        """Run the adapted layers on stored activations.
+
+        Args:
+            hidden: What :meth:`prefix` returned, (sequences, tokens, hidden) float32.
+            mask: (sequences, tokens) int64.
+            read: (sequences, read tokens) int64, places of the tokens wanted; None wants all.
+
+        Returns:
+            Last hidden states of the tokens wanted, (sequences, tokens, hidden) float32; equal to
+            those of :meth:`forward` up to float rounding.
+        """
+        if self.first == len(self._layers):
+            return hidden if read is None else take_tokens(hidden, read)
+        with ExitStack() as stack:
+            stack.enter_context(self._prefix_replaced(hidden))
+            early = read is not None and self._can_narrow
+            if early and read is not None:
+                stack.enter_context(self._last_layer_narrowed(read))
+            last = self._run(torch.zeros_like(mask), mask)
+        return last if read is None or early else take_tokens(last, read)
+
+    def pooled(self, batch: QuestionBatch) -> Tensor:
+        """What the encoder makes of each option: (questions, K, pooled_width) float32.
+
+        The mean of the option's own tokens, the sequence's first token, and with early features
+        the same mean below the adapted layers; each normalised without parameters.
+        """
+        last = self.suffix(batch.hidden, batch.mask, batch.read)
+        options = torch.bmm(batch.pooling_of_read(), last)
+        parts = [options, last[:, :1].expand_as(options)]
+        if self._early_features:
+            parts.append(torch.bmm(batch.pooling, batch.hidden))
+        normalised = [functional.layer_norm(part, (self.hidden_size,)) for part in parts]
+        return torch.cat(normalised, dim=-1).flatten(0, 1)[batch.slots]
+
+    def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Run the whole encoder: (sequences, tokens) int64 to (sequences, tokens, hidden)."""
+        return self._run(token_ids, mask)

@@ -1,0 +1,299 @@
+"""From questions to token ids, and the cache of what the frozen layers make of them.
+
+A survey question and its options share one sequence, so that options see each other. A response of
+a pair stands alone after its prompt: its score must not depend on what it is compared with.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from alignment.data.records import Question
+from alignment.model.encoder import Encoder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenSequence:
+    """One text for the encoder: its tokens and where the options stand.
+
+    Attributes:
+        token_ids: Token ids with the special tokens.
+        spans: Per option, the half-open range of its tokens.
+    """
+
+    token_ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+class TextEncoder(Protocol):
+    """Turns questions into the texts that a model reads."""
+
+    def sequences(self, question: Question) -> tuple[TokenSequence, ...]:
+        """The texts of a question, its options in their order."""
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text, and nothing around them."""
+    # A text that spells a special token means its letters, not the token.
+    read = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+    return list(read["input_ids"])
+
+
+class QuestionEncoder:
+    """Turns questions into token sequences of at most ``max_tokens`` tokens.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        max_tokens: Bound on the length of a sequence.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        start = tokenizer.cls_token_id
+        end = tokenizer.sep_token_id
+        self._start = int(tokenizer.bos_token_id if start is None else start)
+        self._end = int(tokenizer.eos_token_id if end is None else end)
+        self._cache: dict[Question, tuple[TokenSequence, ...]] = {}
+
+    def _tokens(self, text: str) -> list[int]:
+        return tokens_of(self._tokenizer, text)
+
+    def _sequence(self, text: str, options: Sequence[str]) -> TokenSequence:
+        room = self._max_tokens - 2 - len(options)
+        # Options have the first claim on the room; a question keeps at least a quarter of it.
+        share = (room - room // 4) // len(options)
+        if share < 1:
+            raise ValueError(
+                f"max_tokens = {self._max_tokens} cannot hold {len(options)} options: "
+                f"give at least {2 + len(options) + -(-4 * len(options) // 3)}"
+            )
+        option_tokens = [self._tokens(option)[:share] or [self._end] for option in options]
+        question = self._tokens(text)
+        left = room - sum(map(len, option_tokens))
+        if len(question) > left:
+            # The end of a long prompt says most about the reply, its start sets the scene.
+            head = left // 4
+            question = question[:head] + question[len(question) - (left - head) :]
+        ids = [self._start, *question, self._end]
+        spans = []
+        for tokens in option_tokens:
+            spans.append((len(ids), len(ids) + len(tokens)))
+            ids += [*tokens, self._end]
+        return TokenSequence(token_ids=tuple(ids), spans=tuple(spans))
+
+    def sequences(self, question: Question) -> tuple[TokenSequence, ...]:
+        """Sequences of a question: one for all options, or one for each where they stand alone."""
+        known = self._cache.get(question)
+        if known is None:
+            groups = [question.options] if question.together else [(o,) for o in question.options]
+            known = tuple(self._sequence(question.text, options) for options in groups)
+            self._cache[question] = known
+        return known
+
+
+class PrefixCache:
+    """Activations of the frozen layers, each distinct text computed once.
+
+    Kept in memory up to a bound, above it in a file that has no name: it cannot be opened by
+    another process and is gone when this one ends.
+
+    Args:
+        encoder: Whose frozen layers run.
+        memory_limit_bytes: Activations beyond it go to the nameless file.
+        batch: Texts computed together.
+    """
+
+    def __init__(
+        self, encoder: Encoder, *, memory_limit_bytes: int = 1 << 30, batch: int = 32
+    ) -> None:
+        self._encoder = encoder
+        self._limit = memory_limit_bytes
+        self._batch = batch
+        #: In memory the row itself, in the file the place where it begins.
+        self._rows: dict[tuple[int, ...], NDArray[np.float32] | int] = {}
+        self._file: IO[bytes] | None = None
+        self.memory_bytes = 0
+        self.disk_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _store(self, key: tuple[int, ...], row: NDArray[np.float32]) -> None:
+        if self.memory_bytes + row.nbytes <= self._limit:
+            self.memory_bytes += row.nbytes
+            self._rows[key] = row.copy()
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="fedaccord-")
+            weakref.finalize(self, self._file.close)
+        self._file.seek(self.disk_bytes)
+        self._file.write(row.tobytes())
+        self._file.flush()
+        self._rows[key] = self.disk_bytes
+        self.disk_bytes += row.nbytes
+
+    def _row(self, key: tuple[int, ...]) -> NDArray[np.float32]:
+        row = self._rows[key]
+        if not isinstance(row, int) or self._file is None:
+            return np.asarray(row)
+        # Read, not mapped: every mapping would hold a file descriptor.
+        size = len(key) * self._encoder.prefix_width * np.dtype(np.float32).itemsize
+        content = os.pread(self._file.fileno(), size, row)
+        return np.frombuffer(content, dtype=np.float32).reshape(len(key), -1)
+
+    def _compute(self, missing: list[tuple[int, ...]]) -> None:
+        missing.sort(key=len)
+        for at in range(0, len(missing), self._batch):
+            part = missing[at : at + self._batch]
+            token_ids, mask = pad_tokens(part, max(map(len, part)))
+            hidden = self._encoder.prefix(token_ids, mask).numpy()
+            for key, row in zip(part, hidden, strict=True):
+                self._store(key, row[: len(key)])
+
+    def fetch(self, sequences: Sequence[TokenSequence], length: int) -> tuple[Tensor, Tensor]:
+        """Activations of texts, padded to one length.
+
+        Args:
+            sequences: The texts.
+            length: Tokens to pad to; no text may be longer.
+
+        Returns:
+            What the encoder's ``prefix`` gave, (sequences, length, width) float32, zero where
+            padded, and the mask
+            (sequences, length) int64.
+        """
+        keys = [sequence.token_ids for sequence in sequences]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        if missing:
+            self._compute(missing)
+        hidden = np.zeros((len(keys), length, self._encoder.prefix_width), dtype=np.float32)
+        mask = np.zeros((len(keys), length), dtype=np.int64)
+        for i, key in enumerate(keys):
+            hidden[i, : len(key)] = self._row(key)
+            mask[i, : len(key)] = 1
+        return torch.from_numpy(hidden), torch.from_numpy(mask)
+
+
+def pad_tokens(rows: Sequence[tuple[int, ...]], length: int) -> tuple[Tensor, Tensor]:
+    """Token ids and mask of texts, (texts, length) int64 each; padding has id 0 and mask 0."""
+    token_ids = torch.zeros((len(rows), length), dtype=torch.int64)
+    mask = torch.zeros((len(rows), length), dtype=torch.int64)
+    for i, row in enumerate(rows):
+        token_ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+    return token_ids, mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionBatch:
+    """Questions ready for the predictor; K is the largest number of options.
+
+    Attributes:
+        hidden: (sequences, tokens, width) float32, output of the frozen layers.
+        token_ids: (sequences, tokens) int64, 0 where padded.
+        mask: (sequences, tokens) int64.
+        pooling: (sequences, slots, tokens) float32; row sums 1 where a slot holds an option.
+        slots: (questions, K) int64, where each option's row lies among sequences * slots.
+        present: (questions, K) bool, which options exist.
+        read: (sequences, read tokens) int64, places of the first token and of all options' tokens;
+            None where shapes are fixed, for their number depends on the questions.
+    """
+
+    hidden: Tensor
+    token_ids: Tensor
+    mask: Tensor
+    pooling: Tensor
+    slots: Tensor
+    present: Tensor
+    read: Tensor | None = None
+
+    @property
+    def questions(self) -> int:
+        """Number of questions."""
+        return int(self.slots.shape[0])
+
+    def pooling_of_read(self) -> Tensor:
+        """``pooling`` at the tokens that are read, (sequences, slots, read tokens) float32."""
+        if self.read is None:
+            return self.pooling
+        # The first token is never an option's: padding with it adds nothing.
+        return self.pooling.gather(2, self.read[:, None].expand(-1, self.pooling.shape[1], -1))
+
+
+def collate(
+    questions: Sequence[Question],
+    encoder: TextEncoder,
+    cache: PrefixCache,
+    *,
+    length: int | None = None,
+) -> QuestionBatch:
+    """Gather questions into one batch.
+
+    Args:
+        questions: At least one.
+        encoder: Tokenises them.
+        cache: Holds what the frozen layers make of them.
+        length: Tokens to pad to, for shapes that do not depend on the questions; None pads to the
+            longest of the batch and notes which tokens are read.
+    """
+    per_question = [encoder.sequences(question) for question in questions]
+    sequences = [sequence for each in per_question for sequence in each]
+    read = _read_tokens(sequences) if length is None else None
+    length = length or max(len(s.token_ids) for s in sequences)
+    hidden, mask = cache.fetch(sequences, length)
+    token_ids, _ = pad_tokens([sequence.token_ids for sequence in sequences], length)
+    width = max(len(sequence.spans) for sequence in sequences)
+    pooling = torch.zeros((len(sequences), width, length))
+    for row, sequence in enumerate(sequences):
+        for slot, (start, end) in enumerate(sequence.spans):
+            pooling[row, slot, start:end] = 1.0 / (end - start)
+    most = max(len(question.options) for question in questions)
+    slots = torch.zeros((len(questions), most), dtype=torch.int64)
+    present = torch.zeros((len(questions), most), dtype=torch.bool)
+    row = 0
+    for i, each in enumerate(per_question):
+        places = [(row + r) * width + s for r, q in enumerate(each) for s in range(len(q.spans))]
+        slots[i, : len(places)] = torch.tensor(places)
+        present[i, : len(places)] = True
+        row += len(each)
+    return QuestionBatch(
+        hidden=hidden,
+        token_ids=token_ids,
+        mask=mask,
+        pooling=pooling,
+        slots=slots,
+        present=present,
+        read=read,
+    )
+
+
+def read_places(sequence: TokenSequence) -> list[int]:
+    """Places of the tokens that the head reads: the first one and those of all options."""
+    return [0, *(place for start, end in sequence.spans for place in range(start, end))]
+
+
+def _read_tokens(sequences: Sequence[TokenSequence]) -> Tensor:
+    """Places of the tokens that the head reads, padded with the first token's."""
+    places = [read_places(sequence) for sequence in sequences]
+    most = max(map(len, places))
+    return torch.tensor([each + [0] * (most - len(each)) for each in places])
+
+
+def pad_targets(targets: Sequence[Sequence[float]], width: int) -> Tensor:
+    """Distributions over options, (questions, width) float32, zero where there is no option."""
+    padded: NDArray[Any] = np.zeros((len(targets), width), dtype=np.float32)
+    for i, target in enumerate(targets):
+        padded[i, : len(target)] = target
+    return torch.from_numpy(padded)

@@ -1,0 +1,180 @@
+"""Completions to choose from: reading and ranking them, and pairs for training on preferences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignment.data.records import InvalidRecordError, Question, parse_question
+from alignment.data.sources import DataError, find_files, read_rows
+from alignment.reward.combination import Combination, FloatArray
+from alignment.reward.reward import Ranked, RewardModel, ranked
+
+#: Rows scored at once: enough to fill a batch, few enough to be shown soon.
+_ROWS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Completions of one prompt.
+
+    Attributes:
+        prompt: What they answer.
+        completions: The candidates, at least one.
+        together: They are the options of a survey question and are seen together; otherwise each
+            is scored alone.
+    """
+
+    prompt: str
+    completions: tuple[str, ...]
+    together: bool = False
+
+
+def load_candidates(source: str | Path) -> tuple[Candidates, ...]:
+    """Read rows with ``prompt`` and ``completions``, or with ``question`` and ``options``.
+
+    Args:
+        source: A file or folder, as for records.
+
+    Raises:
+        DataError: One line with file, line, field and remedy.
+    """
+    choices: list[Candidates] = []
+    for file in find_files(source, split="train"):
+        for where, content in read_rows(file):
+            try:
+                if isinstance(content, InvalidRecordError):
+                    raise content
+                choices.append(_choice(content))
+            except InvalidRecordError as error:
+                raise DataError(f"{where}: {error}") from error
+    if not choices:
+        raise DataError(f"{source}: no rows; write one per line, with prompt and completions")
+    return tuple(choices)
+
+
+def _choice(row: Mapping[str, object]) -> Candidates:
+    if row.get("prompt") is None and row.get("question") is not None:
+        asked = parse_question(row)
+        return Candidates(prompt=asked.text, completions=asked.options, together=True)
+    prompt, given = row.get("prompt"), row.get("completions")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InvalidRecordError("prompt", "is missing or no text", "give a text")
+    if not isinstance(given, list | tuple) or not given:
+        raise InvalidRecordError("completions", "is missing or no list", "give a list of texts")
+    for index, each in enumerate(given):
+        if not isinstance(each, str) or not each.strip():
+            problem = f"completion {index} is empty or no text"
+            raise InvalidRecordError("completions", problem, "leave it out")
+    try:
+        "".join([prompt, *given]).encode()
+    except UnicodeEncodeError as error:
+        problem = "a text holds half a surrogate pair"
+        raise InvalidRecordError("", problem, "repair the text") from error
+    return Candidates(prompt=prompt, completions=tuple(given))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Candidates in the order in which groups prefer them.
+
+    Attributes:
+        candidates: What was ranked.
+        ranked: All candidates, the best first.
+        combination: By which their rewards were combined, as it was then.
+    """
+
+    candidates: Candidates
+    ranked: tuple[Ranked, ...]
+    combination: Combination
+
+
+def rank(
+    model: RewardModel, choices: Sequence[Candidates], combination: Combination
+) -> Iterator[Ranking]:
+    """Rank the candidates of one prompt after the other.
+
+    Completions are rewarded by their score less the mean over the candidates, options of a survey
+    question by their log-probability. After each prompt the combination observes what the first of
+    the ranking gives every group: one that weighs groups by the past then favours those for whom
+    the choices so far were worst. So the order of the prompts matters to it.
+
+    Args:
+        model: Whose groups judge.
+        choices: What there is to rank.
+        combination: Of the model's groups.
+    """
+    for at in range(0, len(choices), _ROWS):
+        part = choices[at : at + _ROWS]
+        for each, rewards in zip(part, _rewards(model, part), strict=True):
+            order = ranked(each.completions, rewards, combination)
+            yield Ranking(candidates=each, ranked=order, combination=combination)
+            combination = combination.observe(rewards[:, [order[0].index]])
+
+
+def _rewards(model: RewardModel, choices: Sequence[Candidates]) -> Iterator[FloatArray]:
+    """Rewards of each choice, (groups, candidates); all are scored in one go."""
+    alone = [each for each in choices if not each.together]
+    texts = [(each.prompt, completion) for each in alone for completion in each.completions]
+    scores = model.scores([prompt for prompt, _ in texts], [text for _, text in texts])
+    logs = iter(
+        model.log_probabilities(
+            [
+                Question(question_id="", text=each.prompt, options=each.completions)
+                for each in choices
+                if each.together
+            ]
+        )
+    )
+    column = 0
+    for each in choices:
+        if each.together:
+            yield next(logs)
+        else:
+            part = scores[:, column : column + len(each.completions)]
+            yield part - part.mean(axis=1, keepdims=True)
+            column += len(each.completions)
+
+
+def preference_pairs(
+    rankings: Iterable[Ranking], *, least_margin: float = 0.0
+) -> Iterator[dict[str, Any]]:
+    """Of each prompt the best candidate against the worst, as trainers on pairs read it.
+
+    Args:
+        rankings: Of completions or options.
+        least_margin: Pairs whose rewards are closer give no row; equal ones never do.
+
+    Yields:
+        ``prompt``, ``chosen``, ``rejected`` and ``margin``, the difference of their rewards. For
+        one group that is the log-odds of its choice between the two.
+    """
+    for each in rankings:
+        chosen, rejected = each.ranked[0], each.ranked[-1]
+        margin = chosen.reward - rejected.reward
+        if chosen.completion != rejected.completion and margin > 0 and margin >= least_margin:
+            yield {
+                "prompt": each.candidates.prompt,
+                "chosen": chosen.completion,
+                "rejected": rejected.completion,
+                "margin": margin,
+            }
+
+
+def write_pairs(pairs: Iterable[Mapping[str, Any]], path: Path) -> int:
+    """Write pairs as JSON Lines, all or nothing; returns how many.
+
+    Raises:
+        ValueError: The file exists.
+    """
+    if path.exists():
+        raise ValueError(f"{path}: exists; choose another name")
+    lines = [json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs]
+    part = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text("".join(lines), encoding="utf-8")
+    part.replace(path)
+    return len(lines)

@@ -1,0 +1,1 @@
+"""Training: losses, weights, step sizes and per-unit gradients."""

@@ -1,0 +1,368 @@
+"""Gradients unit by unit: one row for each person, or each record, ready to be clipped.
+
+A unit of privacy must have one bounded row, and that row must depend on the unit alone, to the
+last bit: otherwise the neighbours of a unit would carry its trace past the clip. So a micro-batch
+has a fixed shape, what is short of it is filled up with rows of weight 0, and whatever is
+remembered of a text was computed from that text alone.
+
+All trainable modules are linear, which makes the rows cheap: the gradient of a weight with respect
+to one unit is the product of what went into the module and of what came back to its output, both
+restricted to that unit. One backward pass to the outputs gives the rows of all units (Goodfellow
+2015, https://arxiv.org/abs/1510.01799). The passes leave nothing behind on the predictor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alignment.data.records import Question
+from alignment.data.units import UnitRecords
+from alignment.model.adapter import AdapterLayout
+from alignment.model.encoding import (
+    PrefixCache,
+    QuestionBatch,
+    TokenSequence,
+    collate,
+    pad_targets,
+    pad_tokens,
+    read_places,
+)
+from alignment.model.predictor import Predictor
+from alignment.training.linear_calls import LinearCall, linear_modules, products, recorded
+from alignment.training.objectives import ABSENT, cross_entropy
+from alignment.training.private_layout import PrivateLayout
+from alignment.training.weighting import unit_weights
+
+#: Uniform numbers in [0, 1): takes a count, returns (count,) float64. Production hands over the
+#: stream of the operating system, never a seeded generator.
+Uniforms: TypeAlias = Callable[[int], NDArray[np.float64]]
+
+#: A text of one token, in the place of texts that are not there.
+_NO_TEXT = TokenSequence(token_ids=(0,), spans=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatchShape:
+    """The shape that every micro-batch has, from public bounds only.
+
+    Attributes:
+        rows: Units of a micro-batch.
+        records: Records of a unit that count; the contribution cap.
+        length: Tokens that every text is padded to.
+        options: Most options of a question.
+        apart: Whether options may stand alone in a text, as the responses of a pair do; a question
+            then takes ``options`` texts instead of one.
+        read: Tokens of a text that the head reads, the first one and those of all its options: the
+            last layer is spared the others. None bounds them by ``length`` alone.
+    """
+
+    rows: int
+    records: int = 1
+    length: int
+    options: int
+    apart: bool = False
+    read: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that hold nothing."""
+        least = {"rows": 1, "records": 1, "length": 1, "options": 2, "read": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise ValueError(f"{name} = {value} must be >= {bound}: raise it")
+
+    @property
+    def questions(self) -> int:
+        """Questions of a micro-batch, those that fill it up included."""
+        return self.rows * self.records
+
+    @property
+    def texts_per_question(self) -> int:
+        """Texts that every question takes."""
+        return self.options if self.apart else 1
+
+    @property
+    def texts(self) -> int:
+        """Texts of a micro-batch, those that fill it up included, and a short one at the end.
+
+        Libraries take another path where no text has padding, with other roundings. Whether all
+        texts are that long depends on the companions, so one is always shorter.
+        """
+        return self.questions * self.texts_per_question + 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class UnitRows:
+    """The gradients of one micro-batch, not clipped: they must not leave the process.
+
+    Attributes:
+        gradients: (rows, layout.dimension) float32; zero where there is no unit.
+        weights: (rows,) float64 in [0, 1]: of a unit, a function of its own records alone; 0 for
+            a row that fills up.
+    """
+
+    gradients: NDArray[np.float32]
+    weights: NDArray[np.float64]
+
+
+class UnitGradients:
+    """Gives one gradient row per unit of privacy; built once and used step after step.
+
+    A row is the gradient of the sum of the losses of the unit's records, over the coordinates of
+    the layout, followed by ``metric_scale`` times its metrics. It is a function of the unit and of
+    the predictor's weights alone, bit for bit, whatever else is in the micro-batch and wherever
+    the unit stands: nothing is shared between rows but the shape. (Measured, not proved: matrix
+    products of a fixed shape treat all rows alike in the libraries tested.)
+
+    Where the layout holds no adapter, what the encoder makes of a question is remembered until
+    the adapters change.
+
+    Args:
+        predictor: Whose gradients; its weights are read anew in each step.
+        layout: Which coordinates; see :func:`private_layout`.
+        shape: Of every micro-batch.
+        metric_scale: Factor of the metrics, a public constant; see :func:`metric_scale_for`.
+        fairness: q of :func:`alignment.training.weighting.fairness_weight`; 0 weighs all units 1.
+
+    Raises:
+        ValueError: The layout is of another predictor, or a module is not linear.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        layout: PrivateLayout,
+        shape: MicroBatchShape,
+        metric_scale: float,
+        fairness: float = 0.0,
+    ) -> None:
+        if layout.whole != AdapterLayout.of(predictor.trainable()):
+            raise ValueError("layout is of another predictor: take it from private_layout()")
+        if not layout.names:
+            raise ValueError(
+                "layout holds no tensor to train: a policy has no head, let its rounds train the "
+                "adapters (federation.warmup_rounds = 0)"
+            )
+        if not 0 < metric_scale < math.inf:
+            raise ValueError(f"metric_scale = {metric_scale} must be > 0: use metric_scale_for()")
+        self._predictor = predictor
+        self._layout = layout
+        self._shape = shape
+        self._metric_scale = metric_scale
+        self._fairness = fairness
+        self._modules = linear_modules(predictor, layout.names)
+        self._with_adapters = any(not name.startswith("head.") for name in layout.names)
+        sizes = np.cumsum([0, *(math.prod(shape) for shape in layout.private.shapes)]).tolist()
+        self._places = {name: slice(*sizes[i : i + 2]) for i, name in enumerate(layout.names)}
+        # One text at a time: what is stored of a text does not depend on its neighbours.
+        self._cache = PrefixCache(predictor.encoder, batch=1)
+        self._pooled: dict[Question, Tensor] = {}
+        self._pooled_version = b""
+
+    def prepare(self, units: Iterable[UnitRecords]) -> None:
+        """Check the questions of all units of a group, and compute what is remembered of them.
+
+        A step that met a text for the first time would take longer, and its time tell of it.
+
+        Raises:
+            ValueError: A question exceeds the shape.
+        """
+        self._forget_if_adapters_changed()
+        for question in dict.fromkeys(q for unit in units for q in unit.questions):
+            self._texts(question)
+            if self._with_adapters:
+                self._cache.fetch(self._predictor.questions.sequences(question), self._shape.length)
+            else:
+                self._pooled_alone(question)
+
+    def rows(
+        self, units: Sequence[UnitRecords], *, micro_batches: int, uniforms: Uniforms
+    ) -> Iterator[UnitRows]:
+        """Compute the rows of a sample of units, one micro-batch at a time.
+
+        Args:
+            units: The sample; may be empty.
+            micro_batches: How many there are, whatever the size of the sample.
+            uniforms: Chooses which records of a unit count where they exceed ``shape.records``,
+                anew for each call.
+
+        Returns:
+            Exactly ``micro_batches`` of them, each of the same shape, computed on demand: do not
+            change the weights in between.
+
+        Raises:
+            ValueError: More units than there are rows, or one unit twice.
+        """
+        room = micro_batches * self._shape.rows
+        if micro_batches < 1 or len(units) > room:
+            # The size of a sample is private, so the message leaves it out.
+            raise ValueError(
+                f"the sample exceeds micro_batches * rows = {micro_batches} * {self._shape.rows}: "
+                "take micro_batches from the plan and draw at most its batch cap"
+            )
+        if len({unit.unit for unit in units}) < len(units):
+            raise ValueError("a unit is in the sample twice, it would weigh twice: draw it once")
+        self._forget_if_adapters_changed()
+        size = self._shape.rows
+        return (self._micro_batch(units[at : at + size], uniforms) for at in range(0, room, size))
+
+    def _micro_batch(self, units: Sequence[UnitRecords], uniforms: Uniforms) -> UnitRows:
+        shape = self._shape
+        questions: list[Question | None] = [None] * shape.questions
+        targets: list[tuple[float, ...]] = [()] * shape.questions
+        records, answers = torch.zeros(shape.rows), []
+        for row, unit in enumerate(units):
+            kept = self._kept(unit, uniforms)
+            answers.append([unit.targets[record] for record in kept])
+            for place, record in enumerate(kept, start=row * shape.records):
+                questions[place], targets[place] = unit.questions[record], unit.targets[record]
+            records[row] = len(kept)
+        padded = pad_targets(targets, shape.options)
+        with torch.enable_grad(), recorded(self._modules) as calls:
+            scores = self._scores(questions)
+            losses = cross_entropy(scores, padded)
+            total = losses.sum()
+        rows = torch.zeros((shape.rows, self._layout.dimension))
+        outputs = [call.outputs for call in calls]
+        found = torch.autograd.grad(total, outputs, materialize_grads=True)
+        for call, gradient in zip(calls, found, strict=True):
+            self._add(rows, call, gradient)
+        # A row without a unit has the loss 0, but not the one hit that argmax of nothing gives.
+        hits = (scores.argmax(dim=-1) == padded.argmax(dim=-1)) & (padded.sum(dim=-1) > 0)
+        means = losses.detach().reshape(shape.rows, -1).sum(dim=1) / records.clamp(min=1)
+        self._add_metrics(rows, records, means, hits)
+        weights = unit_weights(answers, means.tolist(), strength=self._fairness)
+        return UnitRows(gradients=rows.numpy(), weights=weights)
+
+    def _kept(self, unit: UnitRecords, uniforms: Uniforms) -> list[int]:
+        """Which records of a unit count, at most ``shape.records`` of them."""
+        count = len(unit.questions)
+        if count <= self._shape.records:
+            return list(range(count))
+        order = np.argsort(uniforms(count), kind="stable")
+        return sorted(order[: self._shape.records].tolist())
+
+    def _scores(self, questions: Sequence[Question | None]) -> Tensor:
+        """Scores, (questions, options) float32; all ``ABSENT`` where there is no question."""
+        if self._with_adapters:
+            scores: Tensor = self._predictor(self._gather(questions))
+            return scores
+        size = self._predictor.encoder.pooled_width
+        pooled = torch.zeros((len(questions), self._shape.options, size))
+        present = torch.zeros(pooled.shape[:2], dtype=torch.bool)
+        for place, question in enumerate(questions):
+            if question is not None:
+                options = len(question.options)
+                pooled[place, :options] = self._pooled_alone(question)
+                present[place, :options] = True
+        head: Tensor = self._predictor.head(pooled)
+        return head.masked_fill(~present, ABSENT)
+
+    def _texts(self, question: Question) -> tuple[TokenSequence, ...]:
+        """The texts of a question, filled up to the number that every question takes."""
+        shape = self._shape
+        texts = self._predictor.questions.sequences(question)
+        needed = {
+            "options": len(question.options),
+            "length": max(len(text.token_ids) for text in texts),
+            "read": max(len(read_places(text)) for text in texts),
+        }
+        for name, found in needed.items():
+            bound = getattr(shape, name)
+            if bound is not None and found > bound:
+                raise ValueError(
+                    f"{name} = {bound} but a question needs {found}: raise the public bound, or "
+                    "leave the question out"
+                )
+        if len(texts) > shape.texts_per_question:
+            raise ValueError("apart = False but a question has its options in texts of their own")
+        return texts + (_NO_TEXT,) * (shape.texts_per_question - len(texts))
+
+    def _gather(self, questions: Sequence[Question | None]) -> QuestionBatch:
+        """Like :func:`alignment.model.encoding.collate`, but of the fixed shape."""
+        shape, per_question = self._shape, self._shape.texts_per_question
+        pooling = torch.zeros((shape.texts, shape.options, shape.length))
+        slots = torch.zeros((shape.questions, shape.options), dtype=torch.int64)
+        present = torch.zeros(slots.shape, dtype=torch.bool)
+        read = None if shape.read is None else torch.zeros((shape.texts, shape.read)).long()
+        texts: list[TokenSequence] = []
+        for place, question in enumerate(questions):
+            own = (_NO_TEXT,) * per_question if question is None else self._texts(question)
+            spots = []
+            for row, text in enumerate(own, start=place * per_question):
+                for slot, (start, end) in enumerate(text.spans):
+                    pooling[row, slot, start:end] = 1.0 / (end - start)
+                    spots.append(row * shape.options + slot)
+                if read is not None:
+                    places = read_places(text)
+                    read[row, : len(places)] = torch.tensor(places)
+            # An absent option reads a slot of its own question, never one of another unit.
+            slots[place] = place * per_question * shape.options
+            slots[place, : len(spots)] = torch.tensor(spots, dtype=torch.int64)
+            present[place, : len(spots)] = True
+            texts += own
+        texts.append(_NO_TEXT)
+        hidden, mask = self._cache.fetch(texts, shape.length)
+        token_ids, _ = pad_tokens([text.token_ids for text in texts], shape.length)
+        return QuestionBatch(
+            hidden=hidden,
+            token_ids=token_ids,
+            mask=mask,
+            pooling=pooling,
+            slots=slots,
+            present=present,
+            read=read,
+        )
+
+    def _add(self, rows: Tensor, call: LinearCall, gradient: Tensor) -> None:
+        """Add what one use of a module contributes to the row of each unit."""
+        shape, found = self._shape, call.inputs.shape[0]
+        if found not in (shape.texts, shape.questions):
+            raise ValueError(
+                f"{call.name} reads {found} texts of {shape.texts}: the "
+                "encoder mixes texts, use one that keeps them apart"
+            )
+        # The short text at the end is no unit's.
+        own = slice(min(found, shape.texts - 1))
+        back = gradient[own].reshape(shape.rows, -1, gradient.shape[-1])
+        inputs = call.inputs[own].reshape(shape.rows, -1, call.inputs.shape[-1])
+        weight, bias = f"{call.name}.weight", f"{call.name}.bias"
+        if weight in self._places:
+            rows[:, self._places[weight]] += products(back, inputs).flatten(1)
+        if bias in self._places:
+            rows[:, self._places[bias]] += back.sum(dim=1)
+
+    def _add_metrics(self, rows: Tensor, records: Tensor, losses: Tensor, hits: Tensor) -> None:
+        """Write the metrics of each unit behind its gradient: means over its records."""
+        correct = hits.reshape(self._shape.rows, -1).sum(dim=1) / records.clamp(min=1)
+        values = {"units": (records > 0).to(torch.float32), "loss": losses, "correct": correct}
+        for place, name in enumerate(self._layout.metrics, start=self._layout.private.dimension):
+            rows[:, place] = self._metric_scale * values[name]
+
+    @torch.no_grad()
+    def _pooled_alone(self, question: Question) -> Tensor:
+        """What the encoder makes of a question's options, remembered: (options, width)."""
+        known = self._pooled.get(question)
+        if known is None:
+            self._texts(question)
+            batch = collate(
+                [question], self._predictor.questions, self._cache, length=self._shape.length
+            )
+            known = self._pooled[question] = self._predictor.pooled(batch)[0]
+        return known
+
+    def _forget_if_adapters_changed(self) -> None:
+        if self._with_adapters:
+            return
+        version = self._predictor.adapter_version()
+        if version != self._pooled_version:
+            self._pooled, self._pooled_version = {}, version

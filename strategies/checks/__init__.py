@@ -1,0 +1,1 @@
+"""Checks: which settings go together, and what every strategy must do."""

@@ -1,0 +1,186 @@
+"""What server and clients tell each other in a round, as plain mappings of scalars on the wire.
+
+Only a :class:`RoundPlan` and the global vector travel to a client; only one vector travels back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar = bool | int | float | str
+_SECTIONS = ("predictor", "training", "context", "privacy", "compression", "strategy")
+
+
+def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, Scalar]:
+    """Turn nested mappings into one of scalars with dotted keys.
+
+    Raises:
+        ValueError: A value is neither a scalar nor a mapping.
+    """
+    flat: dict[str, Scalar] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, bool | int | float | str):
+            flat[f"{prefix}{key}"] = value
+        else:
+            raise ValueError(f"{prefix}{key} is {type(value).__name__}: use a scalar or a section")
+    return flat
+
+
+def unflatten(flat: Mapping[str, object]) -> dict[str, object]:
+    """The inverse of :func:`flatten`.
+
+    Raises:
+        ValueError: A key is both a value and a section.
+    """
+    nested: dict[str, object] = {}
+    for key, value in flat.items():
+        *sections, name = key.split(".")
+        place = nested
+        for section in sections:
+            inner = place.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"{key}: {section!r} is a value, not a section")
+            place = inner
+        if isinstance(place.get(name), dict):
+            raise ValueError(f"{key} is a section: set one of its keys, as in {key}.name=value")
+        place[name] = value
+    return nested
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateWork:
+    """What a client is asked to execute under differential privacy.
+
+    Everything is public, and the client checks it against the plan before it touches a record.
+
+    Attributes:
+        plan: JSON of a ``privacy.accounting.plan.PrivacyPlan``.
+        run: Name of the run in the ledgers of the groups.
+        place: Which of the plan's groups the client is, from 0.
+        rounds: Rounds of the run.
+        local_steps: Steps of a round.
+        sampling: How the units of a step are drawn.
+        sampling_rate: Chance of a unit to be drawn.
+        clipping_norm: Bound on the gradient of a unit.
+        records_per_unit: Records of a unit that count in a step, at most.
+        micro_batch: Units that are computed at a time.
+        max_options: Most options of a question.
+        freeze_a: Whether only B of each adapter B A is trained.
+        local_learning_rate: Of the plain steps a group takes in local mode, before the server's.
+    """
+
+    plan: str
+    run: str
+    place: int
+    rounds: int
+    local_steps: int
+    sampling: str
+    sampling_rate: float
+    clipping_norm: float
+    records_per_unit: int
+    micro_batch: int
+    max_options: int
+    freeze_a: bool
+    local_learning_rate: float
+
+    @classmethod
+    def read(cls, section: Mapping[str, Scalar]) -> PrivateWork:
+        """Read the section of a round plan.
+
+        Raises:
+            ValueError: A field is missing, unknown, or of the wrong type.
+        """
+        kinds = {"bool": bool, "int": int, "float": float, "str": str}
+        expected = {each.name: kinds[str(each.type)] for each in fields(cls)}
+        if set(section) != set(expected):
+            odd = set(section) ^ set(expected)
+            raise ValueError(f"round plan: privacy.{min(odd)} is missing or unknown")
+        for name, kind in expected.items():
+            if type(section[name]) is not kind:
+                raise ValueError(f"round plan: privacy.{name} is not {kind.__name__}")
+        return cls(**section)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundPlan:
+    """What a client is asked to do in one round.
+
+    Attributes:
+        round: Counted from 1; 0 asks for an evaluation before training.
+        seed: Seed of the run; draws batches where nothing is private, never noise.
+        train_adapter: False trains the head alone.
+        learning_rate_scale: Factor on both learning rates in this round.
+        predictor: Fields of ``alignment.config.PredictorConfig``.
+        training: Fields of ``alignment.config.TrainingConfig``.
+        context: Fields of ``alignment.config.ContextConfig``.
+        privacy: Fields of :class:`PrivateWork`; empty where nothing is private.
+        compression: Fields of ``strategies.wire.compression.Compression``; empty where every
+        coordinate
+            travels as it is.
+        strategy: Name and settings of the strategy; empty where the server takes its step.
+    """
+
+    round: int
+    seed: int
+    train_adapter: bool
+    learning_rate_scale: float
+    predictor: Mapping[str, Scalar]
+    training: Mapping[str, Scalar]
+    context: Mapping[str, Scalar]
+    privacy: Mapping[str, Scalar] = field(default_factory=dict)
+    compression: Mapping[str, Scalar] = field(default_factory=dict)
+    strategy: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def to_wire(self) -> dict[str, Scalar]:
+        """A flat mapping of scalars."""
+        return flatten(vars(self))
+
+    def digest(self) -> str:
+        """SHA-256 of what all groups are asked alike: everything but a group's own place."""
+        alike = {key: value for key, value in self.to_wire().items() if key != "privacy.place"}
+        return hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, object]) -> RoundPlan:
+        """Read a plan from the wire.
+
+        Raises:
+            ValueError: A field is missing, unknown, or of the wrong type.
+        """
+        nested = {"privacy": {}, "compression": {}, "strategy": {}, **unflatten(wire)}
+        expected = {"round": int, "seed": int, "train_adapter": bool, "learning_rate_scale": float}
+        if set(nested) != {*expected, *_SECTIONS}:
+            odd = set(nested) ^ {*expected, *_SECTIONS}
+            raise ValueError(f"round plan: {min(odd)!r} is missing or unknown: use one version")
+        for name, kind in expected.items():
+            if type(nested[name]) is not kind:
+                raise ValueError(f"round plan: {name} = {nested[name]!r} is not {kind.__name__}")
+        for name in _SECTIONS:
+            if not isinstance(nested[name], dict):
+                raise ValueError(f"round plan: {name} is not a section")
+        if nested["privacy"] and nested["compression"]:
+            raise ValueError("round plan: privacy and compression exclude each other: use one")
+        return cls(**nested)  # type: ignore[arg-type]
+
+
+def round_context(plan: RoundPlan, model: str) -> bytes:
+    """What a round without secure aggregation is about: 32 bytes.
+
+    Args:
+        plan: What the groups are asked.
+        model: Digest of the vector they start from.
+    """
+    return hashlib.sha256(f"{plan.digest()} {model}".encode()).digest()
+
+
+def vector_digest(vector: NDArray[np.float32]) -> str:
+    """SHA-256 of a global vector, (d,) float32, as little-endian bytes."""
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").tobytes()).hexdigest()
