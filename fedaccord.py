@@ -29,7 +29,7 @@ from experiments.publish_cli import app as publish_app  # noqa: E402
 from experiments.strategies_cli import app as strategies_app  # noqa: E402
 from experiments.study_cli import app as study_app  # noqa: E402
 from privacy.cli import app as privacy_app  # noqa: E402
-from server.cli import app as server_app  # noqa: E402
+from server.deployment.cli import app as server_app  # noqa: E402
 
 app = typer.Typer(
     name="fedaccord",

@@ -29,7 +29,7 @@ from experiments.study import (
 from experiments.wording import Json
 from server.config import ConfigError
 from server.settings import given_settings
-from server.telemetry import ROUNDS_FILE
+from server.state.telemetry import ROUNDS_FILE
 
 if TYPE_CHECKING:
     from alignment.data.population import Population

@@ -27,7 +27,7 @@ from experiments.study import (
 from experiments.wording import Json
 from privacy.accounting.terms import MAX_EPSILON
 from server.config import ConfigError
-from server.telemetry import ROUNDS_FILE
+from server.state.telemetry import ROUNDS_FILE
 
 NO_PRIVACY = "none"
 MODES = ("distributed", "local")

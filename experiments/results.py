@@ -30,7 +30,7 @@ from privacy.accounting.plan import PrivacyPlan
 from privacy.ledger.paths import group_model
 from server.app import PRIVACY_FILE
 from server.config import RunConfig
-from server.telemetry import ROUNDS_FILE
+from server.state.telemetry import ROUNDS_FILE
 
 
 @dataclass(frozen=True, kw_only=True)

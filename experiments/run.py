@@ -12,8 +12,8 @@ from typing import Any
 
 from alignment.data.population import Population, load_population
 from experiments.files import write_whole
-from server.checkpoint import FOLDER, newest_round
 from server.config import ConfigError, RunConfig
+from server.state.checkpoint import FOLDER, newest_round
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 def _rounds_done(config: RunConfig, out: Path) -> int:
     """Rounds of the unfinished run that lies in a folder; refuses any other folder."""
     # Not imported where a run begins: data are checked first.
-    from server.resume import find_checkpoint
+    from server.state.resume import find_checkpoint
 
     if (out / RESULT_FILE).exists():
         raise ConfigError(

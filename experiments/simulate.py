@@ -15,8 +15,8 @@ from experiments.dropouts import Dropouts
 from experiments.local_grid import LocalGrid, run_server_app
 from experiments.traffic import add_bytes
 from server.app import run_federation
-from server.cohort import CohortError
 from server.config import RunConfig, read_run_config
+from server.rounds.cohort import CohortError
 
 logger = logging.getLogger(__name__)
 

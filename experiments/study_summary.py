@@ -15,7 +15,7 @@ from experiments.study import figures_of, mean_rows
 from experiments.study_file import StudyFile
 from experiments.study_plan import PlacedRun
 from experiments.wording import Json, is_number
-from server.telemetry import ROUNDS_FILE
+from server.state.telemetry import ROUNDS_FILE
 
 STUDY_FILE = "study.json"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from experiments.files import write_whole
 from experiments.local_grid import LocalGrid, Traffic
-from server.telemetry import ROUNDS_FILE
+from server.state.telemetry import ROUNDS_FILE
 
 #: Messages that are no part of a round of training.
 _BESIDE = frozenset({"query.setup", "query.show", "evaluate"})

@@ -16,21 +16,21 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from numpy.typing import NDArray
 
-from server.aggregation import Aggregation, MeanOfUpdates
-from server.checkpoint import FOLDER as CHECKPOINTS
-from server.checkpoint import Checkpoint, Checkpoints, Registered
-from server.cohort import Cohort
-from server.collection import Collector, PlainCollector
-from server.compressed import MeanOfCompressed
+from server.aggregation.base import Aggregation, MeanOfUpdates
+from server.aggregation.compressed import MeanOfCompressed
+from server.aggregation.robust import rule_for
 from server.config import RunConfig, read_run_config
-from server.doorkeeper import Doorkeeper
-from server.gossip import GossipCollector
-from server.resume import ReopenedBook, find_checkpoint, reopened_book, restore
-from server.robust import rule_for
-from server.rounds import Position, RoundLoop
-from server.secagg_coordinator import SecureCollector
-from server.telemetry import ROUNDS_FILE, observers
-from server.witness import BookWitness
+from server.rounds.cohort import Cohort
+from server.rounds.collection import Collector, PlainCollector
+from server.rounds.gossip import GossipCollector
+from server.rounds.loop import Position, RoundLoop
+from server.rounds.membership import Doorkeeper
+from server.rounds.secagg_coordinator import SecureCollector
+from server.state.checkpoint import FOLDER as CHECKPOINTS
+from server.state.checkpoint import Checkpoint, Checkpoints, Registered
+from server.state.resume import ReopenedBook, find_checkpoint, reopened_book, restore
+from server.state.telemetry import ROUNDS_FILE, observers
+from server.state.witness import BookWitness
 from strategies.base import Strategy, Visibility
 from strategies.wire.round_plan import vector_digest
 
@@ -154,7 +154,7 @@ class _Promise:
 
 def _unprotected(config: RunConfig, predictor: Predictor, strategy: Strategy) -> Aggregation:
     """What is made of updates without differential privacy."""
-    from server.steps import steps_of
+    from server.aggregation.step_sizes import steps_of
 
     training = replace(config.training, **strategy.tasks())  # type: ignore[arg-type]
     steps, rule = steps_of(predictor, training), rule_for(strategy)
@@ -183,7 +183,7 @@ def _private_promise(
         start: Digest of the vector that the run began from.
     """
     # Not even imported where nothing is private: accountants take seconds.
-    from server.private import (
+    from server.aggregation.private import (
         PrivateAggregation,
         keep_book,
         keep_seats,

@@ -1,6 +1,7 @@
 """Averages that a few bad groups cannot move far, for runs that show the server every update.
 
-Each names its rule; ``server.robust`` has Flower compute it, as strategies know no Flower.
+Each names its rule; ``server.aggregation.robust`` has Flower compute it, as strategies know no
+Flower.
 """
 
 from __future__ import annotations

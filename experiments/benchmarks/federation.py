@@ -10,12 +10,12 @@ from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
 from clients.app import app as client_app
 from experiments.local_grid import LocalGrid
-from server.aggregation import MeanOfUpdates
-from server.collection import PlainCollector
+from server.aggregation.base import MeanOfUpdates
+from server.aggregation.step_sizes import steps_of
 from server.config import FederationConfig, RunConfig
-from server.doorkeeper import gather_cohort
-from server.rounds import RoundLoop
-from server.steps import steps_of
+from server.rounds.collection import PlainCollector
+from server.rounds.loop import RoundLoop
+from server.rounds.membership import gather_cohort
 from strategies.fedavg import FedAvg
 
 

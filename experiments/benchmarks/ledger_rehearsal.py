@@ -24,7 +24,7 @@ from privacy.secagg.client import Member
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import AdvertiseRequest, ShareRequest
 from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
-from server.witness import BookWitness
+from server.state.witness import BookWitness
 
 RUN = "benchmark"
 

@@ -27,9 +27,9 @@ from clients import enrolment
 from clients.home import Home
 from clients.policy import GroupPolicy
 from privacy.identity.enrolment import Card, Invitation
-from server import deployment
-from server.control import Control, ControlError
-from server.telemetry import ROUNDS_FILE
+from server.deployment import home as deployment
+from server.deployment.control import Control, ControlError
+from server.state.telemetry import ROUNDS_FILE
 
 LOOPBACK = "127.0.0.1"
 GROUPS = ("North", "South", "East")

@@ -40,11 +40,11 @@ from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import AdvertiseRequest, ShareRequest
 from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from privacy.secagg.server import ServerRound
-from server.aggregation import MeanOfUpdates
+from server.aggregation.base import MeanOfUpdates
+from server.aggregation.step_sizes import steps_of
 from server.config import RunConfig, read_run_config
-from server.rounds import RoundRecord
-from server.steps import steps_of
-from server.telemetry import ROUNDS_FILE
+from server.rounds.loop import RoundRecord
+from server.state.telemetry import ROUNDS_FILE
 from strategies.wire.round_plan import PrivateWork, RoundPlan, vector_digest
 
 MakeGrid = Callable[..., LocalGrid]

@@ -121,7 +121,7 @@ class TestServer:
         return {each.name: each for each in findings(home)}
 
     def test_nobody_listens(self, home: Home, tmp_path: Path) -> None:
-        from server.certificates import create
+        from server.deployment.certificates import create
 
         create(tmp_path / "tls", ["127.0.0.1"])
         home.file("ca.crt").write_bytes((tmp_path / "tls" / "ca.crt").read_bytes())

@@ -32,7 +32,7 @@ from clients.connection import (
     node_public,
     probe,
 )
-from server.certificates import create, fingerprint, renew
+from server.deployment.certificates import create, fingerprint, renew
 
 TODAY = datetime.now(UTC).replace(microsecond=0)
 Talk = Callable[[socket.socket], None]

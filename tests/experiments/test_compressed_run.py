@@ -15,13 +15,13 @@ from experiments.results import read_rounds
 from privacy.kernel.packing import packed_bytes
 from privacy.kernel.types import centred
 from privacy.secagg.server import ServerRound
-from server.checkpoint import FOLDER, latest
-from server.cohort import CohortError
-from server.collection import Collected
-from server.compressed import MeanOfCompressed
+from server.aggregation.compressed import MeanOfCompressed
+from server.aggregation.step_sizes import steps_of
 from server.config import RunConfig, read_run_config
-from server.secagg_coordinator import SecureCollector
-from server.steps import steps_of
+from server.rounds.cohort import CohortError
+from server.rounds.collection import Collected
+from server.rounds.secagg_coordinator import SecureCollector
+from server.state.checkpoint import FOLDER, latest
 from strategies.wire.compression import RoundCode
 from strategies.wire.round_plan import RoundPlan
 from tests.experiments.test_resume import stopped

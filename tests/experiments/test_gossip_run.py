@@ -28,7 +28,7 @@ from privacy.ledger.chain import NOTHING, SERVER_TYPES, read_events, write_event
 from privacy.ledger.paths import SERVER_BOOK, group_model
 from server.app import app as server_app
 from server.config import ConfigError, RunConfig
-from server.rounds import RoundRecord
+from server.rounds.loop import RoundRecord
 
 LOCAL = {
     "privacy.mode": "local",

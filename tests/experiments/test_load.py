@@ -30,11 +30,11 @@ from privacy.secagg.agreement import forget_shared
 from privacy.secagg.client import Member
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.round_terms import VectorTerms
-from server.aggregation import Combined, MeanOfUpdates
+from server.aggregation.base import Combined, MeanOfUpdates
 from server.config import RunConfig, read_run_config
-from server.doorkeeper import Doorkeeper
-from server.rounds import RoundLoop, RoundRecord
-from server.secagg_coordinator import SecureCollector
+from server.rounds.loop import RoundLoop, RoundRecord
+from server.rounds.membership import Doorkeeper
+from server.rounds.secagg_coordinator import SecureCollector
 from strategies.fedavg import FedAvg
 from strategies.wire.round_plan import PrivateWork, RoundPlan, Scalar
 

@@ -17,9 +17,9 @@ from clients.app import app
 from experiments.local_grid import LocalGrid
 from experiments.run import run
 from experiments.simulate import simulate
+from server.aggregation.private import PrivateAggregation, register_plan
 from server.config import RunConfig, read_run_config
-from server.doorkeeper import gather_cohort
-from server.private import PrivateAggregation, register_plan
+from server.rounds.membership import gather_cohort
 from strategies.wire.round_plan import RoundPlan
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}

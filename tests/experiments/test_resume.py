@@ -24,7 +24,8 @@ from privacy.errors import LedgerRolledBack
 from privacy.identity.keys import Identity
 from privacy.ledger.chain import NOTHING, write_event
 from privacy.ledger.paths import SERVER_BOOK
-from server.checkpoint import (
+from server.config import ConfigError, RunConfig, read_run_config
+from server.state.checkpoint import (
     FOLDER,
     Checkpoint,
     CheckpointDamaged,
@@ -33,7 +34,6 @@ from server.checkpoint import (
     latest,
     newest_round,
 )
-from server.config import ConfigError, RunConfig, read_run_config
 
 ADAM = {
     "strategy.name": "fedadam",
@@ -446,7 +446,7 @@ def assert_verified(out: str) -> None:
 
 def unkept_round(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run into the second round and stop once the book has it, and no checkpoint."""
-    from server.rounds import RoundLoop
+    from server.rounds.loop import RoundLoop
 
     report = RoundLoop._report
 

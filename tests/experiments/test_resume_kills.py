@@ -18,8 +18,8 @@ from experiments.simulate import simulate
 from privacy.audit.checks import Status
 from privacy.audit.evidence import gather
 from privacy.audit.verify import verify
-from server.checkpoint import FOLDER, latest, newest_round
 from server.config import RunConfig, read_run_config
+from server.state.checkpoint import FOLDER, latest, newest_round
 
 POINTS = 20
 PRIVATE_POINTS = 5
@@ -38,7 +38,7 @@ PRELOADED = [
     "clients.trainer",
     "alignment.evaluation.evaluation",
     "server.app",
-    "server.private",
+    "server.aggregation.private",
 ]
 
 MakeConfig = Callable[..., RunConfig]

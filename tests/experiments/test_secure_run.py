@@ -20,10 +20,10 @@ from privacy.kernel.quantisation import error_bound, fraction_bits
 from privacy.kernel.types import centred
 from privacy.secagg.client import Member, Opened
 from privacy.secagg.server import ServerRound
-from server.cohort import CohortError
+from server.aggregation.private import PrivateAggregation
 from server.config import RunConfig, read_run_config
-from server.doorkeeper import Doorkeeper
-from server.private import PrivateAggregation
+from server.rounds.cohort import CohortError
+from server.rounds.membership import Doorkeeper
 
 STAGES = ("query.share", "train.masked", "query.confirm", "query.unmask")
 PRIVATE = {"privacy.delta": 1e-3, "privacy.micro_batch": 4}
@@ -381,7 +381,7 @@ def test_another_model_or_plan_than_that_of_the_terms_is_refused_before_training
     trained: list[str],
     what: str,
 ) -> None:
-    import server.secagg_coordinator as coordinator
+    import server.rounds.secagg_coordinator as coordinator
 
     original = coordinator.ask
 

@@ -13,8 +13,8 @@ from alignment.data.population import load_population
 from experiments.local_grid import LocalGrid
 from experiments.results import read_rounds
 from experiments.simulate import SimulationError, simulate
-from server.cohort import CohortError
 from server.config import RunConfig
+from server.rounds.cohort import CohortError
 
 MakeConfig = Callable[..., RunConfig]
 WriteRows = Callable[..., Path]

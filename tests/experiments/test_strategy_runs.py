@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import server.robust
+import server.aggregation.robust
 from alignment.data.population import load_population
 from experiments.local_grid import LocalGrid
 from experiments.simulate import simulate
@@ -88,7 +88,7 @@ def test_a_robust_strategy_has_its_rule_in_the_place_of_the_mean(
         asked.append(len(results))
         return [np.zeros_like(results[0][0][0])]
 
-    monkeypatch.setattr(server.robust, rule, nothing)
+    monkeypatch.setattr(server.aggregation.robust, rule, nothing)
     config = make_config(tmp_path / "out", settings(name, mode, secure=False))
     simulate(config, load_population(config.data, split="", seed=0, skip_invalid=False))
     assert asked == [4] * config.federation.rounds

@@ -10,12 +10,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from experiments.local_grid import LocalGrid
-from server.aggregation import MeanOfUpdates
-from server.cohort import Cohort
-from server.collection import PlainCollector
+from server.aggregation.base import MeanOfUpdates
 from server.config import RunConfig, read_run_config
-from server.doorkeeper import gather_cohort
-from server.rounds import Position, RoundLoop, RoundRecord
+from server.rounds.cohort import Cohort
+from server.rounds.collection import PlainCollector
+from server.rounds.loop import Position, RoundLoop, RoundRecord
+from server.rounds.membership import gather_cohort
 from strategies.wire.round_plan import RoundPlan
 
 DIMENSION = 5

@@ -1,0 +1,1 @@
+"""Deployment: certificates, the SuperLink, the coordinator's commands."""

@@ -1,0 +1,349 @@
+"""The folder of a federation's server: what lies where, who is admitted, which programs run.
+
+Flower's SuperLink keeps messages and nodes; its SuperExec starts the ServerApp of a run in a
+process of its own, so that either may be killed and started anew while a run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.identity.keys import Roster, rosters_json
+from server.config import ConfigError, RunConfig, read_run_config
+from server.deployment.certificates import create
+from server.rounds.admission import HELD_OUT, TRAIN
+from server.settings import given_settings
+from strategies.wire.round_plan import unflatten
+
+SERVER_FILE = "server.toml"
+SETTINGS_FILE = "federation.toml"
+INVITATION_FILE = "invitation.json"
+ROSTER_FILE = "roster.json"
+SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
+TLS_FOLDER = "tls"
+CARDS_FOLDER = "admitted"
+RUNS_FOLDER = "runs"
+RUNS_FILE = "runs.json"
+NODES_FILE = "nodes.json"
+LEDGERS_FOLDER = "ledgers"
+DATABASE_FILE = "superlink.db"
+CONNECTION = "fedaccord"
+
+#: Settings that make sense only where the server sees the data, or that the folder decides.
+_DECIDED_HERE = (
+    "data", "split", "skip_invalid", "out", "resume", "privacy.ledgers", "privacy.budget_epsilon",
+    "federation.roster",
+)  # fmt: skip
+
+
+class DeploymentError(ValueError):
+    """A folder is no server's, or something in it does not fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerHome:
+    """A server's folder.
+
+    Attributes:
+        folder: Where it lies.
+        federation: Its name.
+        host: Name or address that organisations reach it by; in its certificate.
+        port: The one port of all interfaces.
+        bind: Address that it listens on.
+    """
+
+    folder: Path
+    federation: str
+    host: str
+    port: int
+    bind: str
+
+    @classmethod
+    def read(cls, folder: Path) -> ServerHome:
+        """Read a folder that ``set_up`` has made.
+
+        Raises:
+            DeploymentError: It is none.
+        """
+        path = folder / SERVER_FILE
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                folder=folder.resolve(),
+                federation=str(content["federation"]),
+                host=str(content["host"]),
+                port=int(content["port"]),
+                bind=str(content["bind"]),
+            )
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise DeploymentError(
+                f"{path}: is no server's folder ({type(error).__name__}): fedaccord server init "
+                f"{folder} --host NAME makes one"
+            ) from error
+
+    @property
+    def address(self) -> str:
+        """``host:port`` for organisations."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> str:
+        """``host:port`` for programs on this machine."""
+        return f"127.0.0.1:{self.port}"
+
+    def file(self, *names: str) -> Path:
+        """A file of the folder."""
+        return self.folder.joinpath(*names)
+
+    @property
+    def keys(self) -> KeyFolder:
+        """The server's own key; those of groups are not here."""
+        return KeyFolder(self.file(LEDGERS_FOLDER, "identities"))
+
+    def settings(self) -> dict[str, object]:
+        """Settings of runs, with dotted keys; private where they do not say otherwise."""
+        given = given_settings(config=self.file(SETTINGS_FILE), assignments=())
+        return {"privacy.mode": "distributed", **given}
+
+    def run_config(self, name: str, given: Mapping[str, object], *, resume: bool) -> RunConfig:
+        """The checked settings of a run.
+
+        Args:
+            name: Of the run; its results lie in a folder of that name.
+            given: Settings beyond those of the folder.
+            resume: Whether it goes on.
+
+        Raises:
+            ConfigError: A setting is wrong, or one that this folder decides.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
+            raise ConfigError(f"--name {name!r}: use letters, digits, '-' and '_'")
+        settings = self.settings()
+        decided = [key for key in (*given, *settings) if key in _DECIDED_HERE]
+        if decided:
+            raise ConfigError(f"{decided[0]} is decided by the server's folder: leave it out")
+        private = {**settings, **given}["privacy.mode"] != "none"
+        config = read_run_config(
+            {
+                **settings,
+                **given,
+                "out": str(self.file(RUNS_FOLDER, name)),
+                "resume": resume,
+                "federation.roster": str(self.file(ROSTER_FILE)),
+                "privacy.ledgers": str(self.file(LEDGERS_FOLDER)) if private else "",
+            }
+        )
+        config.simulation.require_real_groups()
+        return config
+
+
+def set_up(
+    folder: Path,
+    *,
+    federation: str,
+    host: str,
+    port: int,
+    bind: str,
+    also: Sequence[str] = (),
+    settings: Mapping[str, object],
+) -> ServerHome:
+    """Make a server's folder: certificates, keys, settings, an invitation. Nothing is overwritten.
+
+    Args:
+        folder: Made if it is not there.
+        federation: Its name.
+        host: Name or address that organisations reach it by.
+        port: The one port.
+        bind: Address to listen on.
+        also: Other names in the certificate; loopback is always there.
+        settings: Of runs, with dotted keys; a run is private unless they say otherwise.
+
+    Raises:
+        DeploymentError: The folder is a server's already.
+        ConfigError: A setting is wrong.
+    """
+    if (folder / SERVER_FILE).exists():
+        raise DeploymentError(f"{folder}: is a server's folder already; choose another")
+    for made in (SECRET_FILE, SETTINGS_FILE, ROSTER_FILE, INVITATION_FILE):
+        if (folder / made).exists():
+            raise DeploymentError(f"{folder / made}: is there already; choose another folder")
+    if not 1 <= port <= 65535:
+        raise DeploymentError(f"port = {port} must lie in [1, 65535]: 9443 is usual")
+    decided = [key for key in settings if key in _DECIDED_HERE]
+    if decided:
+        raise ConfigError(f"{decided[0]} is decided by the server's folder: leave it out")
+    chosen = read_run_config({"privacy.mode": "distributed", **settings}).flat()
+    home = ServerHome(
+        folder=folder.resolve(), federation=federation, host=host, port=port, bind=bind
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(dict.fromkeys([host, *also]))
+    create(home.file(TLS_FOLDER), names)
+    with os.fdopen(
+        os.open(home.file(SECRET_FILE), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+    ) as file:
+        file.write(secrets.token_bytes(32))
+    nested = unflatten({key: chosen[key] for key in chosen if key not in _DECIDED_HERE})
+    home.file(SETTINGS_FILE).write_text(tomli_w.dumps(nested), encoding="utf-8")
+    _write_roster(home, {})
+    invite(home)
+    content = {"federation": federation, "host": host, "port": port, "bind": bind}
+    home.file(SERVER_FILE).write_text(tomli_w.dumps(content), encoding="utf-8")
+    return home
+
+
+def invite(home: ServerHome) -> Invitation:
+    """Write the invitation anew, with the settings as they stand."""
+    server = home.keys.own(SERVER, role=SERVERS).public
+    chosen = home.run_config("check", {}, resume=False).flat()
+    settings = {key: value for key, value in chosen.items() if key not in _DECIDED_HERE}
+    invitation = Invitation(
+        federation=home.federation,
+        address=home.address,
+        ca=home.file(TLS_FOLDER, "ca.crt").read_text(encoding="utf-8"),
+        server=server.hex(),
+        settings=settings,
+    )
+    invitation.write(home.file(INVITATION_FILE))
+    return invitation
+
+
+def admitted(home: ServerHome) -> dict[str, Card]:
+    """The cards of all who may take part, by group."""
+    folder = home.file(CARDS_FOLDER)
+    cards = [Card.read(path) for path in sorted(folder.glob("*.json"))]
+    return {card.group: card for card in cards}
+
+
+def admit(home: ServerHome, card: Card) -> bool:
+    """Take a group into the roster; False where it is there already, with this very card.
+
+    Raises:
+        DeploymentError: Its name or one of its keys belongs to somebody else.
+    """
+    known = admitted(home)
+    if known.get(card.group) == card:
+        return False
+    for other in known.values():
+        if other.group == card.group:
+            raise DeploymentError(
+                f"{card.group!r} is admitted with the key {other.fingerprint}: "
+                f"fedaccord server admit --remove first if it has a new one"
+            )
+        if other.identity == card.identity or other.node == card.node:
+            raise DeploymentError(f"{card.group!r} shows a key of {other.group!r}: ask again")
+    folder = home.file(CARDS_FOLDER)
+    folder.mkdir(exist_ok=True)
+    card.write(folder / f"{card.identity[:32]}.json")
+    _write_roster(home, admitted(home))
+    return True
+
+
+def remove(home: ServerHome, group: str) -> Card:
+    """Take a group out of the roster.
+
+    Raises:
+        DeploymentError: It is not in it.
+    """
+    for path in home.file(CARDS_FOLDER).glob("*.json"):
+        card = Card.read(path)
+        if card.group == group:
+            path.unlink()
+            _write_roster(home, admitted(home))
+            return card
+    raise DeploymentError(f"{group!r} is not admitted: fedaccord server status lists who is")
+
+
+def note(home: ServerHome, file: str, name: str, number: int) -> None:
+    """Remember Flower's number of a run or a node, in ``RUNS_FILE`` or ``NODES_FILE``."""
+    part = home.file(f".{file}.part")
+    content = {**noted(home, file), name: number}
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, home.file(file))
+
+
+def noted(home: ServerHome, file: str) -> dict[str, int]:
+    """Flower's numbers of runs by name, or of nodes by public key."""
+    path = home.file(file)
+    if not path.exists():
+        return {}
+    return {str(name): int(number) for name, number in json.loads(path.read_text("utf-8")).items()}
+
+
+def settings_of_run(home: ServerHome, name: str) -> RunConfig:
+    """The settings of a run that is to go on.
+
+    Raises:
+        DeploymentError: There is no such run.
+        ConfigError: Its settings cannot be read.
+    """
+    path = home.file(RUNS_FOLDER, name, "config.toml")
+    if not path.exists():
+        known = ", ".join(noted(home, RUNS_FILE)) or "there is none"
+        raise DeploymentError(f"run {name!r} has left nothing to go on from; runs: {known}")
+    return read_run_config({**given_settings(config=path, assignments=()), "resume": True})
+
+
+def is_started(home: ServerHome) -> bool:
+    """Whether the server's programs are kept alive at this moment, whatever state they are in."""
+    try:
+        os.kill(int(home.file("supervisord.pid").read_text(encoding="utf-8")), 0)
+    except PermissionError:
+        return True  # Somebody else's, and there.
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def programs(home: ServerHome) -> dict[str, list[str]]:
+    """The command lines of the server's processes, by name."""
+    tls, secret = home.file(TLS_FOLDER), str(home.file(SECRET_FILE))
+    superlink = [
+        *(sys.executable, "-m", "server.deployment.superlink"),
+        *("--host", home.bind, "--port", str(home.port)),
+        *("--ssl-ca-certfile", str(tls / "ca.crt")),
+        *("--ssl-certfile", str(tls / "server.crt")),
+        *("--ssl-keyfile", str(tls / "server.key")),
+        *("--enable-supernode-auth", "--database", str(home.file(DATABASE_FILE))),
+        *("--isolation", "process", "--superexec-auth-secret-file", secret),
+    ]
+    superexec = [
+        str(Path(sys.executable).with_name("flower-superexec")),
+        *("--runtime-api-address", home.loopback),
+        *("--root-certificates", str(tls / "ca.crt")),
+        *("--superexec-auth-secret-file", secret),
+        # supervisord takes the place of this very process.
+        *("--parent-pid", str(os.getpid())),
+    ]
+    return {"superlink": superlink, "superexec": superexec}
+
+
+def _write_roster(home: ServerHome, cards: Mapping[str, Card]) -> None:
+    keys = {
+        role: Roster(
+            {
+                name: bytes.fromhex(card.identity)
+                for name, card in cards.items()
+                if card.role == role
+            }
+        )
+        for role in (TRAIN, HELD_OUT)
+    }
+    server = Roster({SERVER: home.keys.own(SERVER, role=SERVERS).public})
+    # Those that only measure are in no sum; pinned too, so that a group can show them its model.
+    text = rosters_json(keys[TRAIN], server, keys[HELD_OUT])
+    part = home.file(f".{ROSTER_FILE}.part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, home.file(ROSTER_FILE))

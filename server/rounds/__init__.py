@@ -1,0 +1,1 @@
+"""Rounds: the round loop, its cohort, and the collection of sums; no torch."""

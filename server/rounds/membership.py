@@ -1,0 +1,394 @@
+"""Who may take part, at the start and later: groups come and go.
+
+Between two rounds a :class:`Doorkeeper` looks at the list of nodes, asks those that are new who
+they are, and changes the :class:`server.rounds.cohort.Cohort` that all others read.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from privacy.secagg.round_terms import FEWEST_MEMBERS
+from server.rounds.admission import (
+    HELD_OUT,
+    IDLE,
+    TRAIN,
+    AdmissionFile,
+    Setup,
+    SetupRefused,
+    UnknownRole,
+    agreeing,
+    in_words,
+    read_setup,
+    strangers,
+)
+from server.rounds.cohort import Cohort, CohortError
+from server.rounds.delivery import Pause, exchange, listed_nodes
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.5
+
+
+def gather_cohort(
+    grid: Grid,
+    *,
+    minimum_groups: int,
+    timeout_seconds: float,
+    unit: str = "",
+    secure: bool = False,
+) -> Cohort:
+    """A cohort that stays as it is; see :meth:`Doorkeeper.gather`."""
+    doorkeeper = Doorkeeper(
+        grid,
+        minimum_groups=minimum_groups,
+        timeout_seconds=timeout_seconds,
+        unit=unit,
+        secure=secure,
+    )
+    return doorkeeper.gather()
+
+
+class Doorkeeper:
+    """Lets groups in, at the start and between rounds.
+
+    Args:
+        grid: The way to the nodes.
+        minimum_groups: Fewest train groups.
+        timeout_seconds: How long to wait for nodes and answers.
+        unit: Unit of privacy to be counted; empty where nothing is private.
+        secure: Whether vectors are summed securely: train groups must then name the keys that they
+            sign with, and pin each other's.
+        roster: File of the members that are admitted; empty admits everybody.
+        seats: Most train groups, and at least those of the start; 0 gives no seat beyond those of
+            the start where a run is private, and has no bound where it is not.
+        units_per_seat: Most units of a group that comes later, where a run is private.
+        seated: Names by seat of a run that goes on, empty where a seat is free. Only these groups
+            are let in at its start.
+        keys: Public keys of these groups; what is not named is not compared.
+        refresh_timeout_seconds: How long all wait for the answer of a node that has come later.
+
+    Attributes:
+        cohort: Who takes part.
+
+    Raises:
+        CohortError: The roster cannot be read.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        minimum_groups: int,
+        timeout_seconds: float,
+        unit: str = "",
+        secure: bool = False,
+        roster: str = "",
+        seats: int = 0,
+        units_per_seat: int = 0,
+        seated: Sequence[str] = (),
+        keys: Mapping[str, bytes] | None = None,
+        refresh_timeout_seconds: float = 60.0,
+    ) -> None:
+        try:
+            self._admitted = AdmissionFile(roster)
+        except (ValueError, OSError) as error:
+            raise CohortError(f"federation.roster = {roster!r} cannot be read: {error}") from error
+        self._grid = grid
+        self._minimum = minimum_groups
+        self._timeout = timeout_seconds
+        self._refresh_timeout = min(timeout_seconds, refresh_timeout_seconds)
+        self._unit = unit
+        self._secure = secure
+        self._identified = secure or bool(unit) or self._admitted.identified
+        self._seats: int | None = len(seated) or seats or None
+        self._units_per_seat = units_per_seat
+        self._seated = {name: place for place, name in enumerate(seated) if name}
+        self._keys = keys or {}
+        self.cohort = Cohort(train={}, held_out={})
+        self._answers: dict[int, Setup] = {}
+        self._known: dict[str, Setup] = {}
+        self._listed: set[int] = set()
+        self._said: set[tuple[int, str]] = set()
+        self._refreshes = 0
+        # Of nodes that did not answer: how often, and the refresh that asks them again.
+        self._later: dict[int, tuple[int, int]] = {}
+
+    def gather(self) -> Cohort:
+        """Ask every node which group it is, what it is for, and how many units it declares.
+
+        Raises:
+            CohortError: Fewer train groups than needed answered in time, were admitted and pin each
+                other; or two nodes claim one group or one key.
+        """
+        deadline = time.monotonic() + self._timeout
+        while not (nodes := listed_nodes(self._grid, timeout_seconds=self._timeout)):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL_SECONDS)
+        self._listed = set(nodes)
+        remaining = max(1.0, deadline - time.monotonic())
+        failed = self._ask(nodes, remaining, strict=True)
+        setups = sorted(self._answers.values(), key=lambda each: (each.group, each.node))
+        refused = {each.node: self._admitted.refusal(each) for each in setups if each.role != IDLE}
+        present = [each for each in setups if refused.get(each.node) == ""]
+        if self._seated:
+            present = [each for each in present if self._has_seat(each)]
+        _require_apart(present)
+        train = [each for each in present if each.role == TRAIN]
+        chosen = agreeing(train) if self._secure else train
+        for each in train:
+            if each not in chosen:
+                refused[each.node] = in_words(each.group, *strangers(each, chosen))
+        reasons = [reason for reason in refused.values() if reason]
+        for node, reason in refused.items():
+            self._leave_out(node, reason)
+        fewest = max(self._minimum, FEWEST_MEMBERS if self._secure and reasons else 0)
+        if len(chosen) < fewest:
+            what = "were let in" if reasons else "answered"
+            why = "; ".join(reasons) or "look at the clients' logs"
+            raise CohortError(
+                f"{len(chosen)} train group(s) {what} and {failed} failed; "
+                f"at least {fewest} needed: {why}"
+            )
+        for each in sorted(chosen, key=lambda each: each.group):
+            self._let_in(each)
+        self._known |= {each.group: each for each in present if each.role == HELD_OUT}
+        if self._seats is not None or self._unit:
+            self._seats = max(self._seats or 0, len(chosen))
+        self._show()
+        cohort = self.cohort
+        logger.info("%d groups train, %d are held out", len(cohort.train), len(cohort.held_out))
+        return cohort
+
+    def refresh(self, *, fewest: int = 0, patience_seconds: float = 0.0) -> tuple[str, ...]:
+        """Take up between two rounds who has come and who has gone.
+
+        Where no node is new and nobody waits, this costs one look at the list of nodes.
+
+        Args:
+            fewest: With fewer train groups than these a round would be lost.
+            patience_seconds: How long to wait for so many.
+
+        Returns:
+            Train groups that were never let in before, in the order of their seats.
+        """
+        self._refreshes += 1
+        pause = Pause(time.monotonic() + patience_seconds)
+        newcomers: list[str] = []
+        asked: set[int] = set()
+        while True:
+            newcomers += self._look(asked)
+            if len(self.cohort.train) >= fewest or pause.over:
+                return tuple(newcomers)
+            pause.wait()
+
+    def _look(self, asked: set[int]) -> list[str]:
+        """One look; every node is asked at most once in all of those that share ``asked``."""
+        nodes = listed_nodes(self._grid, timeout_seconds=self._timeout)
+        self._listed = set(nodes)
+        self._admitted.read_again()
+        kept = {each.node for each in self._known.values()} | self._listed
+        self._answers = {node: each for node, each in self._answers.items() if node in kept}
+        # Whoever waits may have pinned the others since.
+        inside = self._inside()
+        waiting = {each.node for each in self._entering() if self._strangers(each, inside)[0]}
+        self._ask_once([node for node in nodes if self._unasked(node) or node in waiting], asked)
+        # And so may those it waits for.
+        inside = self._inside()
+        names = {name for each in self._entering() for name in self._strangers(each, inside)[1]}
+        self._ask_once([self._known[name].node for name in sorted(names)], asked)
+        return self._enter()
+
+    def _ask_once(self, nodes: Iterable[int], asked: set[int]) -> None:
+        new = [node for node in nodes if node not in asked]
+        asked |= set(new)
+        if new:
+            self._ask(new, self._refresh_timeout)
+
+    def _unasked(self, node: int) -> bool:
+        """Whether a node has not said who it is, and is to be asked now."""
+        return node not in self._answers and self._refreshes >= self._later.get(node, (0, 0))[1]
+
+    def _strangers(self, one: Setup, others: Iterable[Setup]) -> tuple[list[str], list[str]]:
+        """Only members of a secure sum pin keys; see :func:`server.rounds.admission.strangers`."""
+        return strangers(one, others) if self._secure else ([], [])
+
+    def _ask(self, nodes: Sequence[int], timeout_seconds: float, *, strict: bool = False) -> int:
+        """Ask nodes who they are; how many failed to say so.
+
+        All wait for a node that does not answer at all, so it is asked ever less often.
+        """
+        identified = self._secure or self._admitted.identified
+        setup = ConfigRecord({"version": 1, "unit": self._unit, "secure": identified})
+        content, failed = RecordDict({"setup": setup}), 0
+        messages = [Message(content, node, "query.setup") for node in nodes]
+        silent = dict.fromkeys(nodes)
+        for reply in exchange(
+            self._grid, messages, timeout_seconds=timeout_seconds, log_as="setup"
+        ):
+            node = reply.metadata.src_node_id
+            silent.pop(node)
+            self._later.pop(node, None)
+            if reply.has_error():
+                failed += 1
+                continue
+            try:
+                setup_of = read_setup(reply, unit=self._unit, identified=self._identified)
+            except SetupRefused as error:
+                if strict and isinstance(error, UnknownRole):
+                    raise CohortError(str(error)) from error
+                failed += 1
+                # Not asked again before it is registered anew: what it says will be the same.
+                self._answers[node] = Setup(node=node, group="", role=IDLE)
+                logger.warning("left out: %s", error)
+                continue
+            self._answers[node] = setup_of
+        for node in silent:
+            times = self._later.get(node, (0, 0))[0]
+            self._later[node] = (times + 1, self._refreshes + 2**times)
+        return failed
+
+    def _inside(self) -> list[Setup]:
+        """Train groups that take part and are still there."""
+        return [each for each in self._there() if each.group in self.cohort.train]
+
+    def _there(self) -> list[Setup]:
+        """Train groups that were ever let in and can be asked."""
+        there = []
+        for known in self._known.values():
+            now = self._answers.get(known.node)
+            if now is None or known.node not in self._listed or known.role != TRAIN:
+                continue
+            same = (now.group, now.role, now.identity) == (known.group, known.role, known.identity)
+            if same and not self._admitted.refusal(now):
+                there.append(now)
+        return there
+
+    def _entering(self) -> list[Setup]:
+        """Train groups that are not inside, and could be if rosters agreed; those known first."""
+        inside = {(each.group, each.node) for each in self._inside()}
+        outside = [
+            each
+            for each in self._answers.values()
+            if each.role == TRAIN and (each.group, each.node) not in inside
+        ]
+        outside.sort(key=lambda each: (each.group not in self._known, each.group, each.node))
+        return [each for each in outside if each.node in self._listed and not self._refusal(each)]
+
+    def _enter(self) -> list[str]:
+        """Let in whoever may; the train groups that were never in before."""
+        inside, newcomers = self._inside(), list[str]()
+        for each in sorted(self._answers.values(), key=lambda each: (each.group, each.node)):
+            if each.role != IDLE and each.node in self._listed:
+                self._leave_out(each.node, self._refusal(each))
+            if each.role == HELD_OUT and each.node in self._listed and not self._refusal(each):
+                self._known[each.group] = each
+        for each in self._entering():
+            reason = self._refusal(each)  # Who came in just before may have changed it.
+            unknown, unknown_to = self._strangers(each, inside)
+            if not reason and (unknown or unknown_to):
+                reason = in_words(each.group, unknown, unknown_to)
+            if reason:
+                self._leave_out(each.node, reason)
+                continue
+            if each.group not in self._known and each.group not in self._seated:
+                newcomers.append(each.group)
+            self._let_in(each)
+            inside.append(each)
+        self._show(inside)
+        return newcomers
+
+    def _refusal(self, setup: Setup) -> str:
+        """Why a group cannot be let in, whatever the others have pinned; empty if it can."""
+        if reason := self._admitted.refusal(setup):
+            return reason
+        known = self._known.get(setup.group)
+        if known is not None:
+            if (known.role, known.identity) != (setup.role, setup.identity):
+                return f"the name {setup.group!r} is that of a group with another key or role"
+            if known.node != setup.node and known.node in self._listed:
+                return f"group {setup.group!r} has a node already: it is let in once that has gone"
+            return ""
+        if setup.identity and setup.identity in (each.identity for each in self._known.values()):
+            return f"group {setup.group!r} shows the key of another group: give each its own"
+        if setup.role != TRAIN:
+            return ""
+        if self._seated and setup.group in self._seated:
+            key = self._keys.get(setup.group, setup.identity)
+            if key != setup.identity:
+                return f"the name {setup.group!r} is that of a group with another key or role"
+            return ""
+        taken = len({*self.cohort.places.values(), *self._seated.values()})
+        if self._seats is not None and taken >= self._seats:
+            return (
+                f"group {setup.group!r} finds no free seat of {self._seats}: "
+                "raise federation.seats for the next run"
+            )
+        if self._unit and not 1 <= setup.units <= self._units_per_seat:
+            return (
+                f"group {setup.group!r} declares {setup.units} units, not within [1, "
+                f"{self._units_per_seat}]: raise privacy.units_per_seat for the next run"
+            )
+        return ""
+
+    def _has_seat(self, setup: Setup) -> bool:
+        """Whether a group takes part in a run that goes on."""
+        if setup.role != TRAIN:
+            return True
+        key = self._keys.get(setup.group, setup.identity)
+        return setup.group in self._seated and key == setup.identity
+
+    def _let_in(self, setup: Setup) -> None:
+        cohort, name = self.cohort, setup.group
+        if name not in cohort.places:
+            taken = {*cohort.places.values(), *self._seated.values()}
+            free = next(place for place in range(len(taken) + 1) if place not in taken)
+            cohort.places = {**cohort.places, name: self._seated.get(name, free)}
+        if self._unit and name not in cohort.units:
+            cohort.units = dict(sorted({**cohort.units, name: setup.units}.items()))
+        if self._identified:
+            cohort.identities = dict(sorted({**cohort.identities, name: setup.identity}.items()))
+        cohort.code = dict(sorted({**cohort.code, name: setup.code}.items()))
+        self._known[name] = setup
+
+    def _show(self, inside: Iterable[Setup] | None = None) -> None:
+        """Put into the cohort who is there."""
+        there = self._there() if inside is None else inside
+        self.cohort.train = {each.group: each.node for each in sorted(there, key=_by_name)}
+        held_out = [each for each in self._known.values() if each.role == HELD_OUT]
+        self.cohort.held_out = {
+            each.group: each.node
+            for each in sorted(held_out, key=_by_name)
+            if each.node in self._listed
+        }
+
+    def _leave_out(self, node: int, reason: str) -> None:
+        """Say once why somebody is left out."""
+        if reason and (node, reason) not in self._said:
+            self._said.add((node, reason))
+            logger.warning("left out: %s", reason)
+
+
+def _by_name(setup: Setup) -> str:
+    return setup.group
+
+
+def _require_apart(setups: Sequence[Setup]) -> None:
+    """Refuse two nodes of one group, and two groups with one key."""
+    names: set[str] = set()
+    keys: dict[bytes, str] = {}
+    for each in setups:
+        if each.group in names:
+            raise CohortError(f"two nodes say they are group {each.group!r}: give each its own")
+        names.add(each.group)
+        if each.identity and each.identity in keys:
+            raise CohortError(
+                f"groups {keys[each.identity]!r} and {each.group!r} show one key: give each its own"
+            )
+        keys[each.identity] = each.group

@@ -1,0 +1,1 @@
+"""State: checkpoints, resumed runs, telemetry and witnessed ledger heads."""
