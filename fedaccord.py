@@ -22,7 +22,7 @@ for _name, _value in {
 import typer  # noqa: E402
 
 from alignment.cli import app as alignment_app  # noqa: E402
-from clients.cli import app as clients_app  # noqa: E402
+from clients.deployment.cli import app as clients_app  # noqa: E402
 from experiments.cli import app as experiments_app  # noqa: E402
 from experiments.plan_cli import app as plan_app  # noqa: E402
 from experiments.publish_cli import app as publish_app  # noqa: E402

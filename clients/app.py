@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients import gossip
-from clients.handling import (
+from clients.requests import (
     account_for,
     books_of,
     countersign,
@@ -28,11 +27,12 @@ from clients.handling import (
     train_store,
     trained_as_planned,
 )
+from clients.sessions import gossip
 
 if TYPE_CHECKING:
-    from clients.datastore import Datastore
+    from clients.data.datastore import Datastore
     from clients.privatizer import Trained
-    from clients.secagg_session import Session
+    from clients.sessions.secagg_session import Session
     from privacy.secagg.client import Opened
 
 app = ClientApp()
@@ -46,7 +46,7 @@ def setup(message: Message, context: Context) -> Message:
     An organisation also names its code and the members whose keys it has pinned: the server brings
     together those who know each other.
     """
-    from clients.bundle import code_digest
+    from clients.deployment.bundle import code_digest
 
     store = open_store(context)
     role = "idle" if store is None else "train" if store.training else "held_out"
@@ -67,8 +67,8 @@ def setup(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train one round and send what came of it as it is: only where nothing is to be hidden."""
-    from clients.books import words_stay_here
     from clients.privatizer import release_in_the_clear
+    from clients.sessions.group_ledger import words_stay_here
     from privacy.errors import PolicyRefused
     from strategies.wire.round_plan import round_context, vector_digest
 
@@ -98,8 +98,8 @@ def advertise(message: Message, context: Context) -> Message:
 @app.query("share")
 def share(message: Message, context: Context) -> Message:
     """Secure aggregation, stage 1: check the terms of a round and the budget, and share seeds."""
-    from clients.books import words_stay_here
-    from clients.secagg_session import policy_for, terms_in
+    from clients.sessions.group_ledger import words_stay_here
+    from clients.sessions.secagg_session import policy_for, terms_in
 
     store = train_store(context)
     request = part_in(message, "share")
@@ -123,8 +123,8 @@ def masked(message: Message, context: Context) -> Message:
     """Secure aggregation, stage 2: train one round and send what came of it under masks."""
     import numpy as np
 
-    from clients.books import words_stay_here
     from clients.privatizer import release_masked
+    from clients.sessions.group_ledger import words_stay_here
     from privacy.errors import PolicyRefused
     from strategies.wire.round_plan import vector_digest
 
@@ -157,7 +157,7 @@ def confirm(message: Message, context: Context) -> Message:
 @app.query("unmask")
 def unmask(message: Message, context: Context) -> Message:
     """Secure aggregation, stage 4: give shares, and advertise for the next round."""
-    from clients.books import RefusedByLedger
+    from clients.sessions.group_ledger import RefusedByLedger
 
     store = train_store(context)
     parts = {}
@@ -173,7 +173,7 @@ def unmask(message: Message, context: Context) -> Message:
 @app.query("close")
 def close(message: Message, context: Context) -> Message:
     """Keep the server's word on the last head of the ledger; the run is over."""
-    from clients.books import words_stay_here
+    from clients.sessions.group_ledger import words_stay_here
 
     store = train_store(context)
     with words_stay_here():
@@ -183,7 +183,7 @@ def close(message: Message, context: Context) -> Message:
 
 
 def _session(store: Datastore, context: Context) -> Session:
-    from clients.secagg_session import Session
+    from clients.sessions.secagg_session import Session
     from privacy.kernel.randomness import SystemRandomStream
     from privacy.secagg.client import Member
 
@@ -204,7 +204,7 @@ def _answer(message: Message, parts: dict[str, bytes]) -> Message:
 
 def _advertised(store: Datastore, message: Message, context: Context) -> bytes:
     """An advertisement; in a private run it names the head of the group's ledger."""
-    from clients.books import words_stay_here
+    from clients.sessions.group_ledger import words_stay_here
     from privacy.ledger.chain import NOTHING
 
     head = NOTHING
@@ -226,7 +226,7 @@ def evaluate(message: Message, context: Context) -> Message:
     from alignment.evaluation.evaluation import Evaluator
     from alignment.evaluation.metrics import summarise
     from alignment.model.adapter import load_vector, to_vector
-    from clients.trainer import predictor_for
+    from clients.training.trainer import predictor_for
 
     store = open_store(context)
     if store is None or not store.draws:

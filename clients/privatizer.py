@@ -8,10 +8,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.compressor import Compressed
-from clients.gossip_session import ExchangeSession
-from clients.secagg_session import Session
-from clients.trainer import LocalUpdate
+from clients.sessions.gossip_session import ExchangeSession
+from clients.sessions.secagg_session import Session
+from clients.training.compressor import Compressed
+from clients.training.trainer import LocalUpdate
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import unmasked_share
 from privacy.exchange.messages import Meeting

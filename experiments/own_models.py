@@ -18,7 +18,7 @@ from alignment.data.population import Population
 from alignment.evaluation.evaluation import Evaluator
 from alignment.evaluation.metrics import summarise
 from alignment.model.adapter import ADAPTER_FOLDER, HEAD_FILE, load_predictor
-from clients.trainer import predictor_for
+from clients.training.trainer import predictor_for
 from privacy.ledger.paths import MODELS, group_model
 
 #: Groups whose models are measured; each costs an evaluation.

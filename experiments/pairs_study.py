@@ -238,7 +238,7 @@ def baseline_predictions(study: PairsStudy, say: Callable[[str], None]) -> dict[
     known = _read_baselines(path, key, len(study.targets))
     if known is not None:
         return known
-    from clients.trainer import predictor_for
+    from clients.training.trainer import predictor_for
 
     say(f"reading {2 * len({t.question for t in study.targets})} responses with a frozen encoder")
     pooled, _ = predictor_for(predictor).pooled_now([t.question for t in study.targets])

@@ -20,7 +20,7 @@ from alignment.evaluation.evaluation import Evaluator, Prediction
 from alignment.evaluation.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
 from alignment.evaluation.metrics import summarise
 from alignment.model.adapter import load_predictor, to_vector
-from clients.trainer import predictor_for
+from clients.training.trainer import predictor_for
 from experiments.baselines import question_mean_summary
 from experiments.local_grid import LocalGrid
 from experiments.own_models import drawn_groups, has_own_models, spread_of_models

@@ -96,7 +96,7 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     if config.resume:
         _check_split(out, population)
     # Data are checked in a second; what follows takes several to import.
-    from clients.books import forget_ledgers
+    from clients.sessions.group_ledger import forget_ledgers
     from experiments.plots import draw_plots
     from experiments.report import write_report
     from experiments.results import build_result, read_rounds

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from alignment.data.population import Population
 from clients.app import app as client_app
-from clients.books import RefusedByLedger
+from clients.sessions.group_ledger import RefusedByLedger
 from experiments.dropouts import Dropouts
 from experiments.local_grid import LocalGrid, run_server_app
 from experiments.traffic import add_bytes

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients import join
-from clients.home import Home
-from clients.policy import GroupPolicy
+from clients.data.group_policy import GroupPolicy
+from clients.data.home import Home
+from clients.deployment import join
 from experiments.benchmarks.harness import FEWEST_TURNS, Figure
 from experiments.benchmarks.loopback import (
     GROUPS,
@@ -173,7 +173,7 @@ def _flower(name: str) -> str:
 
 def _flower_node(ours: Sequence[str]) -> list[str]:
     """Our node's command line, for Flower's: without the interpreter, its module, and its waits."""
-    return [_flower("supernode"), *ours[ours.index("clients.supernode") + 2 :]]
+    return [_flower("supernode"), *ours[ours.index("clients.deployment.supernode") + 2 :]]
 
 
 def _after(command: Sequence[str], flag: str) -> str:

@@ -16,9 +16,9 @@ from alignment.data.units import UnitRecords
 from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
 from alignment.training.private_layout import private_layout
-from clients.books import Books, forget_ledgers, verified_plan
-from clients.bundle import code_digest
-from clients.private_trainer import train_privately
+from clients.deployment.bundle import code_digest
+from clients.sessions.group_ledger import Books, forget_ledgers, verified_plan
+from clients.training.private_trainer import train_privately
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.ledger_rehearsal import (
     RUN,

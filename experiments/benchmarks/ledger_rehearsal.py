@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignment.data.units import UnitRecords
-from clients.books import Books, forget_ledgers
+from clients.sessions.group_ledger import Books, forget_ledgers
 from privacy.accounting.plan import PrivacyPlan
 from privacy.identity.key_folder import SERVER
 from privacy.identity.keys import Identity, Roster, rosters_json

@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 import supervision
-from clients import enrolment
-from clients.home import Home
-from clients.policy import GroupPolicy
+from clients.data.group_policy import GroupPolicy
+from clients.data.home import Home
+from clients.deployment import enrolment
 from privacy.identity.enrolment import Card, Invitation
 from server.deployment import home as deployment
 from server.deployment.control import Control, ControlError
@@ -41,7 +41,7 @@ _PEOPLE = 24
 _QUESTIONS = 6
 
 _Found = TypeVar("_Found")
-#: The command lines of a client's processes, by name, as :func:`clients.join.programs` gives them.
+#: The command lines of a client's processes, by name, as `clients.deployment.join.programs` gives.
 Programs = Callable[[Home, GroupPolicy], Mapping[str, Sequence[str]]]
 
 

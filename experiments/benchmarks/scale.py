@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import clients.trainer
+import clients.training.trainer
 from alignment.data.population import load_population
-from clients.trainer import LocalUpdate
+from clients.training.trainer import LocalUpdate
 from experiments.benchmarks.harness import Figure, Goal
 from experiments.simulate import simulate
 from server.config import RunConfig, read_run_config
@@ -121,7 +121,7 @@ def _settings(size: int, folder: Path) -> RunConfig:
 def _training() -> Iterator[dict[int, float]]:
     """Seconds that all groups together spend in local training, by round."""
     spent: dict[int, float] = {}
-    train = clients.trainer.train_locally
+    train = clients.training.trainer.train_locally
 
     def timed(vector: Any, answers: Any, plan: Any) -> LocalUpdate:
         begun = time.perf_counter()
@@ -130,11 +130,11 @@ def _training() -> Iterator[dict[int, float]]:
         finally:
             spent[plan.round] = spent.get(plan.round, 0.0) + time.perf_counter() - begun
 
-    clients.trainer.train_locally = timed
+    clients.training.trainer.train_locally = timed
     try:
         yield spent
     finally:
-        clients.trainer.train_locally = train
+        clients.training.trainer.train_locally = train
 
 
 def _peak_gigabytes() -> float:

@@ -16,7 +16,7 @@ from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
 from alignment.training.gradients import MicroBatchShape
 from alignment.training.private_layout import private_layout
-from clients.trainer import train_locally
+from clients.training.trainer import train_locally
 from experiments.benchmarks.dp import private_step
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.secagg_attempt import Cost, Setting, attempt

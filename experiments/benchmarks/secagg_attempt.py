@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 from flwr.app import RecordDict
 
-from clients.secagg_session import Session
+from clients.sessions.secagg_session import Session
 from privacy.identity.keys import Identity, Roster
 from privacy.kernel.quantisation import dequantised_mean, fraction_bits, quantise
 from privacy.kernel.randomness import SystemRandomStream

@@ -17,18 +17,18 @@ import pytest
 import tomli_w
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-import clients.handling
+import clients.requests
 import server.app
 from alignment.model.adapter import to_vector
 from alignment.model.fingerprint import model_fingerprint
 from alignment.model.predictor import Predictor
 from alignment.training.private_layout import private_layout
 from clients.app import app
-from clients.books import forget_ledgers
-from clients.bundle import installed_files
-from clients.enrolment import pin_roster, set_up
-from clients.executor import Executor
-from clients.home import Home
+from clients.data.home import Home
+from clients.deployment.bundle import installed_files
+from clients.deployment.enrolment import pin_roster, set_up
+from clients.deployment.executor import Executor
+from clients.sessions.group_ledger import forget_ledgers
 from experiments.local_grid import LocalGrid, run_server_app
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import Mode, PrivacyTerms, Unit
@@ -185,7 +185,7 @@ class Deployed:
     def restart(self) -> None:
         """Start all clients anew: what they keep between messages is lost, their folders stay."""
         forget_ledgers()
-        clients.handling._fingerprint.cache_clear()
+        clients.requests._fingerprint.cache_clear()
         self.grid = LocalGrid(
             client_app=self._answer,  # type: ignore[arg-type]
             node_configs=[{"home": str(home)} for home in self.homes.values()],

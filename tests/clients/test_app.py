@@ -55,7 +55,7 @@ class TestSetup:
         assert ask(make_grid(5), "query.setup", 0).has_error()
 
     def test_a_node_outside_a_simulation_is_refused(self, config: RunConfig) -> None:
-        from clients.config import SimulatedClientConfig
+        from clients.data.simulated import SimulatedClientConfig
 
         with pytest.raises(ValueError, match="no partition-id: this client runs in simulations"):
             SimulatedClientConfig.read({}, config.flat())

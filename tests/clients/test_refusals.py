@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from clients.books import RefusedByLedger
-from clients.bundle import CodeRefused
-from clients.executor import reason_for_server
-from clients.policy import PolicyError
+from clients.data.group_policy import PolicyError
+from clients.deployment.bundle import CodeRefused
+from clients.deployment.executor import reason_for_server
+from clients.sessions.group_ledger import RefusedByLedger
 from privacy.errors import ExecutionMismatch, LedgerRefused, PlanRefused, PolicyRefused
 from privacy.identity.keys import Identity, Roster, rosters_json
 
@@ -331,7 +331,9 @@ class TestBudgets:
         def filling(group: str, kind: str, *given: Any) -> Any:
             with monkeypatch.context() as patch:
                 if kind == "train.masked":
-                    patch.setattr("clients.secagg_session.ServedRounds.add", lambda *_: None)
+                    patch.setattr(
+                        "clients.sessions.secagg_session.ServedRounds.add", lambda *_: None
+                    )
                     patch.setattr(os, "fsync", full)
                 return stage(group, kind, *given)
 
@@ -407,7 +409,7 @@ class TestWordsStayAtTheClient:
             except LookupError as error:
                 raise kind(word) from error
 
-        monkeypatch.setattr("clients.handling.open_store", fail)
+        monkeypatch.setattr("clients.requests.open_store", fail)
         reason = asked.deployed.stage(ONE, "query.confirm", {})
         assert reason == f"{kind.__name__}: its text stays at the client"
         assert not [line for line in logs if "zebra" in line]

@@ -20,7 +20,7 @@ def test_a_failing_client_logs_no_text_of_a_record(
     def quote(vector: object, answers: Any, plan: object) -> None:
         raise KeyError(answers.questions[0].text)
 
-    monkeypatch.setattr("clients.trainer.train_locally", quote)
+    monkeypatch.setattr("clients.training.trainer.train_locally", quote)
     grid = make_grid(6, data=str(marked_data))
     assert ask(grid, "train", 0).has_error()
     assert "zebraquestion" in grid.failures[0].traceback  # the error did quote it

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients import join
-from clients.home import Home
+from clients.data.home import Home
+from clients.deployment import join
 from experiments.benchmarks import deployment, loopback
 from experiments.benchmarks.deployment import (
     KINDS,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alignment.data.units import UnitRecords
-from clients.books import Books, verified_plan
+from clients.sessions.group_ledger import Books, verified_plan
 from experiments.benchmarks import ledger
 from experiments.benchmarks.harness import BENCHMARKS, Figure, find, values_by_key
 from experiments.benchmarks.ledger import (

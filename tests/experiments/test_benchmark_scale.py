@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import clients.trainer
+import clients.training.trainer
 from experiments.benchmarks import scale
 from experiments.benchmarks.harness import BENCHMARKS, Figure, find, find_picture
 from experiments.plot_scale import draw_scale
@@ -46,7 +46,7 @@ def test_sizes_that_no_federation_has_are_refused(
 def test_rounds_of_real_federations_are_taken_apart(
     tiny_settings: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, train = scale._settings, clients.trainer.train_locally
+    settings, train = scale._settings, clients.training.trainer.train_locally
 
     def tiny(size: int, folder: Path) -> RunConfig:
         given = settings(size, folder).flat()
@@ -67,7 +67,7 @@ def test_rounds_of_real_federations_are_taken_apart(
     assert [(figure.at, figure.goal.bound) for figure in goals if figure.goal] == [
         ({"groups": 5.0, "adapters": 1.0}, 20.0)
     ]
-    assert clients.trainer.train_locally is train
+    assert clients.training.trainer.train_locally is train
 
 
 def test_it_is_known_with_its_picture(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from alignment.data.population import Population, load_population
 from alignment.data.records import Question
 from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
-from clients import trainer
+from clients.training import trainer
 from experiments import baseline_runs
 from experiments.baseline_registry import baselines
 from experiments.baseline_runs import BaselineRun

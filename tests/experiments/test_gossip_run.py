@@ -16,7 +16,7 @@ from alignment.data.population import load_population
 from alignment.model.adapter import load_predictor, to_vector
 from alignment.model.predictor import Predictor
 from clients.app import app as client_app
-from clients.own_model import Kept, OwnModel
+from clients.sessions.own_model import Kept, OwnModel
 from experiments.local_grid import LocalGrid, run_server_app
 from experiments.publish import Publication, publish
 from experiments.run import run

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.books import Books, RefusedByLedger, forget_ledgers
+from clients.sessions.group_ledger import Books, RefusedByLedger, forget_ledgers
 from experiments.run import run
 from experiments.simulate import SimulationError
 from privacy.errors import BadSignature, LedgerLocked, LedgerRolledBack, PolicyRefused
@@ -116,7 +116,7 @@ def test_only_a_pinned_server_can_speak_of_a_head(configured: Any, books: Path) 
 
 
 def test_what_the_ledger_says_stays_at_the_client() -> None:
-    from clients.books import words_stay_here
+    from clients.sessions.group_ledger import words_stay_here
 
     with pytest.raises(RefusedByLedger) as told, words_stay_here():
         raise LedgerRolledBack("event 7 of 0123abcd is gone")

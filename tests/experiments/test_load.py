@@ -14,9 +14,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from clients.books import verified_plan
 from clients.privatizer import noised_sum, release_masked
-from clients.secagg_session import Session, policy_for, terms_in
+from clients.sessions.group_ledger import verified_plan
+from clients.sessions.secagg_session import Session, policy_for, terms_in
 from experiments.local_grid import LocalGrid
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import mean_of_sum

@@ -13,7 +13,7 @@ from flwr.app import Message
 from alignment.data.records import Question
 from alignment.model.adapter import load_predictor
 from alignment.model.predictor import Predictor
-from clients.books import forget_ledgers
+from clients.sessions.group_ledger import forget_ledgers
 from experiments.local_grid import LocalGrid
 from experiments.run import run
 from server.config import ConfigError, RunConfig, read_run_config

@@ -42,7 +42,7 @@ def test_annotators_are_what_noise_hides_and_ledgers_charge(
 ) -> None:
     from alignment.data.answers import tally
     from alignment.data.loading import load_records
-    from clients import private_trainer
+    from clients.training import private_trainer
 
     answers = tally(load_records(made / "pairs.jsonl").records)
     asked = tuple(q.question_id for q in answers["group 3"].questions)

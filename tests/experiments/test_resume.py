@@ -13,7 +13,7 @@ import pytest
 from flwr.app import Message
 
 from alignment.data.population import load_population
-from clients.books import forget_ledgers
+from clients.sessions.group_ledger import forget_ledgers
 from experiments.local_grid import LocalGrid
 from experiments.results import read_rounds
 from experiments.run import run

@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
 #: What a child would spend its first seconds on.
 PRELOADED = [
     "experiments.simulate",
-    "clients.trainer",
+    "clients.training.trainer",
     "alignment.evaluation.evaluation",
     "server.app",
     "server.aggregation.private",

@@ -327,16 +327,16 @@ def test_a_run_leaves_no_key_behind_and_says_what_the_server_saw(
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Groups that came as far as training."""
-    import clients.private_trainer
+    import clients.training.private_trainer
 
     seen: list[str] = []
-    original = clients.private_trainer.train_privately
+    original = clients.training.private_trainer.train_privately
 
     def watch(*arguments: Any, **named: Any) -> Any:
         seen.append("trained")
         return original(*arguments, **named)
 
-    monkeypatch.setattr(clients.private_trainer, "train_privately", watch)
+    monkeypatch.setattr(clients.training.private_trainer, "train_privately", watch)
     yield seen
 
 
@@ -451,7 +451,7 @@ class TestOneClient:
         assert "Replayed" in reply.error.reason
 
     def test_terms_without_members_are_refused_by_name(self) -> None:
-        from clients.secagg_session import terms_in
+        from clients.sessions.secagg_session import terms_in
         from privacy.errors import TooFewMembers
         from privacy.secagg.messages import ShareRequest
         from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
@@ -478,7 +478,7 @@ class TestOneClient:
         assert not advertise(3).has_error()
 
     def test_a_round_that_has_had_a_vector_is_not_tried_again(self, grid: LocalGrid) -> None:
-        from clients.secagg_session import Session
+        from clients.sessions.secagg_session import Session
         from privacy.errors import Replayed
         from privacy.identity.keys import Identity, Roster
         from privacy.kernel.randomness import SystemRandomStream

@@ -157,9 +157,9 @@ class TestFailures:
 
 def _fail_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let the first message to train fail; returns the rounds that clients were asked for."""
-    import clients.trainer
+    import clients.training.trainer
 
-    original = clients.trainer.train_locally
+    original = clients.training.trainer.train_locally
     rounds: list[int] = []
 
     def train(vector: np.ndarray, answers: Any, plan: Any) -> Any:
@@ -168,7 +168,7 @@ def _fail_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise ZeroDivisionError("once")
         return original(vector, answers, plan)
 
-    monkeypatch.setattr(clients.trainer, "train_locally", train)
+    monkeypatch.setattr(clients.training.trainer, "train_locally", train)
     return rounds
 
 

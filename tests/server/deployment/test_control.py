@@ -95,7 +95,7 @@ def test_a_run_is_started_with_all_its_settings(
 def test_the_bundle_is_the_code_that_clients_have_installed(tmp_path: Path) -> None:
     from flwr.cli.build import build_fab_from_disk
 
-    from clients.bundle import bundle_digest, bundled_files, code_digest
+    from clients.deployment.bundle import bundle_digest, bundled_files, code_digest
 
     bundle = build_fab_from_disk(staged_app(module._APP, tmp_path / "fedaccord"))
     assert bundle_digest(bundle) == code_digest()

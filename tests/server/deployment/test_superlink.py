@@ -25,7 +25,7 @@ from flwr.superlink import main as flower
 from flwr.supernode.fleet_http_connection import http_request_response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from clients.connection import (
+from clients.deployment.connection import (
     ConnectionProblem,
     Registration,
     ServerForeign,

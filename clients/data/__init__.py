@@ -1,0 +1,1 @@
+"""Data: the records of a group, its policy file and its home folder."""

@@ -1,0 +1,222 @@
+"""The records of one group, as its client sees them, and the keys and books that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from alignment.data.answers import GroupAnswers, tally
+from alignment.data.loading import DataError, load_records
+from alignment.data.population import load_population, stamp
+from alignment.data.records import PreferenceRecord
+from alignment.data.split import Draw, draws_of
+from alignment.data.units import UnitRecords, units_of
+from clients.data.group_policy import GroupPolicy
+from clients.data.home import (
+    IDENTITY_FILE,
+    LEDGERS_FOLDER,
+    MODEL_FOLDER,
+    POLICY_FILE,
+    ROSTER_FILE,
+    SERVED_FILE,
+    Home,
+)
+from clients.data.simulated import SimulatedClientConfig
+from privacy.identity.key_folder import MEMBERS, READERS, KeyFolder
+from privacy.identity.keys import Identity, Roster
+from privacy.ledger.paths import group_ledger, group_model, ledgers_folder
+
+#: Key of a node's own configuration that names the folder of its policy.
+HOME_KEY = "home"
+
+
+class Keys(Protocol):
+    """The group's own signing key, and the keys of others that it has pinned."""
+
+    def own(self, name: str, *, role: str = MEMBERS) -> Identity:
+        """The group's key."""
+
+    def roster(self, *, role: str = MEMBERS) -> Roster:
+        """The pinned keys of ``members``, ``servers``, or ``held_out`` groups that only measure."""
+
+
+@dataclass(frozen=True)
+class PinnedKeys:
+    """Keys of a deployment: files of the group's own, read anew each time.
+
+    Attributes:
+        home: Folder of the client.
+    """
+
+    home: Home
+
+    def own(self, name: str, *, role: str = MEMBERS) -> Identity:
+        """See :class:`Keys`; one key, whatever the group is for."""
+        return Identity.read(self.home.file(IDENTITY_FILE))
+
+    def roster(self, *, role: str = MEMBERS) -> Roster:
+        """See :class:`Keys`."""
+        return Roster.read(self.home.file(ROSTER_FILE), role, missing_ok=role == READERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Datastore:
+    """What a client may read. Its printed form shows no record.
+
+    Attributes:
+        group: Name of the group.
+        training: What it trains on; None for a held-out group.
+        answers: All its answers.
+        draws: Contexts and targets on which a held-out group measures; empty for a train group.
+        units: Its units of privacy, by the name of the unit; what they may be trained on.
+        private: Whether its records may be trained on under a privacy plan only.
+        secure: Whether its vectors leave under masks only.
+        fewest_members: Into a sum over fewer groups than these no vector goes.
+        keys: Its own key and those it has pinned.
+        ledger: File of the group's budget ledger.
+        model: Folder of the model that the group keeps in a run without a server step.
+        budget_epsilon: What its data may ever spend; 0 for the first run's plan and no more.
+        budget_delta: Delta of that.
+        evaluation_is_public: Whether what is measured on its draws may leave as it is.
+        policy: What the group agrees to; None in a simulation, where the run decides.
+        served: File that remembers which rounds have had a vector, over restarts; None where the
+            process lives as long as the run.
+    """
+
+    group: str
+    training: GroupAnswers | None
+    answers: GroupAnswers
+    draws: tuple[Draw, ...]
+    units: Callable[[str], Sequence[UnitRecords]]
+    private: bool
+    secure: bool
+    fewest_members: int
+    keys: Keys
+    ledger: Path
+    model: Path
+    budget_epsilon: float
+    budget_delta: float
+    evaluation_is_public: bool
+    policy: GroupPolicy | None = None
+    served: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"Datastore(group={self.group!r})"
+
+
+def datastore_of(
+    node_config: Mapping[str, object], run_config: Mapping[str, object]
+) -> Datastore | None:
+    """The records behind a node: as its own policy says, or as a simulation deals them out.
+
+    Args:
+        node_config: Of the node's own machine. Where it names a policy, nothing that the server
+            has configured is read.
+        run_config: Of the server.
+    """
+    if HOME_KEY in node_config:
+        return open_home(Home(folder=Path(str(node_config[HOME_KEY]))))
+    return open_datastore(SimulatedClientConfig.read(node_config, run_config))
+
+
+def open_home(home: Home) -> Datastore:
+    """Open the records of one organisation, as its policy says.
+
+    Raises:
+        PolicyError: The policy cannot be read.
+        DataError: The records cannot, or are not this group's.
+    """
+    policy = home.policy
+    source = home.data(policy)
+    skip_invalid = policy.data.skip_invalid
+    answers, records = _own_records(str(source), policy.group, skip_invalid, stamp(str(source)))
+    trains = policy.role == "train"
+    return Datastore(
+        group=policy.group,
+        training=answers if trains else None,
+        answers=answers,
+        draws=() if trains else draws_of(answers, seed=0),
+        units=lambda unit: _own_units(records, unit),
+        private=policy.privacy.mode != "none",
+        secure=True,
+        fewest_members=policy.accept.members,
+        keys=PinnedKeys(home),
+        ledger=group_ledger(home.file(LEDGERS_FOLDER), policy.group),
+        model=home.file(MODEL_FOLDER),
+        budget_epsilon=policy.privacy.budget_epsilon,
+        budget_delta=policy.privacy.budget_delta,
+        evaluation_is_public=policy.data.public,
+        policy=policy,
+        served=home.file(SERVED_FILE),
+    )
+
+
+class _Records(tuple[PreferenceRecord, ...]):
+    """Records that are told apart by identity, so that what is made of them can be remembered."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+@lru_cache(maxsize=2)
+def _own_records(
+    source: str, group: str, skip_invalid: bool, _: object
+) -> tuple[GroupAnswers, _Records]:
+    records = load_records(source, skip_invalid=skip_invalid, group=group).records
+    others = sorted({record.group for record in records} - {group})
+    if others:
+        raise DataError(
+            f"{source}: holds records of group {others[0]!r}, the policy is of {group!r}; give "
+            f"each group its own file, or name the group as in {POLICY_FILE}"
+        )
+    return tally(records)[group], _Records(records)
+
+
+@lru_cache(maxsize=4)
+def _own_units(records: _Records, unit: str) -> tuple[UnitRecords, ...]:
+    return units_of(records, unit=unit)
+
+
+def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
+    """Open the records of one simulated group; None where there are more nodes than groups.
+
+    Raises:
+        ValueError: There are fewer nodes than groups: some would be left out without a word.
+    """
+    population = load_population(
+        config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
+    )
+    if config.places < len(population.groups):
+        needed = len(population.groups)
+        raise ValueError(
+            f"the simulation has {config.places} nodes for {needed} groups: num-supernodes={needed}"
+        )
+    if config.place >= len(population.groups):
+        return None
+    group = population.groups[config.place]
+    answers = population.answers[group]
+    draws = population.split.draws.get(group, ())
+    training = None if draws else population.split.training_answers(answers)
+    return Datastore(
+        group=group,
+        training=training,
+        answers=answers,
+        draws=draws,
+        units=lambda unit: population.training_units(group, unit=unit),
+        private=config.private,
+        secure=config.secure,
+        fewest_members=config.fewest_members,
+        keys=KeyFolder.of_run(Path(config.out), config.ledgers),
+        ledger=group_ledger(ledgers_folder(Path(config.out), config.ledgers), group),
+        model=group_model(Path(config.out), group),
+        budget_epsilon=config.budget_epsilon,
+        budget_delta=config.budget_delta,
+        # Held-out groups of a simulation are there to be measured; their data are the researcher's.
+        evaluation_is_public=True,
+    )

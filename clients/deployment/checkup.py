@@ -1,0 +1,394 @@
+"""What an engineer wants to know before her client joins: is all in order, and what will it cost.
+
+Nothing here leaves the machine but a greeting to the server, and nothing is charged.
+"""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from clients.data.datastore import Datastore, open_home
+from clients.data.group_policy import GroupPolicy
+from clients.data.home import CA_FILE, IDENTITY_FILE, ROSTER_FILE, Home
+from clients.deployment.bundle import code_digest
+from clients.deployment.connection import Registration, node_is_registered, probe
+from clients.deployment.enrolment import NODE_KEY_FILE, SECRET_FILE
+from privacy.identity.key_folder import SERVER, SERVERS
+from privacy.identity.keys import Identity, Roster
+
+if TYPE_CHECKING:
+    from alignment.model.predictor import Predictor
+    from privacy.accounting.plan import PrivacyPlan
+    from strategies.wire.round_plan import PrivateWork, RoundPlan
+
+#: Trips of a round to and from the server: share, train, confirm, unmask.
+_TRIPS = 4
+Settings = Mapping[str, bool | int | float | str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: Of it.
+        holds: Whether the client can join as far as this goes.
+        text: What was found, and the remedy where it does not hold.
+    """
+
+    name: str
+    holds: bool
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a run of the announced settings will cost this group.
+
+    Attributes:
+        epsilon: Of the run; None where nothing is private.
+        budget_epsilon: What the run takes of a lifetime budget, which outlasts it.
+        budget_left: What is left of the group's own, as epsilon.
+        rounds: Of the run.
+        seconds_per_round: Of this machine: training as measured, and the trips at the rate at
+            which the policy asks for work.
+        seconds_before: Once, before the first round: reading and encoding all texts.
+        bytes_up_per_round: Of the vector that leaves.
+        bytes_down_per_round: Of the model that comes.
+    """
+
+    epsilon: float | None
+    budget_epsilon: float | None
+    budget_left: float | None
+    rounds: int
+    seconds_per_round: float
+    seconds_before: float
+    bytes_up_per_round: int
+    bytes_down_per_round: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures as JSON types."""
+        return asdict(self)
+
+    @property
+    def affordable(self) -> bool:
+        """Whether the budget pays for the whole run."""
+        if self.budget_epsilon is None or self.budget_left is None:
+            return True
+        return self.budget_epsilon <= self.budget_left
+
+
+def findings(home: Home, *, offline: bool = False) -> Iterator[Finding]:
+    """Look at everything that could keep a client from joining, cheapest first.
+
+    Args:
+        home: Folder of the client.
+        offline: Leave the server alone.
+
+    Raises:
+        PolicyError: There is no policy that can be read; nothing else makes sense then.
+    """
+    policy = home.policy
+    yield _try("keys", lambda: _keys(home))
+    yield _try("code", lambda: _code(policy))
+    yield _try("roster", lambda: _roster(home, policy))
+    yield _try("data", lambda: _data(home, policy))
+    if not offline:
+        server = _try("server", lambda: _server(home, policy))
+        yield server
+        if server.holds:
+            yield _try("admission", lambda: _admission(home, policy))
+
+
+class _Amiss(ValueError):
+    """Something does not hold; the text says what and how to mend it."""
+
+
+def _try(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name=name, holds=True, text=look())
+    except (ValueError, OSError) as error:
+        return Finding(name=name, holds=False, text=" ".join(str(error).split()))
+
+
+def _keys(home: Home) -> str:
+    for name in (IDENTITY_FILE, NODE_KEY_FILE, SECRET_FILE):
+        path = home.file(name)
+        if not path.is_file():
+            raise _Amiss(f"{path} is missing: bring it back, or set up a new client and enrol it")
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise _Amiss(f"{path} can be read by others: chmod 600 {path}")
+    return f"identity {_identity(home).public.hex()[:16]}, for you alone"
+
+
+def _identity(home: Home) -> Identity:
+    path = home.file(IDENTITY_FILE)
+    try:
+        return Identity.read(path)
+    except (ValueError, TypeError, OSError) as error:
+        raise _Amiss(
+            f"{path} holds no key that can be read: bring it back, or set up a new client"
+        ) from error
+
+
+def _code(policy: GroupPolicy) -> str:
+    if code_digest() != policy.accept.code:
+        raise _Amiss(
+            f"installed is {code_digest()[:16]}, reviewed was {policy.accept.code[:16]}: look at "
+            "it with fedaccord client review, and accept it or install the reviewed one"
+        )
+    return f"{code_digest()[:16]}, as reviewed"
+
+
+def _roster(home: Home, policy: GroupPolicy) -> str:
+    path = home.file(ROSTER_FILE)
+    if not path.is_file():
+        raise _Amiss(f"{path} is missing: put the coordinator's roster in its place")
+    members, servers = Roster.read(path), Roster.read(path, SERVERS)
+    if SERVER not in servers:
+        raise _Amiss(f"{path} names no server: get it from the coordinator again")
+    own = _identity(home).public
+    if policy.role == "train" and members.get(policy.group) != own:
+        raise _Amiss(f"{path} has another key for {policy.group!r}: pin the roster anew")
+    if policy.role == "train" and len(members) < policy.accept.members:
+        raise _Amiss(
+            f"{path} names {len(members)} member(s), the policy wants {policy.accept.members} in "
+            "a sum: fedaccord client roster FILE pins the coordinator's"
+        )
+    return f"{len(members)} members, {', '.join(members)}"
+
+
+def _data(home: Home, policy: GroupPolicy) -> str:
+    store = open_home(home)
+    asked = f"{len(store.answers):,} questions"
+    if policy.privacy.mode == "none" or store.training is None:
+        return asked
+    units = len(store.units(policy.privacy.unit))
+    return f"{asked}, {units:,} units of privacy ({policy.privacy.unit})"
+
+
+def _server(home: Home, policy: GroupPolicy) -> str:
+    shown = probe(policy.server.address, home.file(CA_FILE))
+    return f"{policy.server.address}, its certificate holds until {shown.expires:%Y-%m-%d}"
+
+
+def _admission(home: Home, policy: GroupPolicy) -> str:
+    address = policy.server.address
+    known = node_is_registered(address, home.file(CA_FILE), home.file(NODE_KEY_FILE))
+    if known is Registration.UNKNOWN:
+        raise _Amiss(f"{address} does not know this node: send card.json to its coordinator")
+    return "the server knows this node"
+
+
+def forecast(home: Home, settings: Settings) -> Forecast:
+    """Measure and compute what a run of these settings would cost; takes some seconds.
+
+    A step is taken on the group's own records and thrown away.
+
+    Args:
+        home: Folder of the client.
+        settings: Of runs, with dotted keys, as the invitation has them.
+
+    Raises:
+        ValueError: The settings cannot be kept, or do not fit the policy.
+    """
+    from alignment.config import PredictorConfig
+    from alignment.model.adapter import to_vector
+    from alignment.model.predictor import Predictor
+    from alignment.training.private_layout import private_layout
+    from clients.training.trainer import train_locally
+
+    policy, store = home.policy, open_home(home)
+    settings = _Announced(settings)
+    predictor = Predictor(PredictorConfig(**_section(settings, "predictor")))
+    vector = to_vector(predictor)
+    rounds = int(settings["federation.warmup_rounds"]) + int(settings["federation.adapter_rounds"])
+    trips = _TRIPS * (policy.machine.poll_seconds + 1.0)
+    training = store.training
+    if training is None:
+        raise ValueError("a held-out group trains nothing: there is nothing to forecast")
+    if settings["privacy.mode"] == "none":
+        plan = _round_plan(settings, {})
+        before, step = _twice(lambda: train_locally(vector, training, plan))
+        return Forecast(
+            epsilon=None,
+            budget_epsilon=None,
+            budget_left=None,
+            rounds=rounds,
+            seconds_per_round=step + trips,
+            seconds_before=before,
+            bytes_up_per_round=_bytes_unprotected(settings, predictor, _members(home, store)),
+            bytes_down_per_round=vector.nbytes,
+        )
+    adapters = int(settings["federation.adapter_rounds"]) > 0
+    adapters = adapters and int(settings["predictor.lora_rank"]) > 0
+    freeze = bool(settings["privacy.freeze_a"])
+    layout = private_layout(predictor, adapters=adapters, freeze_a=freeze)
+    return _private_forecast(home, store, settings, vector, layout.dimension, rounds, trips)
+
+
+def _private_forecast(
+    home: Home,
+    store: Datastore,
+    settings: Settings,
+    vector: Any,
+    dimension: int,
+    rounds: int,
+    trips: float,
+) -> Forecast:
+    import json
+
+    from clients.training.private_trainer import train_privately
+    from privacy.accounting.plan import PrivacyPlan
+    from privacy.accounting.terms import Mode, PrivacyTerms, Unit
+
+    policy = home.policy
+    mode, unit = Mode(str(settings["privacy.mode"])), Unit(str(settings["privacy.unit"]))
+    units = store.units(str(unit))
+    groups = _members(home, store)
+    survivors = int(settings["privacy.survivors"]) or groups
+    plan = PrivacyPlan.calibrate(
+        PrivacyTerms(
+            unit=unit,
+            mode=mode,
+            epsilon=float(settings["privacy.epsilon"]),
+            delta=float(settings["privacy.delta"]),
+            groups=groups,
+            units_per_group=len(units),
+            sampling_rate=float(settings["privacy.sampling_rate"]),
+            rounds=rounds,
+            local_steps=int(settings["privacy.local_steps"]),
+            survivors=min(groups, survivors),
+            colluding=int(settings["privacy.colluding"]) if mode is Mode.DISTRIBUTED else 0,
+            clipping_norm=float(settings["privacy.clipping_norm"]),
+            dimension=dimension,
+        )
+    )
+    policy.check_plan(plan)
+    work = _work(settings, json.dumps(plan.as_dict(), sort_keys=True), rounds)
+    asked = _round_plan(settings, asdict(work))
+    before, step = _twice(lambda: train_privately(vector, units, asked))
+    needed, spent = _needed_and_spent(store, plan, policy)
+    return Forecast(
+        epsilon=plan.epsilon,
+        budget_epsilon=needed,
+        budget_left=policy.privacy.budget_epsilon - spent,
+        rounds=rounds,
+        seconds_per_round=step + trips,
+        seconds_before=before,
+        bytes_up_per_round=plan.bytes_up,
+        bytes_down_per_round=vector.nbytes,
+    )
+
+
+def _members(home: Home, store: Datastore) -> int:
+    """Groups that a run has: all whose keys are pinned, or as many as the policy insists on."""
+    return max(len(store.keys.roster()), home.policy.accept.members)
+
+
+def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:
+    """Bytes of an update without differential privacy, in a round that trains everything."""
+    from alignment.config import TrainingConfig
+    from alignment.model.adapter import to_vector
+    from alignment.training.step_sizes import step_sizes
+    from privacy.kernel.packing import packed_bytes
+    from privacy.kernel.quantisation import sum_bits
+    from strategies.wire.compression import START, RoundCode
+
+    asked = _section(settings, "compression")
+    if not asked or asked["bits"] == 0:
+        return 4 * (to_vector(predictor).size + 2)
+    plan = replace(_round_plan(settings, {}), compression={**asked, "scale": START})
+    training = TrainingConfig(**_section(settings, "training"))
+    code = RoundCode(plan, step_sizes(predictor, training, train_adapter=True))
+    return packed_bytes(code.size, sum_bits(code.compression.limit, members=members))
+
+
+class _Announced(dict[str, bool | int | float | str]):
+    """Settings that say which of them is missing."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise ValueError(f"the invitation says nothing of {key}: ask the coordinator for it again")
+
+
+def _needed_and_spent(
+    store: Datastore, plan: PrivacyPlan, policy: GroupPolicy
+) -> tuple[float, float]:
+    """Epsilon that a plan would add to what is spent, and that; of the data most is spent of.
+
+    Costs at one order add up, their epsilons do not: what a run adds depends on what is spent.
+    """
+    from privacy.audit.evidence import gather
+    from privacy.ledger.filter import cost, epsilon_spent, least_budget
+    from privacy.ledger.payloads import mechanism_of
+
+    mechanism = mechanism_of(plan)
+    needed, _ = least_budget(mechanism, steps=plan.steps, delta=policy.privacy.budget_delta)
+    if not store.ledger.exists():
+        return needed, 0.0
+    (ledger,) = gather([store.ledger]).ledgers
+    if ledger.state is None:
+        raise ValueError(f"{store.ledger}: {ledger.error}")
+    most = 0.0
+    for name, budget in ledger.state.budgets.items():
+        used = ledger.state.remaining(name, None).used
+        spent = epsilon_spent(used, delta=budget.delta, order=budget.order)
+        if spent > most:
+            used += plan.steps * cost(mechanism, budget.order)
+            needed = epsilon_spent(used, delta=budget.delta, order=budget.order) - spent
+            most = spent
+    return needed, most
+
+
+def _work(settings: Settings, plan: str, rounds: int) -> PrivateWork:
+    from strategies.wire.round_plan import PrivateWork
+
+    one = settings["privacy.unit"] == "record"
+    return PrivateWork(
+        plan=plan,
+        run="forecast",
+        place=0,
+        rounds=rounds,
+        local_steps=int(settings["privacy.local_steps"]),
+        sampling="poisson",
+        sampling_rate=float(settings["privacy.sampling_rate"]),
+        clipping_norm=float(settings["privacy.clipping_norm"]),
+        records_per_unit=1 if one else int(settings["privacy.records_per_unit"]),
+        micro_batch=int(settings["privacy.micro_batch"]),
+        max_options=int(settings["privacy.max_options"]),
+        freeze_a=bool(settings["privacy.freeze_a"]),
+        local_learning_rate=float(settings["privacy.local_learning_rate"]),
+    )
+
+
+def _round_plan(settings: Settings, privacy: Mapping[str, Any]) -> RoundPlan:
+    from strategies.wire.round_plan import RoundPlan
+
+    sections = {name: _section(settings, name) for name in ("predictor", "training", "context")}
+    return RoundPlan(
+        round=1,
+        seed=0,
+        train_adapter=int(settings["federation.warmup_rounds"]) == 0,
+        learning_rate_scale=1.0,
+        privacy=privacy,
+        **sections,
+    )
+
+
+def _section(settings: Settings, name: str) -> dict[str, Any]:
+    prefix = f"{name}."
+    return {key[len(prefix) :]: value for key, value in settings.items() if key.startswith(prefix)}
+
+
+def _twice(step: Callable[[], object]) -> tuple[float, float]:
+    """Seconds that a first step takes beyond the others, and those of one of the others."""
+    started = time.perf_counter()
+    step()
+    first = time.perf_counter()
+    step()
+    second = time.perf_counter()
+    return max(0.0, (first - started) - (second - first)), second - first

@@ -1,0 +1,252 @@
+"""How an organisation sets up its client: keys, policy and card from an invitation; new rosters."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from clients.data.group_policy import (
+    AcceptSection,
+    DataSection,
+    GroupPolicy,
+    MachineSection,
+    PolicyError,
+    PrivacySection,
+    ServerSection,
+    policy_text,
+)
+from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, ROSTER_FILE, Home
+from clients.deployment.bundle import code_digest
+from clients.deployment.connection import create_node_key, node_public
+from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC
+from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.key_folder import MEMBERS, READERS, SERVER, SERVERS
+from privacy.identity.keys import Identity, Roster, rosters_json
+
+CARD_FILE = "card.json"
+INVITATION_FILE = "invitation.json"
+SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
+NODE_KEY_FILE = NODE_KEY
+
+
+def set_up(
+    folder: Path,
+    invitation: Invitation,
+    *,
+    group: str,
+    data: Path,
+    role: Literal["train", "held_out"] = "train",
+    model: str = "",
+    budget_epsilon: float | None = None,
+    port: int = 9094,
+) -> Card:
+    """Make the folder of a client: nothing in it is ever overwritten.
+
+    Args:
+        folder: Made if it is not there.
+        invitation: Of the coordinator.
+        group: Name of the group.
+        data: The records; kept as a path from the folder where they lie in it.
+        role: Whether the group trains.
+        model: Fingerprint of the predictor; empty accepts any.
+        budget_epsilon: What the data may ever spend; by default what one run asks for.
+        port: On loopback.
+
+    Returns:
+        The card to be sent to the coordinator.
+
+    Raises:
+        PolicyError: The folder holds a client already, or the policy would make no sense.
+    """
+    _require_new(folder, invitation)
+    policy = _policy(
+        invitation,
+        group=group,
+        role=role,
+        data=_from(folder, data),
+        model=model,
+        budget_epsilon=budget_epsilon,
+        port=port,
+    )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = Home(folder=folder)
+    identity = Identity.create()
+    identity.write(home.file(IDENTITY_FILE))
+    create_node_key(folder)
+    _write_secret(home.file(SECRET_FILE))
+    home.file(CA_FILE).write_text(invitation.ca, encoding="utf-8")
+    invitation.write(home.file(INVITATION_FILE))
+    server = Roster({SERVER: bytes.fromhex(invitation.server)})
+    own = Roster({group: identity.public} if role == "train" else {})
+    _replace(home.file(ROSTER_FILE), rosters_json(own, server) + "\n")
+    node = node_public(home.file(NODE_KEY_FILE))
+    card = Card.signed(identity, group=group, role=role, node=node)
+    card.write(home.file(CARD_FILE))
+    # Last: a folder without a policy holds no client.
+    _replace(home.file(POLICY_FILE), policy_text(policy))
+    return card
+
+
+def _require_new(folder: Path, invitation: Invitation) -> None:
+    """Refuse a folder that has any of the files of a client, but for this very invitation."""
+    if (folder / POLICY_FILE).exists():
+        raise PolicyError(f"{folder}: holds a client already; choose another folder")
+    made = (IDENTITY_FILE, NODE_KEY_FILE, NODE_PUBLIC, SECRET_FILE, CA_FILE, ROSTER_FILE, CARD_FILE)
+    for name in made:
+        if (folder / name).exists():
+            raise PolicyError(f"{folder / name}: is there already; choose another folder")
+    path = folder / INVITATION_FILE
+    if path.exists() and Invitation.read(path) != invitation:
+        raise PolicyError(f"{path}: is another invitation; choose another folder")
+
+
+def _policy(
+    invitation: Invitation,
+    *,
+    group: str,
+    role: Literal["train", "held_out"],
+    data: str,
+    model: str,
+    budget_epsilon: float | None,
+    port: int,
+) -> GroupPolicy:
+    settings = invitation.settings
+    try:
+        epsilon = float(settings.get("privacy.epsilon", 8.0))
+        lifetime = budget_epsilon or _lifetime(epsilon)
+        survivors = int(settings.get("privacy.survivors", 0))
+        colluding = int(settings.get("privacy.colluding", 1))
+        return GroupPolicy(
+            group=group,
+            role=role,
+            data=DataSection(path=data, public=role == "held_out"),
+            privacy=PrivacySection(
+                mode=str(settings.get("privacy.mode", "distributed")),  # type: ignore[arg-type]
+                unit=str(settings.get("privacy.unit", "respondent")),  # type: ignore[arg-type]
+                budget_epsilon=lifetime,
+                budget_delta=float(settings.get("privacy.delta", 1e-5)),
+                run_epsilon=epsilon,
+            ),
+            accept=AcceptSection(
+                code=code_digest(),
+                model=model,
+                # A sum of two is no secret between the two.
+                members=max(3, int(settings.get("federation.minimum_groups", 3))),
+                honest_shares=max(1, survivors - colluding),
+                colluding=colluding,
+            ),
+            server=ServerSection(address=invitation.address),
+            machine=MachineSection(port=port),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise PolicyError(
+            f"the policy would make no sense: {name} = {first['input']!r}: {first['msg']}"
+        ) from error
+    except ValueError as error:
+        raise PolicyError(
+            f"the policy would make no sense: {error}; ask for the invitation again"
+        ) from error
+
+
+def _lifetime(epsilon: float) -> float:
+    """A budget that pays for one run: the filter that outlasts runs asks for a little more."""
+    return min(50.0, round(1.25 * epsilon, 2))
+
+
+def _from(folder: Path, data: Path) -> str:
+    data, folder = data.resolve(), folder.resolve()
+    return data.relative_to(folder).as_posix() if data.is_relative_to(folder) else str(data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RosterChange:
+    """How a new roster differs from the pinned one.
+
+    Attributes:
+        added: Members with keys of their own, by name.
+        removed: Members that are gone.
+        changed: Members whose key is another: they must say so themselves.
+    """
+
+    added: Mapping[str, bytes]
+    removed: Mapping[str, bytes]
+    changed: Mapping[str, bytes]
+
+
+def compare_roster(home: Home, path: Path) -> RosterChange:
+    """Hold a new roster against the pinned one.
+
+    Raises:
+        PolicyError: It is not a roster this client may pin: its own key or the server's differ.
+    """
+    policy = home.policy
+    try:
+        old, new = _pinned(home.file(ROSTER_FILE)), _pinned(path)
+        own = Identity.read(home.file(IDENTITY_FILE)).public
+    except OSError as error:
+        raise PolicyError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if policy.role == "train" and new.get(policy.group) != own:
+        raise PolicyError(
+            f"{path}: has another key for {policy.group!r}, or none: the coordinator has not "
+            "admitted this client's card"
+        )
+    if Roster.read(path, SERVERS).get(SERVER) != Roster.read(home.file(ROSTER_FILE), SERVERS).get(
+        SERVER
+    ):
+        raise PolicyError(f"{path}: names another server than the one pinned: set up a new client")
+    return RosterChange(
+        added={name: key for name, key in new.items() if name not in old},
+        removed={name: key for name, key in old.items() if name not in new},
+        changed={name: key for name, key in new.items() if name in old and old[name] != key},
+    )
+
+
+def pin_roster(home: Home, path: Path) -> None:
+    """Put a roster that somebody has looked at in the place of the pinned one."""
+    compare_roster(home, path)
+    members, servers = Roster.read(path, MEMBERS), Roster.read(path, SERVERS)
+    readers = Roster.read(path, READERS, missing_ok=True)
+    _replace(home.file(ROSTER_FILE), rosters_json(members, servers, readers) + "\n")
+
+
+def _pinned(path: Path) -> dict[str, bytes]:
+    """Keys of a roster by what people are shown of their owners."""
+    readers = Roster.read(path, READERS, missing_ok=True)
+    measuring = {f"{name} (measures only)": key for name, key in readers.items()}
+    return {**Roster.read(path, MEMBERS), **measuring}
+
+
+def accept_code(home: Home) -> str:
+    """Name the installed code as the reviewed one in the policy; returns its digest."""
+    path, reviewed = home.file(POLICY_FILE), home.policy.accept.code
+    # The one value, and not the whole file: what somebody has noted in it stays.
+    text = path.read_text(encoding="utf-8")
+    _replace(path, re.sub(rf'(?m)^([^#\n]*["\']){reviewed}', rf"\g<1>{code_digest()}", text))
+    return code_digest()
+
+
+def settings_of(home: Home) -> Mapping[str, bool | int | float | str]:
+    """What the invitation says that runs will ask for."""
+    path = home.file(INVITATION_FILE)
+    return Invitation.read(path).settings if path.exists() else {}
+
+
+def _write_secret(path: Path) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(32))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file completely or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

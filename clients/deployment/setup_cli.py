@@ -1,0 +1,259 @@
+"""Commands that set a group's client up and run it: ``fedaccord client init|roster|review|...``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+app = typer.Typer()
+
+HomeFolder = Annotated[Path, typer.Argument(help="Folder of the client.", metavar="HOME")]
+
+
+def _say(text: str) -> None:
+    Console().print(text, highlight=False, soft_wrap=True)
+
+
+@app.command(
+    epilog="Example: fedaccord client init north --invitation invitation.json --group North "
+    "--data answers.jsonl.gz"
+)
+def init(
+    folder: HomeFolder,
+    invitation: Annotated[Path, typer.Option(help="File of the coordinator.")],
+    group: Annotated[str, typer.Option(help="Name of your group, as others will see it.")],
+    data: Annotated[Path, typer.Option(help="Your records: a file or a folder.")],
+    role: Annotated[
+        str, typer.Option(help="train, or held_out to be measured on public answers.")
+    ] = "train",
+    budget: Annotated[
+        float, typer.Option(help="Epsilon that these data may ever spend; 0: one run of these.")
+    ] = 0.0,
+    port: Annotated[int, typer.Option(help="Free port on loopback.")] = 9094,
+) -> None:
+    """Make keys, a policy and a card; nothing is sent, and nothing that exists is overwritten."""
+    from alignment.config import PredictorConfig
+    from alignment.model.fingerprint import model_fingerprint
+    from clients.data.group_policy import PolicyError
+    from clients.deployment.enrolment import set_up
+    from privacy.identity.enrolment import Invitation
+    from strategies.wire.round_plan import unflatten
+
+    invited = Invitation.read(invitation)
+    if not data.exists():
+        raise PolicyError(f"--data {data}: is not there; name a file or a folder")
+    if role not in ("train", "held_out"):
+        raise PolicyError(f"--role {role!r}: use train or held_out")
+    chosen: Literal["train", "held_out"] = "train" if role == "train" else "held_out"
+    shape = unflatten(invited.settings).get("predictor", {})
+    try:
+        model = model_fingerprint(PredictorConfig(**shape))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise PolicyError(
+            f"{invitation}: asks for a predictor that this version does not know: install the "
+            "coordinator's version"
+        ) from error
+    card = set_up(
+        folder,
+        invited,
+        group=group,
+        data=data,
+        role=chosen,
+        model=model,
+        budget_epsilon=budget or None,
+        port=port,
+    )
+    _say(f"[bold]{escape(str(folder))}[/bold] is the client of {escape(group)}.\n")
+    _say("Read out over the phone, both ways, before you go on:")
+    _say(f"  the invitation   {invited.fingerprint}")
+    _say(f"  your card        {card.fingerprint}\n")
+    _say("Next:")
+    _say(f"  1. read and adjust   {escape(str(folder / 'policy.toml'))}")
+    _say(f"  2. send              {escape(str(folder / 'card.json'))}   to the coordinator")
+    _say(f"  3. when the roster comes back: fedaccord client roster {escape(str(folder))} FILE")
+    _say(f"  4. fedaccord client check {escape(str(folder))}")
+    _say(f"  5. fedaccord client join {escape(str(folder))}")
+
+
+@app.command(epilog="Example: fedaccord client roster north roster.json")
+def roster(
+    folder: HomeFolder,
+    file: Annotated[Path, typer.Argument(help="Roster that the coordinator has sent.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Show how a new roster differs from the pinned one, and pin it.
+
+    The client reads it at the next message: nothing has to be started anew.
+    """
+    from clients.data.home import Home
+    from clients.deployment.enrolment import compare_roster, pin_roster
+    from privacy.identity.enrolment import key_fingerprint
+
+    home = Home(folder=folder)
+    change = compare_roster(home, file)
+    if not (change.added or change.removed or change.changed):
+        _say("The roster is the pinned one: nothing changes.")
+        return
+    for title, members in (("new", change.added), ("gone", change.removed)):
+        for name, key in members.items():
+            _say(f"  {title:8}{escape(name)}   {key_fingerprint(key)}")
+    for name, key in change.changed.items():
+        _say(f"  [red]{'other key':8}{escape(name)}   {key_fingerprint(key)}[/red]")
+    if change.changed:
+        _say("A member with another key: ask that member, not the coordinator, whether it is so.")
+    if not yes and not typer.confirm("Pin these keys?"):
+        raise typer.Exit(1)
+    pin_roster(home, file)
+    _say("Pinned.")
+
+
+@app.command(epilog="Example: fedaccord client check north")
+def check(
+    folder: HomeFolder,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave the server alone.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Forecast nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+) -> None:
+    """Look at keys, code, roster, data and server, and forecast what a run will cost.
+
+    Exit 1 if the client cannot join.
+    """
+    from clients.data.home import Home
+    from clients.deployment.checkup import Finding, findings, forecast
+    from clients.deployment.enrolment import settings_of
+    from privacy.errors import PrivacyError
+
+    home = Home(folder=folder)
+    found: list[Finding] = []
+    for each in findings(home, offline=offline):
+        found.append(each)
+        if not as_json:
+            mark = "[green]holds[/green]" if each.holds else "[red]FAILS[/red]"
+            _say(f"  {mark}  {each.name:10}{escape(each.text)}")
+    holds = all(each.holds for each in found)
+    expected = None
+    if holds and not quick and home.policy.role == "train" and settings_of(home):
+        try:
+            expected = forecast(home, settings_of(home))
+        except (ValueError, PrivacyError) as error:
+            holds = False
+            found.append(Finding(name="forecast", holds=False, text=str(error)))
+            if not as_json:
+                _say(f"  [red]FAILS[/red]  forecast  {escape(str(error))}")
+    if expected is not None:
+        holds = holds and expected.affordable
+    if as_json:
+        cost = None if expected is None else expected.as_dict()
+        rows = [vars(each) for each in found]
+        typer.echo(json.dumps({"holds": holds, "findings": rows, "forecast": cost}, indent=2))
+    elif expected is not None:
+        minutes = (expected.seconds_before + expected.rounds * expected.seconds_per_round) / 60
+        _say("\nA run as announced:")
+        _say(
+            f"  time     {expected.rounds} rounds of about {expected.seconds_per_round:.1f} s "
+            f"after {expected.seconds_before:.0f} s for encoding: about {minutes:.0f} minutes "
+            "in all"
+        )
+        _say(
+            f"  bytes    {expected.bytes_up_per_round:,} up and "
+            f"{expected.bytes_down_per_round:,} down in a round"
+        )
+        if expected.epsilon is not None:
+            _say(
+                f"  epsilon  {expected.epsilon:g} of the run; it takes "
+                f"{expected.budget_epsilon:.3f} of the {expected.budget_left:.3f} left of yours"
+            )
+    if expected is not None and not expected.affordable and not as_json:
+        _say("[red]The budget does not pay for the whole run: raise it or take part in less.[/red]")
+    if not holds:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: fedaccord client join north")
+def join(
+    folder: HomeFolder,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Start also while the server cannot be reached.")
+    ] = False,
+) -> None:
+    """Connect and take part until Ctrl-C: run it under systemd or in a container.
+
+    Two programs are kept alive: Flower's node, and the one that trains. Logs lie in HOME/logs.
+    """
+    import supervision
+    from clients.data.home import Home
+    from clients.deployment.checkup import findings
+    from clients.deployment.join import programs
+
+    home = Home(folder=folder)
+    for each in findings(home, offline=unchecked):
+        if not each.holds:
+            typer.echo(f"error: {each.name}: {each.text}", err=True)
+            raise typer.Exit(1)
+    policy = home.policy
+    configuration = supervision.write_configuration(folder, programs(home, policy))
+    _say(f"{escape(policy.group)} joins {escape(policy.server.address)}; Ctrl-C leaves.")
+    supervision.supervise(configuration)
+
+
+@app.command(epilog="Example: fedaccord client review north refused/1f2e3d4c.fab --diff")
+def review(
+    folder: HomeFolder,
+    bundle: Annotated[Path | None, typer.Argument(help="A bundle, as the server sends it.")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show every changed line.")] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Name the installed code as reviewed in the policy.")
+    ] = False,
+) -> None:
+    """Show which code runs at this client, and how a server's bundle differs from it.
+
+    A bundle is never run or unpacked: the client runs what is installed here, and works only for a
+    server that sends the same. Exit 1 if something differs from what the policy names as reviewed.
+    """
+    from clients.data.group_policy import PolicyError
+    from clients.data.home import REFUSED_FOLDER, Home
+    from clients.deployment.bundle import (
+        bundled_files,
+        code_digest,
+        differences,
+        digest_of,
+        installed_files,
+    )
+    from clients.deployment.enrolment import accept_code
+
+    home = Home(folder=folder)
+    reviewed = home.policy.accept.code
+    files = installed_files()
+    lines = sum(data.count(b"\n") for data in files.values())
+    _say(f"installed   {code_digest()}   {len(files)} files, {lines:,} lines")
+    _say(f"reviewed    {reviewed}")
+    differs = False
+    if bundle is not None:
+        path = bundle if bundle.exists() else home.file(str(bundle))
+        try:
+            contents = bundled_files(path.read_bytes())
+        except OSError as error:
+            raise PolicyError(f"{bundle}: cannot be read: {error}") from error
+        _say(f"bundle      {digest_of(contents)}")
+        for each in differences(contents):
+            differs = True
+            _say(f"  {each.change:8} {escape(each.name)}")
+            if diff:
+                for line in each.diff:
+                    _say(f"    {escape(line)}")
+    elif home.file(REFUSED_FOLDER).is_dir():
+        for path in sorted(home.file(REFUSED_FOLDER).glob("*.fab")):
+            _say(f"refused     {escape(str(path.relative_to(home.folder)))}")
+    if accept:
+        if differs:
+            raise PolicyError("the bundle is not what is installed here: install that code first")
+        accept_code(home)
+        _say("The installed code is now the reviewed one.")
+        return
+    if differs or code_digest() != reviewed:
+        raise typer.Exit(1)

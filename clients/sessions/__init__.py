@@ -1,0 +1,1 @@
+"""Sessions: what a client keeps between the messages of a run."""

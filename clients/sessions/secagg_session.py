@@ -1,0 +1,226 @@
+"""A client's side of secure aggregation between messages: what it keeps, and the order of stages.
+
+What is kept lies in the client's own state and never in a message. It is replaced *before* a reply
+leaves, so a stage is answered once, and an unmasked attempt leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TypeVar
+
+from flwr.app import ConfigRecord, RecordDict
+
+from clients.durable import write_durably
+from clients.sessions.group_ledger import verified_plan
+from privacy.accounting.terms import Mode
+from privacy.errors import PolicyRefused, Replayed
+from privacy.kernel.quantisation import fraction_bits, sum_bits
+from privacy.kernel.types import Noised, Quantised
+from privacy.ledger.chain import NOTHING, Head
+from privacy.secagg.client import Member, Opened, Policy
+from privacy.secagg.encoding import Message
+from privacy.secagg.messages import Advertised, Confirmed, Masking, Shared, ShareRequest
+from privacy.secagg.round_terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
+from strategies.wire.compression import Compression
+from strategies.wire.round_plan import PrivateWork, RoundPlan
+
+_KEPT = "secagg"
+_State = TypeVar("_State", bound=Message)
+
+
+class Session:
+    """Drives one member through its stages.
+
+    Args:
+        state: What this client keeps between messages.
+        member: Who it is.
+        served: File that remembers over restarts which rounds have had a vector, as the state does
+            not; None where there are no restarts.
+    """
+
+    def __init__(self, state: RecordDict, member: Member, served: Path | None = None) -> None:
+        self._state = state
+        self._member = member
+        self._served = None if served is None else ServedRounds(served)
+
+    def advertise(self, request: bytes, head: Head = NOTHING) -> bytes:
+        """Stage 0: begin an attempt; what was left of another is forgotten.
+
+        Args:
+            request: Of the server.
+            head: Of the group's budget ledger, for all others to see.
+
+        Raises:
+            Replayed: The attempt is not new, or this round has had a vector of this client: a
+                second one, in another cohort, would tell it from the rest where there is no noise.
+        """
+        last = self._last()
+        seen = (head.seq, bytes.fromhex(head.hash))
+        message, kept = self._member.advertise(request, last=last, head=seen)
+        again = last is not None and (last.run, last.round) == (
+            kept.attempt.run,
+            kept.attempt.round,
+        )
+        if again and self._stage() not in ("advertised", "shared"):
+            raise Replayed(
+                f"round {kept.attempt.round} has had this client's vector; ask for the next"
+            )
+        if self._served is not None:
+            self._served.require_new(kept.attempt)
+        self._keep("advertised", kept, kept.attempt)
+        return message
+
+    def share(self, request: bytes, policy: Policy) -> bytes:
+        """Stage 1: agree to the terms of a round."""
+        kept = self._kept("advertised", Advertised)
+        message, following = self._member.share(kept, request, policy)
+        self._keep("shared", following)
+        return message
+
+    def mask(self, request: bytes, train: Callable[[Opened], Noised | Quantised]) -> bytes:
+        """Stage 2: check the request, train, and hide what came of it.
+
+        Args:
+            request: Of the server.
+            train: Called once everything is checked; charges, trains and returns the vector.
+        """
+        opened = self._member.open(self._kept("shared", Shared), request)
+        # Whatever becomes of the training: this attempt is not begun again.
+        self._forget()
+        if self._served is not None:
+            self._served.add(opened.agreement.terms.attempt)
+        message, following = self._member.mask(opened, train(opened))
+        self._keep("masking", following)
+        return message
+
+    def confirm(self, request: bytes) -> bytes:
+        """Stage 3: sign the survivors."""
+        kept = self._kept("masking", Masking)
+        message, following = self._member.confirm(kept, request)
+        self._keep("confirmed", following)
+        return message
+
+    def unmask(self, request: bytes) -> bytes:
+        """Stage 4: give shares, once."""
+        kept = self._kept("confirmed", Confirmed)
+        self._forget()
+        return self._member.unmask(kept, request)
+
+    def end(self) -> None:
+        """Forget the secrets of an attempt that will not take place."""
+        self._forget()
+
+    def _stage(self) -> str:
+        return str(self._state.config_records[_KEPT]["stage"])
+
+    def _last(self) -> Attempt | None:
+        record = self._state.config_records.get(_KEPT)
+        if record is None:
+            return None
+        return Attempt(
+            run=str(record["run"]),
+            round=int(str(record["round"])),
+            attempt=int(str(record["attempt"])),
+        )
+
+    def _kept(self, stage: str, kind: type[_State]) -> _State:
+        record = self._state.config_records.get(_KEPT)
+        if record is None or record["stage"] != stage:
+            raise Replayed(f"this stage follows on {stage!r} and is answered once")
+        return kind.decode(bytes(record["secret"]))  # type: ignore[arg-type]
+
+    def _keep(self, stage: str, kept: Message, attempt: Attempt | None = None) -> None:
+        known = asdict(attempt or self._last() or Attempt(run="", round=0))
+        self._state[_KEPT] = ConfigRecord({**known, "stage": stage, "secret": kept.encode()})
+
+    def _forget(self) -> None:
+        known = asdict(self._last() or Attempt(run="", round=0))
+        self._state[_KEPT] = ConfigRecord({**known, "stage": "spent", "secret": b"spent"})
+
+
+class ServedRounds:
+    """The last round of every run that has had this client's vector, on disk before it leaves.
+
+    Args:
+        path: Of the file; one that is missing has served none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def require_new(self, attempt: Attempt) -> None:
+        """Refuse a round that is not after the last one that was served.
+
+        Raises:
+            Replayed: It is not.
+        """
+        last = self._read().get(attempt.run, 0)
+        if attempt.round <= last:
+            raise Replayed(
+                f"round {attempt.round} has had this client's vector, or a later one has: ask for "
+                f"round {last + 1}"
+            )
+
+    def add(self, attempt: Attempt) -> None:
+        """Remember a round; what it gives must not leave if this raises."""
+        self.require_new(attempt)
+        served = {**self._read(), attempt.run: attempt.round}
+        write_durably(self._path, json.dumps(served).encode())
+
+    def _read(self) -> dict[str, int]:
+        try:
+            served = json.loads(self._path.read_text(encoding="utf-8"))
+            return {str(run): int(number) for run, number in served.items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise PolicyRefused(
+                f"{self._path.name} of this client is damaged: its owner must look at it"
+            ) from error
+
+
+def terms_in(request: bytes) -> RoundTerms:
+    """The terms that a share request proposes; they protect somebody, and are not yet agreed to.
+
+    Raises:
+        SecaggAbort: They protect nobody, or are no terms.
+    """
+    terms = RoundTerms.decode(ShareRequest.decode(request).terms)
+    terms.check()
+    return terms
+
+
+def policy_for(plan: RoundPlan, terms: RoundTerms, *, fewest_members: int) -> Policy:
+    """What this client insists on: what it would itself send if it did what it is asked.
+
+    Where nothing tells the number of coordinates beforehand it is taken from the terms, and
+    compared with the vector once there is one.
+
+    Args:
+        plan: What this client is asked to do.
+        terms: What the server proposes.
+        fewest_members: Below so many this client stays away.
+
+    Raises:
+        PlanRefused: The privacy plan it is asked to follow does not keep what it promises.
+    """
+    members = len(terms.members)
+    vector = VectorTerms(dimension=terms.vector.dimension, fraction_bits=fraction_bits(members))
+    if plan.compression:
+        limit = Compression.read(plan.compression).limit
+        vector = replace(vector, modulus_bits=sum_bits(limit, members=members), fraction_bits=0)
+    if plan.privacy:
+        work = PrivateWork.read(plan.privacy)
+        if terms.attempt.run != work.run:
+            raise PolicyRefused("the terms are of another run than the plan: nothing is sent")
+        privacy = verified_plan(work.plan)
+        if privacy.mode is Mode.DISTRIBUTED:
+            vector = VectorTerms.of_plan(privacy)
+        else:
+            vector = replace(vector, dimension=privacy.dimension + 1, plan=privacy.digest())
+    fewest = max(FEWEST_MEMBERS, fewest_members)
+    return Policy(vector=vector, task=plan.digest(), fewest_members=fewest)

@@ -1,0 +1,1 @@
+"""Training: plain and private steps on a group's own records."""

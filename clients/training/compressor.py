@@ -1,0 +1,68 @@
+"""Which part of an update travels, in how few bits, and what of it stays here for later rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from flwr.app import ConfigRecord, RecordDict
+from numpy.typing import NDArray
+
+from alignment.config import PredictorConfig, TrainingConfig
+from alignment.training.step_sizes import step_sizes
+from clients.training.trainer import LocalUpdate, predictor_for
+from strategies.wire.compression import RoundCode
+from strategies.wire.round_plan import RoundPlan
+
+_KEPT = "residual"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Compressed:
+    """An update in small integers, its loss and weight among them. Not private.
+
+    Attributes:
+        integers: (n,) int64; see ``strategies.wire.compression.RoundCode``.
+        limit: Largest integer of any group, of either sign.
+    """
+
+    integers: NDArray[np.int64]
+    limit: int
+
+
+def travelling(update: LocalUpdate, plan: RoundPlan, state: RecordDict) -> LocalUpdate | Compressed:
+    """Take of an update what the round asks for.
+
+    Coordinates that the round does not train are 0 and are left out. Where the round compresses,
+    what is lost by it is kept in the client's own state, the only place it ever lies in, and joins
+    the next update. A client that has lost its state sends a little less than it learned, once.
+
+    Args:
+        update: What training changed.
+        plan: Of the round.
+        state: Of this client in this run; added to.
+    """
+    predictor = predictor_for(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
+    training = TrainingConfig(**plan.training)  # type: ignore[arg-type]
+    steps = step_sizes(predictor, training, train_adapter=plan.train_adapter)
+    if not plan.compression:
+        return replace(update, delta=update.delta[steps > 0])
+    code = RoundCode(plan, steps)
+    # Residuals are of what enters the sum: a weight that changes from round to round is in them.
+    whole = update.weight * update.delta.astype(np.float64) + _residual(state, steps.size)
+    encoded = code.encode(whole, loss=update.loss, weight=update.weight)
+    # Plain bytes: a state is serialised around every message, and arrays take longer.
+    state[_KEPT] = ConfigRecord({_KEPT: encoded.residual.astype("<f4").tobytes()})
+    return Compressed(integers=encoded.integers, limit=code.compression.limit)
+
+
+def _residual(state: RecordDict, dimension: int) -> NDArray[np.float32]:
+    """What is yet to be sent; nothing, where nothing is kept or it is of another model."""
+    nothing = np.zeros(dimension, dtype=np.float32)
+    record = state.config_records.get(_KEPT)
+    if record is None:
+        return nothing
+    data = record[_KEPT]
+    if not isinstance(data, bytes) or len(data) != nothing.nbytes:
+        return nothing
+    return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)

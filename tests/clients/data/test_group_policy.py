@@ -1,0 +1,202 @@
+"""The policy file: one line for whatever is wrong with it, and nothing lost in writing it."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from clients.data.group_policy import (
+    AcceptSection,
+    DataSection,
+    GroupPolicy,
+    MachineSection,
+    PolicyError,
+    PrivacySection,
+    ServerSection,
+    policy_text,
+    read_policy,
+)
+from clients.data.home import Home
+from clients.deployment.bundle import code_digest
+from clients.deployment.enrolment import accept_code
+
+LEAST: dict[str, Any] = {
+    "group": "North",
+    "data": {"path": "answers.jsonl"},
+    "accept": {"code": "ab" * 32},
+    "server": {"address": "fed.example.org:9443"},
+}
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    """A policy file with dotted changes; None takes a line out."""
+    content = {key: dict(v) if isinstance(v, dict) else v for key, v in LEAST.items()}
+    for name, value in changes.items():
+        *sections, key = name.split("__")
+        place = content
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = value
+        if value is None:
+            del place[key]
+    path = folder / "policy.toml"
+    path.write_text(tomli_w.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_what_is_not_said_has_the_default(tmp_path: Path) -> None:
+    policy = read_policy(written(tmp_path))
+    assert (policy.role, policy.privacy, policy.machine) == (
+        "train",
+        PrivacySection(),
+        MachineSection(),
+    )
+    assert (policy.privacy.mode, policy.privacy.unit) == ("distributed", "respondent")
+    assert not policy.data.public
+
+
+def test_every_field_survives_being_written_and_read(tmp_path: Path) -> None:
+    """No value here is a default, so that a field left out would show."""
+    policy = GroupPolicy(
+        group='No "rth" ünd # \\ Söhne',
+        role="held_out",
+        data=DataSection(path="a b/'c'.jsonl", skip_invalid=True, public=True),
+        privacy=PrivacySection(
+            mode="local", unit="record", budget_epsilon=3.0, budget_delta=1e-7, run_epsilon=0.125
+        ),
+        accept=AcceptSection(
+            code="12" * 32,
+            model="34" * 32,
+            members=9,
+            threshold=8,
+            honest_shares=7,
+            colluding=6,
+            partners=True,
+        ),
+        server=ServerSection(address="[::1]:1"),
+        machine=MachineSection(port=1, stage_seconds=2.5, poll_seconds=0.25),
+    )
+    default = GroupPolicy.model_validate(LEAST).model_dump()
+    for name, value in policy.model_dump().items():
+        if isinstance(value, dict):
+            assert all(value[key] != default[name][key] for key in value), name
+    path = tmp_path / "policy.toml"
+    path.write_text(policy_text(policy), encoding="utf-8")
+    assert read_policy(path) == policy
+    comments = [line for line in policy_text(policy).splitlines() if line.startswith("#")]
+    assert len(comments) >= 6
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"grup": "North"}, "grup = 'North': Extra inputs are not permitted"),
+    ({"privacy__epsilon": 4.0}, "privacy.epsilon = 4.0: Extra inputs are not permitted"),
+    ({"group": None}, "group: Field required"),
+    ({"accept__code": None}, "accept.code: Field required"),
+    ({"group": 3}, "group = 3: Input should be a valid string"),
+    ({"group": ""}, "group = '': String should have at least 1 character"),
+    ({"role": "both"}, "role = 'both': Input should be 'train' or 'held_out'"),
+    ({"data__public": "yes"}, "data.public = 'yes': Input should be a valid boolean"),
+    ({"data__public": 1}, "data.public = 1: Input should be a valid boolean"),
+    ({"privacy__mode": "central"}, "privacy.mode = 'central': Input should be 'distributed'"),
+    ({"privacy__budget_epsilon": 0.0}, "privacy.budget_epsilon = 0.0: Input should be greater"),
+    ({"privacy__budget_epsilon": 51.0}, "privacy.budget_epsilon = 51.0: Input should be less"),
+    ({"privacy__budget_epsilon": float("nan")}, "privacy.budget_epsilon = nan: Input should be"),
+    ({"privacy__run_epsilon": float("inf")}, "privacy.run_epsilon = inf: Input should be less"),
+    ({"privacy__run_epsilon": "8"}, "privacy.run_epsilon = '8': Input should be a valid number"),
+    ({"privacy__budget_delta": 1.0}, "privacy.budget_delta = 1.0: Input should be less than 1"),
+    ({"privacy__budget_delta": float("nan")}, "privacy.budget_delta = nan: Input should be"),
+    ({"accept__code": "abc"}, "accept.code = 'abc': String should match pattern"),
+    ({"accept__model": "ab"}, "accept.model = 'ab': String should match pattern"),
+    ({"accept__members": 1}, "accept.members = 1: Input should be greater than or equal to 2"),
+    ({"accept__honest_shares": 0}, "accept.honest_shares = 0: Input should be greater"),
+    ({"accept__colluding": -1}, "accept.colluding = -1: Input should be greater"),
+    ({"accept__threshold": 2.5}, "accept.threshold = 2.5: Input should be a valid integer"),
+    ({"server__address": "fed.example.org"}, "server.address = 'fed.example.org': String should"),
+    ({"server__address": "https://a:1"}, "server.address = 'https://a:1': String should match"),
+    ({"machine__port": 0}, "machine.port = 0: Input should be greater"),
+    ({"machine__stage_seconds": 0.0}, "machine.stage_seconds = 0.0: Input should be greater"),
+    ({"machine__stage_seconds": float("inf")}, "machine.stage_seconds = inf: Input should be less"),
+    ({"machine__stage_seconds": float("nan")}, "machine.stage_seconds = nan: Input should be"),
+    ({"machine__poll_seconds": 0.0}, "machine.poll_seconds = 0.0: Input should be greater"),
+    (
+        {"role": "held_out"},
+        "role = 'held_out' with data.public = false: what is measured would leave as it is; set "
+        "data.public = true if the answers are public, or role = 'train'",
+    ),
+    (
+        {"accept__threshold": 4, "accept__members": 3},
+        "accept.threshold = 4 is above accept.members = 3: raise members",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), WRONG, ids=[words[:40] for _, words in WRONG])
+def test_what_is_wrong_is_told_in_one_line_with_file_and_field(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    path = written(tmp_path, **changes)
+    with pytest.raises(PolicyError) as caught:
+        read_policy(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read: [Errno 2] No such file"),
+        (b"group = \n", "Invalid value (at line 1, column 9)"),
+        (b"group = 'a'\ngroup = 'b'\n", "Cannot overwrite a value"),
+        (b"\xff\xfe", "cannot be read: 'utf-8' codec"),
+    ],
+    ids=["missing", "no value", "twice", "no text"],
+)
+def test_a_file_that_is_none_is_told_in_one_line(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / "policy.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PolicyError) as caught:
+        Home(folder=tmp_path).policy  # noqa: B018
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert "\n" not in str(caught.value)
+
+
+def test_it_is_read_anew_every_time(tmp_path: Path) -> None:
+    written(tmp_path)
+    home = Home(folder=tmp_path)
+    assert home.policy.accept.members == 3
+    written(tmp_path, accept__members=5)
+    assert home.policy.accept.members == 5
+
+
+def test_records_lie_beside_the_policy_or_anywhere(tmp_path: Path) -> None:
+    home = Home(folder=tmp_path / "north")
+    beside = GroupPolicy.model_validate(LEAST)
+    assert home.data(beside) == tmp_path / "north" / "answers.jsonl"
+    elsewhere = GroupPolicy.model_validate({**LEAST, "data": {"path": "/data/answers.jsonl"}})
+    assert home.data(elsewhere) == Path("/data/answers.jsonl")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['code = "{code}"', "  code='{code}'  # by Ada", '"code" = "{code}"'],
+)
+def test_accepting_code_changes_one_value_and_keeps_every_note(tmp_path: Path, line: str) -> None:
+    old = "ab" * 32
+    note = f"# {old} was read by Ada on Monday, 'all of it'.\n"
+    text = policy_text(GroupPolicy.model_validate(LEAST))
+    text = note + text.replace(f'code = "{old}"', line.format(code=old))
+    path = tmp_path / "policy.toml"
+    path.write_text(text, encoding="utf-8")
+    assert accept_code(Home(folder=tmp_path)) == code_digest()
+    changed = path.read_text(encoding="utf-8")
+    assert changed == text.replace(line.format(code=old), line.format(code=code_digest()))
+    assert changed.startswith(note)
+    before = {**tomllib.loads(text)}
+    before["accept"] = {**before["accept"], "code": code_digest()}
+    assert tomllib.loads(changed) == before
+    assert [each.name for each in tmp_path.iterdir()] == ["policy.toml"]
