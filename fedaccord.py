@@ -24,10 +24,10 @@ import typer  # noqa: E402
 from alignment.cli import app as alignment_app  # noqa: E402
 from clients.deployment.cli import app as clients_app  # noqa: E402
 from experiments.cli import app as experiments_app  # noqa: E402
-from experiments.plan_cli import app as plan_app  # noqa: E402
-from experiments.publish_cli import app as publish_app  # noqa: E402
-from experiments.strategies_cli import app as strategies_app  # noqa: E402
-from experiments.study_cli import app as study_app  # noqa: E402
+from experiments.planning.cli import app as plan_app  # noqa: E402
+from experiments.planning.strategies_cli import app as strategies_app  # noqa: E402
+from experiments.publishing.cli import app as publish_app  # noqa: E402
+from experiments.studies.cli import app as study_app  # noqa: E402
 from privacy.cli import app as privacy_app  # noqa: E402
 from server.deployment.cli import app as server_app  # noqa: E402
 

@@ -123,7 +123,7 @@ def demo(
     under differential privacy, in a folder `private` of its own, with ledgers that are verified.
     Takes about three minutes.
     """
-    from experiments.run import run
+    from experiments.simulation.run import run
     from server.settings import assemble
 
     def demonstrate(defaults: dict[str, Any], folder: Path) -> RunConfig:
@@ -204,7 +204,7 @@ def simulate(
 
     Every setting and its default stand in the config.toml that a run leaves in --out.
     """
-    from experiments.run import run
+    from experiments.simulation.run import run
     from server.settings import assemble
 
     given = {

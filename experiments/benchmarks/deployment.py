@@ -18,7 +18,7 @@ from clients.data.group_policy import GroupPolicy
 from clients.data.home import Home
 from clients.deployment import join
 from experiments.benchmarks.harness import FEWEST_TURNS, Figure
-from experiments.benchmarks.loopback import (
+from experiments.benchmarks.workloads.loopback import (
     GROUPS,
     NotInTime,
     Programs,
@@ -63,7 +63,7 @@ class Kind:
 
     Attributes:
         key: In the names of figures for programs.
-        programs: As for :class:`experiments.benchmarks.loopback.SmallFederation`.
+        programs: As for :class:`experiments.benchmarks.workloads.loopback.SmallFederation`.
         logged: Whether the executor writes how long its handlers take.
         counted: Rounds that suffice.
         seconds: No further round is waited for after this, where there are enough for a median.

@@ -16,7 +16,7 @@ from alignment.training.objectives import ABSENT, cross_entropy
 from alignment.training.private_layout import metric_scale_for, private_layout
 from clients.privatizer import noised_sum
 from experiments.benchmarks.harness import Figure, Goal, interleave
-from experiments.benchmarks.workload import batch_of, sample_answers, training_step
+from experiments.benchmarks.workloads.questions import batch_of, sample_answers, training_step
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import PrivacyTerms
 from privacy.kernel.discrete_gaussian import discrete_gaussian

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.benchmarks.federation import TrainingRounds
 from experiments.benchmarks.harness import Figure, Goal, interleave
+from experiments.benchmarks.workloads.federation import TrainingRounds
 
 #: A few suffice, and flatter nothing: what is serialised once for all clients weighs more on them.
 _GROUPS = 3

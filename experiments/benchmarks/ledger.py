@@ -20,7 +20,7 @@ from clients.deployment.bundle import code_digest
 from clients.sessions.group_ledger import Books, forget_ledgers, verified_plan
 from clients.training.private_trainer import train_privately
 from experiments.benchmarks.harness import Figure, Goal, interleave
-from experiments.benchmarks.ledger_rehearsal import (
+from experiments.benchmarks.workloads.ledger_rehearsal import (
     RUN,
     RoundCost,
     Units,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from alignment.config import TrainingConfig
-from experiments.benchmarks.federation import TrainingRounds
 from experiments.benchmarks.harness import Figure, Goal
+from experiments.benchmarks.workloads.federation import TrainingRounds
 
 #: PluralLLM sends the 713,218 float32 parameters of its whole predictor.
 PLURAL_LLM_BYTES = 4 * 713_218

@@ -12,7 +12,7 @@ from alignment.model.encoder import Encoder
 from alignment.model.encoding import PrefixCache, TokenSequence, pad_tokens
 from alignment.model.predictor import Predictor
 from experiments.benchmarks.harness import Figure, Goal, interleave
-from experiments.benchmarks.workload import (
+from experiments.benchmarks.workloads.questions import (
     batch_of,
     lengthened,
     mean_tokens,

@@ -17,7 +17,7 @@ import clients.training.trainer
 from alignment.data.population import load_population
 from clients.training.trainer import LocalUpdate
 from experiments.benchmarks.harness import Figure, Goal
-from experiments.simulate import simulate
+from experiments.simulation.simulate import simulate
 from server.config import RunConfig, read_run_config
 
 #: With this in the environment, as in ``10,100,1000``, federations have these sizes.
@@ -58,8 +58,8 @@ def measure() -> list[Figure]:
 
 
 def draw(figures: Sequence[Figure], path: Path) -> None:
-    """Draw time, overhead and memory; see :func:`experiments.plot_scale.draw_scale`."""
-    from experiments.plot_scale import draw_scale
+    """Draw time, overhead and memory; see :func:`experiments.benchmarks.plots.scale.draw_scale`."""
+    from experiments.benchmarks.plots.scale import draw_scale
 
     draw_scale(figures, path)
 

@@ -19,8 +19,8 @@ from alignment.training.private_layout import private_layout
 from clients.training.trainer import train_locally
 from experiments.benchmarks.dp import private_step
 from experiments.benchmarks.harness import Figure, Goal, interleave
-from experiments.benchmarks.secagg_attempt import Cost, Setting, attempt
-from experiments.benchmarks.workload import batch_of, sample_answers
+from experiments.benchmarks.workloads.questions import batch_of, sample_answers
+from experiments.benchmarks.workloads.secagg_attempt import Cost, Setting, attempt
 from privacy.kernel.randomness import SystemRandomStream
 from server.config import RunConfig, read_run_config
 from strategies.wire.round_plan import RoundPlan
@@ -81,8 +81,8 @@ def measure() -> list[Figure]:
 
 
 def draw(figures: Sequence[Figure], path: Path) -> None:
-    """Draw how the cost grows; see :func:`experiments.plot_secagg.draw_growth`."""
-    from experiments.plot_secagg import draw_growth
+    """Draw how the cost grows; see :func:`experiments.benchmarks.plots.secagg.draw_growth`."""
+    from experiments.benchmarks.plots.secagg import draw_growth
 
     draw_growth(figures, path)
 

@@ -29,7 +29,7 @@ from clients.deployment.bundle import installed_files
 from clients.deployment.enrolment import pin_roster, set_up
 from clients.deployment.executor import Executor
 from clients.sessions.group_ledger import forget_ledgers
-from experiments.local_grid import LocalGrid, run_server_app
+from experiments.simulation.local_grid import LocalGrid, run_server_app
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import Mode, PrivacyTerms, Unit
 from privacy.identity.enrolment import Invitation

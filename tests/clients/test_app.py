@@ -12,7 +12,7 @@ from flwr.app import Message
 
 from alignment.data.population import load_population
 from alignment.model.predictor import Predictor
-from experiments.local_grid import LocalGrid
+from experiments.simulation.local_grid import LocalGrid
 from server.config import RunConfig
 from strategies.wire.round_plan import RoundPlan
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.local_grid import LocalGrid
+from experiments.simulation.local_grid import LocalGrid
 
 
 def test_a_failing_client_logs_no_text_of_a_record(

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from experiments.benchmarks.loopback import Program, free_port, read_rounds, wait_for
+from experiments.benchmarks.workloads.loopback import Program, free_port, read_rounds, wait_for
 
 FEDACCORD = [sys.executable, "-m", "fedaccord"]
 

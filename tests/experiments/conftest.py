@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments.run import run
+from experiments.simulation.run import run
 from server.config import RunConfig, read_run_config
 
 MakeConfig = Callable[..., RunConfig]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from experiments.run import run
+from experiments.simulation.run import run
 from server.config import read_run_config
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}

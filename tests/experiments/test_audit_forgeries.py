@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from experiments.run import run
+from experiments.simulation.run import run
 from privacy.audit.checks import Check, Status
 from privacy.audit.evidence import CARD_FILE, LEDGERS, gather
 from privacy.audit.verify import holds, verify

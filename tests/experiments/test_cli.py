@@ -355,7 +355,7 @@ class TestDebug:
         def explode(*_: object, **__: object) -> None:
             raise ZeroDivisionError("of course\nnot")
 
-        monkeypatch.setattr("experiments.run.run", explode)
+        monkeypatch.setattr("experiments.simulation.run.run", explode)
         outcome = command("simulate", "--out", tmp_path / "out")
         assert outcome.code == 1
         assert one_line(outcome) == (
@@ -368,7 +368,7 @@ class TestDebug:
         def explode(*_: object, **__: object) -> None:
             raise MemoryError
 
-        monkeypatch.setattr("experiments.run.run", explode)
+        monkeypatch.setattr("experiments.simulation.run.run", explode)
         outcome = command("simulate", "--out", tmp_path / "out")
         assert outcome.code == 1
         assert "error: MemoryError" in one_line(outcome)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run import run
+from experiments.simulation.run import run
 from server.config import RunConfig
 
 MakeConfig = Callable[..., RunConfig]

@@ -9,7 +9,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from experiments.local_grid import LocalGrid
+from experiments.simulation.local_grid import LocalGrid
 from server.aggregation.base import MeanOfUpdates
 from server.config import RunConfig, read_run_config
 from server.rounds.cohort import Cohort

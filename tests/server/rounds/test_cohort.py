@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flwr.app import Message
 
-from experiments.local_grid import LocalGrid
+from experiments.simulation.local_grid import LocalGrid
 from server.rounds.cohort import Cohort, CohortError
 from server.rounds.membership import gather_cohort
 

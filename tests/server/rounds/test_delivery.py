@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.server.superlink.linkstate.utils import create_message_error_unavailable_ins_message
 
-from experiments.local_grid import LocalGrid
+from experiments.simulation.local_grid import LocalGrid
 from server.rounds import delivery
 from server.rounds.collection import ask
 from server.rounds.delivery import exchange, listed_nodes

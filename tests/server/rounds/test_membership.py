@@ -14,7 +14,7 @@ from flwr.clientapp import ClientApp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.local_grid import LocalGrid
+from experiments.simulation.local_grid import LocalGrid
 from privacy.identity.keys import Roster, rosters_json
 from server.rounds.admission import Setup, agreeing
 from server.rounds.cohort import Cohort, CohortError

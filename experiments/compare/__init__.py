@@ -1,0 +1,1 @@
+"""Compare: FedAccord beside other methods on one split."""

@@ -1,0 +1,1 @@
+"""Baselines: what FedAccord is compared with."""

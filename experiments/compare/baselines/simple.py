@@ -1,0 +1,145 @@
+"""Baselines without training: what is known before anybody builds a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population
+from alignment.data.records import Question
+from experiments.compare.baselines.methods import Distribution, Fitted, Watch
+from experiments.compare.baselines.sentences import Sentences
+from experiments.simulation.baseline import question_mean
+
+
+def _even(question: Question) -> Distribution:
+    return (1 / len(question.options),) * len(question.options)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Every option alike."""
+
+    title: str = "uniform"
+    reads_context: bool = False
+    settings: dict[str, object] = field(default_factory=dict)
+
+    def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
+        """Nothing is learned."""
+
+        def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
+            return [_even(question) for question in questions]
+
+        return Fitted(predict=predict)
+
+
+@dataclass(frozen=True)
+class OptionPosition:
+    """The train groups' mean share of the first option, the second, and so on.
+
+    Questions with so many options count once for every group that answered them; a number of
+    options that no train question has is guessed evenly.
+    """
+
+    title: str = "option position"
+    reads_context: bool = False
+    settings: dict[str, object] = field(default_factory=dict)
+
+    def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
+        """Average the answers by position and number of options."""
+        shares: dict[int, list[Distribution]] = {}
+        for answers in population.answers.values():
+            for target in answers.targets:
+                shares.setdefault(len(target), []).append(target)
+        means = {
+            count: tuple(np.asarray(each, dtype=np.float64).mean(axis=0).tolist())
+            for count, each in shares.items()
+        }
+
+        def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
+            return [means.get(len(q.options), _even(q)) for q in questions]
+
+        return Fitted(predict=predict)
+
+
+@dataclass(frozen=True)
+class TrainGroupMean:
+    """The train groups' mean answer; see :func:`experiments.simulation.baseline.question_mean`."""
+
+    title: str = "train groups' mean"
+    reads_context: bool = False
+    settings: dict[str, object] = field(default_factory=dict)
+
+    def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
+        """Average the answers by question and by options."""
+        mean = question_mean(population)
+
+        def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
+            return [mean(question) for question in questions]
+
+        return Fitted(predict=predict)
+
+
+def match_options(asked: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Pair options: each asked one with a place among as many known ones, none used twice.
+
+    Equal texts first, whatever their case and outer white space; what is left, in order.
+    """
+    places = {text.strip().casefold(): place for place, text in reversed([*enumerate(known)])}
+    pairs = [places.pop(text.strip().casefold(), None) for text in asked]
+    left = iter([place for place in range(len(known)) if place not in set(pairs)])
+    return [next(left) if place is None else place for place in pairs]
+
+
+@dataclass(frozen=True)
+class NearestQuestion:
+    """The train groups' mean answer to the most similar train question with as many options.
+
+    Questions are compared by the cosine of what the frozen encoder sees in them, the mean over
+    options of the embeddings of question and option; options are paired by :func:`match_options`.
+    Without a train question of as many options, all are guessed evenly.
+
+    Args:
+        sentences: The embeddings.
+    """
+
+    sentences: Sentences
+    title: str = "nearest question"
+    reads_context: bool = False
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The encoder."""
+        return self.sentences.settings
+
+    def _embed(self, questions: Sequence[Question]) -> torch.Tensor:
+        means = torch.stack([each.mean(dim=0) for each in self.sentences.of(questions)])
+        return functional.normalize(means, dim=-1)
+
+    def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
+        """Embed the train questions."""
+        mean = question_mean(population)
+        asked = dict.fromkeys(q for each in population.answers.values() for q in each.questions)
+        known: dict[int, list[Question]] = {}
+        for question in asked:
+            known.setdefault(len(question.options), []).append(question)
+        embedded = {count: self._embed(each) for count, each in known.items()}
+
+        def answer(question: Question, row: torch.Tensor) -> Distribution:
+            count = len(question.options)
+            if count not in known:
+                return _even(question)
+            nearest = known[count][int((embedded[count] @ row).argmax())]
+            shares = mean(nearest)
+            return tuple(shares[i] for i in match_options(question.options, nearest.options))
+
+        def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
+            rows = self._embed(questions)
+            return [answer(question, row) for question, row in zip(questions, rows, strict=True)]
+
+        return Fitted(predict=predict)

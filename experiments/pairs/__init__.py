@@ -1,0 +1,1 @@
+"""Pairs: cross-validation on chosen and rejected responses."""

@@ -1,0 +1,329 @@
+"""The command ``fedaccord plan``: what a privacy plan promises and costs, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from experiments.planning.forecast import Forecast, Say
+    from privacy.accounting.plan import PrivacyPlan
+
+app = typer.Typer(no_args_is_help=True)
+
+PICTURE = "plan.png"
+
+#: A title, a table, and what a reader must know of it.
+Block: TypeAlias = tuple[str, Table, str]
+
+# Remove once a command trains with a plan.
+_NEXT = "Train with it: fedaccord simulate --set privacy.mode=distributed (or local)."
+
+
+@app.command(
+    epilog="Example: fedaccord plan --epsilon 4 --delta 1e-5 --groups 10 --units 2000 "
+    "--sampling-rate 0.064 --rounds 200 --survivors 7 --colluding 1 --out runs/plan"
+)
+def plan(
+    epsilon: Annotated[float, typer.Option(help="Privacy loss promised for the whole run.")],
+    delta: Annotated[float, typer.Option(help="Slack; below one over the units of all groups.")],
+    groups: Annotated[int, typer.Option(help="Groups that take part.")],
+    units: Annotated[int, typer.Option(help="Most respondents (or records) of a group; public.")],
+    sampling_rate: Annotated[
+        float, typer.Option(help="Probability that a unit takes part in a step.")
+    ],
+    rounds: Annotated[int, typer.Option(help="Rounds of the run.")],
+    survivors: Annotated[int, typer.Option(help="Fewest groups whose sum is ever opened.")],
+    colluding: Annotated[
+        int, typer.Option(help="Groups that may work against the others, noise in hand.")
+    ],
+    unit: Annotated[str, typer.Option(help="Who is hidden: 'respondent' or 'record'.")] = (
+        "respondent"
+    ),
+    mode: Annotated[
+        str, typer.Option(help="Who adds noise: all together ('distributed') or each ('local').")
+    ] = "distributed",
+    local_steps: Annotated[int, typer.Option(help="Steps of a round; 1 unless local.")] = 1,
+    dimension: Annotated[
+        int | None,
+        typer.Option(help="Coordinates of a gradient; counted from the default predictor."),
+    ] = None,
+    clipping_norm: Annotated[float, typer.Option(help="Most that one unit contributes.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the picture, plan.png.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave the alternatives out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+) -> None:
+    """Forecast a privacy plan: what it promises, and what noise, bytes and time it takes.
+
+    Reads no data and trains nothing. Takes about half a minute, with --quick a few seconds.
+    """
+    if out is not None and out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; give a folder")
+    with Console(stderr=True).status("planning") as status:
+        made = _forecast(
+            given={
+                "epsilon": epsilon,
+                "delta": delta,
+                "groups": groups,
+                "units_per_group": units,
+                "sampling_rate": sampling_rate,
+                "rounds": rounds,
+                "survivors": survivors,
+                "colluding": colluding,
+                "unit": unit,
+                "mode": mode,
+                "local_steps": local_steps,
+                "clipping_norm": clipping_norm,
+            },
+            dimension=dimension,
+            quick=quick,
+            say=status.update,
+        )
+    if out is not None:
+        from experiments.planning.picture import draw_plan
+
+        out.mkdir(parents=True, exist_ok=True)
+        draw_plan(out / PICTURE, made.as_dict())
+    if as_json:
+        typer.echo(json.dumps(made.as_dict(), indent=2))
+        return
+    _show(made, Console())
+    if out is not None:
+        typer.echo(f"Picture: {out / PICTURE}")
+
+
+def _forecast(
+    *, given: Mapping[str, Any], dimension: int | None, quick: bool, say: Say
+) -> Forecast:
+    """Forecast the plan of these terms, refusing bad ones before anything slow is done."""
+    from experiments.planning.forecast import default_dimension, forecast
+    from privacy.accounting.terms import PrivacyTerms
+
+    source = "--dimension"
+    terms = PrivacyTerms(**given, dimension=1 if dimension is None else dimension)
+    if dimension is None:
+        say("building the default predictor to count its parameters")
+        source = "trainable parameters of the default predictor, counted"
+        terms = PrivacyTerms(**given, dimension=default_dimension())
+    return forecast(terms, dimension_from=source, quick=quick, say=say)
+
+
+def promise(plan: PrivacyPlan) -> list[tuple[str, str]]:
+    """What a plan promises, in plain words: a heading and a paragraph for each part."""
+    who = str(plan.unit)
+    return [
+        (
+            "What is promised",
+            f"The promise is made to every {who} in the data, at most {plan.units:,} in "
+            f"{_groups(plan.groups)}. Whether that one {who} was in the data changes the chance of "
+            "anything an observer may see or conclude at most by a factor of about "
+            f"{math.exp(plan.epsilon):.3g} (e to the epsilon of {plan.epsilon:g}), plus at most "
+            f"{plan.delta:g} (delta). It holds for the whole run of {plan.rounds:,} rounds, also "
+            "where the run is stopped early.",
+        ),
+        ("Against whom", _against(plan)),
+        ("Under which assumptions", _assumptions(plan)),
+        ("What is not covered", _not_covered(plan)),
+    ]
+
+
+def _groups(count: int) -> str:
+    return f"{count:,} group{'' if count == 1 else 's'}"
+
+
+def _against(plan: PrivacyPlan) -> str:
+    from privacy.accounting.terms import Mode
+
+    outsiders = "the coordinator and everybody who is given the trained model"
+    if plan.mode is Mode.LOCAL:
+        return (
+            f"Against {outsiders}, and against all other groups, even together: every group adds "
+            f"the whole noise itself. Not against the group that holds the {plan.unit}."
+        )
+    if plan.colluding == 0:
+        return (
+            f"Against {outsiders}, as long as no group helps them. Not against a group that takes "
+            "part: it knows its own share of the noise and so counts as colluding; plan with "
+            "--colluding 1 or more to include it."
+        )
+    return (
+        f"Against {outsiders}, together with up to {_groups(plan.colluding)} telling all they "
+        f"know, their own noise included. Not against the group that holds the {plan.unit}."
+    )
+
+
+def _assumptions(plan: PrivacyPlan) -> str:
+    from privacy.accounting.terms import Mode
+
+    who = str(plan.unit)
+    common = (
+        f"draws each {who} into a step by secret chance ({plan.sampling_rate:.3g}), limits its "
+        f"contribution to a norm of {plan.clipping_norm:g}, and adds noise. No group holds more "
+        f"than the {max(plan.sizes):,} {who}s announced, and a {who} is in one group only."
+    )
+    if plan.mode is Mode.LOCAL:
+        return f"The group that holds the {who} runs this software unchanged: it {common}"
+    return (
+        f"Every group but the colluding ones runs this software unchanged: it {common} Secure "
+        "aggregation hides each group's vector, and a sum is opened only with at least "
+        f"{_groups(plan.survivors)} in it, {plan.honest_shares:,} of them honest; the clients "
+        "check this themselves and refuse otherwise."
+    )
+
+
+def _not_covered(plan: PrivacyPlan) -> str:
+    from privacy.accounting.terms import Unit
+
+    several = (
+        "A person in several groups, whose epsilons add up."
+        if plan.unit is Unit.RESPONDENT
+        else "A person with several records, whose epsilons add up: --unit respondent covers them."
+    )
+    return (
+        f"What the organisation that holds the data does with it. {several} Other runs on the same "
+        "data: their epsilons add up too. What is true of a group or of people at large, and would "
+        "be learned without any one of them. Answers shown to the trained model later. Who takes "
+        "part and when, and all figures of this plan: they are public. Groups that send false "
+        "numbers: they can spoil the model."
+    )
+
+
+def _show(made: Forecast, console: Console) -> None:
+    """Print the promise in words, then the figures."""
+    for heading, text in promise(made.plan):
+        console.print(f"[bold]{heading}.[/bold] {text}\n", highlight=False)
+    blocks = [_own(made), _costs(made), _shorter(made), _unchecked(made)]
+    if made.alternatives:
+        blocks.append(_others(made))
+    blocks.append(_strategies(made))
+    for title, table, note in blocks:
+        console.print(f"[bold]{title}[/bold]", highlight=False)
+        console.print(table)
+        console.print(f"{note}\n", highlight=False)
+    console.print(f"[dim]{_NEXT}[/dim]", highlight=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    return table
+
+
+def _own(made: Forecast) -> Block:
+    from experiments.planning.forecast import accountant_names
+
+    plan = made.plan
+    noise, signal = plan.noise_std_per_coordinate, made.signal_per_coordinate
+    table = _table("", "")
+    for name, value in (
+        ("epsilon, computed", f"{made.epsilon_pld:.4f}"),
+        ("epsilon, upper bound by a second library", f"{made.epsilon_opacus:.4f}"),
+        ("noise multiplier", f"{plan.noise_multiplier:.4f}"),
+        ("noise on a coordinate", _short(noise)),
+        ("largest signal on a coordinate", _short(signal)),
+        ("noise over signal", f"{noise / signal:.2g}"),
+        ("honest noise shares in every sum", f"{plan.honest_shares:,}"),
+        (f"most {plan.unit}s of a group in a step", f"{plan.batch_cap(0):,}"),
+        ("coordinates", f"{plan.dimension:,}"),
+        ("integer grid", f"k = {plan.noise_log2}, sensitivity {plan.sensitivity:,}"),
+        ("bits of a coordinate that travel", f"{plan.bits_needed}"),
+    ):
+        table.add_row(name, value)
+    note = (
+        "Noise: standard deviation on a coordinate of the mean gradient. Largest signal: a mean "
+        "gradient of the clipping norm, spread evenly over all coordinates. Coordinates: "
+        f"{made.dimension_from}. Accountants: {'; '.join(accountant_names().values())}. "
+        f"Digest of the plan: {plan.digest()}"
+    )
+    return "This plan", table, note
+
+
+def _costs(made: Forecast) -> Block:
+    plan = made.plan
+    table = _table("", "a round", "all rounds")
+    for name, senders in (("bytes up, a group", 1), ("bytes up, all groups", plan.groups)):
+        sent = senders * plan.bytes_up
+        table.add_row(name, f"{sent:,}", f"{sent * plan.rounds:,}")
+    seconds = made.kernel_seconds_per_round
+    table.add_row("seconds, a group (estimate)", f"{seconds:.2g}", f"{seconds * plan.rounds:.2g}")
+    note = (
+        "Bytes: the vectors alone, without headers and keys. Seconds: clipping and noise only, "
+        "estimated from a short measurement on this machine."
+    )
+    return "Bytes and time", table, note
+
+
+def _shorter(made: Forecast) -> Block:
+    table = _table("rounds", "epsilon")
+    whole = made.plan.rounds
+    shown = {1, whole, *(whole * quarters // 4 for quarters in (1, 2, 3))}
+    for row in made.shorter:
+        if row.rounds in shown:
+            table.add_row(f"{row.rounds:,}", f"{row.epsilon:.2f}")
+    note = (
+        "What a plan of so many rounds would have cost. This plan is charged as a whole from its "
+        "first round on: stopping it early gives nothing back."
+    )
+    return "Epsilon against rounds, at this noise", table, note
+
+
+def _unchecked(made: Forecast) -> Block:
+    from privacy.accounting.terms import MAX_EPSILON
+
+    table = _table("honest shares", "epsilon")
+    for row in made.unchecked:
+        cost = f"above {MAX_EPSILON:g}" if row.epsilon is None else f"{row.epsilon:.2f}"
+        table.add_row(f"{row.honest_shares:,}", cost)
+    note = (
+        "What dropouts and collusion would do if nobody checked: why clients refuse all but the "
+        "last."
+        if len(made.unchecked) > 1
+        else "One honest share is the whole noise: there are no others to lose."
+    )
+    return "Epsilon if sums with less noise were opened", table, note
+
+
+def _others(made: Forecast) -> Block:
+    refusals = [row.refused for row in made.alternatives if row.refused is not None]
+    epsilons = sorted({row.epsilon for row in made.alternatives})
+    table = _table("rounds", *(f"epsilon {epsilon:g}" for epsilon in epsilons))
+    for rounds in sorted({row.rounds for row in made.alternatives}):
+        cells = [
+            "refused"
+            if row.noise_std is None
+            else f"{row.noise_multiplier:.3f} / {_short(row.noise_std)}"
+            for row in made.alternatives
+            if row.rounds == rounds
+        ]
+        table.add_row(f"{rounds:,}", *cells)
+    note = "Noise multiplier / noise on a coordinate."
+    if refusals:
+        note += f" First refusal: {escape(refusals[0])}"
+    return "Other plans", table, note
+
+
+def _strategies(made: Forecast) -> Block:
+    """What goes with the mode of the plan; secure aggregation is taken as the default has it."""
+    from experiments.planning.strategy_table import by_rule
+
+    table = _table("strategy", "with secure sums", "without")
+    for name, reasons in made.strategies.items():
+        table.add_row(name, *("refused" if reason else "goes" for reason in reasons))
+    rules = by_rule((name, each) for name, reasons in made.strategies.items() for each in reasons)
+    told = [f"{', '.join(names)}: it {escape(rule)}." for rule, names in rules.items()]
+    return "Strategies", table, "\n".join(["strategy.name of a run under this plan.", *told])
+
+
+def _short(value: float) -> str:
+    """A small figure with three digits: 1.28e-3."""
+    return f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e+")

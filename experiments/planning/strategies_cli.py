@@ -1,0 +1,96 @@
+"""The command ``fedaccord strategies``: which there are, what goes with what, and checks of one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from experiments.planning.strategy_table import Row
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: fedaccord strategies --check my_strategy.py:MyStrategy")
+def strategies(
+    check: Annotated[
+        str,
+        typer.Option(help="Run the conformance suite on one: a name, or path/to/file.py:Class."),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the strategies and say which go with secure sums and differential privacy, and why.
+
+    A strategy is chosen by --set strategy.name=NAME and set by --set strategy.SETTING=VALUE.
+    """
+    from experiments.planning.strategy_table import row, rows
+
+    if check:
+        _check(check, row(check), as_json=as_json)
+        return
+    known = rows()
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in known], indent=2))
+        return
+    _show(known, Console())
+
+
+def _show(rows: tuple[Row, ...], console: Console) -> None:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="Strategies: + goes, - is refused")
+    table.add_column("strategy")
+    for mode, sums in itertools.product(("no DP", "distributed", "local"), ("secure", "open")):
+        table.add_column(f"{mode}\n{sums}", justify="center")
+    for each in rows:
+        table.add_row(each.name, *("-" if reason else "+" for reason in each.refusals.values()))
+    console.print(table)
+    for each in rows:
+        settings = "  ".join(f"{key}={value}" for key, value in each.settings.items())
+        console.print(f"{each.name}: {each.about}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"    {settings}", highlight=False, soft_wrap=True)
+    from experiments.planning.strategy_table import by_rule
+
+    rules = by_rule((each.name, reason) for each in rows for reason in each.refusals.values())
+    console.print("\nRefused:", highlight=False)
+    for rule, names in rules.items():
+        console.print(f"- {', '.join(names)}: it {rule}", highlight=False, soft_wrap=True)
+
+
+def _check(name: str, row: Row, *, as_json: bool) -> None:
+    """Run every check under every variant; ends with 1 where one does not hold."""
+    from strategies.checks.conformance import CHECKS, variants
+    from strategies.registry import find
+
+    strategy = find(name)
+    results = []
+    for settings in variants(strategy):
+        for check in CHECKS:
+            problem = ""
+            try:
+                check(lambda given=settings: strategy(**given))  # type: ignore[misc]
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+            words = check.__name__.replace("_", " ")
+            results.append({"check": words, "settings": settings, "problem": problem})
+    failed = [each for each in results if each["problem"]]
+    if as_json:
+        typer.echo(json.dumps({**asdict(row), "checks": results}, indent=2))
+    else:
+        console = Console()
+        for each in results:
+            given = "".join(f", {key}={value}" for key, value in each["settings"].items())  # type: ignore[attr-defined]
+            mark = "FAIL" if each["problem"] else "ok  "
+            said = f": {each['problem']}" if each["problem"] else ""
+            console.print(f"{mark} {each['check']}{given}{said}", highlight=False, markup=False)
+        for title, reason in row.refusals.items():
+            goes = f"refused: {reason}" if reason else "goes"
+            console.print(f"     {title}: {goes}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{len(results) - len(failed)} of {len(results)} checks hold")
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Policy: a tiny language model aligned to groups that disagree."""

@@ -1,0 +1,1 @@
+"""Publishing: a trained predictor as a folder to hand on."""

@@ -1,0 +1,1 @@
+"""Report: the page and the pictures of a run."""

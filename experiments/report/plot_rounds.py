@@ -1,0 +1,163 @@
+"""The picture of a run: alignment on the held-out groups and training loss, round by round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from experiments.report.canvas import (
+    ACCENT,
+    INK,
+    MARGIN,
+    QUIET,
+    RULE,
+    SHADE,
+    TINT,
+    Sheet,
+    font,
+    spread,
+)
+from experiments.report.wording import (
+    Json,
+    change,
+    is_number,
+    plural,
+    scale_note,
+    score_limits,
+    score_text,
+)
+
+
+def rounds_title(rounds: Sequence[Json]) -> str:
+    """What the picture shows: what training did to alignment on the held-out groups."""
+    scores = [r["alignment"] for r in rounds if is_number(r["alignment"])]
+    thing = "alignment on groups never seen"
+    if not scores:
+        return "How alignment changed over the rounds was not measured"
+    if len(scores) == 1:
+        return f"After training, {thing} is {score_text(scores[0])}"
+    return f"Training {change(scores[0], scores[-1], thing, s='s')}"
+
+
+def _shade_phases(panels: Sequence[Axes], rounds: Sequence[Json]) -> None:
+    """Shade warm-up and adapter rounds in all panels and name them above the first."""
+    last = max(r["round"] for r in rounds)
+    warm = max((r["round"] for r in rounds if not r["train_adapter"]), default=0)
+    for start, end, color, name, x, align in (
+        (0, warm, SHADE, "warm-up, head alone", 0.0, "left"),
+        (warm, last, TINT, "adapters and head", 1.0, "right"),
+    ):
+        if start == end:
+            continue
+        for axes in panels:
+            axes.axvspan(start, end, color=color, linewidth=0, zorder=0)
+        span = f"rounds {start + 1} to {end}" if end > start + 1 else f"round {end}"
+        panels[0].text(
+            x, 1.02, f"{span}: {name}", transform=panels[0].transAxes, ha=align, va="bottom",
+            fontproperties=font(8), color=QUIET,
+        )  # fmt: skip
+
+
+def _label_levels(axes: Axes, levels: Sequence[tuple[float, str, str]], height: float) -> None:
+    """Name scores in the right margin, kept apart, with a hairline to each."""
+    low, high = axes.get_ylim()
+    places = spread([value for value, _, _ in levels], 0.36 / height * (high - low))
+    across = axes.get_yaxis_transform()
+    for (value, name, color), place in zip(levels, places, strict=True):
+        axes.plot(
+            [1.005, 1.03], [value, place], transform=across, color=color, lw=0.7, clip_on=False
+        )
+        axes.text(
+            1.037, place, name, transform=across, va="center", color=color, linespacing=1.15,
+            fontproperties=font(8.5, "bold" if color == ACCENT else "normal"),
+        )  # fmt: skip
+
+
+def _draw_alignment(axes: Axes, result: Json, rounds: Sequence[Json], height: float) -> None:
+    """The measured rounds, and two levels to compare them with."""
+    alignment = result["alignment"]
+    points = [(r["round"], r["alignment"]) for r in rounds if is_number(r["alignment"])]
+    labels = []
+    for part, name, dashes in (
+        ("without_context", "final model,\nno context", (0, (5, 2))),
+        ("uniform", "uniform\nguessing", (0, (1, 2))),
+    ):
+        value = alignment[part]["mean"]
+        axes.axhline(value, color=QUIET, lw=1.1, ls=dashes)
+        labels.append((value, f"{name} {score_text(value)}", QUIET))
+    if points:
+        marker = "o" if len(points) <= 40 else ""
+        axes.plot(*zip(*points, strict=True), color=ACCENT, lw=1.8, marker=marker, ms=4)
+        labels.append((points[-1][1], f"own context\n{score_text(points[-1][1])}", ACCENT))
+    axes.set_ylim(*score_limits([value for value, _, _ in labels] + [score for _, score in points]))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
+    _label_levels(axes, labels, height)
+
+
+def _draw_loss(axes: Axes, rounds: Sequence[Json]) -> None:
+    losses = [(r["round"], r["loss"]) for r in rounds if is_number(r["loss"])]
+    name = "training loss"
+    if not losses:
+        # Where groups keep models of their own, nobody learns a loss: how far they are apart.
+        losses = [(r["round"], r["distance"]) for r in rounds if is_number(r.get("distance"))]
+        name = "distance of\npartners"
+    if not losses:
+        axes.text(
+            0.5, 0.5, "no training loss recorded", transform=axes.transAxes, ha="center",
+            va="center", fontproperties=font(8.5), color=QUIET,
+        )  # fmt: skip
+        return
+    axes.plot(*zip(*losses, strict=True), color=INK, lw=1.1, marker="" if losses[1:] else "o")
+    axes.margins(y=0.12)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.text(
+        1.037, 0.5, name, transform=axes.transAxes, va="center",
+        fontproperties=font(8.5), color=INK,
+    )  # fmt: skip
+
+
+def _below(rounds: Sequence[Json]) -> str:
+    """What the lower panel shows."""
+    if any(is_number(r.get("distance")) for r in rounds):
+        return "how far the models of partners were apart before they met (L2 norm)"
+    return "mean training loss over train groups, in nats"
+
+
+def draw_rounds(path: Path, result: Json, rounds: Sequence[Json]) -> None:
+    """Alignment on held-out groups by round, over the training loss.
+
+    The blue line is measured with each group's own answers as context; dashed and dotted lines
+    are the final model without context, and guessing all options alike.
+    """
+    sheet = Sheet()
+    alignment = result["alignment"]
+    points = [r["alignment"] for r in rounds if is_number(r["alignment"])]
+    low, _ = score_limits([alignment[p]["mean"] for p in ("without_context", "uniform")] + points)
+    groups = plural(len(alignment["unseen_groups"]["groups"]), "held-out group")
+    top = 0.2 + sheet.heading(
+        rounds_title(rounds),
+        f"Mean alignment of predicted with actual answers of {groups}; own context: some of the "
+        f"group's other answers are shown to the model. {scale_note(low)} Below: {_below(rounds)}; "
+        "its axis need not start at 0.",
+    )
+    left, width, upper, lower = MARGIN + 0.4, 5.35, 2.9, 0.95
+    panels = (
+        sheet.axes(left, top, width, upper),
+        sheet.axes(left, top + upper + 0.2, width, lower),
+    )
+    last = max((r["round"] for r in rounds), default=0) or 1
+    for axes in panels:
+        axes.set_xlim(-0.012 * last, 1.012 * last)
+        axes.grid(axis="y", color="white" if rounds else RULE, lw=0.9)
+        axes.set_axisbelow(True)
+    if rounds:
+        _shade_phases(panels, rounds)
+    _draw_alignment(panels[0], result, rounds, upper)
+    _draw_loss(panels[1], rounds)
+    panels[1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    panels[1].set_xlabel("round", fontproperties=font(8.5), color=QUIET)
+    sheet.save(path, height=top + upper + 0.2 + lower + 0.55)

@@ -1,0 +1,1 @@
+"""Simulation: a whole federation in one process, and its figures."""

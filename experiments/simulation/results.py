@@ -1,0 +1,311 @@
+"""The figures of a finished run, computed from its published files and the held-out answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignment.data.answers import GroupAnswers
+from alignment.data.population import Population
+from alignment.data.records import SurveyRecord
+from alignment.data.split import CONTEXT_QUESTIONS, Draw
+from alignment.evaluation.calibration import JudgedTarget, summarise_choices
+from alignment.evaluation.evaluation import Evaluator, Prediction
+from alignment.evaluation.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
+from alignment.evaluation.metrics import summarise
+from alignment.model.adapter import load_predictor, to_vector
+from clients.training.trainer import predictor_for
+from experiments.simulation.baseline import question_mean_summary
+from experiments.simulation.local_grid import LocalGrid
+from experiments.simulation.own_models import drawn_groups, has_own_models, spread_of_models
+from experiments.simulation.provenance import code, versions
+from experiments.simulation.traffic import training_traffic
+from privacy.accounting.plan import PrivacyPlan
+from privacy.ledger.paths import group_model
+from server.app import PRIVACY_FILE
+from server.config import RunConfig
+from server.state.telemetry import ROUNDS_FILE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Predictions on the held-out groups, shown their own answers, another group's, or none."""
+
+    own: Sequence[Prediction]
+    swapped: Sequence[Prediction]
+    none: Sequence[Prediction]
+    train: Sequence[Prediction]
+    parameters: int
+
+
+def _train_draws(population: Population, seed: int) -> dict[str, tuple[Draw, ...]]:
+    """One draw per train group, of questions it trained on."""
+    generator = np.random.default_rng([seed, 1])
+    draws: dict[str, tuple[Draw, ...]] = {}
+    for group in population.split.train_groups:
+        answers = population.split.training_answers(population.answers[group])
+        ids = [q.question_id for q in answers.questions]
+        order = [ids[i] for i in generator.permutation(len(ids))]
+        shown = min(CONTEXT_QUESTIONS, len(ids) // 3)
+        draws[group] = (Draw(context=tuple(order[:shown]), target=tuple(order[shown:])),)
+    return draws
+
+
+def measure(folder: Path, population: Population, seed: int) -> Measured:
+    """Measure a predictor that a run has left in a folder."""
+    predictor, context = load_predictor(folder)
+    # Frozen layers make the same of a text whoever asks: the clients of this process have done it.
+    predictor.cache = predictor_for(predictor.config).cache
+    split, seen = population.split, population.seen
+    held_out = {group: population.answers[group] for group in split.draws}
+    evaluator = Evaluator(predictor, held_out, seen=seen, context=context)
+    swapped = evaluator.evaluate(split.draws, shown="swapped") if len(held_out) > 1 else []
+    train = {group: population.answers[group] for group in split.train_groups}
+    train_evaluator = Evaluator(predictor, train, seen=seen, context=context)
+    return Measured(
+        own=evaluator.evaluate(split.draws, shown="own"),
+        swapped=swapped,
+        none=evaluator.evaluate(split.draws, shown="none"),
+        train=train_evaluator.evaluate(_train_draws(population, seed)),
+        parameters=to_vector(predictor).size,
+    )
+
+
+def _summary(predictions: Iterable[Prediction]) -> dict[str, Any]:
+    return asdict(summarise([prediction.score for prediction in predictions]))
+
+
+def _fairness(measured: Measured, seed: int) -> dict[str, Any]:
+    """How evenly groups are predicted, held-out and train groups apart."""
+    generator = np.random.default_rng([seed, 2])
+    own, train = ([p.score for p in part] for part in (measured.own, measured.train))
+    apart = gap(train, own, generator)
+    return {
+        "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
+        "unseen_groups": asdict(measure_fairness(own, generator)),
+        "train_groups": asdict(measure_fairness(train, generator)),
+        "gap": None if apart is None else asdict(apart),
+    }
+
+
+def _uniform(
+    predictions: Iterable[Prediction], answers: Mapping[str, GroupAnswers]
+) -> dict[str, Any]:
+    """What guessing every option alike would score on the same targets."""
+    actual = _actual(answers)
+    scores = []
+    for prediction in predictions:
+        score = prediction.score
+        options = len(prediction.predicted)
+        even = [1 / options] * options
+        scores.append(score.of_another(even, actual[score.group, score.question_id]))
+    return asdict(summarise(scores))
+
+
+def _choices(measured: Measured, population: Population) -> dict[str, Any] | None:
+    """How often the majority's choice was predicted, and how well calibrated; None for surveys.
+
+    ``uniform`` is what guessing every option alike would reach.
+    """
+    if any(
+        isinstance(record, SurveyRecord) for each in population.records.values() for record in each
+    ):
+        return None
+    actual = _actual(population.answers)
+
+    def judged(predictions: Sequence[Prediction], *, even: bool = False) -> dict[str, Any]:
+        targets = []
+        for prediction in predictions:
+            score, options = prediction.score, len(prediction.predicted)
+            targets.append(
+                JudgedTarget(
+                    draw=score.draw,
+                    predicted=[1 / options] * options if even else prediction.predicted,
+                    actual=actual[score.group, score.question_id],
+                )
+            )
+        return asdict(summarise_choices(targets))
+
+    return {
+        "unseen_groups": judged(measured.own),
+        "without_context": judged(measured.none),
+        "uniform": judged(measured.own, even=True),
+    }
+
+
+def _actual(answers: Mapping[str, GroupAnswers]) -> dict[tuple[str, str], tuple[float, ...]]:
+    return {
+        (group, question.question_id): target
+        for group, each in answers.items()
+        for question, target in zip(each.questions, each.targets, strict=True)
+    }
+
+
+def read_rounds(out: Path) -> list[dict[str, Any]]:
+    """The records of ``rounds.jsonl``."""
+    lines = (out / ROUNDS_FILE).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _traffic(grid: LocalGrid, clients: int, rounds: int) -> dict[str, int]:
+    total = training_traffic(grid)
+    rounds = max(1, rounds)
+    return {
+        "up_per_client_per_round": round(total.bytes_up / (clients * rounds)),
+        "down_per_client_per_round": round(total.bytes_down / (clients * rounds)),
+    }
+
+
+#: What the promised epsilon does not speak of, in any run.
+_OUTSIDE = (
+    "settings chosen by looking at results on the same data",
+    "the number of units that each group declares",
+    "what is measured on held-out groups, whose answers count as public",
+    "alignment.train_groups and alignment.question_mean, which only a simulation that holds all "
+    "records can measure",
+    "answers shown as context at prediction",
+)
+_SHARES_SEEN = (
+    "the server itself: it added the groups' shares without secure aggregation and saw each alone"
+)
+
+
+def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
+    """What the run promises about privacy, from the plan that was registered before it began."""
+    mode = config.privacy.mode
+    if not config.privacy.private:
+        nothing = dict.fromkeys(("unit", "delta", "epsilon", "accountant"))
+        return {"mode": mode, **nothing, "groups": {}}
+    registered = json.loads((out / PRIVACY_FILE).read_text(encoding="utf-8"))
+    plan = PrivacyPlan.from_dict(registered["plan"])
+    seen = mode == "distributed" and not config.federation.secure_aggregation
+    # A seat without a name was free to the end.
+    seats = zip(registered["groups"], plan.sizes, strict=True)
+    units = [(name, count) for name, count in seats if name]
+    return {
+        "mode": mode,
+        "unit": str(plan.unit),
+        "delta": plan.delta,
+        "epsilon": plan.epsilon,
+        "accountant": "dp-accounting PLD",
+        "epsilon_pld": registered["epsilon_pld"],
+        "second_opinion": registered["epsilon_opacus"],
+        "noise_multiplier": plan.noise_multiplier,
+        "noise_std_per_coordinate": plan.noise_std_per_coordinate,
+        "sampling_rate": plan.sampling_rate,
+        "clipping_norm": plan.clipping_norm,
+        "steps": plan.steps,
+        "dimension": plan.dimension,
+        "honest_shares": plan.honest_shares,
+        "relation": str(plan.relation),
+        "plan_digest": registered["plan_digest"],
+        "outside": [*_OUTSIDE, *([_SHARES_SEEN] if seen else [])],
+        "groups": {name: {"units": count, "epsilon": plan.epsilon} for name, count in units},
+    }
+
+
+def build_result(
+    config: RunConfig, population: Population, grid: LocalGrid, *, started: float, done: int = 0
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Compute ``result.json`` and the predictions of a finished run.
+
+    Args:
+        config: The run.
+        population: Its groups.
+        grid: On which it ran.
+        started: ``time.perf_counter()`` when the run began, or went on.
+        done: Rounds that it had done before it went on: the grid has not counted those.
+
+    Returns:
+        The result, and one mapping per target of the first draw of each held-out group.
+    """
+    out = Path(config.out)
+    begun = time.perf_counter()
+    groups = drawn_groups(out, population, config.seed) if has_own_models(out) else ()
+    folder = group_model(out, groups[0]) if groups else out
+    measured = measure(folder, population, config.seed)
+    own_models = spread_of_models(out, population, groups) if groups else None
+    rounds = read_rounds(out)
+    own, none = _summary(measured.own), _summary(measured.none)
+    # One held-out group has nobody to swap with.
+    swapped = _summary(measured.swapped) if measured.swapped else None
+    now = time.perf_counter()
+    evaluate = now - begun + sum(r["seconds_evaluate"] for r in rounds)
+    result: dict[str, Any] = {
+        "alignment": {
+            "unseen_groups": own,
+            "without_context": none,
+            "swapped_context": swapped,
+            "uniform": _uniform(measured.own, population.answers),
+            "question_mean": asdict(question_mean_summary(measured.own, population)),
+            "train_groups": _summary(measured.train),
+        },
+        "choices": _choices(measured, population),
+        "context_gain": own["mean"] - none["mean"],
+        "context_swap_drop": own["mean"] - swapped["mean"] if swapped else None,
+        "fairness": _fairness(measured, config.seed),
+        "own_models": own_models,
+        "rounds": rounds[-1]["round"],
+        "ended_early": rounds[-1]["round"] < config.federation.rounds,
+        "parameters": measured.parameters,
+        "seconds": {
+            "total": now - started,
+            "train": sum(r["seconds_train"] for r in rounds),
+            "secagg": sum(r["seconds_secagg"] for r in rounds),
+            "evaluate": evaluate,
+        },
+        "bytes": _traffic(grid, len(population.split.train_groups), rounds[-1]["round"] - done),
+        "secure_aggregation": config.federation.secure_aggregation,
+        "aborted_rounds": sum(bool(r["aborted"]) for r in rounds),
+        "privacy": _privacy(config, out),
+        "data": {
+            "source": Path(config.data).name,
+            "records": sum(map(len, population.records.values())),
+            "skipped": len(population.skipped),
+            "train_groups": len(population.split.train_groups),
+            "held_out_groups": len(population.split.draws),
+            "context_answers": max(
+                len(draw.context) for each in population.split.draws.values() for draw in each
+            ),
+        },
+        "seed": config.seed,
+        "code": code(),
+        "versions": versions(),
+        "config": config.nested(),
+    }
+    return result, _predictions(measured, population)
+
+
+def _predictions(measured: Measured, population: Population) -> list[dict[str, Any]]:
+    questions = {
+        (group, q.question_id): q
+        for group in population.split.draws
+        for q in population.answers[group].questions
+    }
+    actual = _actual(population.answers)
+    rows = []
+    for own, none in zip(measured.own, measured.none, strict=True):
+        score = own.score
+        if score.draw != 0:
+            continue
+        key = (score.group, score.question_id)
+        rows.append(
+            {
+                "group": score.group,
+                "question_id": score.question_id,
+                "question": questions[key].text,
+                "options": list(questions[key].options),
+                "actual": list(actual[key]),
+                "with_context": list(own.predicted),
+                "without_context": list(none.predicted),
+                "seen": score.seen,
+            }
+        )
+    return rows

@@ -1,0 +1,134 @@
+"""One simulated run from settings to the finished folder: rounds, figures, pictures, report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from alignment.data.population import Population, load_population
+from experiments.files import write_whole
+from server.config import ConfigError, RunConfig
+from server.state.checkpoint import FOLDER, newest_round
+
+logger = logging.getLogger(__name__)
+
+SPLIT_FILE = "split.json"
+RESULT_FILE = "result.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+_HEAD_FILE = "head.safetensors"
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; name a folder")
+    holds = [name for name in (RESULT_FILE, _HEAD_FILE) if (out / name).exists()]
+    if holds and not overwrite:
+        raise ConfigError(f"--out {out}: holds {holds[0]} of a run; choose another or --overwrite")
+    if newest_round(out / FOLDER) and not overwrite:
+        raise ConfigError(
+            f"--out {out}: holds a run that was not finished; go on with it by --resume, choose "
+            "another or --overwrite"
+        )
+
+
+def _rounds_done(config: RunConfig, out: Path) -> int:
+    """Rounds of the unfinished run that lies in a folder; refuses any other folder."""
+    # Not imported where a run begins: data are checked first.
+    from server.state.resume import find_checkpoint
+
+    if (out / RESULT_FILE).exists():
+        raise ConfigError(
+            f"--out {out}: the run there is finished, its figures stand in {RESULT_FILE}; there is "
+            "nothing to resume"
+        )
+    if newest_round(out / FOLDER) is None:
+        raise ConfigError(
+            f"--out {out}: holds no checkpoint of a run to go on from; begin it without --resume"
+        )
+    return find_checkpoint(config).round
+
+
+def _check_split(out: Path, population: Population) -> None:
+    """A run goes on with the groups and questions that it began with."""
+    place = out / SPLIT_FILE
+    if not place.is_file() or place.read_text(encoding="utf-8") != population.split.to_json():
+        raise ConfigError(
+            f"{place}: is not the split that data and settings give now; put back the data that "
+            "the run began with, or begin another"
+        )
+
+
+def _check_ledgers(out: Path, ledgers: str) -> None:
+    """Ledgers that are to outlast a run must not lie where the next run clears up."""
+    if ledgers and Path(ledgers).resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"privacy.ledgers = {ledgers!r} lies in --out {out}, which a run replaces: what was "
+            "spent would be forgotten; name a folder elsewhere"
+        )
+
+
+def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
+    """Run a federation and leave everything about it in ``config.out``; returns ``result.json``.
+
+    With ``config.resume`` the unfinished run that lies there goes on. A run that fails or is
+    stopped leaves what it needs for that: checkpoints, ledgers and keys.
+
+    Raises:
+        ValueError: Settings, data or split are wrong; the message is one line.
+        RuntimeError: The run itself failed.
+    """
+    started = time.perf_counter()
+    out = Path(config.out)
+    done = 0
+    if config.resume:
+        done = _rounds_done(config, out)
+    else:
+        _check_out(out, overwrite=overwrite)
+    _check_ledgers(out, config.privacy.ledgers)
+    population = load_population(
+        config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
+    )
+    if config.resume:
+        _check_split(out, population)
+    # Data are checked in a second; what follows takes several to import.
+    from clients.sessions.group_ledger import forget_ledgers
+    from experiments.report.plots import draw_plots
+    from experiments.report.report import write_report
+    from experiments.simulation.results import build_result, read_rounds
+    from experiments.simulation.simulate import simulate
+    from privacy.identity.key_folder import run_keys
+    from privacy.ledger.paths import MODELS, ledgers_folder
+
+    if not config.resume:
+        # Only now: bad input must not cost what a folder held.
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RESULT_FILE).unlink(missing_ok=True)
+        write_whole(out / SPLIT_FILE, population.split.to_json())
+        # What belongs to a run that is replaced: nobody can go on with it in parts.
+        for folder in (out / FOLDER, ledgers_folder(out, ""), run_keys(out), out / MODELS):
+            shutil.rmtree(folder, ignore_errors=True)
+    try:
+        grid = simulate(config, population)
+    except BaseException:
+        if newest_round(out / FOLDER) is None:
+            shutil.rmtree(run_keys(out), ignore_errors=True)
+        raise
+    finally:
+        forget_ledgers()
+    config = replace(config, resume=False)
+    result, predictions = build_result(config, population, grid, started=started, done=done)
+    rounds = read_rounds(out)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
+    write_whole(out / PREDICTIONS_FILE, lines)
+    draw_plots(out, result, rounds, predictions)
+    write_report(out, result, rounds, predictions)
+    write_whole(out / RESULT_FILE, json.dumps(result, indent=2) + "\n")
+    # Keys of simulated groups are of no use after their run.
+    for folder in (run_keys(out), out / FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
+    return result

@@ -1,0 +1,1 @@
+"""Studies: many runs described by a file, with tables and pictures."""

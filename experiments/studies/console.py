@@ -1,0 +1,149 @@
+"""What the commands of all studies do alike: tell progress, stop at Ctrl-C, show figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from experiments.studies.engine import StudyRun
+
+    Run = TypeVar("Run", bound=StudyRun)
+
+
+_KINDS = {".png": "Picture", ".html": "Report", ".json": "Figures"}
+
+DataOption = Annotated[
+    str,
+    typer.Option(
+        help="A file, a folder, a hub id, or 'sample' for the built-in data, also as in "
+        "sample:groups=48,severity=2."
+    ),
+]
+SplitOption = Annotated[
+    Path | None,
+    typer.Option(help="Which groups train and which are held out; drawn once without it."),
+]
+ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with settings.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Run again what was run with other settings.")
+]
+
+
+def carry_out(
+    runs: Sequence[Run],
+    *,
+    overwrite: bool,
+    keep: Callable[[Mapping[Run, dict[str, Any]]], None],
+    publish: Callable[[Mapping[Run, dict[str, Any]]], None],
+    go_on: bool = False,
+    workers: int | None = 1,
+    ray_address: str = "",
+) -> None:
+    """Run a study to its end, or until Ctrl-C: what has finished is kept and shown.
+
+    Args:
+        runs: Of the study.
+        overwrite: Run again what was run with other settings.
+        keep: Told after every run what has finished.
+        publish: Told once, at the end.
+        go_on: Name a run that fails, and go on with the others; the command fails in the end.
+        workers: So many runs at a time; see :func:`experiments.studies.engine.execute`.
+        ray_address: Of a Ray cluster.
+    """
+    from experiments.studies.engine import execute
+
+    say = sayer()
+    results: dict[Run, dict[str, Any]] = {}
+
+    def finished(run: Run, result: dict[str, Any]) -> None:
+        results[run] = result
+        keep(results)
+
+    failures: list[Run] = []
+
+    def failed(run: Run, line: str) -> None:
+        failures.append(run)
+        say(f"{run}: failed, {line}")
+
+    stopped = False
+    try:
+        execute(
+            runs,
+            overwrite=overwrite,
+            say=say,
+            finished=finished,
+            failed=failed if go_on else None,
+            workers=workers,
+            ray_address=ray_address,
+        )
+    except KeyboardInterrupt:
+        stopped = True
+    if results:
+        publish(results)
+    if stopped:
+        say(
+            f"stopped: {len(results)} of {len(runs)} runs have finished and are kept; the same "
+            "command goes on with the others"
+        )
+        raise typer.Exit(130)
+    if failures:
+        say(
+            f"{len(failures)} of {len(runs)} runs failed, {failures[0]} for one; the others are "
+            "kept, and the same command tries those again"
+        )
+        raise typer.Exit(1)
+
+
+def sayer() -> Callable[[str], None]:
+    """Tells people how a study goes on, a line at a time, beside what a program may read."""
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    return say
+
+
+def show_study(
+    study: Mapping[str, Any],
+    table: Table,
+    files: Iterable[Path],
+    *,
+    as_json: bool,
+    sentences: Iterable[str] = (),
+) -> None:
+    """Print a study: as JSON, or its table, what is to be said of it, and where the rest lies.
+
+    Args:
+        study: With ``caveats``.
+        table: Its main figures.
+        files: Pictures and tables that were written.
+        as_json: Print the whole study instead.
+        sentences: What it found, before the caveats.
+    """
+    if as_json:
+        typer.echo(json.dumps(study, indent=2))
+        return
+    console = Console()
+    console.print(table)
+    for sentence in (*sentences, *study["caveats"]):
+        console.print(sentence, highlight=False, markup=False)
+    for path in files:
+        kind = _KINDS.get(path.suffix, "Table")
+        console.print(f"{kind}: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def cell(figure: dict[str, float | None], *, spread: bool) -> str:
+    """A figure of a table, with its spread over draws where that is asked for."""
+    mean, deviation = figure["mean"], figure["spread"]
+    if mean is None:
+        return "\N{EN DASH}"
+    beside = f" ± {deviation:.3f}" if spread and deviation is not None else ""
+    return f"{mean:.3f}{beside}"

@@ -1,0 +1,208 @@
+"""The pictures of a study: alignment against rounds, against bytes, and against what is varied.
+
+Each is drawn twice: a sheet as all pictures of the project are, and as PDF a single panel as wide
+as a column of a paper, with letters of 7 points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from experiments.compare.report import bytes_text
+from experiments.report.canvas import (
+    COLUMN,
+    FAINT,
+    INK,
+    MARGIN,
+    QUIET,
+    RULE,
+    WIDTH,
+    Column,
+    Sheet,
+    fit,
+    font,
+    text_width,
+)
+from experiments.report.wording import Json, plural, scale_note, score_limits, score_text
+from experiments.studies.findings import PICTURES, picture_title
+from experiments.studies.series import MOST_LINES, Series, against, curves
+
+_LEFT = MARGIN + 0.45
+_ACROSS = WIDTH - MARGIN - _LEFT
+_HEIGHT = 3.3
+#: With so many values or fewer, each has its tick.
+_FEW = 10
+
+
+def draw_study(folder: Path, study: Json) -> list[Path]:
+    """Draw the pictures of a study as PNG, and beside each a PDF.
+
+    One that cannot be drawn, as where nothing was measured or no numbers are varied, is removed.
+
+    Args:
+        folder: Where it exists.
+        study: Contents of ``study.json``, with one row at least.
+
+    Returns:
+        The PNG files, in the order in which they tell the story.
+    """
+    lines = {
+        "round": curves(study, "round"),
+        "bytes_up": curves(study, "bytes_up"),
+        "value": against(study, study["axis"]) if study["axis"] else [],
+    }
+    drawn = []
+    for what, stem in PICTURES.items():
+        sheet, column = folder / f"{stem}.png", folder / f"{stem}.pdf"
+        if any(len(each.xs) > (what == "value") for each in lines[what]):
+            shown = lines[what][:MOST_LINES]
+            _draw_sheet(sheet, study, what, shown, len(lines[what]))
+            _draw_column(column, study, what, shown)
+            drawn.append(sheet)
+        else:
+            sheet.unlink(missing_ok=True)
+            column.unlink(missing_ok=True)
+    return drawn
+
+
+def _draw_sheet(path: Path, study: Json, what: str, lines: Sequence[Series], count: int) -> None:
+    low, high = _limits(study, lines)
+    sheet = Sheet()
+    top = sheet.heading(picture_title(study, what), _note(study, lines, low, count))
+    if lines[1:]:
+        top = _key(sheet, top, lines)
+    axes = sheet.axes(_LEFT, top + 0.05, _ACROSS, _HEIGHT)
+    _dress(axes, study, what, lines, size=8.5)
+    axes.set_ylim(low, high)
+    _draw_lines(axes, lines, width=1.8, marker=4.5, every=what == "value")
+    sheet.save(path, height=top + 0.05 + _HEIGHT + 0.6)
+
+
+def _draw_column(path: Path, study: Json, what: str, lines: Sequence[Series]) -> None:
+    column = Column()
+    _dress(column.axes, study, what, lines, size=7)
+    column.axes.set_ylim(*_limits(study, lines))
+    column.axes.set_ylabel("alignment", fontproperties=font(7), color=INK)
+    _draw_lines(column.axes, lines, width=1.2, marker=3, every=what == "value")
+    rows = 0
+    if lines[1:]:
+        longest = max(text_width(each.label, 6.5) for each in lines)
+        columns = 2 if longest < COLUMN / 2 - 0.5 else 1
+        rows = -(-len(lines) // columns)
+        legend = column.figure.legend(
+            [Line2D([], [], lw=1.2, ms=3, **_marked(each)) for each in lines],
+            [fit(each.label, width=COLUMN / columns - 0.5, size=6.5) for each in lines],
+            loc="outside lower center", ncols=columns, frameon=False, prop=font(6.5),
+            handlelength=2.6, columnspacing=1.0, labelspacing=0.25,
+        )  # fmt: skip
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    column.save(path, height=2.1 + 0.14 * rows)
+
+
+def _limits(study: Json, lines: Sequence[Series]) -> tuple[float, float]:
+    goal = [] if study["target"] is None else [study["target"]]
+    return score_limits([v for each in lines for v in (*each.lows, *each.highs)] + goal)
+
+
+def _marked(series: Series) -> dict[str, Any]:
+    return {**series.style, "mfc": series.style["color"], "mec": "white", "mew": 0.5}
+
+
+def _draw_lines(
+    axes: Axes, lines: Sequence[Series], *, width: float, marker: float, every: bool
+) -> None:
+    """Bands below, means above; marks at every point, or at some of a line that has many."""
+    for each in lines:
+        if any(high > low for low, high in zip(each.lows, each.highs, strict=True)):
+            axes.fill_between(
+                each.xs, each.lows, each.highs, color=each.style["color"], alpha=0.16, lw=0,
+                zorder=2,
+            )  # fmt: skip
+    for number, each in enumerate(lines):
+        step = 1 if every else max(1, len(each.xs) // 6)
+        # Begun at unlike points, marks of lines that run together do not cover each other.
+        marks = (number % step, step)
+        axes.plot(
+            each.xs, each.means, lw=width, ms=marker, markevery=marks, zorder=3, **_marked(each)
+        )
+
+
+def _dress(axes: Axes, study: Json, what: str, lines: Sequence[Series], *, size: float) -> None:
+    """Scales, ticks, grid and the target."""
+    xs = sorted({x for each in lines for x in each.xs})
+    log = what == "bytes_up" or (what == "value" and xs[0] > 0 and xs[-1] / xs[0] >= 20)
+    if log:
+        axes.set_xscale("log")
+    if what == "value" and len(xs) <= _FEW:
+        axes.xaxis.set_major_locator(FixedLocator(xs))
+        axes.xaxis.set_minor_locator(FixedLocator([]))
+    elif log:
+        wide = xs[-1] > 20 * xs[0]
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1, 2, 5)))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=what == "round"))
+    texts: Mapping[str, Any] = {"bytes_up": lambda value, _: bytes_text(value)}
+    axes.xaxis.set_major_formatter(FuncFormatter(texts.get(what, lambda value, _: f"{value:.6g}")))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
+    axes.grid(axis="y", color=RULE, lw=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", which="both", length=3, color=FAINT)
+    axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
+    if study["target"] is not None:
+        axes.axhline(study["target"], color=QUIET, lw=1.0, ls=(0, (5, 2)), zorder=1)
+    axes.set_xlabel(_name(study, what), fontproperties=font(size), color=QUIET, parse_math=False)
+
+
+def _name(study: Json, what: str) -> str:
+    if what == "value":
+        return str(study["names"][study["axis"]])
+    return {"round": "round", "bytes_up": "bytes sent by a client"}[what]
+
+
+def _key(sheet: Sheet, top: float, lines: Sequence[Series]) -> float:
+    """The lines and their meaning, in as many rows as they need; returns where they end."""
+    left = MARGIN
+    for each in lines:
+        label = fit(each.label, width=WIDTH - 2 * MARGIN - 0.5, size=8)
+        wide = 0.43 + text_width(label, 8)
+        if left + wide > WIDTH - MARGIN and left > MARGIN:
+            left, top = MARGIN, top + 0.2
+        key = sheet.axes(left, top, 0.36, 0.2)
+        key.set_xlim(0, 1)
+        key.set_ylim(0, 1)
+        key.plot(
+            [0, 0.5, 1], [0.5] * 3, lw=1.8, ms=4.5, markevery=[1], clip_on=False, **_marked(each)
+        )
+        sheet.write(left + 0.43, top + 0.025, label, size=8, color=QUIET)
+        left += wide + 0.22
+    return top + 0.25
+
+
+def _note(study: Json, lines: Sequence[Series], low: float, count: int) -> str:
+    """What was measured on whom, and how to read the picture."""
+    held_out = {row["held_out_groups"] for row in study["rows"]} - {None}
+    whom = plural(held_out.pop(), "held-out group") if len(held_out) == 1 else "held-out groups"
+    draws = {mean["draws"] for mean in study["means"]}
+    parts = [f"Mean alignment on {whom}, which took no part in training, with context."]
+    if max(draws) > 1:
+        parts.append(
+            f"Lines: mean over {plural(max(draws), 'draw')}"
+            f"{'' if len(draws) == 1 else ', in places fewer'}; bands: lowest to highest draw."
+        )
+    if study["target"] is not None:
+        parts.append(f"Dashed across: the target, {score_text(study['target'])}.")
+    parts.append(scale_note(low))
+    if len(lines) < count:
+        parts.append(f"The first {len(lines)} of {count} lines.")
+    if study["finished"] < study["runs"]:
+        parts.append(f"Unfinished: {study['finished']} of {plural(study['runs'], 'run')}.")
+    return " ".join(parts)

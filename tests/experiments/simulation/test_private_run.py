@@ -1,0 +1,210 @@
+"""Whole private runs on the tiny federation, and servers that ask for what was not agreed."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+
+from alignment.data.population import load_population
+from alignment.model.adapter import to_vector
+from alignment.model.predictor import Predictor
+from clients.app import app
+from experiments.simulation.local_grid import LocalGrid
+from experiments.simulation.run import run
+from experiments.simulation.simulate import simulate
+from server.aggregation.private import PrivateAggregation, register_plan
+from server.config import RunConfig, read_run_config
+from server.rounds.membership import gather_cohort
+from strategies.wire.round_plan import RoundPlan
+
+PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
+
+
+@pytest.fixture
+def configured(tiny_settings: Mapping[str, Any], tmp_path: Path) -> Any:
+    def configure(**changes: Any) -> RunConfig:
+        out = {"out": str(tmp_path / "run")}
+        return read_run_config({**tiny_settings, **PRIVATE, **out, **changes})
+
+    return configure
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, 4),
+        ({"federation.secure_aggregation": False}, 4),
+        ({"privacy.mode": "local", "privacy.local_steps": 2}, 8),
+    ],
+    ids=["distributed", "distributed in the clear", "local"],
+)
+def test_a_private_run_trains_head_and_adapters_and_says_what_it_promises(
+    configured: Any, changes: dict[str, Any], steps: int
+) -> None:
+    config = configured(**changes)
+    result = run(config)
+    privacy = result["privacy"]
+    assert (privacy["epsilon"], privacy["unit"], privacy["steps"]) == (8.0, "respondent", steps)
+    assert privacy["epsilon_pld"] <= 8 <= privacy["second_opinion"] <= 8.0125
+    assert {each["units"] for each in privacy["groups"].values()} == {6}
+    assert privacy["honest_shares"] == (3 if privacy["mode"] == "distributed" else 1)
+    unseen = any("server itself" in line for line in privacy["outside"])
+    assert unseen == ("federation.secure_aggregation" in changes)
+    assert result["secure_aggregation"] is not unseen
+    assert result["aborted_rounds"] == 0
+    # The adapters that a run trains start at zero: B moves only if its coordinates do.
+    from safetensors.numpy import load_file
+
+    tensors = load_file(Path(config.out) / "adapter" / "adapter_model.safetensors")
+    assert all(np.any(value) for name, value in tensors.items() if "lora_B" in name)
+
+
+def test_no_seed_reaches_noise(configured: Any, tmp_path: Path) -> None:
+    """Two runs with one seed differ; with seeded noise they would be equal to the last bit."""
+    heads = []
+    for name in ("one", "two"):
+        config = configured(**{"federation.adapter_rounds": 0, "out": str(tmp_path / name)})
+        population = load_population(
+            config.data, split=config.split, seed=config.seed, skip_invalid=False
+        )
+        simulate(config, population)
+        heads.append((Path(config.out) / "head.safetensors").read_bytes())
+    assert heads[0] != heads[1]
+
+
+def test_an_epsilon_that_cannot_be_kept_stops_the_run_before_it_trains(configured: Any) -> None:
+    with pytest.raises(ValueError, match="delta"):
+        run(configured(**{"privacy.delta": 0.5}))
+
+
+class Asked:
+    """One train group of a private run in the clear, and a server that may ask it for anything."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.grid = LocalGrid(
+            client_app=app,
+            node_configs=[{"partition-id": i, "num-partitions": 6} for i in range(6)],
+            run_config=config.flat(),
+        )
+        with self.grid.as_server():
+            cohort = gather_cohort(
+                self.grid, minimum_groups=1, timeout_seconds=60, unit="respondent"
+            )
+        predictor = Predictor(config.predictor)
+        Path(config.out).mkdir(parents=True, exist_ok=True)
+        self.vector = to_vector(predictor)
+        group = next(iter(cohort.train))
+        self.node = cohort.train[group]
+        self.work = dict(
+            PrivateAggregation(register_plan(config, cohort, predictor), config).work(group)
+        )
+        self._sections = {
+            name: value for name, value in config.nested().items() if name in _SECTIONS
+        }
+
+    def train(self, number: int, **work: Any) -> Message:
+        plan = RoundPlan(
+            round=number,
+            seed=0,
+            train_adapter=False,
+            learning_rate_scale=1.0,
+            privacy={**self.work, **work} if self.work else {},
+            **self._sections,  # type: ignore[arg-type]
+        )
+        content = RecordDict(
+            {
+                "model": ArrayRecord([self.vector]),
+                "plan": ConfigRecord(dict(plan.to_wire())),
+            }
+        )
+        with self.grid.as_server():
+            (reply,) = self.grid.send_and_receive([Message(content, self.node, "train")])
+        return reply
+
+
+_SECTIONS = ("predictor", "training", "context")
+
+
+@pytest.fixture
+def asked(configured: Any) -> Asked:
+    return Asked(configured(**{"federation.secure_aggregation": False}))
+
+
+def test_a_round_is_answered_once(asked: Asked) -> None:
+    for number in (1, 3, 2):
+        assert not asked.train(number).has_error()
+        assert "AlreadyCharged" in asked.train(number).error.reason
+
+
+def test_no_more_steps_are_taken_than_the_plan_has_charged(asked: Asked) -> None:
+    for number in (1, 2, 3, 4):
+        assert not asked.train(number).has_error()
+    assert "AlreadyCharged" in asked.train(5).error.reason
+
+
+def test_data_that_changed_within_a_run_are_not_trained_on(
+    configured: Any, tiny_rows: tuple[dict[str, Any], ...], write_rows: Any, tmp_path: Path
+) -> None:
+    """They are other data than the run has announced: somebody new would be charged by nobody."""
+    data = write_rows(tmp_path / "data.jsonl", tiny_rows)
+    asked = Asked(configured(**{"data": str(data), "federation.secure_aggregation": False}))
+    assert not asked.train(1).has_error()
+    ledger = next((tmp_path / "run" / "ledgers" / "groups").glob("*.jsonl"))
+    before = Counter(json.loads(line)["type"] for line in ledger.read_text().splitlines())
+    changed = [{**row, "respondent": row["respondent"].replace(" 5", " 9")} for row in tiny_rows]
+    write_rows(data, changed)
+    assert "LedgerRefused" in asked.train(2).error.reason
+    after = Counter(json.loads(line)["type"] for line in ledger.read_text().splitlines())
+    assert after["SPEND"] == before["SPEND"] == 1
+    write_rows(data, tiny_rows)
+    assert not asked.train(2).has_error()
+
+
+def half_the_noise(plan: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **plan,
+        "noise_multiplier": plan["noise_multiplier"] / 2,
+        "sensitivity": plan["sensitivity"] * 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"sampling": "shuffled"}, "ExecutionMismatch"),
+        ({"sampling_rate": 0.5}, "ExecutionMismatch"),
+        ({"clipping_norm": 1e9}, "ExecutionMismatch"),
+        ({"rounds": 400}, "ExecutionMismatch"),
+        ({"local_steps": 2}, "ExecutionMismatch"),
+        ({"place": 99}, "Error"),
+    ],
+    ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else "",
+)
+def test_a_server_that_asks_for_something_else_than_was_accounted_for_is_refused(
+    asked: Asked, change: dict[str, Any], error: str
+) -> None:
+    reply = asked.train(1, **change)
+    assert reply.has_error()
+    assert error in reply.error.reason
+
+
+def test_a_plan_with_half_the_noise_is_refused_by_the_client(asked: Asked) -> None:
+    weak = json.dumps(half_the_noise(json.loads(asked.work["plan"])), sort_keys=True)
+    assert "EpsilonExceeded" in asked.train(1, plan=weak).error.reason
+
+
+def test_a_private_run_answers_no_round_without_a_plan(asked: Asked) -> None:
+    asked.work = {}
+    assert "is private" in asked.train(1).error.reason
+
+
+def test_what_is_sent_has_one_size_whoever_is_sampled(asked: Asked) -> None:
+    plan = json.loads(asked.work["plan"])
+    (sent,) = asked.train(1).content.array_records["update"].to_numpy_ndarrays()
+    assert sent.dtype == np.dtype(f"uint{plan['modulus_bits']}")
+    assert sent.shape == (plan["dimension"],)
