@@ -198,7 +198,7 @@ def test_a_stage_that_hangs_ends_the_executor(deployed: Deployed, bundle: bytes)
     code = (
         "import pathlib, sys, time\n"
         "from types import SimpleNamespace as Some\n"
-        "from clients import executor\n"
+        "from clients.deployment import executor\n"
         "from clients.data.home import Home\n"
         "message = Some(metadata=Some(message_type='query.setup'))\n"
         "task = Some(input=lambda: (message, None, b''))\n"
