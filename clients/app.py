@@ -15,8 +15,8 @@ from flwr.clientapp import ClientApp
 
 from clients.requests import (
     account_for,
-    books_of,
     countersign,
+    group_ledger_of,
     model_in,
     open_store,
     part_in,
@@ -68,7 +68,7 @@ def setup(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Train one round and send what came of it as it is: only where nothing is to be hidden."""
     from clients.privatizer import release_in_the_clear
-    from clients.sessions.group_ledger import words_stay_here
+    from clients.sessions.group_ledger import redact_ledger_errors
     from privacy.errors import PolicyRefused
     from strategies.wire.round_plan import round_context, vector_digest
 
@@ -79,7 +79,7 @@ def train(message: Message, context: Context) -> Message:
     require_guarantee(store, plan)
     require_model(store, plan)
     model = vector_digest(vector)
-    with words_stay_here(), account_for(store, plan) as account:
+    with redact_ledger_errors(), account_for(store, plan) as account:
         prepare(store, plan, model)
         account.charge(1, round_context(plan, model))
         released = release_in_the_clear(trained_as_planned(store, plan, vector, context))
@@ -98,7 +98,7 @@ def advertise(message: Message, context: Context) -> Message:
 @app.query("share")
 def share(message: Message, context: Context) -> Message:
     """Secure aggregation, stage 1: check the terms of a round and the budget, and share seeds."""
-    from clients.sessions.group_ledger import words_stay_here
+    from clients.sessions.group_ledger import redact_ledger_errors
     from clients.sessions.secagg_session import policy_for, terms_in
 
     store = train_store(context)
@@ -110,11 +110,11 @@ def share(message: Message, context: Context) -> Message:
     if store.policy is not None:
         store.policy.check_terms(terms)
     policy = policy_for(plan, terms, fewest_members=store.fewest_members)
-    with words_stay_here():
+    with redact_ledger_errors():
         countersign(store, message)
-        if (books := prepare(store, plan, terms.model)) is not None:
+        if (group_ledger := prepare(store, plan, terms.model)) is not None:
             # What could not be paid for is not begun: a dropout here costs the others nothing.
-            books.require(terms.attempt.run, terms.attempt.round, terms.attempt.attempt)
+            group_ledger.require(terms.attempt.run, terms.attempt.round, terms.attempt.attempt)
     return _answer(message, {"share": _session(store, context).share(request, policy)})
 
 
@@ -124,7 +124,7 @@ def masked(message: Message, context: Context) -> Message:
     import numpy as np
 
     from clients.privatizer import release_masked
-    from clients.sessions.group_ledger import words_stay_here
+    from clients.sessions.group_ledger import redact_ledger_errors
     from privacy.errors import PolicyRefused
     from strategies.wire.round_plan import vector_digest
 
@@ -140,7 +140,7 @@ def masked(message: Message, context: Context) -> Message:
         return trained_as_planned(store, plan, vector, context)
 
     request = part_in(message, "mask")
-    with words_stay_here(), account_for(store, plan) as account:
+    with redact_ledger_errors(), account_for(store, plan) as account:
         released = release_masked(_session(store, context), request, train_as_agreed)
         account.release(released)
     content = ArrayRecord([np.frombuffer(released, dtype=np.uint8)])
@@ -173,10 +173,10 @@ def unmask(message: Message, context: Context) -> Message:
 @app.query("close")
 def close(message: Message, context: Context) -> Message:
     """Keep the server's word on the last head of the ledger; the run is over."""
-    from clients.sessions.group_ledger import words_stay_here
+    from clients.sessions.group_ledger import redact_ledger_errors
 
     store = train_store(context)
-    with words_stay_here():
+    with redact_ledger_errors():
         countersign(store, message)
     _session(store, context).end()
     return _answer(message, {})
@@ -204,13 +204,13 @@ def _answer(message: Message, parts: dict[str, bytes]) -> Message:
 
 def _advertised(store: Datastore, message: Message, context: Context) -> bytes:
     """An advertisement; in a private run it names the head of the group's ledger."""
-    from clients.sessions.group_ledger import words_stay_here
+    from clients.sessions.group_ledger import redact_ledger_errors
     from privacy.ledger.chain import NOTHING
 
     head = NOTHING
     if store.private:
-        with words_stay_here():
-            head = books_of(store).head(part_in(message, "known", required=False))
+        with redact_ledger_errors():
+            head = group_ledger_of(store).head(part_in(message, "known", required=False))
     return _session(store, context).advertise(part_in(message, "advertise"), head)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from alignment.config import PredictorConfig
     from clients.data.datastore import Datastore
     from clients.privatizer import Trained
-    from clients.sessions.group_ledger import Account, Books
+    from clients.sessions.group_ledger import Account, GroupLedger
     from strategies.wire.round_plan import RoundPlan
 
 
@@ -80,12 +80,12 @@ def _fingerprint(config: PredictorConfig) -> str:
     return model_fingerprint(config)
 
 
-def books_of(store: Datastore) -> Books:
+def group_ledger_of(store: Datastore) -> GroupLedger:
     """The group's ledger."""
-    from clients.sessions.group_ledger import Books
+    from clients.sessions.group_ledger import GroupLedger
     from privacy.identity.key_folder import SERVERS
 
-    return Books(
+    return GroupLedger(
         store.ledger,
         store.keys.own(store.group),
         store.keys.roster(role=SERVERS),
@@ -102,10 +102,10 @@ def account_for(store: Datastore, plan: RoundPlan) -> Account:
     if not plan.privacy:
         return Account(None)
     run = PrivateWork.read(plan.privacy).run
-    return Account(books_of(store), run=run, round_number=plan.round)
+    return Account(group_ledger_of(store), run=run, round_number=plan.round)
 
 
-def prepare(store: Datastore, plan: RoundPlan, model: str) -> Books | None:
+def prepare(store: Datastore, plan: RoundPlan, model: str) -> GroupLedger | None:
     """Have the ledger know data, budget and plan of a private run; None where nothing is."""
     from clients.sessions.group_ledger import verified_plan
     from strategies.wire.round_plan import PrivateWork
@@ -113,18 +113,18 @@ def prepare(store: Datastore, plan: RoundPlan, model: str) -> Books | None:
     if not plan.privacy:
         return None
     work = PrivateWork.read(plan.privacy)
-    privacy, books = verified_plan(work.plan), books_of(store)
+    privacy, group_ledger = verified_plan(work.plan), group_ledger_of(store)
     if store.policy is not None:
         store.policy.check_plan(privacy)
-    books.prepare(work.run, store.units(str(privacy.unit)), privacy, model=model)
-    return books
+    group_ledger.prepare(work.run, store.units(str(privacy.unit)), privacy, model=model)
+    return group_ledger
 
 
 def countersign(store: Datastore, message: Message, *, of: str = "secagg") -> None:
     """Keep the server's signature of the head that was advertised, where it has sent one."""
     words = part_in(message, "countersigned", required=False, of=of)
     if store.private and words is not None:
-        books_of(store).countersign(words)
+        group_ledger_of(store).countersign(words)
 
 
 def trained_as_planned(

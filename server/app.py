@@ -24,13 +24,13 @@ from server.rounds.cohort import Cohort
 from server.rounds.collection import Collector, PlainCollector
 from server.rounds.gossip import GossipCollector
 from server.rounds.loop import Position, RoundLoop
-from server.rounds.membership import Doorkeeper
+from server.rounds.membership import Membership
 from server.rounds.secagg_coordinator import SecureCollector
 from server.state.checkpoint import FOLDER as CHECKPOINTS
 from server.state.checkpoint import Checkpoint, Checkpoints, Registered
-from server.state.resume import ReopenedBook, find_checkpoint, reopened_book, restore
+from server.state.resume import ReopenedLedger, find_checkpoint, reopened_ledger, restore
 from server.state.telemetry import ROUNDS_FILE, observers
-from server.state.witness import BookWitness
+from server.state.witness import LedgerWitness
 from strategies.base import Strategy, Visibility
 from strategies.wire.round_plan import vector_digest
 
@@ -71,22 +71,27 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
     out = Path(config.out)
     kept = find_checkpoint(config) if config.resume else None
     with ExitStack() as stack:
-        book = None
+        server_ledger = None
         if kept is not None and config.privacy.private:
-            book = stack.enter_context(reopened_book(config, kept))
+            server_ledger = stack.enter_context(reopened_ledger(config, kept))
         _prepare(out, config)
-        doorkeeper = _doorkeeper(grid, config, book)
-        cohort = doorkeeper.gather()
+        membership = _membership(grid, config, server_ledger)
+        cohort = membership.gather()
         predictor = Predictor(config.predictor, seed=config.seed)
         first = vector = to_vector(predictor)
         after = None
         if kept is not None:
             vector, after = restore(kept, strategy, first)
         checkpoints = stack.enter_context(Checkpoints(out / CHECKPOINTS, also=(out / ROUNDS_FILE,)))
-        promise = _Promise(aggregation=_unprotected(config, predictor, strategy), after=after)
+        promise = _PrivacySetup(aggregation=_unprotected(config, predictor, strategy), after=after)
         if config.privacy.private:
-            promise = _private_promise(
-                stack, config, cohort, predictor, book=book, start=vector_digest(first)
+            promise = _privacy_setup(
+                stack,
+                config,
+                cohort,
+                predictor,
+                server_ledger=server_ledger,
+                start=vector_digest(first),
             )
         if kept is not None:
             promise.aggregation.restore(kept.aggregation)
@@ -113,7 +118,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
             collector=_collector(grid, config, cohort, promise, checkpoints),
             observers=stack.enter_context(observers(config, after=kept.round if kept else None)),
             witness=promise.witness,
-            doorkeeper=doorkeeper,
+            membership=membership,
             keep=None if _meets(config) else keep,
         )
         vector = loop.run(vector, after=promise.after)
@@ -128,7 +133,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Promise:
+class _PrivacySetup:
     """What a run promises its groups, and who keeps watch.
 
     Attributes:
@@ -141,7 +146,7 @@ class _Promise:
 
     aggregation: Aggregation
     run: str = ""
-    witness: BookWitness | None = None
+    witness: LedgerWitness | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     after: Position | None = None
 
@@ -163,15 +168,15 @@ def _unprotected(config: RunConfig, predictor: Predictor, strategy: Strategy) ->
     return MeanOfCompressed(steps, config.compression, rule)
 
 
-def _private_promise(
+def _privacy_setup(
     stack: ExitStack,
     config: RunConfig,
     cohort: Cohort,
     predictor: Predictor,
     *,
-    book: ReopenedBook | None,
+    server_ledger: ReopenedLedger | None,
     start: str,
-) -> _Promise:
+) -> _PrivacySetup:
     """Register the plan of a private run, or take up that of one that goes on.
 
     Args:
@@ -179,26 +184,28 @@ def _private_promise(
         config: The run.
         cohort: Who takes part.
         predictor: What is trained.
-        book: Of a run that goes on.
+        server_ledger: Of a run that goes on.
         start: Digest of the vector that the run began from.
     """
     # Not even imported where nothing is private: accountants take seconds.
     from server.aggregation.private import (
         PrivateAggregation,
-        keep_book,
         keep_seats,
+        keep_server_ledger,
         register_plan,
         restored_plan,
     )
 
-    if book is None:
+    if server_ledger is None:
         registered, after = register_plan(config, cohort, predictor), None
-        witness = stack.enter_context(keep_book(config, cohort, registered, model=start))
+        witness = stack.enter_context(keep_server_ledger(config, cohort, registered, model=start))
     else:
-        registered = restored_plan(book.plan, config, cohort, predictor, book.seats)
-        witness, after = book.go_on()
+        registered = restored_plan(
+            server_ledger.plan, config, cohort, predictor, server_ledger.seats
+        )
+        witness, after = server_ledger.go_on()
         stack.callback(keep_seats, registered, config, cohort)
-    return _Promise(
+    return _PrivacySetup(
         aggregation=PrivateAggregation(registered, config, cohort),
         run=registered.run,
         witness=witness,
@@ -208,7 +215,7 @@ def _private_promise(
 
 
 def _collector(
-    grid: Grid, config: RunConfig, cohort: Cohort, promise: _Promise, checkpoints: Checkpoints
+    grid: Grid, config: RunConfig, cohort: Cohort, promise: _PrivacySetup, checkpoints: Checkpoints
 ) -> Collector:
     # Groups pay for nothing before it is on disk what they have paid for.
     before_vectors = checkpoints.settle if config.privacy.private else None
@@ -257,9 +264,9 @@ def _prepare(out: Path, config: RunConfig) -> None:
     os.replace(part, out / CONFIG_FILE)
 
 
-def _doorkeeper(grid: Grid, config: RunConfig, book: ReopenedBook | None) -> Doorkeeper:
+def _membership(grid: Grid, config: RunConfig, server_ledger: ReopenedLedger | None) -> Membership:
     federation, privacy = config.federation, config.privacy
-    return Doorkeeper(
+    return Membership(
         grid,
         minimum_groups=federation.minimum_groups,
         timeout_seconds=federation.round_timeout_seconds,
@@ -269,7 +276,7 @@ def _doorkeeper(grid: Grid, config: RunConfig, book: ReopenedBook | None) -> Doo
         roster=federation.roster,
         seats=federation.seats,
         units_per_seat=privacy.units_per_seat,
-        seated=book.seats if book else (),
-        keys=book.keys if book else None,
+        seated=server_ledger.seats if server_ledger else (),
+        keys=server_ledger.keys if server_ledger else None,
         refresh_timeout_seconds=min(federation.stage_timeout_seconds, _REFRESH_SECONDS),
     )

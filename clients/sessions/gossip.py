@@ -12,8 +12,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 
 from clients.requests import (
     account_for,
-    books_of,
     countersign,
+    group_ledger_of,
     model_in,
     open_store,
     part_in,
@@ -49,7 +49,7 @@ def register(app: ClientApp) -> None:
 
 def offer(message: Message, context: Context) -> Message:
     """Advertise a fresh key for a round: to meet at a train group, to read at a held-out one."""
-    from clients.sessions.group_ledger import words_stay_here
+    from clients.sessions.group_ledger import redact_ledger_errors
     from privacy.exchange.messages import MEET, SHOW
     from privacy.ledger.chain import NOTHING
 
@@ -59,8 +59,8 @@ def offer(message: Message, context: Context) -> Message:
     head, purpose = NOTHING, SHOW
     if store.training is not None:
         purpose = MEET
-        with words_stay_here():
-            head = books_of(store).head(part_in(message, "known", required=False, of=_PART))
+        with redact_ledger_errors():
+            head = group_ledger_of(store).head(part_in(message, "known", required=False, of=_PART))
     session = _session(store, context)
     advert = session.offer(part_in(message, "offer", of=_PART), purpose=purpose, head=head)
     return _answer(message, {"offer": advert})
@@ -71,7 +71,7 @@ def meet(message: Message, context: Context) -> Message:
     import numpy as np
 
     from clients.privatizer import release_to_partner
-    from clients.sessions.group_ledger import words_stay_here
+    from clients.sessions.group_ledger import redact_ledger_errors
     from clients.sessions.own_model import Kept, strategy_of
 
     store, plan = train_store(context), plan_in(message)
@@ -85,7 +85,7 @@ def meet(message: Message, context: Context) -> Message:
     _require_attempt(session, plan, run)
     strategy = strategy_of(plan)
     strategy.restore(before.state)
-    with words_stay_here(), account_for(store, plan) as account:
+    with redact_ledger_errors(), account_for(store, plan) as account:
         countersign(store, message, of=_PART)
         meeting = session.meet(
             part_in(message, "meet", of=_PART), task=plan.digest(), model=before.start
@@ -144,13 +144,13 @@ def show(message: Message, context: Context) -> Message:
 
 def part(message: Message, context: Context) -> Message:
     """The run is over: keep the server's word on the ledger, and leave the model as a folder."""
-    from clients.sessions.group_ledger import words_stay_here
+    from clients.sessions.group_ledger import redact_ledger_errors
 
     store = train_store(context)
     session, model = _session(store, context), _own_model(store)
-    with words_stay_here():
+    with redact_ledger_errors():
         if part_in(message, "known", required=False, of=_PART) is not None:
-            books_of(store).head(part_in(message, "known", of=_PART))
+            group_ledger_of(store).head(part_in(message, "known", of=_PART))
         countersign(store, message, of=_PART)
     session.end()
     if (kept := model.read(session.attempt.run)) is not None:

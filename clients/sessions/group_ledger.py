@@ -39,7 +39,7 @@ class RefusedByLedger(RuntimeError):
 
 
 @contextmanager
-def words_stay_here() -> Iterator[None]:
+def redact_ledger_errors() -> Iterator[None]:
     """Tell whoever asked no more of an error of the ledger than its kind."""
     try:
         yield
@@ -88,7 +88,7 @@ def forget_ledgers() -> None:
     _announced.clear()
 
 
-class Books:
+class GroupLedger:
     """What a client writes down of a private run.
 
     Args:
@@ -216,13 +216,15 @@ class Account:
     """What one attempt costs: charged once, then released or aborted; nothing where not private.
 
     Args:
-        books: Of the group; None where nothing is private.
+        group_ledger: Of the group; None where nothing is private.
         run: Name of the run.
         round_number: The round.
     """
 
-    def __init__(self, books: Books | None, *, run: str = "", round_number: int = 0) -> None:
-        self._books = books
+    def __init__(
+        self, group_ledger: GroupLedger | None, *, run: str = "", round_number: int = 0
+    ) -> None:
+        self._group_ledger = group_ledger
         self._run = run
         self._round = round_number
         self._receipt: SpendReceipt | None = None
@@ -231,21 +233,21 @@ class Account:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if self._books is not None and self._receipt is not None and error is not None:
-            self._books.aborted(self._receipt, error)
+        if self._group_ledger is not None and self._receipt is not None and error is not None:
+            self._group_ledger.aborted(self._receipt, error)
 
     def charge(self, attempt: int, context: bytes) -> None:
         """Charge the attempt, before anything is computed."""
-        if self._books is not None:
-            self._receipt = self._books.charge(self._run, self._round, attempt, context)
+        if self._group_ledger is not None:
+            self._receipt = self._group_ledger.charge(self._run, self._round, attempt, context)
 
     def release(self, message: bytes) -> None:
         """Record what is about to leave; it must not leave if this raises."""
-        if self._books is not None:
+        if self._group_ledger is not None:
             if self._receipt is None:
                 raise RefusedByLedger("nothing was charged for what is about to leave")
             receipt, self._receipt = self._receipt, None
-            self._books.released(receipt, message)
+            self._group_ledger.released(receipt, message)
 
 
 def _contents(unit: UnitRecords) -> bytes:

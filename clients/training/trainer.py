@@ -113,7 +113,7 @@ def _generator(plan: RoundPlan, group: str) -> np.random.Generator:
     return np.random.default_rng([plan.seed, plan.round, int.from_bytes(name, "big")])
 
 
-class _Lesson:
+class _LocalObjective:
     """The losses of one client's steps.
 
     Args:
@@ -241,12 +241,12 @@ def train_locally(
     optimizer = _optimizer(predictor, training, plan)
     pull = _proximal_pull(optimizer, training.proximal)
     generator = _generator(plan, answers.group)
-    lesson = _Lesson(predictor, answers, plan, generator)
+    objective = _LocalObjective(predictor, answers, plan, generator)
     lengths = [len(question.text) for question in answers.questions]
-    weight = lesson.weight()
+    weight = objective.weight()
     losses = []
     for batch in _batches(lengths, training, generator):
-        loss, prior_loss = lesson.loss(batch)
+        loss, prior_loss = objective.loss(batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         pull()

@@ -17,7 +17,7 @@ from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
 from alignment.training.private_layout import private_layout
 from clients.deployment.bundle import code_digest
-from clients.sessions.group_ledger import Books, forget_ledgers, verified_plan
+from clients.sessions.group_ledger import GroupLedger, forget_ledgers, verified_plan
 from clients.training.private_trainer import train_privately
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.workloads.ledger_rehearsal import (
@@ -171,19 +171,19 @@ def share_figures(
     Returns:
         The figures, and the median seconds of a client's training.
     """
-    books: list[RoundCost] = []
+    group_ledger: list[RoundCost] = []
     rounds: list[Mapping[str, float]] = []
     with rehearsal(units, plan_of(config, units)) as rehearsed:
         interleave(
             {
-                "ledger": lambda: books.append(rehearsed.round()),
+                "ledger": lambda: group_ledger.append(rehearsed.round()),
                 "training": lambda: rounds.append(training()),
             },
             turns=turns,
             limit_seconds=_ROUND_SECONDS,
         )
     # The first of either belongs to the turn that does not count.
-    pairs = list(zip(books[1:], rounds[1:], strict=True))
+    pairs = list(zip(group_ledger[1:], rounds[1:], strict=True))
     trained = np.array([[taken[name] for name in units] for _, taken in pairs])
     kept = np.array([[each.clients[name] for name in units] for each, _ in pairs])
     server = np.array([each.server for each, _ in pairs])
@@ -212,7 +212,7 @@ def registration_figure(config: RunConfig, units: Units, *, times: int = 3) -> F
     seconds = []
     for _ in range(times):
         with tempfile.TemporaryDirectory() as folder:
-            books = Books(
+            group_ledger = GroupLedger(
                 Path(folder) / "ledger.jsonl",
                 Identity.create(),
                 Roster({}),
@@ -221,7 +221,7 @@ def registration_figure(config: RunConfig, units: Units, *, times: int = 3) -> F
             )
             _forget()
             start = time.perf_counter()
-            books.prepare(RUN, units[name], verified_plan(text), model=digest_of("model 0"))
+            group_ledger.prepare(RUN, units[name], verified_plan(text), model=digest_of("model 0"))
             seconds.append(time.perf_counter() - start)
     forget_ledgers()
     return Figure.of("(3) announcing a run, once", seconds, "s", key="registration_seconds")
@@ -279,9 +279,9 @@ def _review(folder: Path) -> int:
     _forget()
     evidence = gather([folder])
     checks = verify(evidence)
-    if not holds(checks) or evidence.book is None:
+    if not holds(checks) or evidence.server_ledger is None:
         raise RuntimeError(f"the books of the benchmark do not hold: {checks}")
-    return len(evidence.book.events) + sum(len(each.events) for each in evidence.ledgers)
+    return len(evidence.server_ledger.events) + sum(len(each.events) for each in evidence.ledgers)
 
 
 def _forget() -> None:

@@ -21,7 +21,7 @@ from experiments.report.canvas import (
     QUIET,
     RULE,
     WIDTH,
-    Sheet,
+    Canvas,
     fit,
     font,
     one_line,
@@ -94,14 +94,14 @@ def _unfinished(study: Json) -> str:
     return f" Unfinished: {study['finished']} of {plural(study['runs'], 'run')}."
 
 
-def _draw_key(sheet: Sheet, top: float, marks: Sequence[str]) -> None:
+def _draw_key(canvas: Canvas, top: float, marks: Sequence[str]) -> None:
     left = MARGIN
-    key = sheet.axes(left, top, INNER, 0.2)
+    key = canvas.axes(left, top, INNER, 0.2)
     key.set_xlim(left, left + INNER)
     key.set_ylim(0, 1)
     for mark in marks:
         key.plot(left + 0.06, 0.5, ls="", clip_on=False, **_MARKS[mark])
-        sheet.write(left + 0.17, top + 0.025, _KEY[mark], size=8, color=QUIET)
+        canvas.write(left + 0.17, top + 0.025, _KEY[mark], size=8, color=QUIET)
         left += 0.17 + text_width(_KEY[mark], 8) + 0.25
 
 
@@ -120,33 +120,33 @@ def _draw_methods(path: Path, study: Json) -> None:
         if is_number(value)
     ]
     low, high = score_limits(drawn or [0.5])
-    sheet = Sheet()
+    canvas = Canvas()
     groups = plural(study["held_out_groups"], "held-out group")
     counts = [mean["draws"] for mean in means]
-    top = sheet.heading(
+    top = canvas.heading(
         methods_title(study),
         f"Mean alignment of predicted with actual answers of {groups}, each with some of its other "
         f"answers as context; mean over {plural(max(counts), 'draw')}. Bars: 95 % over groups, by "
         f"bootstrap. {scale_note(low)}{_unfinished(study)}",
     )
     marks = [mark for mark in _MARKS if mark == "unseen" or _has(means, mark)]
-    _draw_key(sheet, top, marks)
+    _draw_key(canvas, top, marks)
     top += 0.3
     right = WIDTH - MARGIN
     for x, name in ((right - 1.2, "all"), (right - 0.62, "unseen"), (right, "lead")):
-        sheet.write(x, top, name, size=8, color=QUIET, align="right")
+        canvas.write(x, top, name, size=8, color=QUIET, align="right")
     top += 0.2
     column = min(2.4, max(text_width(one_line(mean["title"]), 8, "bold") for mean in means) + 0.1)
     left = MARGIN + column + 0.1
     height = _TALL * len(means)
-    axes = sheet.axes(left, top, WIDTH - MARGIN - left - _FIGURES, height)
+    axes = canvas.axes(left, top, WIDTH - MARGIN - left - _FIGURES, height)
     axes.set_xlim(low, high)
     axes.set_ylim(len(means), 0)
     axes.grid(axis="x", color=RULE, lw=0.6)
     axes.set_axisbelow(True)
     for number, mean in enumerate(means):
         line = top + (number + 0.5) * _TALL - 0.075
-        _draw_method(sheet, axes, mean, intervals[mean["method"]], number + 0.5, line, column)
+        _draw_method(canvas, axes, mean, intervals[mean["method"]], number + 0.5, line, column)
     top += height
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
@@ -155,8 +155,8 @@ def _draw_methods(path: Path, study: Json) -> None:
     text = (
         "Lead: on the strongest baseline, group by group; in brackets where its interval holds 0."
     )
-    top = sheet.write(MARGIN, top + 0.35, fit(text, width=INNER, size=8), size=8, color=QUIET)
-    sheet.save(path, height=top + 0.2)
+    top = canvas.write(MARGIN, top + 0.35, fit(text, width=INNER, size=8), size=8, color=QUIET)
+    canvas.save(path, height=top + 0.2)
 
 
 def _has(means: Sequence[Json], mark: str) -> bool:
@@ -164,13 +164,13 @@ def _has(means: Sequence[Json], mark: str) -> bool:
 
 
 def _draw_method(
-    sheet: Sheet, axes: Axes, mean: Json, interval: Json, y: float, top: float, column: float
+    canvas: Canvas, axes: Axes, mean: Json, interval: Json, y: float, top: float, column: float
 ) -> None:
     """One row: name, marks at ``y`` of the axes, and figures ``top`` inches down."""
     mark = "baseline" if mean["baseline"] else "own"
     weight = "normal" if mean["baseline"] else "bold"
     name = fit(mean["title"], width=column, size=8, weight=weight)  # type: ignore[arg-type]
-    sheet.write(MARGIN, top, name, size=8, weight=weight)  # type: ignore[arg-type]
+    canvas.write(MARGIN, top, name, size=8, weight=weight)  # type: ignore[arg-type]
     if interval["low"] is not None:
         axes.plot(
             [interval["low"], interval["high"]], [y, y], lw=2.0, zorder=2, alpha=0.45,
@@ -191,7 +191,7 @@ def _draw_method(
         (right - 0.62, score_text(unseen)),
         (right, text),
     ):
-        sheet.write(x, top, figure, size=8, align="right")
+        canvas.write(x, top, figure, size=8, align="right")
 
 
 def convergence_title(study: Json) -> str:
@@ -228,18 +228,18 @@ def _curves(study: Json) -> dict[str, tuple[Curve, float]]:
     return curves
 
 
-def _draw_line_key(sheet: Sheet, top: float, methods: Sequence[str], titles: Json) -> float:
+def _draw_line_key(canvas: Canvas, top: float, methods: Sequence[str], titles: Json) -> float:
     """The lines and their meaning, in as many rows as they need; returns where they end."""
     left = MARGIN
     for method in methods:
         wide = 0.43 + text_width(titles[method], 8)
         if left + wide > WIDTH - MARGIN and left > MARGIN:
             left, top = MARGIN, top + 0.2
-        key = sheet.axes(left, top, 0.36, 0.2)
+        key = canvas.axes(left, top, 0.36, 0.2)
         key.set_xlim(0, 1)
         key.set_ylim(0, 1)
         key.plot([0, 1], [0.5, 0.5], clip_on=False, **_LINES[method])
-        sheet.write(left + 0.43, top + 0.025, titles[method], size=8, color=QUIET)
+        canvas.write(left + 0.43, top + 0.025, titles[method], size=8, color=QUIET)
         left += wide + 0.22
     return top + 0.25
 
@@ -248,20 +248,20 @@ def _draw_convergence(path: Path, study: Json, curves: Mapping[str, tuple[Curve,
     found = study["to_reach"]
     values = [value for curve, _ in curves.values() for _, value in curve]
     low, high = score_limits([*values, *([found["score"]] if found else [])])
-    sheet = Sheet()
+    canvas = Canvas()
     groups = plural(study["held_out_groups"], "held-out group")
-    top = sheet.heading(
+    top = canvas.heading(
         convergence_title(study),
         f"Mean alignment on {groups}, mean over draws, as training goes on; both axes across are "
         f"logarithmic. Dashed: the best of federated GPO. {scale_note(low)}{_unfinished(study)}",
     )
-    top = _draw_line_key(sheet, top, list(curves), titles_of(study)) + 0.1
+    top = _draw_line_key(canvas, top, list(curves), titles_of(study)) + 0.1
     width, height = 3.05, 2.7
     for number, (name, text) in enumerate(
         (("round", lambda value, _: f"{value:g}"), ("bytes sent by a client", _bytes_tick))
     ):
         left = MARGIN + 0.4 + number * (width + 0.45)
-        axes = sheet.axes(left, top, width, height)
+        axes = canvas.axes(left, top, width, height)
         axes.set_xscale("log")
         axes.set_ylim(low, high)
         axes.grid(axis="y", color=RULE, lw=0.8)
@@ -284,7 +284,7 @@ def _draw_convergence(path: Path, study: Json, curves: Mapping[str, tuple[Curve,
         axes.tick_params(axis="x", which="both", length=3, color=FAINT)
         axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
         axes.set_xlabel(name, fontproperties=font(8.5), color=QUIET)
-    sheet.save(path, height=top + height + 0.55)
+    canvas.save(path, height=top + height + 0.55)
 
 
 def _bytes_tick(value: float, _: object) -> str:

@@ -17,7 +17,7 @@ from experiments.report.canvas import (
     MARGIN,
     QUIET,
     RULE,
-    Sheet,
+    Canvas,
     fit,
     font,
 )
@@ -122,37 +122,37 @@ def draw_study(folder: Path, study: Json) -> Path:
         The PNG file.
     """
     rows = [row for row in study["methods"] if row["accuracy"] is not None]
-    sheet = Sheet()
-    top = sheet.heading(study_title(study), _subtitle(study))
+    canvas = Canvas()
+    top = canvas.heading(study_title(study), _subtitle(study))
     height = _ROW * len(rows)
     across = INNER - _NAMES - _FIGURES
     for place, row in enumerate(rows):
         line = top + _ROW * (place + 0.5) - 0.08
         name = fit(row["name"], width=_NAMES - 0.1, size=8.5)
-        sheet.write(MARGIN, line, name, weight="bold" if place == 0 else "normal")
+        canvas.write(MARGIN, line, name, weight="bold" if place == 0 else "normal")
         figure = score_text(row["accuracy"]["value"])
-        sheet.write(MARGIN + INNER, line, figure, align="right", weight="bold")
-    axes = sheet.axes(MARGIN + _NAMES, top, across, height)
+        canvas.write(MARGIN + INNER, line, figure, align="right", weight="bold")
+    axes = canvas.axes(MARGIN + _NAMES, top, across, height)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="x", color=RULE, lw=0.8)
     axes.set_axisbelow(True)
     _percent(axes, "x")
     _draw_accuracy(axes, rows)
     top += height + 0.45
-    top = sheet.write(MARGIN, top, "Confidence, and how often it came out so", weight="bold") + 0.1
+    top = canvas.write(MARGIN, top, "Confidence, and how often it came out so", weight="bold") + 0.1
     curves = [row for row in rows if row["reliability"]]
-    axes = sheet.axes(MARGIN + 0.45, top, _SIDE, _SIDE)
+    axes = canvas.axes(MARGIN + 0.45, top, _SIDE, _SIDE)
     axes.set_xlim(0.48, 1.02)
     axes.grid(color=RULE, lw=0.8)
     axes.set_axisbelow(True)
     _percent(axes, "x")
     _percent(axes, "y")
     _draw_reliability(axes, curves)
-    _draw_key(sheet, top, curves)
+    _draw_key(canvas, top, curves)
     footnote = fit(_footnote(study), width=INNER, size=8, lines=7)
-    top = sheet.write(MARGIN, top + _SIDE + 0.4, footnote, size=8, color=QUIET)
+    top = canvas.write(MARGIN, top + _SIDE + 0.4, footnote, size=8, color=QUIET)
     path = folder / PICTURE
-    sheet.save(path, height=top + 0.25)
+    canvas.save(path, height=top + 0.25)
     return path
 
 
@@ -164,11 +164,11 @@ def _percent(axes: Axes, which: str) -> None:
         label.set_fontproperties(font(8))
 
 
-def _draw_key(sheet: Sheet, top: float, rows: Sequence[Json]) -> None:
+def _draw_key(canvas: Canvas, top: float, rows: Sequence[Json]) -> None:
     """The curves and their calibration errors, to the right of them."""
     left = MARGIN + 0.45 + _SIDE + 0.35
     width = MARGIN + INNER - left
-    axes = sheet.axes(left, top, 0.3, 0.55 * max(1, len(rows)))
+    axes = canvas.axes(left, top, 0.3, 0.55 * max(1, len(rows)))
     axes.set_xlim(0, 1)
     axes.set_ylim(len(rows) or 1, 0)
     for place, row in enumerate(rows):
@@ -176,11 +176,11 @@ def _draw_key(sheet: Sheet, top: float, rows: Sequence[Json]) -> None:
         axes.plot(0.5, place + 0.2, ls="", ms=5, marker=style["marker"], mec=style["color"],
                   mfc=style["mfc"])  # fmt: skip
         line = top + 0.55 * place + 0.03
-        line = sheet.write(left + 0.35, line, fit(row["name"], width=width - 0.35, size=8), size=8)
+        line = canvas.write(left + 0.35, line, fit(row["name"], width=width - 0.35, size=8), size=8)
         error, chance = row["calibration_error"], row["calibration_error_by_chance"]
         note = (
             f"calibration error {score_text(error['value'])} ({score_text(error['low'])} to "
             f"{score_text(error['high'])}), by chance {score_text(chance)}"
         )
-        sheet.write(left + 0.35, line, fit(note, width=width - 0.35, size=7.5, lines=2), size=7.5,
+        canvas.write(left + 0.35, line, fit(note, width=width - 0.35, size=7.5, lines=2), size=7.5,
                     color=QUIET)  # fmt: skip

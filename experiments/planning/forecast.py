@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from alignment.training.opacus_cross_check import opacus_prv_epsilon
-from privacy.accounting.accountant import pld_epsilon, second_opinion
+from privacy.accounting.accountant import cross_check, pld_epsilon
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import MAX_EPSILON, PrivacyTerms
 from privacy.errors import CalibrationFailed, PlanRefused
@@ -179,8 +179,8 @@ def forecast(
     plan = PrivacyPlan.calibrate(terms)
     epsilon = plan.verify()
     say("asking a second accountant")
-    confirmed = second_opinion(
-        plan.mechanism, delta=plan.accounted_delta, opinion=opacus_prv_epsilon
+    confirmed = cross_check(
+        plan.mechanism, delta=plan.accounted_delta, accountant=opacus_prv_epsilon
     )
     say("shorter plans")
     shorter = shorter_plans(plan, epsilon)

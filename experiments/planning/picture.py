@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from experiments.report.canvas import ACCENT, INK, MARGIN, QUIET, RULE, Sheet, font, spread
+from experiments.report.canvas import ACCENT, INK, MARGIN, QUIET, RULE, Canvas, font, spread
 from experiments.report.wording import Json, plural
 
 _LEFT = MARGIN + 0.4
@@ -148,8 +148,8 @@ def draw_plan(path: Path, figures: Json) -> None:
         path: PNG to write.
         figures: Of `experiments.planning.forecast.Forecast.as_dict`.
     """
-    sheet = Sheet()
-    top = 0.1 + sheet.heading(
+    canvas = Canvas()
+    top = 0.1 + canvas.heading(
         plan_title(figures),
         f"{figures['groups']} groups of at most {plural(figures['units'], figures['unit'])}, "
         f"sampled at {figures['sampling_rate']:g}; delta {figures['delta']:g}; "
@@ -157,18 +157,18 @@ def draw_plan(path: Path, figures: Json) -> None:
         f"{plural(figures['honest_shares'], 'honest noise share')} in every sum. A forecast: "
         "nothing was trained.",
     )
-    sheet.write(MARGIN, top, "Epsilon of plans of so many rounds, at this plan's noise", size=9)
+    canvas.write(MARGIN, top, "Epsilon of plans of so many rounds, at this plan's noise", size=9)
     top += 0.25
-    _draw_rounds(sheet.axes(_LEFT, top, _ACROSS, _UPPER), figures)
+    _draw_rounds(canvas.axes(_LEFT, top, _ACROSS, _UPPER), figures)
     top += _UPPER + 0.65
     if any(row["noise_std"] is not None for row in figures["alternatives"]):
-        sheet.write(
+        canvas.write(
             MARGIN, top,
             "Noise on a coordinate of the mean gradient, in units of the largest signal: a mean "
             "gradient of\nthe clipping norm, spread evenly. Both axes are logarithmic.",
             size=9,
         )  # fmt: skip
         top += 0.65
-        _draw_noise(sheet.axes(_LEFT, top, _ACROSS, _LOWER), figures)
+        _draw_noise(canvas.axes(_LEFT, top, _ACROSS, _LOWER), figures)
         top += _LOWER + 0.65
-    sheet.save(path, height=top - 0.05)
+    canvas.save(path, height=top - 0.05)

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from experiments.report.canvas import ACCENT, FAINT, INK, INNER, MARGIN, QUIET, RULE, Sheet, fit
+from experiments.report.canvas import ACCENT, FAINT, INK, INNER, MARGIN, QUIET, RULE, Canvas, fit
 from experiments.report.wording import Json, plural
 
 PICTURE = "policy.png"
@@ -41,30 +41,30 @@ def policies_title(study: Json) -> str:
 
 def draw_policies(folder: Path, study: Json) -> Path:
     """Draw the contents of ``policy.json``; returns the PNG file."""
-    sheet = Sheet()
+    canvas = Canvas()
     groups, rows = study["groups"], study["rows"]
     names = list(dict.fromkeys(row["combination"] for row in rows))
-    top = sheet.heading(policies_title(study), _note(study))
+    top = canvas.heading(policies_title(study), _note(study))
     height = _ROW * (len(names) * (len(groups) + 1.6))
     for number, (figure, name) in enumerate(
         (("reward", "reward (by the predictor)"), ("support", "support (by the true answers)"))
     ):
         left = _LEFT + number * (_PANEL + _GAP)
-        sheet.write(left, top, name, size=8, color=QUIET)
-        axes = sheet.axes(left, top + 0.25, _PANEL, height)
+        canvas.write(left, top, name, size=8, color=QUIET)
+        axes = canvas.axes(left, top + 0.25, _PANEL, height)
         _draw_panel(axes, rows, names, groups, figure)
     y = top + 0.25
     for name in names:
-        sheet.write(MARGIN, y + 0.03, _NAMES.get(name, name), size=8.5, weight="bold")
+        canvas.write(MARGIN, y + 0.03, _NAMES.get(name, name), size=8.5, weight="bold")
         y += _ROW * 1.1
         for group in groups:
             text = fit(group, width=_LEFT - MARGIN - 0.25, size=8)
-            sheet.write(MARGIN + 0.1, y + 0.03, text, size=8)
+            canvas.write(MARGIN + 0.1, y + 0.03, text, size=8)
             y += _ROW
         y += _ROW * 0.5
     path = folder / PICTURE
     folder.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, height=y + 0.55)
+    canvas.save(path, height=y + 0.55)
     return path
 
 

@@ -158,7 +158,7 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
     return moved
 
 
-class Sheet:
+class Canvas:
     """A white sheet of fixed width; its height is set when all is drawn.
 
     Positions and sizes are inches, measured from the top left corner.

@@ -21,7 +21,7 @@ from experiments.report.canvas import (
     INNER,
     MARGIN,
     QUIET,
-    Sheet,
+    Canvas,
     fit,
     font,
     one_line,
@@ -153,24 +153,24 @@ def _draw_option(axes: Axes, top: float, label: str, shares: Mapping[str, float]
     return top + _BETWEEN_OPTIONS
 
 
-def _draw_question(sheet: Sheet, left: float, top: float, row: Json) -> float:
+def _draw_question(canvas: Canvas, left: float, top: float, row: Json) -> float:
     """A question, its alignment scores and its options; returns where it ends."""
     question = fit(row["question"], width=_PANEL, size=8.5, lines=4, weight="bold")
-    top = sheet.write(left, top, question, size=8.5, weight="bold")
+    top = canvas.write(left, top, question, size=8.5, weight="bold")
     none, own = (
         score_text(alignment_score(row[column], row["actual"]), 2)
         for column in ("without_context", "with_context")
     )
     unseen = "" if row["seen"] else " (not in training)"
     note = f"alignment {none} without, {own} with context{unseen}"
-    top = sheet.write(left, top + 0.02, note, size=_LABEL_SIZE, color=QUIET) + 0.08
+    top = canvas.write(left, top + 0.02, note, size=_LABEL_SIZE, color=QUIET) + 0.08
     options = [
         (fit(label, width=_PANEL, size=_LABEL_SIZE, lines=2) or "(empty)", shares)
         for label, shares in _options(row)
     ]
     lines = sum(label.count("\n") + 1 for label, _ in options)
     height = lines * _LINE + len(options) * (0.02 + 3 * _BAR + _BETWEEN_OPTIONS)
-    axes = sheet.axes(left, top, _PANEL, height)
+    axes = canvas.axes(left, top, _PANEL, height)
     axes.set_xlim(0, 1.11)
     axes.set_ylim(height, 0)
     place = 0.0
@@ -179,14 +179,14 @@ def _draw_question(sheet: Sheet, left: float, top: float, row: Json) -> float:
     return top + height
 
 
-def _draw_key(sheet: Sheet, top: float) -> float:
-    key = sheet.axes(MARGIN, top, INNER, 0.16)
+def _draw_key(canvas: Canvas, top: float) -> float:
+    key = canvas.axes(MARGIN, top, INNER, 0.16)
     key.set_xlim(0, INNER)
     key.set_ylim(0, 1)
     left = 0.0
     for name, colors in _STYLES.values():
         key.barh(0.5, 0.3, 0.6, left=left, linewidth=0.8, **colors)
-        sheet.write(MARGIN + left + 0.38, top, name, size=8, color=QUIET)
+        canvas.write(MARGIN + left + 0.38, top, name, size=8, color=QUIET)
         left += 0.38 + text_width(name, 8) + 0.3
     return top + 0.32
 
@@ -197,14 +197,14 @@ def draw_answers(path: Path, example: Example) -> None:
     One held-out group, the median one, and the six questions where its answers lie farthest from
     the prediction without context. Long texts end in an ellipsis.
     """
-    sheet = Sheet()
-    top = sheet.heading(answers_title(example), _subtitle(example))
-    top = _draw_key(sheet, top)
+    canvas = Canvas()
+    top = canvas.heading(answers_title(example), _subtitle(example))
+    top = _draw_key(canvas, top)
     for first in range(0, len(example.shown), 2):
         pair = example.shown[first : first + 2]
         ends = [
-            _draw_question(sheet, MARGIN + place * (_PANEL + _GUTTER), top, row)
+            _draw_question(canvas, MARGIN + place * (_PANEL + _GUTTER), top, row)
             for place, row in enumerate(pair)
         ]
         top = max(ends) + 0.18
-    sheet.save(path, height=top + 0.15)
+    canvas.save(path, height=top + 0.15)

@@ -19,7 +19,7 @@ from experiments.report.canvas import (
     QUIET,
     RULE,
     WIDTH,
-    Sheet,
+    Canvas,
     Weight,
     fit,
     one_line,
@@ -87,13 +87,15 @@ def _rows(result: Json) -> Iterator[_Row]:
         yield from rows
 
 
-def _draw_row(sheet: Sheet, axes: Axes, row: _Row, *, y: float, top: float, column: float) -> None:
+def _draw_row(
+    canvas: Canvas, axes: Axes, row: _Row, *, y: float, top: float, column: float
+) -> None:
     """One estimate at ``y`` of the axes, ``top`` inches down, with its name and figures."""
     if row.estimate is None:
-        sheet.write(MARGIN + column + 0.1, top, row.name, size=8, color=QUIET)
+        canvas.write(MARGIN + column + 0.1, top, row.name, size=8, color=QUIET)
         return
     name = fit(row.name, width=column, size=8, weight=row.weight)
-    sheet.write(MARGIN, top, name, size=8, weight=row.weight)
+    canvas.write(MARGIN, top, name, size=8, weight=row.weight)
     axes.axhline(y, color=RULE, lw=0.6, zorder=0)
     style = _SIDES[row.side][1]
     value, low, high = (row.estimate[key] for key in ("value", "low", "high"))
@@ -107,7 +109,7 @@ def _draw_row(sheet: Sheet, axes: Axes, row: _Row, *, y: float, top: float, colu
     right = WIDTH - MARGIN
     figures = ((right - 0.95, score_text(value)), (right, interval_text(row.estimate)))
     for x, text in figures:
-        sheet.write(x, top, text, size=8, weight=row.weight, align="right")
+        canvas.write(x, top, text, size=8, weight=row.weight, align="right")
 
 
 def _draw_means(axes: Axes, rows: list[_Row], result: Json) -> None:
@@ -133,31 +135,31 @@ def draw_fairness(path: Path, result: Json) -> None:
     estimates = [row.estimate for row in rows if row.estimate is not None]
     known = [v for e in estimates for v in (e["value"], e["low"], e["high"]) if is_number(v)]
     low, high = score_limits(known)
-    sheet = Sheet()
-    top = sheet.heading(fairness_title(result), f"{_note(result)} {scale_note(low)}")
+    canvas = Canvas()
+    top = canvas.heading(fairness_title(result), f"{_note(result)} {scale_note(low)}")
     tall = 0.23 if len(rows) <= 30 else 0.185
     widest = max(text_width(one_line(row.name)[:80], 8, row.weight) for row in rows if row.estimate)
     column = min(2.2, max(1.45, widest + 0.05))
     left = MARGIN + column + 0.15
     percent = f"{result['fairness']['confidence']:.0%} interval"
     for x, name in ((WIDTH - MARGIN - 0.95, "score"), (WIDTH - MARGIN, percent)):
-        sheet.write(x, top, name, size=8, color=QUIET, align="right")
+        canvas.write(x, top, name, size=8, color=QUIET, align="right")
     top += 0.22
-    axes = sheet.axes(left, top, WIDTH - MARGIN - left - _FIGURES, tall * len(rows))
+    axes = canvas.axes(left, top, WIDTH - MARGIN - left - _FIGURES, tall * len(rows))
     axes.set_xlim(low, high)
     axes.set_ylim(len(rows), 0)
     _draw_means(axes, rows, result)
     for number, row in enumerate(rows):
         line = top + (number + 0.5) * tall - 0.075
-        _draw_row(sheet, axes, row, y=number + 0.5, top=line, column=column)
+        _draw_row(canvas, axes, row, y=number + 0.5, top=line, column=column)
     top += tall * len(rows)
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
     axes.tick_params(axis="x", length=3, color=FAINT)
     axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
     footnote = fit(_FOOTNOTE, width=INNER, size=8, lines=6)
-    top = sheet.write(MARGIN, top + 0.38, footnote, size=8, color=INK)
-    sheet.save(path, height=top + 0.25)
+    top = canvas.write(MARGIN, top + 0.38, footnote, size=8, color=INK)
+    canvas.save(path, height=top + 0.25)
 
 
 _FOOTNOTE = (

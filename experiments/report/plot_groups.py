@@ -19,7 +19,7 @@ from experiments.report.canvas import (
     QUIET,
     RULE,
     WIDTH,
-    Sheet,
+    Canvas,
     Weight,
     fit,
     one_line,
@@ -86,13 +86,15 @@ def _rows(result: Json) -> list[_Row]:
     return [_Row(name="All held-out groups", scores=mean, weight="bold"), *rows]
 
 
-def _draw_row(sheet: Sheet, axes: Axes, row: _Row, *, y: float, top: float, column: float) -> None:
+def _draw_row(
+    canvas: Canvas, axes: Axes, row: _Row, *, y: float, top: float, column: float
+) -> None:
     """One dumbbell at ``y`` of the axes, ``top`` inches down, with its name and figures."""
     if not row.scores:
-        sheet.write(MARGIN + column + 0.1, top, row.name, size=8, color=QUIET)
+        canvas.write(MARGIN + column + 0.1, top, row.name, size=8, color=QUIET)
         return
     name = fit(row.name, width=column, size=8, weight=row.weight)
-    sheet.write(MARGIN, top, name, size=8, weight=row.weight)
+    canvas.write(MARGIN, top, name, size=8, weight=row.weight)
     axes.axhline(y, color=RULE, lw=0.6, zorder=0)
     own, without = row.scores["own"], row.scores["without"]
     gain = None
@@ -104,20 +106,20 @@ def _draw_row(sheet: Sheet, axes: Axes, row: _Row, *, y: float, top: float, colu
             axes.plot(score, y, ls="", **_MARKS[mark])
     right = WIDTH - MARGIN
     for x, text in ((right - 0.5, score_text(own)), (right, gain_text(gain))):
-        sheet.write(x, top, text, size=8, weight=row.weight, align="right")
+        canvas.write(x, top, text, size=8, weight=row.weight, align="right")
 
 
-def _draw_key(sheet: Sheet, left: float, top: float, marks: Sequence[str]) -> None:
+def _draw_key(canvas: Canvas, left: float, top: float, marks: Sequence[str]) -> None:
     """The marks and their meaning, and the names of the columns of figures."""
-    key = sheet.axes(left, top, INNER, 0.2)
+    key = canvas.axes(left, top, INNER, 0.2)
     key.set_xlim(left, left + INNER)
     key.set_ylim(0, 1)
     for mark in marks:
         key.plot(left + 0.06, 0.5, ls="", clip_on=False, **_MARKS[mark])
-        sheet.write(left + 0.17, top + 0.025, _MARK_NAMES[mark], size=8, color=QUIET)
+        canvas.write(left + 0.17, top + 0.025, _MARK_NAMES[mark], size=8, color=QUIET)
         left += 0.17 + text_width(_MARK_NAMES[mark], 8) + 0.25
     for x, name in ((WIDTH - MARGIN - 0.5, "own"), (WIDTH - MARGIN, "gain")):
-        sheet.write(x, top + 0.025, name, size=8, color=QUIET, align="right")
+        canvas.write(x, top + 0.025, name, size=8, color=QUIET, align="right")
 
 
 def _piles(scores: Sequence[float], low: float, high: float) -> list[tuple[float, int]]:
@@ -133,7 +135,7 @@ def _piles(scores: Sequence[float], low: float, high: float) -> list[tuple[float
 
 
 def _draw_train_groups(
-    sheet: Sheet,
+    canvas: Canvas,
     result: Json,
     *,
     left: float,
@@ -149,12 +151,12 @@ def _draw_train_groups(
     step = min(0.075, height / highest)
     middle = top + height - 0.32
     name = f"{plural(len(dots), 'train group')},\nown context"
-    sheet.write(MARGIN, middle, name, size=8, color=QUIET)
-    sheet.write(
+    canvas.write(MARGIN, middle, name, size=8, color=QUIET)
+    canvas.write(
         WIDTH - MARGIN - 0.5, middle + 0.14, score_text(trained["mean"]), size=8, color=QUIET,
         align="right",
     )  # fmt: skip
-    axes = sheet.axes(left, top, width, height)
+    axes = canvas.axes(left, top, width, height)
     axes.set_xlim(*limits)
     axes.set_ylim(0, height)
     axes.plot(
@@ -176,32 +178,32 @@ def draw_groups(path: Path, result: Json) -> None:
     train = [score for score in trained["groups"].values() if is_number(score)]
     known = [score for row in rows for score in row.scores.values() if is_number(score)]
     low, high = score_limits([*known, *train])
-    sheet = Sheet()
-    top = sheet.heading(groups_title(result), f"{_groups_note(result)} {scale_note(low)}")
+    canvas = Canvas()
+    top = canvas.heading(groups_title(result), f"{_groups_note(result)} {scale_note(low)}")
     tall = 0.23 if len(rows) <= 25 else 0.185
     widest = max(text_width(one_line(row.name)[:80], 8, row.weight) for row in rows if row.scores)
     column = min(2.2, max(1.45, widest + 0.05))
     left = MARGIN + column + 0.15
     width = WIDTH - MARGIN - left - _FIGURES
     used = {mark for row in rows for mark, score in row.scores.items() if is_number(score)}
-    _draw_key(sheet, left, top, [mark for mark in _MARK_NAMES if mark in used])
+    _draw_key(canvas, left, top, [mark for mark in _MARK_NAMES if mark in used])
     top += 0.27
-    axes = sheet.axes(left, top, width, tall * len(rows))
+    axes = canvas.axes(left, top, width, tall * len(rows))
     axes.set_xlim(low, high)
     axes.set_ylim(len(rows), 0)
     for number, row in enumerate(rows):
         line = top + (number + 0.5) * tall - 0.075
-        _draw_row(sheet, axes, row, y=number + 0.5, top=line, column=column)
+        _draw_row(canvas, axes, row, y=number + 0.5, top=line, column=column)
     top += tall * len(rows)
     if train:
         axes, top = _draw_train_groups(
-            sheet, result, left=left, top=top + 0.1, width=width, limits=(low, high)
+            canvas, result, left=left, top=top + 0.1, width=width, limits=(low, high)
         )
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
     axes.tick_params(axis="x", length=3, color=FAINT)
     axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
-    sheet.save(path, height=top + 0.45)
+    canvas.save(path, height=top + 0.45)
 
 
 def _groups_note(result: Json) -> str:

@@ -16,7 +16,7 @@ from experiments.report.canvas import (
     RULE,
     SHADE,
     TINT,
-    Sheet,
+    Canvas,
     font,
     spread,
 )
@@ -133,12 +133,12 @@ def draw_rounds(path: Path, result: Json, rounds: Sequence[Json]) -> None:
     The blue line is measured with each group's own answers as context; dashed and dotted lines
     are the final model without context, and guessing all options alike.
     """
-    sheet = Sheet()
+    canvas = Canvas()
     alignment = result["alignment"]
     points = [r["alignment"] for r in rounds if is_number(r["alignment"])]
     low, _ = score_limits([alignment[p]["mean"] for p in ("without_context", "uniform")] + points)
     groups = plural(len(alignment["unseen_groups"]["groups"]), "held-out group")
-    top = 0.2 + sheet.heading(
+    top = 0.2 + canvas.heading(
         rounds_title(rounds),
         f"Mean alignment of predicted with actual answers of {groups}; own context: some of the "
         f"group's other answers are shown to the model. {scale_note(low)} Below: {_below(rounds)}; "
@@ -146,8 +146,8 @@ def draw_rounds(path: Path, result: Json, rounds: Sequence[Json]) -> None:
     )
     left, width, upper, lower = MARGIN + 0.4, 5.35, 2.9, 0.95
     panels = (
-        sheet.axes(left, top, width, upper),
-        sheet.axes(left, top + upper + 0.2, width, lower),
+        canvas.axes(left, top, width, upper),
+        canvas.axes(left, top + upper + 0.2, width, lower),
     )
     last = max((r["round"] for r in rounds), default=0) or 1
     for axes in panels:
@@ -160,4 +160,4 @@ def draw_rounds(path: Path, result: Json, rounds: Sequence[Json]) -> None:
     _draw_loss(panels[1], rounds)
     panels[1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
     panels[1].set_xlabel("round", fontproperties=font(8.5), color=QUIET)
-    sheet.save(path, height=top + upper + 0.2 + lower + 0.55)
+    canvas.save(path, height=top + upper + 0.2 + lower + 0.55)

@@ -19,7 +19,7 @@ from experiments.report.canvas import (
     QUIET,
     RULE,
     SHADE,
-    Sheet,
+    Canvas,
     fit,
     font,
     spread,
@@ -105,10 +105,10 @@ def _places(epsilons: Sequence[float], *, end: float) -> dict[float, float]:
     return {each: low + (log - logs[0]) * across for each, log in zip(epsilons, logs, strict=True)}
 
 
-def _draw_key(sheet: Sheet, top: float, modes: Sequence[str], *, several: bool) -> None:
+def _draw_key(canvas: Canvas, top: float, modes: Sequence[str], *, several: bool) -> None:
     """The marks and their meaning; of means, where there are several draws."""
     left = MARGIN
-    key = sheet.axes(left, top, INNER, 0.2)
+    key = canvas.axes(left, top, INNER, 0.2)
     key.set_xlim(left, left + INNER)
     key.set_ylim(0, 1)
     for mode in modes:
@@ -117,14 +117,14 @@ def _draw_key(sheet: Sheet, top: float, modes: Sequence[str], *, several: bool) 
         key.plot([left, left + wide], [0.5, 0.5], clip_on=False, **_LINES[mode])
         key.plot(middle, 0.5, ls="", clip_on=False, **_MEANS[mode])
         name = f"{NAMES[mode]}, mean" if several else NAMES[mode]
-        sheet.write(left + wide + 0.07, top + 0.025, name, size=8, color=QUIET)
+        canvas.write(left + wide + 0.07, top + 0.025, name, size=8, color=QUIET)
         left += wide + 0.07 + text_width(name, 8) + 0.22
     if not several:
         return
     for mode in modes:
         key.plot(left + 0.03, 0.5, ls="", clip_on=False, **_DRAWS[mode])
         left += 0.11
-    sheet.write(left + 0.03, top + 0.025, "each draw", size=8, color=QUIET)
+    canvas.write(left + 0.03, top + 0.025, "each draw", size=8, color=QUIET)
 
 
 def _draw_series(axes: Axes, series: Sequence[Series], places: Mapping[float, float]) -> None:
@@ -181,7 +181,7 @@ def _apart(places: Mapping[Any, float]) -> dict[Any, float]:
 
 
 def _draw_figures(
-    sheet: Sheet,
+    canvas: Canvas,
     series: Sequence[Series],
     measure: Measure,
     *,
@@ -189,19 +189,19 @@ def _draw_figures(
     places: Mapping[Any, float],
 ) -> float:
     """Epsilons and below them the means as figures; returns where they end."""
-    sheet.write(MARGIN, top, "epsilon", size=8, weight="bold")
+    canvas.write(MARGIN, top, "epsilon", size=8, weight="bold")
     for epsilon, x in places.items():
         label = "none" if epsilon is None else f"{epsilon:g}"
-        sheet.write(_LEFT + x * _ACROSS, top, label, size=8, weight="bold", align="center")
+        canvas.write(_LEFT + x * _ACROSS, top, label, size=8, weight="bold", align="center")
     top += 0.19
     private = [each for each in series if each.mode != "none"]
     free = mean_without_privacy(series)
     for each in private or series:
         name = each.mode if private else NAMES[each.mode]
-        sheet.write(MARGIN, top, name, size=8, color=QUIET)
+        canvas.write(MARGIN, top, name, size=8, color=QUIET)
         for epsilon, x in places.items():
             value = free if epsilon is None else each.mean(epsilon)
-            sheet.write(_LEFT + x * _ACROSS, top, measure.text(value, 3), size=8, align="center")
+            canvas.write(_LEFT + x * _ACROSS, top, measure.text(value, 3), size=8, align="center")
         top += 0.17
     return top
 
@@ -218,11 +218,11 @@ def _draw(path: Path, study: Json, measure: Measure) -> None:
     low, high = measure.limits([*values, *(value for value, _, _ in levels)] or [0.5])
     several = any(draws[1:] for each in series for draws in each.draws.values())
 
-    sheet = Sheet()
-    top = sheet.heading(finding(series, measure), f"{_note(study)} {measure.note(low)}")
-    _draw_key(sheet, top, [each.mode for each in series], several=several)
+    canvas = Canvas()
+    top = canvas.heading(finding(series, measure), f"{_note(study)} {measure.note(low)}")
+    _draw_key(canvas, top, [each.mode for each in series], several=several)
     top += 0.35
-    axes = sheet.axes(_LEFT, top, _ACROSS, _HEIGHT)
+    axes = canvas.axes(_LEFT, top, _ACROSS, _HEIGHT)
     axes.set_xlim(0, 1)
     axes.set_ylim(low, high)
     places: dict[Any, float] = {}
@@ -241,10 +241,10 @@ def _draw(path: Path, study: Json, measure: Measure) -> None:
         [places[e] for e in epsilons], [0] * len(epsilons), transform=axes.get_xaxis_transform(),
         ls="", marker="|", ms=6, color=FAINT, clip_on=False,
     )  # fmt: skip
-    top = _draw_figures(sheet, series, measure, top=top + _HEIGHT + 0.1, places=_apart(places))
+    top = _draw_figures(canvas, series, measure, top=top + _HEIGHT + 0.1, places=_apart(places))
     footnote = fit(_footnote(study), width=INNER, size=8, lines=6)
-    top = sheet.write(MARGIN, top + 0.15, footnote, size=8, color=QUIET)
-    sheet.save(path, height=top + 0.25)
+    top = canvas.write(MARGIN, top + 0.15, footnote, size=8, color=QUIET)
+    canvas.save(path, height=top + 0.25)
 
 
 def _note(study: Json) -> str:

@@ -16,7 +16,7 @@ from experiments.report.canvas import (
     MARGIN,
     QUIET,
     RULE,
-    Sheet,
+    Canvas,
     fit,
     font,
     spread,
@@ -151,23 +151,23 @@ def draw_study(folder: Path, study: Json) -> list[Path]:
     if not modes:
         path.unlink(missing_ok=True)
         return []
-    sheet = Sheet()
-    top = sheet.heading(study_title(study), _note(study))
+    canvas = Canvas()
+    top = canvas.heading(study_title(study), _note(study))
     points = {mode: _points(study["rows"], mode) for mode in modes}
     across = [[x for x, _ in each] for each in points.values()]
     upward = [[y for _, y in each] for each in points.values()]
     width = (INNER - 0.45 - _BETWEEN * (len(modes) - 1)) / len(modes)
     for number, (mode, places) in enumerate(modes.items()):
         left = _LEFT + number * (width + _BETWEEN)
-        sheet.write(left, top, NAMES[mode].capitalize(), size=8.5, weight="bold")
-        axes = sheet.axes(left, top + 0.25, width, _HEIGHT)
+        canvas.write(left, top, NAMES[mode].capitalize(), size=8.5, weight="bold")
+        axes = canvas.axes(left, top + 0.25, width, _HEIGHT)
         axes.set_xlim(*_limits(across[number], _span(across)))
         axes.set_ylim(*_limits(upward[number], _span(upward)))
         _draw_panel(axes, study, mode, places, width)
     top += 0.25 + _HEIGHT + 0.28
     footnote = fit(_footnote(study), width=INNER, size=8, lines=6)
-    top = sheet.write(MARGIN, top + 0.3, footnote, size=8, color=QUIET)
-    sheet.save(path, height=top + 0.25)
+    top = canvas.write(MARGIN, top + 0.3, footnote, size=8, color=QUIET)
+    canvas.save(path, height=top + 0.25)
     return [path]
 
 

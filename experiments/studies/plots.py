@@ -23,8 +23,8 @@ from experiments.report.canvas import (
     QUIET,
     RULE,
     WIDTH,
+    Canvas,
     Column,
-    Sheet,
     fit,
     font,
     text_width,
@@ -59,29 +59,29 @@ def draw_study(folder: Path, study: Json) -> list[Path]:
     }
     drawn = []
     for what, stem in PICTURES.items():
-        sheet, column = folder / f"{stem}.png", folder / f"{stem}.pdf"
+        canvas, column = folder / f"{stem}.png", folder / f"{stem}.pdf"
         if any(len(each.xs) > (what == "value") for each in lines[what]):
             shown = lines[what][:MOST_LINES]
-            _draw_sheet(sheet, study, what, shown, len(lines[what]))
+            _draw_canvas(canvas, study, what, shown, len(lines[what]))
             _draw_column(column, study, what, shown)
-            drawn.append(sheet)
+            drawn.append(canvas)
         else:
-            sheet.unlink(missing_ok=True)
+            canvas.unlink(missing_ok=True)
             column.unlink(missing_ok=True)
     return drawn
 
 
-def _draw_sheet(path: Path, study: Json, what: str, lines: Sequence[Series], count: int) -> None:
+def _draw_canvas(path: Path, study: Json, what: str, lines: Sequence[Series], count: int) -> None:
     low, high = _limits(study, lines)
-    sheet = Sheet()
-    top = sheet.heading(picture_title(study, what), _note(study, lines, low, count))
+    canvas = Canvas()
+    top = canvas.heading(picture_title(study, what), _note(study, lines, low, count))
     if lines[1:]:
-        top = _key(sheet, top, lines)
-    axes = sheet.axes(_LEFT, top + 0.05, _ACROSS, _HEIGHT)
+        top = _key(canvas, top, lines)
+    axes = canvas.axes(_LEFT, top + 0.05, _ACROSS, _HEIGHT)
     _dress(axes, study, what, lines, size=8.5)
     axes.set_ylim(low, high)
     _draw_lines(axes, lines, width=1.8, marker=4.5, every=what == "value")
-    sheet.save(path, height=top + 0.05 + _HEIGHT + 0.6)
+    canvas.save(path, height=top + 0.05 + _HEIGHT + 0.6)
 
 
 def _draw_column(path: Path, study: Json, what: str, lines: Sequence[Series]) -> None:
@@ -168,7 +168,7 @@ def _name(study: Json, what: str) -> str:
     return {"round": "round", "bytes_up": "bytes sent by a client"}[what]
 
 
-def _key(sheet: Sheet, top: float, lines: Sequence[Series]) -> float:
+def _key(canvas: Canvas, top: float, lines: Sequence[Series]) -> float:
     """The lines and their meaning, in as many rows as they need; returns where they end."""
     left = MARGIN
     for each in lines:
@@ -176,13 +176,13 @@ def _key(sheet: Sheet, top: float, lines: Sequence[Series]) -> float:
         wide = 0.43 + text_width(label, 8)
         if left + wide > WIDTH - MARGIN and left > MARGIN:
             left, top = MARGIN, top + 0.2
-        key = sheet.axes(left, top, 0.36, 0.2)
+        key = canvas.axes(left, top, 0.36, 0.2)
         key.set_xlim(0, 1)
         key.set_ylim(0, 1)
         key.plot(
             [0, 0.5, 1], [0.5] * 3, lw=1.8, ms=4.5, markevery=[1], clip_on=False, **_marked(each)
         )
-        sheet.write(left + 0.43, top + 0.025, label, size=8, color=QUIET)
+        canvas.write(left + 0.43, top + 0.025, label, size=8, color=QUIET)
         left += wide + 0.22
     return top + 0.25
 

@@ -30,7 +30,7 @@ from privacy.errors import (
 PLD_TOLERANCE = 2e-3
 """Largest absolute difference in epsilon between two correct PLD computations."""
 
-OPINION_EXCESS = 0.0105
+CROSS_CHECK_EXCESS = 0.0105
 """How far above the true epsilon an upper bound with an error of 0.01 may lie."""
 
 _FINE_GRID = 1e-4
@@ -245,7 +245,7 @@ def calibrate_noise_multiplier(
     raise _out_of_range(epsilon)
 
 
-class Opinion(Protocol):
+class CrossCheck(Protocol):
     """An independent upper bound on the epsilon of a Poisson-subsampled Gaussian, add/remove."""
 
     def __call__(
@@ -255,11 +255,11 @@ class Opinion(Protocol):
         ...
 
 
-def second_opinion(mechanism: SampledGaussian, *, delta: float, opinion: Opinion) -> float:
+def cross_check(mechanism: SampledGaussian, *, delta: float, accountant: CrossCheck) -> float:
     """Return another library's epsilon, having checked that it confirms the PLD one.
 
     The other library is expected to return an upper bound whose own error is at most 0.01: it must
-    lie between `PLD_TOLERANCE` below and `OPINION_EXCESS + PLD_TOLERANCE` above ours.
+    lie between `PLD_TOLERANCE` below and `CROSS_CHECK_EXCESS + PLD_TOLERANCE` above ours.
 
     Raises:
         AccountantsDisagree: if it does not, or is not a number; nothing may then be released.
@@ -267,16 +267,16 @@ def second_opinion(mechanism: SampledGaussian, *, delta: float, opinion: Opinion
     """
     _require_plain(mechanism, "the second opinion")
     ours = pld_epsilon(mechanism, delta=delta)
-    theirs = opinion(
+    theirs = accountant(
         noise_multiplier=mechanism.noise_multiplier,
         sampling_rate=mechanism.sampling_rate,
         steps=mechanism.steps,
         delta=delta,
     )
-    if not -PLD_TOLERANCE <= theirs - ours <= OPINION_EXCESS + PLD_TOLERANCE:
+    if not -PLD_TOLERANCE <= theirs - ours <= CROSS_CHECK_EXCESS + PLD_TOLERANCE:
         raise AccountantsDisagree(
             f"epsilon = {ours:.6f} by PLD but {theirs:.6f} by the second opinion, not within "
-            f"[-{PLD_TOLERANCE}, +{OPINION_EXCESS + PLD_TOLERANCE}]; check the library versions"
+            f"[-{PLD_TOLERANCE}, +{CROSS_CHECK_EXCESS + PLD_TOLERANCE}]; check the library versions"
         )
     return theirs
 

@@ -21,7 +21,7 @@ from privacy.audit.card_runs import (
 )
 from privacy.audit.card_wording import ABOUT_FIELDS, NOT_COVERED, blanks_of
 from privacy.audit.checks import Check, Status
-from privacy.audit.evidence import Evidence, GroupLedger, file_digest
+from privacy.audit.evidence import Evidence, GroupLedgerEvidence, file_digest
 from privacy.ledger.chain import Event
 from privacy.ledger.facts import Dataset
 from privacy.ledger.filter import epsilon_spent
@@ -86,7 +86,7 @@ def _stated(about: Mapping[str, str]) -> dict[str, str | None]:
     return {name: about.get(name, "").strip() or None for name in ABOUT_FIELDS}
 
 
-def _group(ledger: GroupLedger) -> dict[str, Any]:
+def _group(ledger: GroupLedgerEvidence) -> dict[str, Any]:
     """One group, as its ledger shows it."""
     state, history, events = replay(ledger.events)
     whole = ledger.state is not None and ledger.error is None
@@ -209,16 +209,16 @@ def _hashes(
 
 
 def _server(evidence: Evidence) -> dict[str, Any] | None:
-    book = evidence.book
-    if book is None:
+    server_ledger = evidence.server_ledger
+    if server_ledger is None:
         return None
     return {
-        "name": book.name,
-        "key": book.owner.hex() or None,
-        "key_pinned": book.pinned,
-        "events": len(book.events),
-        "head": book.events[-1].hash if book.events else None,
-        "error": str(book.error) if book.error else None,
+        "name": server_ledger.name,
+        "key": server_ledger.owner.hex() or None,
+        "key_pinned": server_ledger.pinned,
+        "events": len(server_ledger.events),
+        "head": server_ledger.events[-1].hash if server_ledger.events else None,
+        "error": str(server_ledger.error) if server_ledger.error else None,
     }
 
 

@@ -96,9 +96,9 @@ def number_in(value: object) -> float | None:
 def runs_of(evidence: Evidence) -> list[dict[str, Any]]:
     """Every run that the server's book or a ledger names, in the order of their beginning."""
     told = [(ledger.name, e) for ledger in evidence.ledgers for e in replay(ledger.events)[2]]
-    book = evidence.book.events if evidence.book else ()
+    server_ledger = evidence.server_ledger.events if evidence.server_ledger else ()
     try:
-        return _runs_of(told, book, evidence.result)
+        return _runs_of(told, server_ledger, evidence.result)
     except (KeyError, TypeError, ValueError, AttributeError):
         # A server can sign a book that says nothing sensible; the ledgers still say theirs.
         return _runs_of(told, (), evidence.result)
@@ -107,11 +107,11 @@ def runs_of(evidence: Evidence) -> list[dict[str, Any]]:
 _Told = list[tuple[str, Event]]
 
 
-def _runs_of(told: _Told, book: tuple[Event, ...], result: Any) -> list[dict[str, Any]]:
-    begun = {event.body["run"]: event for event in book if event.type == "RUN"}
+def _runs_of(told: _Told, server_ledger: tuple[Event, ...], result: Any) -> list[dict[str, Any]]:
+    begun = {event.body["run"]: event for event in server_ledger if event.type == "RUN"}
     named = (str(event.body["run"]) for _, event in told if event.type == "PLAN")
     return [
-        _run(name, begun.get(name), told, book, _versions(result))
+        _run(name, begun.get(name), told, server_ledger, _versions(result))
         for name in dict.fromkeys((*begun, *named))
     ]
 
@@ -120,14 +120,14 @@ def _run(
     name: str,
     begun: Event | None,
     told: _Told,
-    book: tuple[Event, ...],
+    server_ledger: tuple[Event, ...],
     versions: Mapping[str, Any],
 ) -> dict[str, Any]:
     mine_told = [(group, event) for group, event in told if event.body.get("run") == name]
     planned = [(group, event) for group, event in mine_told if event.type == "PLAN"]
     body = begun.body if begun else planned[0][1].body
     plan = plan_in(body)
-    mine = [event for event in book if event.body.get("run") == name]
+    mine = [event for event in server_ledger if event.body.get("run") == name]
     # A seat that nobody has taken yet has no name.
     seated = [group for group in body["groups"] if group] if begun else []
     joined = [str(event.body["group"]) for event in mine if event.type == "JOINED"]

@@ -14,9 +14,9 @@ from typing import Any
 from privacy.errors import LedgerCorrupt, LedgerError
 from privacy.identity.keys import Roster
 from privacy.ledger.chain import TYPES, Event, read_events
-from privacy.ledger.paths import GROUPS, ROSTER_FILE, SERVER_BOOK
+from privacy.ledger.paths import GROUPS, ROSTER_FILE, SERVER_LEDGER
 from privacy.ledger.replay import Reading
-from privacy.ledger.server_ledger import read_book
+from privacy.ledger.server_ledger import read_server_ledger
 from privacy.ledger.state import State
 from privacy.ledger.store import whole_lines
 
@@ -26,7 +26,7 @@ RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupLedger:
+class GroupLedgerEvidence:
     """The ledger of one group, as far as it can be read.
 
     Attributes:
@@ -52,7 +52,7 @@ class GroupLedger:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Book:
+class ServerLedgerEvidence:
     """The server's book; attributes as of `GroupLedger`."""
 
     name: str
@@ -69,7 +69,7 @@ class Evidence:
 
     Attributes:
         ledgers: of the groups, by name.
-        book: of the server, where there is one.
+        server_ledger: of the server, where there is one.
         members: keys of the groups by name, from a roster; empty without one.
         servers: the same for servers.
         roster_given: whether the reviewer gave the roster, instead of the folder under review.
@@ -78,8 +78,8 @@ class Evidence:
         published: the folder of the run, where its files can be compared.
     """
 
-    ledgers: tuple[GroupLedger, ...]
-    book: Book | None = None
+    ledgers: tuple[GroupLedgerEvidence, ...]
+    server_ledger: ServerLedgerEvidence | None = None
     members: Roster = field(default_factory=lambda: Roster({}))
     servers: Roster = field(default_factory=lambda: Roster({}))
     roster_given: bool = False
@@ -103,12 +103,12 @@ def gather(
         ValueError: if there is no ledger at a place, or a roster or card cannot be read.
     """
     files: dict[Path, None] = {}
-    book = beside = run = None
+    server_ledger = beside = run = None
     for path in paths:
         found, folder = _ledger_files(path)
         files |= dict.fromkeys(found)
         if folder is not None:
-            book = book or _existing(folder / SERVER_BOOK)
+            server_ledger = server_ledger or _existing(folder / SERVER_LEDGER)
             beside = beside or _existing(folder / ROSTER_FILE)
             # A folder of ledgers that outlast runs can have any name, and lies in none.
             of_run = folder.name == LEDGERS and (folder.parent / RESULT_FILE).is_file()
@@ -121,7 +121,7 @@ def gather(
     ledgers = sorted((_read_ledger(file, members, servers) for file in files), key=_by_name)
     return Evidence(
         ledgers=tuple(ledgers),
-        book=_read_book(book, servers) if book else None,
+        server_ledger=_read_server_ledger(server_ledger, servers) if server_ledger else None,
         members=members,
         servers=servers,
         roster_given=roster is not None,
@@ -140,7 +140,7 @@ def _ledger_files(path: Path) -> tuple[list[Path], Path | None]:
     """The ledgers of groups at a place, and the folder that holds what belongs to them."""
     if path.is_file():
         folder = path.parent.parent if path.parent.name == GROUPS else None
-        return ([] if path.name == SERVER_BOOK else [path]), folder
+        return ([] if path.name == SERVER_LEDGER else [path]), folder
     for folder in (path, path / LEDGERS, path.parent):
         # A folder of a run, one of ledgers, or that of the groups' ledgers alone.
         inside = folder / GROUPS
@@ -160,7 +160,7 @@ def _existing(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _by_name(ledger: GroupLedger) -> tuple[str, Path]:
+def _by_name(ledger: GroupLedgerEvidence) -> tuple[str, Path]:
     return ledger.name, ledger.file
 
 
@@ -187,7 +187,7 @@ def _name_of(owner: bytes, roster: Roster) -> str | None:
     return next((name for name, key in roster.items() if key == owner), None)
 
 
-def _read_ledger(path: Path, members: Roster, servers: Roster) -> GroupLedger:
+def _read_ledger(path: Path, members: Roster, servers: Roster) -> GroupLedgerEvidence:
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -205,7 +205,7 @@ def _read_ledger(path: Path, members: Roster, servers: Roster) -> GroupLedger:
     except LedgerError as error:
         found = error
     events = tuple(reading.events) if found is None else _signed_part(data, owner)
-    return GroupLedger(
+    return GroupLedgerEvidence(
         name=name or path.stem,
         file=path,
         owner=owner,
@@ -230,7 +230,7 @@ def _signed_part(data: bytes, owner: bytes, types: tuple[str, ...] = TYPES) -> t
     return tuple(events)
 
 
-def _read_book(path: Path, servers: Roster) -> Book:
+def _read_server_ledger(path: Path, servers: Roster) -> ServerLedgerEvidence:
     data = path.read_bytes()
     owner = _signer(data)
     name = _name_of(owner, servers)
@@ -239,10 +239,10 @@ def _read_book(path: Path, servers: Roster) -> Book:
     try:
         if not owner:
             raise LedgerCorrupt("line 1 of the book names no signer", line=1)
-        events = read_book(data, owner)
+        events = read_server_ledger(data, owner)
     except LedgerError as error:
         found = error
-    return Book(
+    return ServerLedgerEvidence(
         name=name or path.stem,
         file=path,
         owner=owner,

@@ -20,7 +20,7 @@ from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.prv_cross_check import prv_epsilon
 from privacy.accounting.terms import TRUNCATION_SHARE
 from privacy.audit.checks import Check, Status, failed, left_open, passed
-from privacy.audit.evidence import Evidence, GroupLedger, file_digest
+from privacy.audit.evidence import Evidence, GroupLedgerEvidence, file_digest
 from privacy.audit.verify_ledger import check_book
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event
@@ -57,7 +57,7 @@ def holds(checks: tuple[Check, ...]) -> bool:
 # One ledger.
 
 
-def _of_ledger(ledger: GroupLedger, evidence: Evidence) -> Iterator[Check]:
+def _of_ledger(ledger: GroupLedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     name = ledger.name
     yield _key(ledger, evidence)
     if ledger.state is None:
@@ -83,7 +83,7 @@ def _of_ledger(ledger: GroupLedger, evidence: Evidence) -> Iterator[Check]:
     yield _countersigned(ledger, evidence)
 
 
-def _key(ledger: GroupLedger, evidence: Evidence) -> Check:
+def _key(ledger: GroupLedgerEvidence, evidence: Evidence) -> Check:
     name, key = ledger.name, ledger.owner.hex()[:16]
     if not evidence.members:
         return left_open(
@@ -96,7 +96,7 @@ def _key(ledger: GroupLedger, evidence: Evidence) -> Check:
     return passed("key", name, f"signed by the key that {whose} gives this group ({key}...).{hint}")
 
 
-def _of_signed_part(ledger: GroupLedger) -> Iterator[Check]:
+def _of_signed_part(ledger: GroupLedgerEvidence) -> Iterator[Check]:
     # What cannot be read here is what has broken the ledger: that is said already.
     with suppress(*_UNREADABLE):
         plans = [event.body for event in ledger.events if event.type == "PLAN"]
@@ -251,7 +251,7 @@ def _releases(name: str, events: tuple[Event, ...], state: State) -> Check:
     )
 
 
-def _countersigned(ledger: GroupLedger, evidence: Evidence) -> Check:
+def _countersigned(ledger: GroupLedgerEvidence, evidence: Evidence) -> Check:
     heads = [event for event in ledger.events if event.type == "HEAD"]
     if not heads:
         return left_open(
@@ -303,7 +303,7 @@ def _two_plans(evidence: Evidence) -> Iterator[Check]:
 
 
 def _published(evidence: Evidence) -> Iterator[Check]:
-    events = evidence.book.events if evidence.book else ()
+    events = evidence.server_ledger.events if evidence.server_ledger else ()
     last = next((event for event in reversed(events) if event.type == "PUBLISHED"), None)
     if last is None:
         yield left_open("published", "server", "the server's book names no published model.")

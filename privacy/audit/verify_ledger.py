@@ -10,7 +10,7 @@ from typing import Any
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import Mode
 from privacy.audit.checks import Check, failed, left_open, passed
-from privacy.audit.evidence import Book, Evidence, GroupLedger
+from privacy.audit.evidence import Evidence, GroupLedgerEvidence, ServerLedgerEvidence
 from privacy.audit.verify_pairs import paired_runs, pairs_hold
 from privacy.audit.verify_runs import check_members, check_models
 from privacy.errors import BadSignature, PrivacyError
@@ -30,8 +30,8 @@ _Key = tuple[str, int, int]
 
 def check_book(evidence: Evidence) -> Iterator[Check]:
     """Check the server's book by itself, and against the ledgers of the groups."""
-    book = evidence.book
-    if book is None:
+    server_ledger = evidence.server_ledger
+    if server_ledger is None:
         yield left_open(
             "book",
             "server",
@@ -39,39 +39,49 @@ def check_book(evidence: Evidence) -> Iterator[Check]:
             "how many took part in each round, could not be checked.",
         )
         return
-    if book.error is not None:
-        yield failed("book", "server", f"the book is not what its owner wrote: {book.error}.")
+    if server_ledger.error is not None:
+        yield failed(
+            "book",
+            "server",
+            f"the server ledger is not what its owner wrote: {server_ledger.error}.",
+        )
         return
-    if evidence.servers and not book.pinned:
+    if evidence.servers and not server_ledger.pinned:
         yield failed("book", "server", "the book is signed by a key that the roster does not name.")
     else:
         yield passed(
-            "book", "server", f"{len(book.events)} events form one unbroken chain under one key."
+            "book",
+            "server",
+            f"{len(server_ledger.events)} events form one unbroken chain under one key.",
         )
     for check in (
-        _book_plans,
+        _server_ledger_plans,
         _rounds,
         check_models,
         check_members,
-        _book_heads,
+        _server_ledger_heads,
         _both_sides,
     ):
-        yield from _guarded(check, book, evidence)
+        yield from _guarded(check, server_ledger, evidence)
 
 
 def _guarded(
-    check: Callable[[Book, Evidence], Iterator[Check]], book: Book, evidence: Evidence
+    check: Callable[[ServerLedgerEvidence, Evidence], Iterator[Check]],
+    server_ledger: ServerLedgerEvidence,
+    evidence: Evidence,
 ) -> Iterator[Check]:
     """Words that cannot be read are a finding: whoever signed them wrote them so."""
     try:
-        yield from list(check(book, evidence))
+        yield from list(check(server_ledger, evidence))
     except (PrivacyError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         kind = check.__name__.strip("_").removeprefix("check_").replace("_", " ")
         yield failed("book", "server", f"{kind}: an event of the book cannot be read ({error}).")
 
 
-def _book_plans(book: Book, evidence: Evidence) -> Iterator[Check]:
-    begun = [event for event in book.events if event.type == "RUN"]
+def _server_ledger_plans(
+    server_ledger: ServerLedgerEvidence, evidence: Evidence
+) -> Iterator[Check]:
+    begun = [event for event in server_ledger.events if event.type == "RUN"]
     plans = {event.body["run"]: event for event in begun}
     if len(plans) != len(begun):
         yield failed("plans", "server", "the book begins a run twice.")
@@ -93,14 +103,14 @@ def _book_plans(book: Book, evidence: Evidence) -> Iterator[Check]:
     yield passed("plans", "server", f"{len(plans)} run(s); server and groups name the same plans.")
 
 
-def _rounds(book: Book, evidence: Evidence) -> Iterator[Check]:
-    plans, adverts = _plans(book), _adverts(book)
-    paired = paired_runs(book)
-    secure = {e.body["run"] for e in book.events if e.type == "RUN" and e.body["secure"]}
+def _rounds(server_ledger: ServerLedgerEvidence, evidence: Evidence) -> Iterator[Check]:
+    plans, adverts = _plans(server_ledger), _adverts(server_ledger)
+    paired = paired_runs(server_ledger)
+    secure = {e.body["run"] for e in server_ledger.events if e.type == "RUN" and e.body["secure"]}
     secure |= {run for run, _, _ in adverts} - paired
     summed: set[_Key] = set()
     least: int | None = None
-    for event in book.events:
+    for event in server_ledger.events:
         if event.type != "ROUND":
             continue
         body, plan = event.body, plans[event.body["run"]]
@@ -135,9 +145,11 @@ def _rounds(book: Book, evidence: Evidence) -> Iterator[Check]:
             )
             return
         least = len(survivors) if least is None else min(least, len(survivors))
-    lost = sum(event.type == "LOST" for event in book.events)
-    met = sum(event.type == "ROUND" and event.body["run"] in paired for event in book.events)
-    count = sum(event.type == "ROUND" for event in book.events) - met
+    lost = sum(event.type == "LOST" for event in server_ledger.events)
+    met = sum(
+        event.type == "ROUND" and event.body["run"] in paired for event in server_ledger.events
+    )
+    count = sum(event.type == "ROUND" for event in server_ledger.events) - met
     if met and not count:
         words = f"in {met} rounds groups met in pairs, at least {least} of them, and nothing was "
         yield passed("survivors", "server", f"{words}summed; {lost} gave nothing.")
@@ -190,12 +202,14 @@ def _counts_on(vector: VectorTerms, plan: PrivacyPlan) -> bool:
     return vector in (own, replace(own, modulus_bits=plan.modulus_bits))
 
 
-def _book_heads(book: Book, evidence: Evidence) -> Iterator[Check]:
+def _server_ledger_heads(
+    server_ledger: ServerLedgerEvidence, evidence: Evidence
+) -> Iterator[Check]:
     """Heads in advertisements: signed by the groups, and found in their ledgers."""
     ledgers = {each.owner: each for each in _longest_last(evidence)}
     heads: set[tuple[bytes, Head]] = set()
     seen: Counter[str] = Counter()
-    for event, name, owner, advert in _shown(book):
+    for event, name, owner, advert in _shown(server_ledger):
         told = event.body
         attempt = Attempt(run=told["run"], round=told["round"], attempt=told["attempt"])
         pinned = evidence.members.get(name)
@@ -226,12 +240,12 @@ def _book_heads(book: Book, evidence: Evidence) -> Iterator[Check]:
             return
         seen[name] += 1
     for ledger in evidence.ledgers:
-        lost = next((e for e in _countersigned(ledger, book) if e not in heads), None)
+        lost = next((e for e in _countersigned(ledger, server_ledger) if e not in heads), None)
         if lost is not None:
             words = f"event {lost[1].seq} of {ledger.name} has its signature"
             yield failed("witness", "server", f"{words}, but its book does not show that head.")
             return
-    for event in book.events:
+    for event in server_ledger.events:
         for name, words in event.body.get("refused", {}).items() if event.type == "HEADS" else ():
             yield failed("witness", name, f"round {event.body['round']}: kept out, {words}.")
     if not seen:
@@ -245,26 +259,28 @@ def _book_heads(book: Book, evidence: Evidence) -> Iterator[Check]:
     )
 
 
-def _longest_last(evidence: Evidence) -> list[GroupLedger]:
+def _longest_last(evidence: Evidence) -> list[GroupLedgerEvidence]:
     """An older copy of a ledger comes before the ledger; two that differ are a finding anyway."""
     return sorted(evidence.ledgers, key=lambda each: len(each.events))
 
 
-def _countersigned(ledger: GroupLedger, book: Book) -> Iterator[tuple[bytes, Head]]:
+def _countersigned(
+    ledger: GroupLedgerEvidence, server_ledger: ServerLedgerEvidence
+) -> Iterator[tuple[bytes, Head]]:
     """The heads of a ledger that the owner of the book has signed."""
     for event in ledger.events if ledger.state else ():
         if event.type == "HEAD":
             with suppress(BadSignature):
-                check_countersigned(Roster({event.body["server"]: book.owner}), event)
+                check_countersigned(Roster({event.body["server"]: server_ledger.owner}), event)
                 yield ledger.owner, Head(seq=event.body["seq"], hash=event.body["hash"])
 
 
-def _both_sides(book: Book, evidence: Evidence) -> Iterator[Check]:
+def _both_sides(server_ledger: ServerLedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     """Every vector that the server took was paid for at its group, and is the one released."""
     ledgers = {each.name: _Paid(each) for each in _longest_last(evidence)}
     compared = missing = 0
     taken: set[tuple[str, str]] = set()
-    for event in book.events:
+    for event in server_ledger.events:
         body = event.body
         vectors = body.get("vectors", {}) if event.type in ("ROUND", "LOST") else {}
         for name, digest in vectors.items():
@@ -287,7 +303,7 @@ def _both_sides(book: Book, evidence: Evidence) -> Iterator[Check]:
     if missing:
         words = f"{missing} vectors were of groups whose ledgers were not handed in."
         yield left_open("both", _ALL, words)
-    runs = {event.body["run"] for event in book.events if event.type == "RUN"}
+    runs = {event.body["run"] for event in server_ledger.events if event.type == "RUN"}
     denied = sum(
         (name, digest) not in taken
         for name, paid in ledgers.items()
@@ -306,7 +322,7 @@ def _both_sides(book: Book, evidence: Evidence) -> Iterator[Check]:
 class _Paid:
     """What a group has paid for and released, by attempt."""
 
-    def __init__(self, ledger: GroupLedger) -> None:
+    def __init__(self, ledger: GroupLedgerEvidence) -> None:
         self._spends = {_key_of(e.body): e for e in ledger.events if e.type == "SPEND"}
         runs = {spend.hash: key[0] for key, spend in self._spends.items()}
         events = [event for event in ledger.events if event.type == "RELEASED"]
@@ -325,26 +341,28 @@ class _Paid:
         return ""
 
 
-def _plans(book: Book) -> dict[str, PrivacyPlan]:
-    runs = (event for event in book.events if event.type == "RUN")
+def _plans(server_ledger: ServerLedgerEvidence) -> dict[str, PrivacyPlan]:
+    runs = (event for event in server_ledger.events if event.type == "RUN")
     return {event.body["run"]: stated_plan(event.body["plan"]) for event in runs}
 
 
-def _adverts(book: Book) -> dict[_Key, dict[str, bytes]]:
+def _adverts(server_ledger: ServerLedgerEvidence) -> dict[_Key, dict[str, bytes]]:
     """The advertisements of every attempt, by group."""
     return {
         _key_of(event.body): {
             name: base64.b64decode(text) for name, text in event.body["adverts"].items()
         }
-        for event in book.events
+        for event in server_ledger.events
         if event.type == "HEADS"
     }
 
 
-def _shown(book: Book) -> Iterator[tuple[Event, str, bytes, Advert | PeerAdvert]]:
+def _shown(
+    server_ledger: ServerLedgerEvidence,
+) -> Iterator[tuple[Event, str, bytes, Advert | PeerAdvert]]:
     """Every advertisement in the book: its event, its group, the key taken for the group's."""
     keys: dict[str, dict[str, str]] = {}
-    for event in book.events:
+    for event in server_ledger.events:
         body = event.body
         if event.type == "RUN":
             keys[body["run"]] = dict(body["keys"])

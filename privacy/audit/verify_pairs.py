@@ -6,15 +6,19 @@ from typing import Any
 
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import Mode
-from privacy.audit.evidence import Book
+from privacy.audit.evidence import ServerLedgerEvidence
 from privacy.errors import PrivacyError
 from privacy.exchange.messages import MEET, ExchangeTerms, PeerAdvert
 from privacy.secagg.round_terms import Attempt
 
 
-def paired_runs(book: Book) -> set[str]:
+def paired_runs(server_ledger: ServerLedgerEvidence) -> set[str]:
     """Runs whose groups meet in pairs, as the book says."""
-    return {e.body["run"] for e in book.events if e.type == "RUN" and e.body.get("pairs") is True}
+    return {
+        e.body["run"]
+        for e in server_ledger.events
+        if e.type == "RUN" and e.body.get("pairs") is True
+    }
 
 
 def pairs_hold(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str, bytes]) -> str:

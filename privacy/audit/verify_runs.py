@@ -5,31 +5,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from privacy.audit.checks import Check, failed, passed
-from privacy.audit.evidence import Book, Evidence
+from privacy.audit.evidence import Evidence, ServerLedgerEvidence
 from privacy.ledger.payloads import stated_plan
 from privacy.secagg.round_terms import RoundTerms
 
 _KEY_BYTES = 32
 
 
-def check_models(book: Book, evidence: Evidence) -> Iterator[Check]:
+def check_models(server_ledger: ServerLedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     """Every round began from the model that the one before left, or where the run was resumed."""
-    runs: dict[str, _Course] = {}
-    for event in book.events:
+    runs: dict[str, _RunHistory] = {}
+    for event in server_ledger.events:
         body = event.body
         if event.type == "RUN":
-            runs[body["run"]] = _Course(body["model"])
+            runs[body["run"]] = _RunHistory(body["model"])
         elif (step := getattr(runs[body["run"]], event.type.lower(), None)) is not None:
             if words := step(body):
                 yield failed("models", "server", f"{words}.")
                 return
     words = "every round began from the model that the one before left"
-    if restarts := sum(event.type == "RESUMED" for event in book.events):
+    if restarts := sum(event.type == "RESUMED" for event in server_ledger.events):
         words += f"; {restarts} restart(s) went on from such a model, and repeated no round"
     yield passed("models", "server", f"{words}.")
 
 
-class _Course:
+class _RunHistory:
     """The models of one run; every method says what is wrong with an event, in words.
 
     Args:
@@ -89,10 +89,10 @@ class _Course:
         return ""
 
 
-def check_members(book: Book, evidence: Evidence) -> Iterator[Check]:
+def check_members(server_ledger: ServerLedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     """Whoever took part was named when the run began, or had joined it before."""
     runs: dict[str, _Members] = {}
-    for event in book.events:
+    for event in server_ledger.events:
         body = event.body
         if event.type == "RUN":
             members = runs[body["run"]] = _Members(seats=list(body["groups"]))
@@ -106,7 +106,7 @@ def check_members(book: Book, evidence: Evidence) -> Iterator[Check]:
         if words:
             yield failed("members", "server", f"{words}.")
             return
-    joined = sum(event.type == "JOINED" for event in book.events)
+    joined = sum(event.type == "JOINED" for event in server_ledger.events)
     yield passed(
         "members",
         "server",

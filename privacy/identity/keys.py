@@ -84,7 +84,7 @@ class Identity:
 
     def sign(self, kind: str, context: bytes, body: bytes) -> bytes:
         """Sign words of one kind in one context: 64 bytes."""
-        return self._key.sign(signed_words(kind, context, body))
+        return self._key.sign(signed_payload(kind, context, body))
 
     def require_pinned(self, name: str, *rosters: "Roster") -> None:
         """Refuse to take part under a name that others know by another key, or not at all.
@@ -171,7 +171,7 @@ class Roster(Mapping[str, bytes]):
         """
         if name not in self._keys:
             raise PolicyRefused(f"{name!r} is not in the roster; pin its key before it takes part")
-        if not is_signed(self._keys[name], signature, signed_words(kind, context, body)):
+        if not is_signed(self._keys[name], signature, signed_payload(kind, context, body)):
             raise BadSignature(f"the {kind} message of {name!r} is not signed by its key")
 
 
@@ -205,7 +205,7 @@ def rosters_json(
     return json.dumps(named, indent=2)
 
 
-def signed_words(kind: str, context: bytes, body: bytes) -> bytes:
+def signed_payload(kind: str, context: bytes, body: bytes) -> bytes:
     """The bytes that are signed: of one kind, in one context, unlike any of another."""
     return b"".join((_DOMAIN, kind.encode("ascii"), b"\0", digest(context), digest(body)))
 

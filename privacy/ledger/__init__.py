@@ -9,7 +9,7 @@ What the file alone cannot show: that lines were cut off its end, or that an old
 its place. Heads that others keep (`Ledger.countersign`, `known_head`) show that.
 """
 
-from privacy.ledger.chain import Event, Head, head_words, read_events, sign_head
+from privacy.ledger.chain import Event, Head, head_payload, read_events, sign_head
 from privacy.ledger.facts import Budget, Dataset, Remaining, SpendReceipt
 from privacy.ledger.filter import best_order, least_budget
 from privacy.ledger.ledger import Ledger
@@ -23,7 +23,7 @@ __all__ = [
     "Remaining",
     "SpendReceipt",
     "best_order",
-    "head_words",
+    "head_payload",
     "least_budget",
     "read_events",
     "sign_head",

@@ -152,14 +152,14 @@ def require_at(hashes: Sequence[str], known: Head) -> None:
         )
 
 
-def head_words(head: Head, owner: bytes) -> bytes:
+def head_payload(head: Head, owner: bytes) -> bytes:
     """The bytes a server signs to say that it has seen the head of this group's ledger."""
     return canonical_json({"seq": head.seq, "hash": head.hash, "owner": owner.hex()})
 
 
 def sign_head(identity: Identity, head: Head, owner: bytes) -> bytes:
     """Sign, as a server, that one has seen this head of the ledger of that owner: 64 bytes."""
-    return identity.sign(_HEAD_KIND, b"", head_words(head, owner))
+    return identity.sign(_HEAD_KIND, b"", head_payload(head, owner))
 
 
 def check_head(servers: Roster, name: str, signature: bytes, head: Head, owner: bytes) -> None:
@@ -169,7 +169,7 @@ def check_head(servers: Roster, name: str, signature: bytes, head: Head, owner: 
         PolicyRefused: if the name is not pinned.
         BadSignature: if the signature is not its own.
     """
-    servers.check(name, signature, _HEAD_KIND, b"", head_words(head, owner))
+    servers.check(name, signature, _HEAD_KIND, b"", head_payload(head, owner))
 
 
 def check_countersigned(servers: Roster, event: Event) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 GROUPS = "groups"
 MODELS = "models"
-SERVER_BOOK = "server.jsonl"
+SERVER_LEDGER = "server.jsonl"
 ROSTER_FILE = "roster.json"
 
 _LONGEST = 80

@@ -63,7 +63,7 @@ def advert_head(advert: Advert | PeerAdvert) -> Head:
     return Head(seq=advert.head_seq, hash=advert.head.hex())
 
 
-def read_book(data: bytes, server: bytes) -> tuple[Event, ...]:
+def read_server_ledger(data: bytes, server: bytes) -> tuple[Event, ...]:
     """Read the book of a server and check form, chain and signatures, and no meaning.
 
     Args:
@@ -125,7 +125,7 @@ class Countersigned:
 
 
 @dataclass
-class _Course:
+class _RunHistory:
     """What a book says of one run.
 
     Attributes:
@@ -141,7 +141,7 @@ class _Course:
     published: bool = False
 
 
-class ServerBook:
+class ServerLedger:
     """A server's book, open and locked; made by `create` or `open`, closed by `with`.
 
     Args:
@@ -158,8 +158,8 @@ class ServerBook:
         self._identity = identity
         self._name = name
         self._hashes: list[str] = []
-        self._runs: dict[str, _Course] = {}
-        self._current = _Course()
+        self._runs: dict[str, _RunHistory] = {}
+        self._current = _RunHistory()
         self._heads: dict[bytes, Head] = {}
         for event in events:
             self._take_in(event)
@@ -176,12 +176,12 @@ class ServerBook:
         store = Store.open(path)
         try:
             data = store.read()
-            book = cls(store, identity, name, read_book(data, identity.public))
+            server_ledger = cls(store, identity, name, read_server_ledger(data, identity.public))
             store.mend(data)
         except BaseException:
             store.close()
             raise
-        return book
+        return server_ledger
 
     def __enter__(self) -> Self:
         return self
@@ -208,7 +208,7 @@ class ServerBook:
         Raises:
             LedgerRefused: if the book has no such run.
         """
-        return tuple(self._course(run).seats)
+        return tuple(self._history(run).seats)
 
     def keys(self, run: str) -> Mapping[str, bytes]:
         """The public keys of the groups of a run, by name.
@@ -216,7 +216,7 @@ class ServerBook:
         Raises:
             LedgerRefused: if the book has no such run.
         """
-        return dict(self._course(run).keys)
+        return dict(self._history(run).keys)
 
     def last_round(self, run: str) -> int:
         """The highest number of a round of a run that the book names; 0 before the first.
@@ -224,7 +224,7 @@ class ServerBook:
         Raises:
             LedgerRefused: if the book has no such run.
         """
-        return self._course(run).last
+        return self._history(run).last
 
     def has_published(self, run: str) -> bool:
         """Whether the book names the published model of a run.
@@ -232,7 +232,7 @@ class ServerBook:
         Raises:
             LedgerRefused: if the book has no such run.
         """
-        return self._course(run).published
+        return self._history(run).published
 
     def begin(
         self,
@@ -279,7 +279,7 @@ class ServerBook:
             LedgerRefused: if the book has no such run, the name or the seat is taken, the plan has
                 no such seat, or the key is none.
         """
-        seats = self._course(run).seats
+        seats = self._history(run).seats
         if len(key) != 32:
             raise LedgerRefused(f"the key of {group!r} has {len(key)} bytes; give one of 32")
         if not group or group in seats:
@@ -302,7 +302,7 @@ class ServerBook:
         Raises:
             LedgerRefused: if the book has no such run.
         """
-        self._course(run)
+        self._history(run)
         self._record("RESUMED", {"run": run, "round": round, "model": model})
 
     def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -360,7 +360,7 @@ class ServerBook:
         self._store.append(event.line())
         self._take_in(event)
 
-    def _course(self, run: str) -> _Course:
+    def _history(self, run: str) -> _RunHistory:
         if run not in self._runs:
             raise LedgerRefused(f"the book has no run {run[:12]!r}; put back the newest copy of it")
         return self._runs[run]
@@ -370,19 +370,19 @@ class ServerBook:
         body = event.body
         if event.type == "RUN":
             keys = {name: bytes.fromhex(key) for name, key in body["keys"].items()}
-            self._runs[body["run"]] = _Course(keys=keys, seats=list(body["groups"]))
+            self._runs[body["run"]] = _RunHistory(keys=keys, seats=list(body["groups"]))
         # Events of one run follow each other, but for a run that goes on after another has begun.
-        self._current = course = self._runs[body["run"]]
+        self._current = history = self._runs[body["run"]]
         if event.type == "JOINED":
-            course.keys[body["group"]] = bytes.fromhex(body["key"])
-            course.seats[body["seat"]] = body["group"]
+            history.keys[body["group"]] = bytes.fromhex(body["key"])
+            history.seats[body["seat"]] = body["group"]
         if event.type in ("HEADS", "ROUND", "LOST"):
-            course.last = max(course.last, body["round"])
+            history.last = max(history.last, body["round"])
         if event.type == "PUBLISHED":
-            course.published = True
+            history.published = True
         if event.type == "HEADS":
             for name, data in body["adverts"].items():
                 if name not in body["refused"]:
-                    self._heads[course.keys[name]] = advert_head(
+                    self._heads[history.keys[name]] = advert_head(
                         read_advert(base64.b64decode(data))
                     )

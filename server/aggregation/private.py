@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from alignment.model.predictor import Predictor
 from alignment.training.opacus_cross_check import opacus_prv_epsilon
 from alignment.training.private_layout import PrivateLayout, private_layout
-from privacy.accounting.accountant import second_opinion
+from privacy.accounting.accountant import cross_check
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import mean_of_sum, sum_of_shares
 from privacy.accounting.terms import Mode, PrivacyTerms, Unit
@@ -28,14 +28,14 @@ from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.identity.keys import Identity, Roster, rosters_json
 from privacy.kernel.quantisation import dequantised_mean
 from privacy.kernel.types import Modular
-from privacy.ledger.paths import ROSTER_FILE, SERVER_BOOK, ledgers_folder
-from privacy.ledger.server_ledger import ServerBook
+from privacy.ledger.paths import ROSTER_FILE, SERVER_LEDGER, ledgers_folder
+from privacy.ledger.server_ledger import ServerLedger
 from privacy.secagg.round_terms import VectorTerms
 from server.aggregation.base import Combined, mean_of_floats, quantised_terms, released
 from server.aggregation.robust import rule_for
 from server.config import ConfigError, RunConfig
 from server.rounds.cohort import Cohort
-from server.state.witness import BookWitness
+from server.state.witness import LedgerWitness
 from strategies.base import State, Visibility
 from strategies.wire.round_plan import PrivateWork, RoundPlan, Scalar
 
@@ -132,12 +132,14 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
             dimension=layout.dimension,
         )
     )
-    opinion = second_opinion(plan.mechanism, delta=plan.accounted_delta, opinion=opacus_prv_epsilon)
+    confirmed = cross_check(
+        plan.mechanism, delta=plan.accounted_delta, accountant=opacus_prv_epsilon
+    )
     registered = RegisteredPlan(
         run=secrets.token_hex(16),
         plan=plan,
         epsilon_pld=plan.verify(),
-        epsilon_opacus=opinion,
+        epsilon_opacus=confirmed,
         groups=(*groups, *[""] * free),
         layout=layout,
         warmup=private_layout(predictor, adapters=False),
@@ -202,9 +204,9 @@ def _layout(config: RunConfig, predictor: Predictor) -> PrivateLayout:
 
 
 @contextmanager
-def keep_book(
+def keep_server_ledger(
     config: RunConfig, cohort: Cohort, registered: RegisteredPlan, *, model: str
-) -> Iterator[BookWitness]:
+) -> Iterator[LedgerWitness]:
     """Open the server's book, begin a run in it, and leave the keys of all parties beside it.
 
     Args:
@@ -219,8 +221,8 @@ def keep_book(
     folder = ledgers_folder(out, ledgers)
     folder.mkdir(parents=True, exist_ok=True)
     members = Roster({name: cohort.identities[name] for name in registered.groups if name})
-    with ServerBook.open(folder / SERVER_BOOK, identity, name=SERVER) as book:
-        book.begin(
+    with ServerLedger.open(folder / SERVER_LEDGER, identity, name=SERVER) as server_ledger:
+        server_ledger.begin(
             registered.run,
             registered.plan,
             groups=members,
@@ -234,7 +236,7 @@ def keep_book(
         )
         write_pins(config, keys, identity)
         try:
-            yield BookWitness(book, registered.run)
+            yield LedgerWitness(server_ledger, registered.run)
         finally:
             # Groups may have come since.
             write_pins(config, keys, identity)

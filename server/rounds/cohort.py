@@ -15,7 +15,7 @@ class CohortError(RuntimeError):
 class Cohort:
     """Nodes by the name of their group, in alphabetical order of the groups.
 
-    A :class:`server.rounds.membership.Doorkeeper` changes it between rounds and never within one:
+    A :class:`server.rounds.membership.Membership` changes it between rounds and never within one:
     read it anew in every round.
 
     Attributes:

@@ -20,7 +20,7 @@ from server.aggregation.base import Aggregation
 from server.config import RunConfig
 from server.rounds.cohort import Cohort, CohortError
 from server.rounds.collection import Collector, RoundAborted, ask, is_measured
-from server.rounds.membership import Doorkeeper
+from server.rounds.membership import Membership
 from server.state.witness import NoWitness, Witness
 from strategies.base import Strategy, Visibility
 from strategies.wire.round_plan import RoundPlan, vector_digest
@@ -106,7 +106,7 @@ class RoundLoop:
         collector: How the vectors of a round come in.
         observers: Told of every round as it ends.
         witness: Keeps what a reviewer will ask about.
-        doorkeeper: Changes the cohort between rounds; without one it stays as it is.
+        membership: Changes the cohort between rounds; without one it stays as it is.
         keep: Keeps what the run needs to go on, after every round and at the start.
     """
 
@@ -121,7 +121,7 @@ class RoundLoop:
         collector: Collector,
         observers: Iterable[Observer] = (),
         witness: Witness | None = None,
-        doorkeeper: Doorkeeper | None = None,
+        membership: Membership | None = None,
         keep: Keeper | None = None,
     ) -> None:
         self._grid = grid
@@ -132,7 +132,7 @@ class RoundLoop:
         self._collector = collector
         self._observers = tuple(observers)
         self._witness = witness or NoWitness()
-        self._doorkeeper = doorkeeper
+        self._membership = membership
         self._keep = keep or (lambda number, vector, aborted: None)
         self.last = ""
 
@@ -234,11 +234,11 @@ class RoundLoop:
 
     def _welcome(self, number: int) -> None:
         """Take up who has come and gone since the last round."""
-        if self._doorkeeper is None:
+        if self._membership is None:
             return
         federation = self._config.federation
         fewest = max(self._aggregation.fewest, federation.minimum_groups)
-        newcomers = self._doorkeeper.refresh(
+        newcomers = self._membership.refresh(
             # One vector alone is hidden by nothing.
             fewest=max(fewest, FEWEST_MEMBERS if federation.secure_aggregation else 1),
             patience_seconds=federation.stage_timeout_seconds,

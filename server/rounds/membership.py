@@ -1,6 +1,6 @@
 """Who may take part, at the start and later: groups come and go.
 
-Between two rounds a :class:`Doorkeeper` looks at the list of nodes, asks those that are new who
+Between two rounds a :class:`Membership` looks at the list of nodes, asks those that are new who
 they are, and changes the :class:`server.rounds.cohort.Cohort` that all others read.
 """
 
@@ -43,18 +43,18 @@ def gather_cohort(
     unit: str = "",
     secure: bool = False,
 ) -> Cohort:
-    """A cohort that stays as it is; see :meth:`Doorkeeper.gather`."""
-    doorkeeper = Doorkeeper(
+    """A cohort that stays as it is; see :meth:`Membership.gather`."""
+    membership = Membership(
         grid,
         minimum_groups=minimum_groups,
         timeout_seconds=timeout_seconds,
         unit=unit,
         secure=secure,
     )
-    return doorkeeper.gather()
+    return membership.gather()
 
 
-class Doorkeeper:
+class Membership:
     """Lets groups in, at the start and between rounds.
 
     Args:

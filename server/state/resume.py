@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
-from privacy.ledger.paths import SERVER_BOOK, ledgers_folder
-from privacy.ledger.server_ledger import ServerBook
+from privacy.ledger.paths import SERVER_LEDGER, ledgers_folder
+from privacy.ledger.server_ledger import ServerLedger
 from server.config import ConfigError, RunConfig
 from server.rounds.loop import INTERRUPTED, MOST_ABORTED, Position
 from server.state.checkpoint import FOLDER, Checkpoint, latest, require_same
-from server.state.witness import BookWitness
+from server.state.witness import LedgerWitness
 from strategies.base import Strategy
 from strategies.wire.round_plan import vector_digest
 
@@ -72,11 +72,11 @@ def restore(
     return vector, Position(round=checkpoint.round, aborted=checkpoint.aborted)
 
 
-class ReopenedBook:
+class ReopenedLedger:
     """The server's book of a private run that goes on.
 
     Args:
-        book: Open.
+        server_ledger: Open.
         checkpoint: Where the run goes on.
         config: The run.
 
@@ -86,22 +86,24 @@ class ReopenedBook:
         keys: Their public keys.
     """
 
-    def __init__(self, book: ServerBook, checkpoint: Checkpoint, config: RunConfig) -> None:
+    def __init__(
+        self, server_ledger: ServerLedger, checkpoint: Checkpoint, config: RunConfig
+    ) -> None:
         if checkpoint.registered is None:
             raise ConfigError("the checkpoint is of a run without privacy: it keeps no book")
-        book.require(checkpoint.registered.head)
-        self._book = book
+        server_ledger.require(checkpoint.registered.head)
+        self._server_ledger = server_ledger
         self._checkpoint = checkpoint
         self._config = config
         self.plan: Mapping[str, Any] = checkpoint.registered.plan
         self._run = str(self.plan["run"])
-        self.seats = book.seats(self._run)
-        self.keys = book.keys(self._run)
+        self.seats = server_ledger.seats(self._run)
+        self.keys = server_ledger.keys(self._run)
 
-    def go_on(self) -> tuple[BookWitness, Position]:
+    def go_on(self) -> tuple[LedgerWitness, Position]:
         """Write down that the run goes on; rounds that may have been paid for are lost."""
         checkpoint, secure = self._checkpoint, self._config.federation.secure_aggregation
-        named = self._book.last_round(self._run)
+        named = self._server_ledger.last_round(self._run)
         # In the clear nothing tells whether the next round has been begun: it may have been.
         begun = named if secure else max(named, checkpoint.round) + 1
         last = min(begun, self._config.federation.rounds)
@@ -111,15 +113,15 @@ class ReopenedBook:
         for number in () if secure else lost:
             if number > named:
                 evidence = {"run": self._run, "round": number}
-                self._book.lost(evidence, reason=INTERRUPTED)
+                self._server_ledger.lost(evidence, reason=INTERRUPTED)
         model = vector_digest(checkpoint.vector)
-        self._book.resumed(self._run, round=checkpoint.round, model=model)
+        self._server_ledger.resumed(self._run, round=checkpoint.round, model=model)
         after = Position(round=checkpoint.round, aborted=checkpoint.aborted, lost=lost)
-        return BookWitness(self._book, self._run), after
+        return LedgerWitness(self._server_ledger, self._run), after
 
 
 @contextmanager
-def reopened_book(config: RunConfig, checkpoint: Checkpoint) -> Iterator[ReopenedBook]:
+def reopened_ledger(config: RunConfig, checkpoint: Checkpoint) -> Iterator[ReopenedLedger]:
     """Open the server's book of a private run that is to go on.
 
     Raises:
@@ -129,7 +131,7 @@ def reopened_book(config: RunConfig, checkpoint: Checkpoint) -> Iterator[Reopene
     from server.aggregation.private import write_pins
 
     out, ledgers = Path(config.out), config.privacy.ledgers
-    path = ledgers_folder(out, ledgers) / SERVER_BOOK
+    path = ledgers_folder(out, ledgers) / SERVER_LEDGER
     keys = KeyFolder.of_run(out, ledgers)
     for needed in (path, keys.folder / SERVERS):
         if not needed.exists():
@@ -138,8 +140,8 @@ def reopened_book(config: RunConfig, checkpoint: Checkpoint) -> Iterator[Reopene
                 "another run"
             )
     identity = keys.own(SERVER, role=SERVERS)
-    with ServerBook.open(path, identity, name=SERVER) as book:
-        reopened = ReopenedBook(book, checkpoint, config)
+    with ServerLedger.open(path, identity, name=SERVER) as server_ledger:
+        reopened = ReopenedLedger(server_ledger, checkpoint, config)
         try:
             yield reopened
         finally:

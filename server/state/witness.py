@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from privacy.ledger.chain import Head
-from privacy.ledger.server_ledger import ServerBook
+from privacy.ledger.server_ledger import ServerLedger
 from privacy.secagg.round_terms import Attempt
 
 Evidence = Mapping[str, object]
@@ -79,28 +79,28 @@ class NoWitness:
         """Nothing."""
 
 
-class BookWitness:
+class LedgerWitness:
     """Keeps a book; see :class:`Witness`.
 
     Args:
-        book: Open, with its run begun.
+        server_ledger: Open, with its run begun.
         run: Name of the run.
     """
 
     signs = True
 
-    def __init__(self, book: ServerBook, run: str) -> None:
-        self._book = book
+    def __init__(self, server_ledger: ServerLedger, run: str) -> None:
+        self._server_ledger = server_ledger
         self._run = run
 
     def joined(self, *, round: int, group: str, key: bytes, seat: int) -> None:
         """See :class:`Witness`."""
-        self._book.joined(self._run, round=round, group=group, key=key, seat=seat)
+        self._server_ledger.joined(self._run, round=round, group=group, key=key, seat=seat)
 
     @property
     def head(self) -> Head:
         """Of the book."""
-        return self._book.head
+        return self._server_ledger.head
 
     def known(self, group: str) -> dict[str, bytes]:
         """See :class:`Witness`."""
@@ -108,7 +108,7 @@ class BookWitness:
 
     def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
         """See :class:`Witness`."""
-        return self._book.saw(attempt, adverts)
+        return self._server_ledger.saw(attempt, adverts)
 
     def countersigned(self, group: str) -> dict[str, bytes]:
         """See :class:`Witness`."""
@@ -116,17 +116,17 @@ class BookWitness:
 
     def round(self, evidence: Evidence, *, after: str) -> None:
         """See :class:`Witness`."""
-        self._book.round({"run": self._run, **evidence}, after=after)
+        self._server_ledger.round({"run": self._run, **evidence}, after=after)
 
     def lost(self, evidence: Evidence, *, reason: str) -> None:
         """See :class:`Witness`."""
-        self._book.lost({"run": self._run, **evidence}, reason=reason)
+        self._server_ledger.lost({"run": self._run, **evidence}, reason=reason)
 
     def published(self, out: Path, files: tuple[str, ...], *, model: str) -> None:
         """Keep the digests of what a run has left for all to read."""
         digests = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files}
-        self._book.published(self._run, model=model, files=digests)
+        self._server_ledger.published(self._run, model=model, files=digests)
 
     def _signed(self, part: str, group: str) -> dict[str, bytes]:
-        words = self._book.countersigned(group)
+        words = self._server_ledger.countersigned(group)
         return {} if words is None else {part: words.encode()}

@@ -25,7 +25,7 @@ from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.identity.keys import Identity
 from privacy.ledger.chain import NOTHING, SERVER_TYPES, Head, sign_head, write_event
 from privacy.ledger.filter import cost, filter_bound
-from privacy.ledger.paths import ROSTER_FILE, SERVER_BOOK, group_ledger
+from privacy.ledger.paths import ROSTER_FILE, SERVER_LEDGER, group_ledger
 from privacy.ledger.payloads import mechanism_of, stated_plan
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.messages import Advert, ShareRequest
@@ -52,8 +52,8 @@ class Case:
         return self.folder / LEDGERS
 
     @property
-    def book(self) -> Path:
-        return self.ledgers / SERVER_BOOK
+    def server_ledger(self) -> Path:
+        return self.ledgers / SERVER_LEDGER
 
     def ledger(self, group: str = GROUP) -> Path:
         return group_ledger(self.ledgers, group)
@@ -88,7 +88,7 @@ def at(events: list[Line], type: str, number: int = 0) -> int:
 
 
 def runs_of(case: Case) -> list[str]:
-    return [event["body"]["run"] for event in read(case.book) if event["type"] == "RUN"]
+    return [event["body"]["run"] for event in read(case.server_ledger) if event["type"] == "RUN"]
 
 
 def chained(
@@ -152,10 +152,10 @@ def by_server(change: Callable[[Case, list[Line]], object]) -> Callable[[Case], 
     """A forgery that the server makes in its book, hashes and signatures made again."""
 
     def forge(case: Case) -> None:
-        events = read(case.book)
+        events = read(case.server_ledger)
         change(case, events)
         data, _ = chained(events, case.server)
-        case.book.write_bytes(data)
+        case.server_ledger.write_bytes(data)
 
     return forge
 
@@ -199,8 +199,8 @@ def to_lines(
     return forge
 
 
-def book(case: Case) -> Path:
-    return case.book
+def server_ledger(case: Case) -> Path:
+    return case.server_ledger
 
 
 def swap(found: list[bytes]) -> None:
@@ -209,7 +209,7 @@ def swap(found: list[bytes]) -> None:
 
 def write_card(case: Case) -> None:
     """What a privacy card says of the book, in the fields that are compared."""
-    told = read(case.book)
+    told = read(case.server_ledger)
     models = {e["body"]["run"]: e["body"] for e in told if e["type"] == "PUBLISHED"}
     runs = [
         {
@@ -568,7 +568,7 @@ def resumes(number: int, *, at_end: bool = True) -> Callable[[Case, list[Line]],
 
 
 def by_another_server(case: Case) -> None:
-    case.book.write_bytes(chained(read(case.book), Identity.create())[0])
+    case.server_ledger.write_bytes(chained(read(case.server_ledger), Identity.create())[0])
 
 
 # Group and server together.
@@ -592,7 +592,7 @@ def together(
         contexts: whether the digests of what was agreed to are made again.
         adverts: whether the group signs its advertisements again, with the new heads.
     """
-    told, events = read(case.book), read(case.ledger(OTHER))
+    told, events = read(case.server_ledger), read(case.ledger(OTHER))
     change(events)
     shown = adverts_of(told)
     agreed = {key_of(e): e for e in told if "terms" in e["body"]}
@@ -647,7 +647,7 @@ def together(
                 after[body["run"]] = body["after"]
         if event["type"] == "PUBLISHED":
             body["model"] = after[body["run"]]
-    case.book.write_bytes(chained(told, case.server)[0])
+    case.server_ledger.write_bytes(chained(told, case.server)[0])
     write_card(case)
 
 
@@ -720,13 +720,18 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "the card of another model": (NOBODY, "card", "server", card),
     "the card of another plan": (NOBODY, "card", "server", lambda c: card(c, plan=True)),
-    "a line of the book removed": (NOBODY, "book", "server", to_lines(lambda f: f.pop(5), book)),
-    "lines of the book in another order": (NOBODY, "book", "server", to_lines(swap, book)),
+    "a line of the book removed": (
+        NOBODY,
+        "book",
+        "server",
+        to_lines(lambda f: f.pop(5), server_ledger),
+    ),
+    "lines of the book in another order": (NOBODY, "book", "server", to_lines(swap, server_ledger)),
     "a digest in the book": (
         NOBODY,
         "book",
         "server",
-        to_lines(lambda f: f.append(f.pop().replace(b'"model":"', b'"model":"0')), book),
+        to_lines(lambda f: f.append(f.pop().replace(b'"model":"', b'"model":"0')), server_ledger),
     ),
     "a cheaper spend": (OWNER, "chain", GROUP, by_group(in_body("SPEND", rdp="0.001"))),
     "a spend that is not a number": (OWNER, "chain", GROUP, by_group(in_body("SPEND", rdp="nan"))),
@@ -853,7 +858,7 @@ FORGERIES: dict[str, Forgery] = {
         HOST,
         "witness",
         "server",
-        to_lines(lambda found: found.__delitem__(slice(-3, None)), book),
+        to_lines(lambda found: found.__delitem__(slice(-3, None)), server_ledger),
     ),
     "a broken chain of models": (HOST, "models", "server", by_server(other_model(after=False))),
     "another model than the groups were told": (
@@ -962,7 +967,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Mapping[str,
         out = {"out": str(base / name)}
         run(read_run_config({**tiny_settings, **PRIVATE, **lasting, **out}))
     case = Case(base / "case")
-    published = read(base / "books" / SERVER_BOOK)[-1]["body"]["files"]
+    published = read(base / "books" / SERVER_LEDGER)[-1]["body"]["files"]
     for name in (*published, "result.json"):
         (case.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(base / RUNS[-1] / name, case.folder / name)
@@ -1063,7 +1068,7 @@ def test_what_may_happen_to_a_run_fails_no_check(
 
 
 def test_what_was_not_handed_in_is_open_and_never_passed(case: Case) -> None:
-    case.book.unlink()
+    case.server_ledger.unlink()
     statuses = {check.id: check.status for check in case.checks()}
     assert (statuses["book"], statuses["published"]) == (Status.OPEN, Status.OPEN)
     assert not {"plans", "survivors", "models", "witness", "both"} & statuses.keys()
@@ -1119,7 +1124,7 @@ def test_words_of_the_book_that_cannot_be_read_are_a_finding_and_never_an_error(
     case: Case,
 ) -> None:
     """Every field of an event of every type, signed as it is by the server itself."""
-    events = read(case.book)
+    events = read(case.server_ledger)
     events = events[: at(events, "RUN", 1)]
     lost = {name: events[at(events, "ROUND")]["body"][name] for name in ("run", "round", "attempt")}
     events.append({**events[-1], "type": "LOST", "body": {**lost, "round": 9, "reason": "none"}})
@@ -1136,6 +1141,6 @@ def test_words_of_the_book_that_cannot_be_read_are_a_finding_and_never_an_error(
                 other[place]["body"][name] = value
                 if value is None:
                     del other[place]["body"][name]
-                case.book.write_bytes(chained(other, case.server)[0])
-                assert case.book.read_bytes() != data
+                case.server_ledger.write_bytes(chained(other, case.server)[0])
+                assert case.server_ledger.read_bytes() != data
                 failing(case.checks())

@@ -19,7 +19,7 @@ from experiments.report.canvas import (
     MARGIN,
     QUIET,
     RULE,
-    Sheet,
+    Canvas,
     fit,
     font,
 )
@@ -52,8 +52,8 @@ def draw_scale(figures: Sequence[Figure], path: Path) -> None:
     memory = {1.0: sorted((f.at["groups"], f.value) for f in figures if f.key == MEMORY)}
     if not all((seconds.get(1.0), overhead.get(1.0), memory[1.0])):
         raise ValueError("figures hold no series of scale; run its benchmark")
-    sheet = Sheet()
-    top = sheet.heading(_title(overhead[1.0]), _note())
+    canvas = Canvas()
+    top = canvas.heading(_title(overhead[1.0]), _note())
     groups = sorted({groups for groups, _ in seconds[1.0]})
     panels = (
         ("seconds a group", seconds, ""),
@@ -62,8 +62,8 @@ def draw_scale(figures: Sequence[Figure], path: Path) -> None:
     )
     for number, (title, lines, unit) in enumerate(panels):
         left = _LEFT + number * (_ACROSS + _BETWEEN)
-        sheet.write(left, top, title, size=9, weight="bold")
-        axes = sheet.axes(left, top + 0.27, _ACROSS, _HEIGHT)
+        canvas.write(left, top, title, size=9, weight="bold")
+        axes = canvas.axes(left, top + 0.27, _ACROSS, _HEIGHT)
         _prepare(axes, groups)
         for kind, points in sorted(lines.items()):
             xs, ys = zip(*sorted(points), strict=True)
@@ -75,22 +75,22 @@ def draw_scale(figures: Sequence[Figure], path: Path) -> None:
             f"{last[1]:.2g}{unit}", last, xytext=(0, 6), textcoords="offset points",
             ha="right", color=ACCENT, fontproperties=font(8),
         )  # fmt: skip
-        sheet.write(
+        canvas.write(
             left + _ACROSS / 2, top + 0.27 + _HEIGHT + 0.28, "groups", size=8, color=QUIET,
             align="center",
         )  # fmt: skip
     top += 0.27 + _HEIGHT + 0.55
     for number, kind in enumerate(sorted(_NAMES, reverse=True)):
         left = MARGIN + number * 1.6
-        key = sheet.axes(left, top, 0.36, 0.16)
+        key = canvas.axes(left, top, 0.36, 0.16)
         key.plot([0, 1], [0.5, 0.5], **{**_LINES[kind], "markevery": [1]})
         key.set_xlim(-0.2, 1.2)
         key.set_ylim(0, 1)
-        sheet.write(left + 0.43, top + 0.01, _NAMES[kind], size=8, color=QUIET)
-    top = sheet.write(
+        canvas.write(left + 0.43, top + 0.01, _NAMES[kind], size=8, color=QUIET)
+    top = canvas.write(
         MARGIN, top + 0.32, fit(_footnote(), width=INNER, size=8, lines=4), size=8, color=QUIET
     )
-    sheet.save(path, height=top + 0.25)
+    canvas.save(path, height=top + 0.25)
 
 
 def _series(figures: Sequence[Figure], key: str) -> dict[float, _Points]:

@@ -19,7 +19,7 @@ from experiments.report.canvas import (
     MARGIN,
     QUIET,
     RULE,
-    Sheet,
+    Canvas,
     fit,
     font,
     spread,
@@ -65,19 +65,19 @@ def draw_growth(figures: Sequence[Figure], path: Path) -> None:
     values = [ms for _, both in panels for each in both for line in each.values() for _, ms in line]
     members = sorted({n for _, (whole, _) in panels for line in whole.values() for n, _ in line})
 
-    sheet = Sheet()
-    top = sheet.heading(
+    canvas = Canvas()
+    top = canvas.heading(
         _title(panels[0][1][0]),
         "Processor time of a member in all five stages (left), and of the server for all members "
         "together (right), in an attempt at one sum. Both axes are logarithmic.",
     )
     dimensions = sorted(panels[0][1][0])
-    _draw_key(sheet, top, dimensions, dropping=any(dropped for _, (_, dropped) in panels))
+    _draw_key(canvas, top, dimensions, dropping=any(dropped for _, (_, dropped) in panels))
     top += 0.42
     for number, (title, (whole, dropped)) in enumerate(panels):
         left = _LEFT + number * (_ACROSS + _BETWEEN)
-        sheet.write(left, top, title, size=9, weight="bold")
-        axes = sheet.axes(left, top + 0.25, _ACROSS, _HEIGHT)
+        canvas.write(left, top, title, size=9, weight="bold")
+        axes = canvas.axes(left, top + 0.25, _ACROSS, _HEIGHT)
         _prepare(axes, members, values, named=number == 0)
         for place, dimension in enumerate(dimensions):
             _draw_line(axes, sorted(whole[dimension]), place)
@@ -87,9 +87,9 @@ def draw_growth(figures: Sequence[Figure], path: Path) -> None:
     top += 0.25 + _HEIGHT + 0.28
     for number in range(len(panels)):
         centre = _LEFT + number * (_ACROSS + _BETWEEN) + _ACROSS / 2
-        sheet.write(centre, top, "members", size=8, color=QUIET, align="center")
-    top = sheet.write(MARGIN, top + 0.3, _footnote(), size=8, color=QUIET)
-    sheet.save(path, height=top + 0.25)
+        canvas.write(centre, top, "members", size=8, color=QUIET, align="center")
+    top = canvas.write(MARGIN, top + 0.3, _footnote(), size=8, color=QUIET)
+    canvas.save(path, height=top + 0.25)
 
 
 def _series(
@@ -169,21 +169,21 @@ def _label_ends(axes: Axes, ends: Mapping[float, tuple[float, float]]) -> None:
         )  # fmt: skip
 
 
-def _draw_key(sheet: Sheet, top: float, dimensions: Sequence[float], *, dropping: bool) -> None:
+def _draw_key(canvas: Canvas, top: float, dimensions: Sequence[float], *, dropping: bool) -> None:
     """The marks and their meaning."""
     left = MARGIN
-    key = sheet.axes(left, top, INNER, 0.2)
+    key = canvas.axes(left, top, INNER, 0.2)
     key.set_xlim(left, left + INNER)
     key.set_ylim(0, 1)
     for number, dimension in enumerate(dimensions):
         key.plot([left, left + 0.36], [0.5, 0.5], **_LINES[number % len(_LINES)])
         key.plot(left + 0.18, 0.5, ls="", **_MARKS[number % len(_MARKS)])
         name = f"vectors of {_count(dimension)} numbers"
-        sheet.write(left + 0.43, top + 0.025, name, size=8, color=QUIET)
+        canvas.write(left + 0.43, top + 0.025, name, size=8, color=QUIET)
         left += 0.43 + text_width(name, 8) + 0.25
     if dropping:
         key.plot(left + 0.06, 0.5, **_DROPPED)
-        sheet.write(left + 0.19, top + 0.025, "a tenth of the members drop", size=8, color=QUIET)
+        canvas.write(left + 0.19, top + 0.025, "a tenth of the members drop", size=8, color=QUIET)
 
 
 def _footnote() -> str:

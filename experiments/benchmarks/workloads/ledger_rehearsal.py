@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignment.data.units import UnitRecords
-from clients.sessions.group_ledger import Books, forget_ledgers
+from clients.sessions.group_ledger import GroupLedger, forget_ledgers
 from privacy.accounting.plan import PrivacyPlan
 from privacy.identity.key_folder import SERVER
 from privacy.identity.keys import Identity, Roster, rosters_json
 from privacy.kernel.randomness import SystemRandomStream
-from privacy.ledger.paths import ROSTER_FILE, SERVER_BOOK, group_ledger
-from privacy.ledger.server_ledger import ServerBook
+from privacy.ledger.paths import ROSTER_FILE, SERVER_LEDGER, group_ledger
+from privacy.ledger.server_ledger import ServerLedger
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.client import Member
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import AdvertiseRequest, ShareRequest
 from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
-from server.state.witness import BookWitness
+from server.state.witness import LedgerWitness
 
 RUN = "benchmark"
 
@@ -88,10 +88,14 @@ class Rehearsal:
         """Begin the book and the run in it, and leave the roster beside it."""
         text = rosters_json(self._roster, self._servers)
         (self._folder / ROSTER_FILE).write_text(text, encoding="utf-8")
-        with ServerBook.open(self._folder / SERVER_BOOK, self._server, name=SERVER) as book:
+        with ServerLedger.open(
+            self._folder / SERVER_LEDGER, self._server, name=SERVER
+        ) as server_ledger:
             keys = {name: self._roster[name] for name in self._units}
-            book.begin(RUN, self._plan, groups=keys, model=self._model, secure=True, epsilons={})
-            self._witness = BookWitness(book, RUN)
+            server_ledger.begin(
+                RUN, self._plan, groups=keys, model=self._model, secure=True, epsilons={}
+            )
+            self._witness = LedgerWitness(server_ledger, RUN)
             yield self
 
     def round(self) -> RoundCost:
@@ -108,9 +112,9 @@ class Rehearsal:
             self._share(spent, name)
         for name in self._names:
             with spent.client(name):
-                books = self._books(name)
-                receipt = books.charge(RUN, self._rounds, attempt.attempt, context)
-                books.released(receipt, self._message)
+                group_ledger = self._group_ledger(name)
+                receipt = group_ledger.charge(RUN, self._rounds, attempt.attempt, context)
+                group_ledger.released(receipt, self._message)
         self._close(spent, terms, context)
         return spent
 
@@ -121,7 +125,7 @@ class Rehearsal:
             with spent.serving():
                 known = self._witness.known(name)
             with spent.client(name):
-                head = self._books(name).head(known.get("known"))
+                head = self._group_ledger(name).head(known.get("known"))
             member = Member(
                 name=name,
                 identity=self._identities[name],
@@ -137,10 +141,10 @@ class Rehearsal:
             words = self._witness.countersigned(name)
         with spent.client(name):
             if "countersigned" in words:
-                self._books(name).countersign(words["countersigned"])
-            books = self._books(name)
-            books.prepare(RUN, self._units[name], self._plan, model=self._model)
-            books.require(RUN, self._rounds, 1)
+                self._group_ledger(name).countersign(words["countersigned"])
+            group_ledger = self._group_ledger(name)
+            group_ledger.prepare(RUN, self._units[name], self._plan, model=self._model)
+            group_ledger.require(RUN, self._rounds, 1)
 
     def _close(self, spent: RoundCost, terms: RoundTerms, context: bytes) -> None:
         after = digest_of(f"model {self._rounds}")
@@ -170,9 +174,9 @@ class Rehearsal:
             model=self._model,
         )
 
-    def _books(self, name: str) -> Books:
+    def _group_ledger(self, name: str) -> GroupLedger:
         """Of a group, anew for every message as clients do."""
-        return Books(
+        return GroupLedger(
             group_ledger(self._folder, name),
             self._identities[name],
             self._servers,

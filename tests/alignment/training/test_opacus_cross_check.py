@@ -7,10 +7,10 @@ import pytest
 
 from alignment.training.opacus_cross_check import opacus_prv_epsilon
 from privacy.accounting.accountant import (
-    OPINION_EXCESS,
+    CROSS_CHECK_EXCESS,
     PLD_TOLERANCE,
     SampledGaussian,
-    second_opinion,
+    cross_check,
 )
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/accounting.json").read_text())["rows"]
@@ -22,8 +22,8 @@ def test_opacus_confirms_the_golden_table(row: dict) -> None:
     parameters = {name: row[name] for name in ("noise_multiplier", "sampling_rate", "steps")}
     bound = opacus_prv_epsilon(**parameters, delta=row["delta"])
     assert bound == pytest.approx(row["epsilon"]["prv_opacus"], abs=1e-6)
-    assert 0 <= bound - row["epsilon"]["pld_dp_accounting"] <= OPINION_EXCESS + PLD_TOLERANCE
+    assert 0 <= bound - row["epsilon"]["pld_dp_accounting"] <= CROSS_CHECK_EXCESS + PLD_TOLERANCE
     if row["noise_multiplier"] == 2.0:
         charged = SampledGaussian(**parameters)
-        confirmed = second_opinion(charged, delta=row["delta"], opinion=opacus_prv_epsilon)
+        confirmed = cross_check(charged, delta=row["delta"], accountant=opacus_prv_epsilon)
         assert confirmed == bound

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alignment.data.units import UnitRecords
-from clients.sessions.group_ledger import Books, verified_plan
+from clients.sessions.group_ledger import GroupLedger, verified_plan
 from experiments.benchmarks import ledger
 from experiments.benchmarks.harness import BENCHMARKS, Figure, find, values_by_key
 from experiments.benchmarks.ledger import (
@@ -50,8 +50,8 @@ def test_books_of_a_rehearsal_hold_and_have_every_event_of_a_round(
     assert [check for check in checks if check.status is Status.FAIL] == []
     found = {check.id for check in checks if check.status is Status.PASS}
     assert {"chain", "epsilon", "plan", "budget", "heads", "survivors", "witness", "both"} <= found
-    assert evidence.book is not None
-    assert Counter(event.type for event in evidence.book.events) == {
+    assert evidence.server_ledger is not None
+    assert Counter(event.type for event in evidence.server_ledger.events) == {
         "RUN": 1,
         "HEADS": 3,
         "ROUND": 3,
@@ -71,13 +71,13 @@ def test_a_rehearsal_asks_books_what_clients_ask_them_in_their_order(
     asked: list[str] = []
 
     def watch(name: str) -> None:
-        real = getattr(Books, name)
+        real = getattr(GroupLedger, name)
 
-        def watched(self: Books, *given: object, **named: object) -> object:
+        def watched(self: GroupLedger, *given: object, **named: object) -> object:
             asked.append(name)
             return real(self, *given, **named)
 
-        monkeypatch.setattr(Books, name, watched)
+        monkeypatch.setattr(GroupLedger, name, watched)
 
     for name in ("head", "countersign", "prepare", "require", "charge", "released"):
         watch(name)
@@ -114,13 +114,13 @@ def test_shares_are_of_the_same_clients_training_and_pair_turns(
 def test_a_slow_ledger_misses_its_goal(
     config: RunConfig, units: Units, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    charge = Books.charge
+    charge = GroupLedger.charge
 
-    def slow(self: Books, *given: object) -> object:
+    def slow(self: GroupLedger, *given: object) -> object:
         time.sleep(0.02)
         return charge(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Books, "charge", slow)
+    monkeypatch.setattr(GroupLedger, "charge", slow)
     figures, _ = share_figures(config, units, lambda: dict.fromkeys(units, 1.0), turns=3)
     assert figures[0].value > 2
     assert not figures[0].holds

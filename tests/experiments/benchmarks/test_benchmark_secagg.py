@@ -19,7 +19,7 @@ from experiments.benchmarks import secagg
 from experiments.benchmarks.harness import Figure, find_picture
 from experiments.benchmarks.secagg import CLIENT_MS, SERVER_MS, draw, measure, settings
 from experiments.benchmarks.workloads.secagg_attempt import Cost, Setting, attempt
-from experiments.report.canvas import DPI, WIDTH, Sheet
+from experiments.report.canvas import DPI, WIDTH, Canvas
 from privacy.identity.keys import Roster
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.graph import degree
@@ -210,16 +210,16 @@ def test_figures_say_where_they_belong(figures: list[Figure]) -> None:
 
 
 @pytest.fixture
-def sheets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Sheet]]:
+def canvases(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Canvas]]:
     """The sheets that were saved."""
-    saved: list[Sheet] = []
-    save = Sheet.save
+    saved: list[Canvas] = []
+    save = Canvas.save
 
-    def keep(self: Sheet, path: Path, *, height: float) -> None:
+    def keep(self: Canvas, path: Path, *, height: float) -> None:
         save(self, path, height=height)
         saved.append(self)
 
-    monkeypatch.setattr(Sheet, "save", keep)
+    monkeypatch.setattr(Canvas, "save", keep)
     yield saved
 
 
@@ -262,9 +262,9 @@ def painted(labels: Sequence[Text], places: Sequence[float], limits: Sequence[fl
     return [label for label, place in pairs if low <= place <= high]
 
 
-def texts(sheet: Sheet) -> list[Text]:
-    found = list(sheet.figure.texts)
-    for axes in sheet.figure.axes:
+def texts(canvas: Canvas) -> list[Text]:
+    found = list(canvas.figure.texts)
+    for axes in canvas.figure.axes:
         found += axes.texts
         for axis in (axes.xaxis, axes.yaxis):
             labels, places = axis.get_majorticklabels(), axis.get_majorticklocs()
@@ -274,16 +274,16 @@ def texts(sheet: Sheet) -> list[Text]:
 
 @pytest.mark.parametrize("name", list(SERIES))
 def test_the_picture_is_readable_and_every_figure_is_in_it(
-    sheets: list[Sheet], tmp_path: Path, name: str
+    canvases: list[Canvas], tmp_path: Path, name: str
 ) -> None:
     figures = series(SERIES[name])
     draw([Figure.of("another", [1.0], "x"), *figures], tmp_path / "growth.png")
-    (sheet,) = sheets
+    (canvas,) = canvases
     with Image.open(tmp_path / "growth.png") as image:
         assert image.width == round(WIDTH * DPI)
         assert 0.5 < image.height / image.width < 1.2
-    _check_texts(sheet)
-    panels: list[Axes] = sheet.figure.axes[1:]
+    _check_texts(canvas)
+    panels: list[Axes] = canvas.figure.axes[1:]
     for axes, key in zip(panels, (CLIENT_MS, SERVER_MS), strict=True):
         assert axes.get_xscale() == axes.get_yscale() == "log"
         assert axes.get_ylim() == panels[0].get_ylim()
@@ -300,10 +300,10 @@ def test_the_picture_is_readable_and_every_figure_is_in_it(
     assert beside < panels[1].get_window_extent().x0, "a label reaches into the other panel"
 
 
-def _check_texts(sheet: Sheet) -> None:
+def _check_texts(canvas: Canvas) -> None:
     """No text covers another, none is cut, and none leaves the sheet."""
-    width, height = sheet.figure.get_size_inches() * sheet.figure.dpi
-    boxes = [(text.get_text(), text.get_window_extent().padded(-1.5)) for text in texts(sheet)]
+    width, height = canvas.figure.get_size_inches() * canvas.figure.dpi
+    boxes = [(text.get_text(), text.get_window_extent().padded(-1.5)) for text in texts(canvas)]
     for text, box in boxes:
         inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
         assert inside, f"{text!r} leaves the sheet"
@@ -313,12 +313,12 @@ def _check_texts(sheet: Sheet) -> None:
 
 
 def test_the_title_says_what_a_member_of_the_largest_cohort_pays(
-    sheets: list[Sheet], tmp_path: Path
+    canvases: list[Canvas], tmp_path: Path
 ) -> None:
     draw(series(usual), tmp_path / "growth.png")
-    title = sheets[0].figure.texts[0].get_text()
+    title = canvases[0].figure.texts[0].get_text()
     assert title == "Of 1,000 members, each pays 200 ms to sum 100,000 numbers"
-    ends = {text.get_text() for axes in sheets[0].figure.axes[1:] for text in axes.texts}
+    ends = {text.get_text() for axes in canvases[0].figure.axes[1:] for text in axes.texts}
     assert ends == {"100,000\n200 ms", "1 million\n200 ms", "100,000\n29 s", "1 million\n29 s"}
 
 

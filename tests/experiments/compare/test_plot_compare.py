@@ -20,7 +20,7 @@ from experiments.compare.plots import (
     draw_comparison,
     methods_title,
 )
-from experiments.report.canvas import ACCENT, DPI, WIDTH, Sheet
+from experiments.report.canvas import ACCENT, DPI, WIDTH, Canvas
 from experiments.studies.engine import mean_rows
 
 Study = dict[str, Any]
@@ -105,16 +105,16 @@ STUDIES = {
 
 
 @pytest.fixture
-def sheets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Sheet]]:
+def canvases(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Canvas]]:
     """The sheets that were saved, by file name."""
-    saved: dict[str, Sheet] = {}
-    save = Sheet.save
+    saved: dict[str, Canvas] = {}
+    save = Canvas.save
 
-    def keep(self: Sheet, path: Path, *, height: float) -> None:
+    def keep(self: Canvas, path: Path, *, height: float) -> None:
         save(self, path, height=height)
         saved[path.name] = self
 
-    monkeypatch.setattr(Sheet, "save", keep)
+    monkeypatch.setattr(Canvas, "save", keep)
     yield saved
 
 
@@ -127,21 +127,21 @@ def ticks(axes: Axes) -> list[Text]:
     return found
 
 
-def texts(sheet: Sheet) -> list[Text]:
-    found = list(sheet.figure.texts)
-    for axes in sheet.figure.axes:
+def texts(canvas: Canvas) -> list[Text]:
+    found = list(canvas.figure.texts)
+    for axes in canvas.figure.axes:
         found += [*axes.texts, *ticks(axes)]
     return [text for text in found if text.get_text().strip()]
 
 
-def words(sheet: Sheet) -> str:
-    return " ".join(" ".join(text.get_text() for text in texts(sheet)).split())
+def words(canvas: Canvas) -> str:
+    return " ".join(" ".join(text.get_text() for text in texts(canvas)).split())
 
 
-def check_texts_apart(sheet: Sheet) -> None:
+def check_texts_apart(canvas: Canvas) -> None:
     """No text covers another, none is cut, and none leaves the sheet."""
-    width, height = sheet.figure.get_size_inches() * sheet.figure.dpi
-    boxes = [(text.get_text(), text.get_window_extent().padded(-1.5)) for text in texts(sheet)]
+    width, height = canvas.figure.get_size_inches() * canvas.figure.dpi
+    boxes = [(text.get_text(), text.get_window_extent().padded(-1.5)) for text in texts(canvas)]
     for text, box in boxes:
         inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
         assert inside, f"{text!r} leaves the sheet"
@@ -152,15 +152,15 @@ def check_texts_apart(sheet: Sheet) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_texts_never_overlap_and_marks_stay_in_the_axes(
-    name: str, tmp_path: Path, sheets: dict[str, Sheet]
+    name: str, tmp_path: Path, canvases: dict[str, Canvas]
 ) -> None:
     paths = draw_comparison(tmp_path, STUDIES[name])
     assert paths[0] == tmp_path / METHODS_PICTURE
     for path in paths:
-        check_texts_apart(sheets[path.name])
+        check_texts_apart(canvases[path.name])
         with Image.open(path) as image:
             assert (image.format, image.width) == ("PNG", round(WIDTH * DPI))
-        for axes in sheets[path.name].figure.axes[-2:]:
+        for axes in canvases[path.name].figure.axes[-2:]:
             left, right = sorted(axes.get_xlim())
             low, high = sorted(axes.get_ylim())
             for line in axes.get_lines():
@@ -188,8 +188,8 @@ def test_convergence_that_cannot_be_drawn_is_removed(tmp_path: Path) -> None:
 
 
 class TestMethods:
-    def marks(self, sheet: Sheet) -> list[tuple[float, float, Any]]:
-        axes = sheet.figure.axes[-1]
+    def marks(self, canvas: Canvas) -> list[tuple[float, float, Any]]:
+        axes = canvas.figure.axes[-1]
         return [
             (float(line.get_xdata()[0]), float(line.get_ydata()[0]), line.get_markerfacecolor())
             for line in axes.get_lines()
@@ -197,30 +197,30 @@ class TestMethods:
         ]
 
     def test_every_method_stands_at_its_mean_the_best_on_top(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         study = STUDIES["usual"]
         draw_comparison(tmp_path, study)
         means = sorted((mean["alignment"]["mean"] for mean in study["means"]), reverse=True)
-        filled = [mark for mark in self.marks(sheets[METHODS_PICTURE]) if mark[2] != "white"]
+        filled = [mark for mark in self.marks(canvases[METHODS_PICTURE]) if mark[2] != "white"]
         assert [x for x, _, _ in filled] == pytest.approx(means)
         assert [y for _, y, _ in filled] == [i + 0.5 for i in range(len(means))]
         assert sum(color == ACCENT for _, _, color in filled) == len(OWN)
 
-    def test_intervals_are_drawn(self, tmp_path: Path, sheets: dict[str, Sheet]) -> None:
+    def test_intervals_are_drawn(self, tmp_path: Path, canvases: dict[str, Canvas]) -> None:
         study = STUDIES["usual"]
         draw_comparison(tmp_path, study)
-        lines = sheets[METHODS_PICTURE].figure.axes[-1].get_lines()
+        lines = canvases[METHODS_PICTURE].figure.axes[-1].get_lines()
         bars = {tuple(line.get_xdata()) for line in lines if len(line.get_xdata()) == 2}
         assert bars == {(each["low"], each["high"]) for each in study["intervals"]}
         for low, high in bars:
             assert high - low > 0.01
 
     def test_leads_that_may_be_none_stand_in_brackets(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_comparison(tmp_path, made({"uniform": 0.8, "position": 0.7, "fedaccord": 0.8}))
-        figures = [t.get_text() for t in texts(sheets[METHODS_PICTURE])]
+        figures = [t.get_text() for t in texts(canvases[METHODS_PICTURE])]
         assert sum(figure.startswith("(") for figure in figures) == 1
         assert any(figure.startswith("\N{MINUS SIGN}.1") for figure in figures)
 
@@ -250,20 +250,22 @@ class TestMethods:
 
 class TestConvergence:
     def test_curves_are_means_over_draws_by_rounds_and_by_bytes(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_comparison(tmp_path, made(some("pluralllm", "fedaccord")))
-        by_round, by_bytes = sheets[CONVERGENCE_PICTURE].figure.axes[-2:]
+        by_round, by_bytes = canvases[CONVERGENCE_PICTURE].figure.axes[-2:]
         for axes, scale in ((by_round, 1.0), (by_bytes, 350_000.0)):
             assert axes.get_xscale() == "log"
             (ours,) = (line for line in axes.get_lines() if line.get_color() == ACCENT)
             assert list(ours.get_xdata()) == pytest.approx([scale * n for n in range(1, 51)])
             assert ours.get_ydata()[-1] == pytest.approx(SCORES["fedaccord"], abs=1e-3)
 
-    def test_federated_gpos_best_is_a_line(self, tmp_path: Path, sheets: dict[str, Sheet]) -> None:
+    def test_federated_gpos_best_is_a_line(
+        self, tmp_path: Path, canvases: dict[str, Canvas]
+    ) -> None:
         study = STUDIES["usual"]
         draw_comparison(tmp_path, study)
-        for axes in sheets[CONVERGENCE_PICTURE].figure.axes[-2:]:
+        for axes in canvases[CONVERGENCE_PICTURE].figure.axes[-2:]:
             levels = [line.get_ydata()[0] for line in axes.get_lines() if _level(line)]
             assert levels == [study["to_reach"]["score"]]
 
@@ -283,11 +285,11 @@ class TestConvergence:
         assert convergence_title(STUDIES["ours alone"]).startswith("How alignment on groups")
 
     def test_an_unfinished_comparison_says_so(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_comparison(tmp_path, STUDIES["unfinished"])
-        for sheet in sheets.values():
-            assert "Unfinished: 33 of 99 runs." in words(sheet)
+        for canvas in canvases.values():
+            assert "Unfinished: 33 of 99 runs." in words(canvas)
 
 
 def _level(line: Any) -> bool:

@@ -24,7 +24,7 @@ from experiments.planning.forecast import (
     shorter_plans,
 )
 from experiments.planning.picture import draw_plan
-from experiments.report.canvas import DPI, WIDTH, Sheet
+from experiments.report.canvas import DPI, WIDTH, Canvas
 from privacy.accounting.accountant import pld_epsilon
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import PrivacyTerms
@@ -338,23 +338,23 @@ class TestWords:
 
 
 @pytest.fixture
-def sheets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Sheet]]:
+def canvases(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Canvas]]:
     """The sheets that were saved."""
-    kept: list[Sheet] = []
-    save = Sheet.save
+    kept: list[Canvas] = []
+    save = Canvas.save
 
-    def keep(self: Sheet, path: Path, *, height: float) -> None:
+    def keep(self: Canvas, path: Path, *, height: float) -> None:
         save(self, path, height=height)
         kept.append(self)
 
-    monkeypatch.setattr(Sheet, "save", keep)
+    monkeypatch.setattr(Canvas, "save", keep)
     yield kept
 
 
-def texts(sheet: Sheet) -> list[Text]:
+def texts(canvas: Canvas) -> list[Text]:
     """The texts that are painted: ticks beyond an axis exist, but are not."""
-    found = list(sheet.figure.texts)
-    for axes in sheet.figure.axes:
+    found = list(canvas.figure.texts)
+    for axes in canvas.figure.axes:
         found += axes.texts
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -376,7 +376,7 @@ class TestPicture:
         self,
         plan: Command,
         tmp_path: Path,
-        sheets: list[Sheet],
+        canvases: list[Canvas],
         shares: tuple[float, ...],
         epsilon: float,
     ) -> None:
@@ -391,8 +391,8 @@ class TestPicture:
                 row = {"epsilon": each, "rounds": rounds, "noise_std": share * signal / each}
                 figures["alternatives"].append(row)
         draw_plan(tmp_path / "plan.png", figures)
-        width, height = sheets[0].figure.get_size_inches() * DPI
-        boxes = [(t.get_text(), t.get_window_extent().padded(-1.5)) for t in texts(sheets[0])]
+        width, height = canvases[0].figure.get_size_inches() * DPI
+        boxes = [(t.get_text(), t.get_window_extent().padded(-1.5)) for t in texts(canvases[0])]
         assert len(boxes) > 15
         for text, box in boxes:
             inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
@@ -400,9 +400,11 @@ class TestPicture:
         for (one, first), (two, second) in combinations(boxes, 2):
             assert not first.overlaps(second), f"{one!r} covers {two!r}"
 
-    def test_it_shows_the_figures(self, plan: Command, tmp_path: Path, sheets: list[Sheet]) -> None:
+    def test_it_shows_the_figures(
+        self, plan: Command, tmp_path: Path, canvases: list[Canvas]
+    ) -> None:
         figures = json.loads(plan("--json", out=tmp_path).out)
-        upper, lower = sheets[0].figure.axes
+        upper, lower = canvases[0].figure.axes
         curve = upper.lines[0].get_xydata()
         rows = figures["epsilon_by_rounds"]
         assert curve.tolist() == [[row["rounds"], row["epsilon"]] for row in rows]
@@ -414,13 +416,13 @@ class TestPicture:
         drawn = [line.get_ydata() for line in lower.lines if len(line.get_ydata()) == len(EPSILONS)]
         assert len(drawn) == 4
         assert any(list(line) == pytest.approx(own) for line in drawn)
-        words = " ".join(text.get_text() for text in texts(sheets[0]))
+        words = " ".join(text.get_text() for text in texts(canvases[0]))
         assert "Epsilon 4 for 200 rounds takes noise of 0.41 times the largest signal" in words
         assert "50 rounds" in words
 
     def test_without_alternatives_one_panel_remains(
-        self, plan: Command, tmp_path: Path, sheets: list[Sheet]
+        self, plan: Command, tmp_path: Path, canvases: list[Canvas]
     ) -> None:
         figures = json.loads(plan("--quick", "--json").out)
         draw_plan(tmp_path / "plan.png", figures)
-        assert len(sheets[0].figure.axes) == 1
+        assert len(canvases[0].figure.axes) == 1

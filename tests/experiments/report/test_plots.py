@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from alignment.evaluation.metrics import alignment_score
-from experiments.report.canvas import DPI, WIDTH, Sheet, fit, spread, text_width
+from experiments.report.canvas import DPI, WIDTH, Canvas, fit, spread, text_width
 from experiments.report.plot_answers import (
     MOST_OPTIONS,
     QUESTIONS_SHOWN,
@@ -136,23 +136,23 @@ def made(
 
 
 @pytest.fixture
-def sheets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Sheet]]:
+def canvases(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Canvas]]:
     """The sheets that were saved, by file name."""
-    saved: dict[str, Sheet] = {}
-    save = Sheet.save
+    saved: dict[str, Canvas] = {}
+    save = Canvas.save
 
-    def keep(self: Sheet, path: Path, *, height: float) -> None:
+    def keep(self: Canvas, path: Path, *, height: float) -> None:
         save(self, path, height=height)
         saved[path.name] = self
 
-    monkeypatch.setattr(Sheet, "save", keep)
+    monkeypatch.setattr(Canvas, "save", keep)
     yield saved
 
 
-def texts(sheet: Sheet) -> list[Text]:
+def texts(canvas: Canvas) -> list[Text]:
     """The texts that are painted: ticks beyond an axis exist, but are not."""
-    found = list(sheet.figure.texts)
-    for axes in sheet.figure.axes:
+    found = list(canvas.figure.texts)
+    for axes in canvas.figure.axes:
         found += axes.texts
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -161,14 +161,14 @@ def texts(sheet: Sheet) -> list[Text]:
     return [text for text in found if text.get_text().strip()]
 
 
-def words(sheet: Sheet) -> str:
-    return " ".join(" ".join(text.get_text() for text in texts(sheet)).split())
+def words(canvas: Canvas) -> str:
+    return " ".join(" ".join(text.get_text() for text in texts(canvas)).split())
 
 
-def check_texts_apart(sheet: Sheet) -> None:
+def check_texts_apart(canvas: Canvas) -> None:
     """No text covers another, and none leaves the sheet."""
-    width, height = sheet.figure.get_size_inches() * sheet.figure.dpi
-    boxes = [(text.get_text(), text.get_window_extent().padded(-1.5)) for text in texts(sheet)]
+    width, height = canvas.figure.get_size_inches() * canvas.figure.dpi
+    boxes = [(text.get_text(), text.get_window_extent().padded(-1.5)) for text in texts(canvas)]
     for text, box in boxes:
         inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
         assert inside, f"{text!r} leaves the sheet"
@@ -205,12 +205,12 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_texts_never_overlap_and_never_leave_the_sheet(
-    name: str, tmp_path: Path, sheets: dict[str, Sheet]
+    name: str, tmp_path: Path, canvases: dict[str, Canvas]
 ) -> None:
     paths = draw_plots(tmp_path, *RUNS[name])
     assert [path.name for path in paths] == [ALIGNMENT_BY_ROUND, GROUPS, FAIRNESS, PREDICTED]
     for path in paths:
-        check_texts_apart(sheets[path.name])
+        check_texts_apart(canvases[path.name])
         with Image.open(path) as image:
             assert image.format == "PNG"
             assert image.width == round(WIDTH * DPI)
@@ -234,44 +234,44 @@ def test_drawing_does_without_pyplot() -> None:
 
 
 def test_rounds_show_what_was_measured_and_where_the_axis_starts(
-    tmp_path: Path, sheets: dict[str, Sheet]
+    tmp_path: Path, canvases: dict[str, Canvas]
 ) -> None:
     result, rounds, _ = made(["A", "B", "C"])
     draw_rounds(tmp_path / ALIGNMENT_BY_ROUND, result, rounds)
-    sheet = sheets[ALIGNMENT_BY_ROUND]
-    upper, lower = sheet.figure.axes
+    canvas = canvases[ALIGNMENT_BY_ROUND]
+    upper, lower = canvas.figure.axes
     lines = [list(line.get_xdata()) for line in upper.get_lines()]
     assert [0, 2, 4, 6, 8, 10] in lines
     assert [list(line.get_xdata()) for line in lower.get_lines()] == [list(range(1, 11))]
-    assert "Training lifts alignment on groups never seen from .61 to .81" in words(sheet)
-    assert "rounds 1 to 6: warm-up, head alone" in words(sheet)
-    assert "rounds 7 to 10: adapters and head" in words(sheet)
-    assert f"the axis starts at {score_text(upper.get_ylim()[0], 2)}, not at 0" in words(sheet)
-    assert "uniform guessing .600" in words(sheet)
+    assert "Training lifts alignment on groups never seen from .61 to .81" in words(canvas)
+    assert "rounds 1 to 6: warm-up, head alone" in words(canvas)
+    assert "rounds 7 to 10: adapters and head" in words(canvas)
+    assert f"the axis starts at {score_text(upper.get_ylim()[0], 2)}, not at 0" in words(canvas)
+    assert "uniform guessing .600" in words(canvas)
     none = result["alignment"]["without_context"]["mean"]
-    assert f"final model, no context {score_text(none)}" in words(sheet)
+    assert f"final model, no context {score_text(none)}" in words(canvas)
 
 
-def test_rounds_without_any_measurement_say_so(tmp_path: Path, sheets: dict[str, Sheet]) -> None:
+def test_rounds_without_any_measurement_say_so(tmp_path: Path, canvases: dict[str, Canvas]) -> None:
     result, rounds, _ = made(["A"])
     for record in rounds:
         record |= {"alignment": None, "loss": float("nan")}
     draw_rounds(tmp_path / ALIGNMENT_BY_ROUND, result, rounds)
-    assert "was not measured" in words(sheets[ALIGNMENT_BY_ROUND])
-    assert "no training loss recorded" in words(sheets[ALIGNMENT_BY_ROUND])
+    assert "was not measured" in words(canvases[ALIGNMENT_BY_ROUND])
+    assert "no training loss recorded" in words(canvases[ALIGNMENT_BY_ROUND])
     draw_rounds(tmp_path / ALIGNMENT_BY_ROUND, result, [])
-    check_texts_apart(sheets[ALIGNMENT_BY_ROUND])
+    check_texts_apart(canvases[ALIGNMENT_BY_ROUND])
 
 
 def test_groups_are_sorted_and_drawn_at_their_scores(
-    tmp_path: Path, sheets: dict[str, Sheet]
+    tmp_path: Path, canvases: dict[str, Canvas]
 ) -> None:
     result, _, _ = made(["A", "B", "C"])
     own, none = (result["alignment"][p]["groups"] for p in ("unseen_groups", "without_context"))
     own.update(A=0.7, B=0.9, C=0.8)
     none.update(A=0.75, B=0.5, C=0.6)
     draw_groups(tmp_path / GROUPS, result)
-    axes = sheets[GROUPS].figure.axes[1]
+    axes = canvases[GROUPS].figure.axes[1]
     dumbbells = [
         [float(x) for x in line.get_xdata()]
         for line in axes.get_lines()
@@ -279,30 +279,30 @@ def test_groups_are_sorted_and_drawn_at_their_scores(
     ]
     mean = [result["alignment"][p]["mean"] for p in ("without_context", "unseen_groups")]
     assert dumbbells == [mean, [0.5, 0.9], [0.6, 0.8], [0.75, 0.7]]
-    assert "2 of 3 gained by context" in words(sheets[GROUPS])
-    assert "−.050" in words(sheets[GROUPS])  # noqa: RUF001 - a true minus is printed
+    assert "2 of 3 gained by context" in words(canvases[GROUPS])
+    assert "−.050" in words(canvases[GROUPS])  # noqa: RUF001 - a true minus is printed
     assert axes.get_xlim()[0] <= 0.5
 
 
 def test_beyond_sixty_groups_the_middle_is_left_out_and_the_picture_says_so(
-    tmp_path: Path, sheets: dict[str, Sheet]
+    tmp_path: Path, canvases: dict[str, Canvas]
 ) -> None:
     names = [f"g{i:03d}" for i in range(75)]
     result, _, _ = made(names, questions=1)
     result["alignment"]["unseen_groups"]["groups"] = {n: 0.9 - i / 500 for i, n in enumerate(names)}
     draw_groups(tmp_path / GROUPS, result)
-    shown = words(sheets[GROUPS])
+    shown = words(canvases[GROUPS])
     assert [name for name in names if name in shown] == names[:30] + names[-30:]
     assert "15 groups between these left out" in shown
     assert "Shown are the 30 highest and 30 lowest" in shown
-    check_texts_apart(sheets[GROUPS])
+    check_texts_apart(canvases[GROUPS])
 
 
-def test_one_group_has_no_other_groups_context(tmp_path: Path, sheets: dict[str, Sheet]) -> None:
+def test_one_group_has_no_other_groups_context(tmp_path: Path, canvases: dict[str, Canvas]) -> None:
     draw_groups(tmp_path / GROUPS, made(["A"])[0])
-    assert "another group's context" not in words(sheets[GROUPS])
+    assert "another group's context" not in words(canvases[GROUPS])
     draw_groups(tmp_path / GROUPS, made(["A", "B"])[0])
-    assert "another group's context" in words(sheets[GROUPS])
+    assert "another group's context" in words(canvases[GROUPS])
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, "g0"), (3, "g1"), (4, "g1"), (5, "g2")])
@@ -324,27 +324,27 @@ def test_the_example_shows_the_questions_that_an_uninformed_prediction_misses_mo
 
 
 def test_bars_are_as_long_as_the_shares_and_surplus_options_add_up(
-    tmp_path: Path, sheets: dict[str, Sheet]
+    tmp_path: Path, canvases: dict[str, Canvas]
 ) -> None:
     result, _, predictions = made(["A"], questions=1, options=12)
     draw_answers(tmp_path / PREDICTED, chosen(result, predictions))
-    sheet = sheets[PREDICTED]
-    panel = sheet.figure.axes[1]
+    canvas = canvases[PREDICTED]
+    panel = canvas.figure.axes[1]
     widths = [patch.get_width() for patch in panel.patches]  # type: ignore[attr-defined]
     assert len(widths) == 3 * MOST_OPTIONS
     assert [sum(widths[bar::3]) for bar in range(3)] == pytest.approx([1.0] * 3)
     assert max(predictions[0]["actual"]) == pytest.approx(max(widths[0::3]))
     assert max(predictions[0]["with_context"]) == pytest.approx(max(widths[1::3]))
-    assert "[5 other options together]" in words(sheet)
+    assert "[5 other options together]" in words(canvas)
 
 
-def test_the_selection_is_stated(tmp_path: Path, sheets: dict[str, Sheet]) -> None:
+def test_the_selection_is_stated(tmp_path: Path, canvases: dict[str, Canvas]) -> None:
     result, _, predictions = made(["A"], questions=7)
     draw_answers(tmp_path / PREDICTED, chosen(result, predictions))
-    assert "the 6 of 7 questions where its answers lie farthest" in words(sheets[PREDICTED])
-    assert "gains tend to be larger here than on average" in words(sheets[PREDICTED])
+    assert "the 6 of 7 questions where its answers lie farthest" in words(canvases[PREDICTED])
+    assert "gains tend to be larger here than on average" in words(canvases[PREDICTED])
     draw_answers(tmp_path / PREDICTED, chosen(result, predictions[:3]))
-    assert "all questions asked of it (3)" in words(sheets[PREDICTED])
+    assert "all questions asked of it (3)" in words(canvases[PREDICTED])
 
 
 def test_without_predictions_a_stale_picture_goes(tmp_path: Path) -> None:
@@ -366,12 +366,12 @@ def test_a_result_from_before_there_were_intervals_has_no_picture_of_them(tmp_pa
 
 class TestFairness:
     def test_groups_are_sorted_within_their_side_and_drawn_with_their_intervals(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         result = {"fairness": fairness({"A": 0.7, "B": 0.9, "C": 0.8}, {"s": 0.95, "t": 0.85})}
         result["fairness"]["train_groups"]["groups"]["t"] = estimate(0.85, None)
         draw_fairness(tmp_path / FAIRNESS, result)
-        (axes,) = sheets[FAIRNESS].figure.axes
+        (axes,) = canvases[FAIRNESS].figure.axes
         lines = [[float(x) for x in line.get_xdata()] for line in axes.get_lines()]
         intervals = [line for line in lines if len(line) == 2 and line[1] - line[0] > 0.015]
         rules = [[0.0, 1.0]]
@@ -388,30 +388,30 @@ class TestFairness:
         assert means == [
             (pytest.approx(0.8), [0.5, 4.0]), (pytest.approx(0.9), [5.5, 8.0]),
         ]  # fmt: skip
-        shown = words(sheets[FAIRNESS])
+        shown = words(canvases[FAIRNESS])
         assert "All 3 held-out groups" in shown and "All 2 train groups" in shown
         assert "lie .200 apart (95% interval .180 to .220), from .700 to .900" in shown
         assert ".930 to .970" in shown
         assert axes.get_xlim()[0] <= 0.68
 
     def test_beyond_forty_groups_of_a_side_the_middle_is_left_out(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         names = [f"g{i:03d}" for i in range(55)]
         scores = {name: 0.9 - i / 500 for i, name in enumerate(names)}
         draw_fairness(tmp_path / FAIRNESS, {"fairness": fairness(scores, {"t": 0.9})})
-        shown = words(sheets[FAIRNESS])
+        shown = words(canvases[FAIRNESS])
         assert [name for name in names if name in shown] == names[:20] + names[-20:]
         assert "15 groups between these left out" in shown
         assert "All 55 held-out groups" in shown
-        check_texts_apart(sheets[FAIRNESS])
+        check_texts_apart(canvases[FAIRNESS])
 
     def test_one_group_is_not_apart_from_anything(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_fairness(tmp_path / FAIRNESS, {"fairness": fairness({"A": 0.7}, {"t": 0.9})})
-        assert "The one group never seen is predicted with .700" in words(sheets[FAIRNESS])
-        check_texts_apart(sheets[FAIRNESS])
+        assert "The one group never seen is predicted with .700" in words(canvases[FAIRNESS])
+        check_texts_apart(canvases[FAIRNESS])
 
 
 def test_titles_say_what_the_figures_say() -> None:

@@ -20,7 +20,7 @@ from privacy.audit.evidence import gather
 from privacy.audit.verify import holds, verify
 from privacy.errors import PlanRefused
 from privacy.identity.key_folder import KeyFolder
-from privacy.ledger.paths import SERVER_BOOK, group_ledger
+from privacy.ledger.paths import SERVER_LEDGER, group_ledger
 from server.config import RunConfig, read_run_config
 
 PRIVATE = {
@@ -156,8 +156,8 @@ def assert_verified(config: RunConfig) -> None:
     assert holds(checks)
 
 
-def book(config: RunConfig) -> list[dict[str, Any]]:
-    text = (Path(config.out) / "ledgers" / SERVER_BOOK).read_text(encoding="utf-8")
+def server_ledger(config: RunConfig) -> list[dict[str, Any]]:
+    text = (Path(config.out) / "ledgers" / SERVER_LEDGER).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -191,7 +191,7 @@ def test_a_group_joins_a_private_run_and_its_ledgers_verify(
     seats = [name for name in train if name != newcomer] + [newcomer]
     assert grid.told == {name: {seat} for seat, name in enumerate(seats)}
     assert [row["dropped"] for row in rows(config)] == [[]] * 6
-    events = book(config)
+    events = server_ledger(config)
     (begun,) = [event["body"] for event in events if event["type"] == "RUN"]
     others = [name for name in train if name != newcomer]
     assert begun["groups"] == [*others, ""]

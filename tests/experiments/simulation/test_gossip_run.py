@@ -25,7 +25,7 @@ from privacy.audit.evidence import gather
 from privacy.audit.verify import holds, verify
 from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.ledger.chain import NOTHING, SERVER_TYPES, read_events, write_event
-from privacy.ledger.paths import SERVER_BOOK, group_model
+from privacy.ledger.paths import SERVER_LEDGER, group_model
 from server.app import app as server_app
 from server.config import ConfigError, RunConfig
 from server.rounds.loop import RoundRecord
@@ -296,7 +296,7 @@ class TestForgedBooks:
     ) -> list[str]:
         shutil.copytree(told, out)
         identity = KeyFolder(out / "identities").own(SERVER, role=SERVERS)
-        path = out / "ledgers" / SERVER_BOOK
+        path = out / "ledgers" / SERVER_LEDGER
         events = read_events(path.read_bytes(), identity.public, types=SERVER_TYPES)
         head, lines = NOTHING, []
         for event in events:

@@ -33,7 +33,7 @@ from privacy.secagg.round_terms import VectorTerms
 from server.aggregation.base import Combined, MeanOfUpdates
 from server.config import RunConfig, read_run_config
 from server.rounds.loop import RoundLoop, RoundRecord
-from server.rounds.membership import Doorkeeper
+from server.rounds.membership import Membership
 from server.rounds.secagg_coordinator import SecureCollector
 from strategies.fedavg import FedAvg
 from strategies.wire.round_plan import PrivateWork, RoundPlan, Scalar
@@ -293,10 +293,10 @@ def test_no_round_is_lost_while_threshold_and_noise_hold_and_memory_stays_flat(
             memory[record.round] = _resident_bytes()
 
     with grid.as_server():
-        doorkeeper = Doorkeeper(
+        membership = Membership(
             grid, minimum_groups=50, timeout_seconds=60, unit="respondent", secure=True
         )
-        cohort = doorkeeper.gather()
+        cohort = membership.gather()
         aggregation = NoisedSums(plan, cohort.places, run="load")
         loop = RoundLoop(
             grid=grid,
@@ -306,7 +306,7 @@ def test_no_round_is_lost_while_threshold_and_noise_hold_and_memory_stays_flat(
             aggregation=aggregation,
             collector=SecureCollector(grid, cohort, config.federation, aggregation, run="load"),
             observers=[watch],
-            doorkeeper=doorkeeper,
+            membership=membership,
         )
         loop.run(np.zeros(DIMENSION, dtype=np.float32))
 

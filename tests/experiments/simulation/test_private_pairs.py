@@ -90,10 +90,10 @@ def test_annotators_are_what_noise_hides_and_ledgers_charge(
     tensors = load_file(made / "run" / "adapter" / "adapter_model.safetensors")
     assert all(np.any(value) for name, value in tensors.items() if "lora_B" in name)
 
-    books = sorted((made / "run" / "ledgers" / "groups").glob("*.jsonl"))
-    assert len(books) == 3
-    for book in books:
-        text = book.read_text(encoding="utf-8")
+    group_ledger = sorted((made / "run" / "ledgers" / "groups").glob("*.jsonl"))
+    assert len(group_ledger) == 3
+    for server_ledger in group_ledger:
+        text = server_ledger.read_text(encoding="utf-8")
         events = [json.loads(line) for line in text.splitlines()]
         (known,) = (event["body"] for event in events if event["type"] == "DATASET")
         assert (known["unit"], known["units"]) == ("respondent", ANNOTATORS)

@@ -23,7 +23,7 @@ from privacy.audit.verify import holds, verify
 from privacy.errors import LedgerRolledBack
 from privacy.identity.keys import Identity
 from privacy.ledger.chain import NOTHING, write_event
-from privacy.ledger.paths import SERVER_BOOK
+from privacy.ledger.paths import SERVER_LEDGER
 from server.config import ConfigError, RunConfig, read_run_config
 from server.state.checkpoint import (
     FOLDER,
@@ -107,8 +107,8 @@ def ledgers(out: str | Path) -> list[list[Line]]:
     return [read(path) for path in sorted((Path(out) / "ledgers" / "groups").glob("*.jsonl"))]
 
 
-def book(out: str | Path) -> Path:
-    return Path(out) / "ledgers" / SERVER_BOOK
+def server_ledger(out: str | Path) -> Path:
+    return Path(out) / "ledgers" / SERVER_LEDGER
 
 
 class TestWithoutPrivacy:
@@ -300,7 +300,7 @@ class TestPrivate:
             assert {body["run"] for body in spends} == {plan["run"]}
             paid.append(len(spends))
         assert sorted(paid) == [3, 3, 4, 4]
-        kinds = [event["type"] for event in read(book(config.out))]
+        kinds = [event["type"] for event in read(server_ledger(config.out))]
         assert (kinds.count("RUN"), kinds.count("RESUMED")) == (1, 1)
         assert_verified(config.out)
 
@@ -316,7 +316,7 @@ class TestPrivate:
         assert (result["rounds"], result["aborted_rounds"]) == (8, 3)
         for events in ledgers(config.out):
             assert sum(event["type"] == "SPEND" for event in events) <= 8
-        kinds = Counter(event["type"] for event in read(book(config.out)))
+        kinds = Counter(event["type"] for event in read(server_ledger(config.out)))
         assert (kinds["RESUMED"], kinds["RUN"], kinds["ROUND"]) == (4, 1, 5)
         assert_verified(config.out)
 
@@ -328,7 +328,9 @@ class TestPrivate:
         unkept_round(config, monkeypatch)
         # The sum of the second round is not used, and the third had been advertised.
         assert resumed(config)["aborted_rounds"] == 2
-        told = [event["body"] for event in read(book(config.out)) if event["type"] == "RESUMED"]
+        told = [
+            event["body"] for event in read(server_ledger(config.out)) if event["type"] == "RESUMED"
+        ]
         assert [body["round"] for body in told] == [1]
         assert_verified(config.out)
 
@@ -343,15 +345,15 @@ class TestPrivate:
     def test_an_older_copy_of_the_book_is_refused(self, configured: Any, stop: Any) -> None:
         config = configured(**PRIVATE)
         stop(config, sent=10)
-        lines = book(config.out).read_bytes().splitlines(keepends=True)
-        book(config.out).write_bytes(b"".join(lines[:-2]))
+        lines = server_ledger(config.out).read_bytes().splitlines(keepends=True)
+        server_ledger(config.out).write_bytes(b"".join(lines[:-2]))
         with pytest.raises(LedgerRolledBack):
             resumed(config)
-        book(config.out).write_bytes(b"".join(lines))
+        server_ledger(config.out).write_bytes(b"".join(lines))
         resumed(config)
         assert_verified(config.out)
 
-    @pytest.mark.parametrize("gone", ["identities", f"ledgers/{SERVER_BOOK}"])
+    @pytest.mark.parametrize("gone", ["identities", f"ledgers/{SERVER_LEDGER}"])
     def test_without_book_or_keys_a_run_does_not_go_on(
         self, configured: Any, stop: Any, gone: str
     ) -> None:
@@ -405,7 +407,7 @@ class TestPrivate:
                 run(config)
         forget_ledgers()
         assert resumed(config)["rounds"] == 6
-        events = read(book(config.out))
+        events = read(server_ledger(config.out))
         kinds = Counter(event["type"] for event in events)
         assert (kinds["RUN"], kinds["JOINED"], kinds["RESUMED"]) == (1, 1, 1)
         first = events[0]["body"]["groups"]
@@ -566,7 +568,7 @@ class TestForgeries:
     def test_the_untouched_book_passes(self, folders: Any, tmp_path: Path, name: str) -> None:
         base, keys = folders
         copy = shutil.copytree(base / f"{name} books", tmp_path / "books")
-        rewritten(copy / SERVER_BOOK, lambda _: None, keys[name])
+        rewritten(copy / SERVER_LEDGER, lambda _: None, keys[name])
         checks = verify(gather([copy]))
         assert [check.words for check in checks if check.status is Status.FAIL] == []
 
@@ -574,7 +576,7 @@ class TestForgeries:
     def test_a_forged_restart_is_found(self, folders: Any, tmp_path: Path, forgery: str) -> None:
         base, keys = folders
         copy = shutil.copytree(base / "given up books", tmp_path / "books")
-        rewritten(copy / SERVER_BOOK, RESTARTS[forgery], keys["given up"])
+        rewritten(copy / SERVER_LEDGER, RESTARTS[forgery], keys["given up"])
         failed = {
             (check.id, check.about)
             for check in verify(gather([copy]))
@@ -587,7 +589,7 @@ class TestForgeries:
     ) -> None:
         base, keys = folders
         copy = shutil.copytree(base / "cut off books", tmp_path / "books")
-        rewritten(copy / SERVER_BOOK, the_restart_hidden, keys["cut off"])
+        rewritten(copy / SERVER_LEDGER, the_restart_hidden, keys["cut off"])
         failed = [c for c in verify(gather([copy])) if c.status is Status.FAIL]
         assert [(check.id, check.about) for check in failed] == [("models", "server")]
         assert "round 2 has no end" in failed[0].words

@@ -23,7 +23,7 @@ from privacy.secagg.server import ServerRound
 from server.aggregation.private import PrivateAggregation
 from server.config import RunConfig, read_run_config
 from server.rounds.cohort import CohortError
-from server.rounds.membership import Doorkeeper
+from server.rounds.membership import Membership
 
 STAGES = ("query.share", "train.masked", "query.confirm", "query.unmask")
 PRIVATE = {"privacy.delta": 1e-3, "privacy.micro_batch": 4}
@@ -300,13 +300,13 @@ def test_three_aborted_rounds_in_a_row_end_the_run_with_what_it_has_learned(
 def test_one_group_has_nobody_to_hide_among(
     configured: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gather = Doorkeeper.gather
+    gather = Membership.gather
 
-    def alone(self: Doorkeeper) -> Any:
+    def alone(self: Membership) -> Any:
         cohort = gather(self)
         return replace(cohort, train=dict(list(cohort.train.items())[:1]))
 
-    monkeypatch.setattr(Doorkeeper, "gather", alone)
+    monkeypatch.setattr(Membership, "gather", alone)
     with pytest.raises(CohortError, match=r"federation\.secure_aggregation = false"):
         federate(configured())
 

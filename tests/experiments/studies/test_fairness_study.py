@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from matplotlib.text import Text
 
-from experiments.report.canvas import Sheet
+from experiments.report.canvas import Canvas
 from experiments.studies.engine import mean_rows
 from experiments.studies.fairness_study import (
     CAVEATS,
@@ -250,21 +250,21 @@ def made(scores: Mapping[tuple[str, float], Sequence[tuple[float, float]]]) -> d
 
 
 @pytest.fixture
-def sheets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Sheet]]:
-    saved: list[Sheet] = []
-    save = Sheet.save
+def canvases(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Canvas]]:
+    saved: list[Canvas] = []
+    save = Canvas.save
 
-    def keep(self: Sheet, path: Path, *, height: float) -> None:
+    def keep(self: Canvas, path: Path, *, height: float) -> None:
         save(self, path, height=height)
         saved.append(self)
 
-    monkeypatch.setattr(Sheet, "save", keep)
+    monkeypatch.setattr(Canvas, "save", keep)
     yield saved
 
 
-def texts(sheet: Sheet) -> list[Text]:
-    found = list(sheet.figure.texts)
-    for axes in sheet.figure.axes:
+def texts(canvas: Canvas) -> list[Text]:
+    found = list(canvas.figure.texts)
+    for axes in canvas.figure.axes:
         found += axes.texts
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -288,21 +288,21 @@ class TestPicture:
         ids=["two modes", "one run", "runs alike"],
     )
     def test_texts_stay_apart_and_on_the_sheet(
-        self, tmp_path: Path, sheets: list[Sheet], scores: Any
+        self, tmp_path: Path, canvases: list[Canvas], scores: Any
     ) -> None:
         draw_study(tmp_path, made(scores))
-        width, height = sheets[0].figure.get_size_inches() * sheets[0].figure.dpi
-        boxes = [(t.get_text(), t.get_window_extent().padded(-1.5)) for t in texts(sheets[0])]
+        width, height = canvases[0].figure.get_size_inches() * canvases[0].figure.dpi
+        boxes = [(t.get_text(), t.get_window_extent().padded(-1.5)) for t in texts(canvases[0])]
         for text, box in boxes:
             assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, text
         for (one, a), (two, b) in combinations(boxes, 2):
             assert not a.overlaps(b), f"{one!r} covers {two!r}"
 
     def test_means_are_joined_by_rising_strength_and_draws_are_around_them(
-        self, tmp_path: Path, sheets: list[Sheet]
+        self, tmp_path: Path, canvases: list[Canvas]
     ) -> None:
         draw_study(tmp_path, made(TWO))
-        panels = sheets[0].figure.axes
+        panels = canvases[0].figure.axes
         lines = [
             list(zip(line.get_xdata(), line.get_ydata(), strict=True))
             for axes in panels

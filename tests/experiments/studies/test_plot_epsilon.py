@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from PIL import Image
 
-from experiments.report.canvas import DPI, WIDTH, Sheet
+from experiments.report.canvas import DPI, WIDTH, Canvas
 from experiments.studies.epsilon_findings import LOG_LOSS
 from experiments.studies.epsilon_study import CAVEATS, mean_rows
 from experiments.studies.plot_epsilon import (
@@ -126,16 +126,16 @@ STUDIES = {
 
 
 @pytest.fixture
-def sheets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Sheet]]:
+def canvases(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Canvas]]:
     """The sheets that were saved, by file name."""
-    saved: dict[str, Sheet] = {}
-    save = Sheet.save
+    saved: dict[str, Canvas] = {}
+    save = Canvas.save
 
-    def keep(self: Sheet, path: Path, *, height: float) -> None:
+    def keep(self: Canvas, path: Path, *, height: float) -> None:
         save(self, path, height=height)
         saved[path.name] = self
 
-    monkeypatch.setattr(Sheet, "save", keep)
+    monkeypatch.setattr(Canvas, "save", keep)
     yield saved
 
 
@@ -146,35 +146,35 @@ def tick_labels(axes: Axes) -> list[Text]:
     return [label for label, place in ticks if low <= place <= high and label.get_text()]
 
 
-def texts(sheet: Sheet) -> list[Text]:
-    found = list(sheet.figure.texts)
-    for axes in sheet.figure.axes:
+def texts(canvas: Canvas) -> list[Text]:
+    found = list(canvas.figure.texts)
+    for axes in canvas.figure.axes:
         found += [*axes.texts, *tick_labels(axes)]
     return [text for text in found if text.get_text().strip()]
 
 
-def words(sheet: Sheet) -> str:
-    return " ".join(" ".join(text.get_text() for text in texts(sheet)).split())
+def words(canvas: Canvas) -> str:
+    return " ".join(" ".join(text.get_text() for text in texts(canvas)).split())
 
 
-def picture(sheet: Sheet) -> Axes:
+def picture(canvas: Canvas) -> Axes:
     """The axes below the key."""
-    return sheet.figure.axes[1]
+    return canvas.figure.axes[1]
 
 
 def points(line: Any) -> Points:
     return [(float(x), float(y)) for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
 
 
-def marks(sheet: Sheet, marker: str) -> list[Points]:
+def marks(canvas: Canvas, marker: str) -> list[Points]:
     """The points of every plotted row of such marks."""
-    return [points(line) for line in picture(sheet).get_lines() if line.get_marker() == marker]
+    return [points(line) for line in picture(canvas).get_lines() if line.get_marker() == marker]
 
 
-def check_texts_apart(sheet: Sheet) -> None:
+def check_texts_apart(canvas: Canvas) -> None:
     """No text covers another, none is cut, and none leaves the sheet."""
-    width, height = sheet.figure.get_size_inches() * sheet.figure.dpi
-    boxes = [(text.get_text(), text.get_window_extent().padded(-1.5)) for text in texts(sheet)]
+    width, height = canvas.figure.get_size_inches() * canvas.figure.dpi
+    boxes = [(text.get_text(), text.get_window_extent().padded(-1.5)) for text in texts(canvas)]
     for text, box in boxes:
         inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
         assert inside, f"{text!r} leaves the sheet"
@@ -183,25 +183,25 @@ def check_texts_apart(sheet: Sheet) -> None:
         assert not a.overlaps(b), f"{one!r} covers {two!r}"
 
 
-def check_marks(sheet: Sheet) -> None:
+def check_marks(canvas: Canvas) -> None:
     """Every mark is inside the axes, and every tick has a label of its own."""
-    low, high = picture(sheet).get_ylim()
+    low, high = picture(canvas).get_ylim()
     for marker in ("o", "s", "D"):
-        for row in marks(sheet, marker):
+        for row in marks(canvas, marker):
             assert all(0 < x < 1 and low < y < high for x, y in row)
-    shown = [label.get_text() for label in tick_labels(picture(sheet))]
+    shown = [label.get_text() for label in tick_labels(picture(canvas))]
     assert len(shown) == len(set(shown)) >= 2
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_texts_never_overlap_and_marks_stay_in_the_axes(
-    name: str, tmp_path: Path, sheets: dict[str, Sheet]
+    name: str, tmp_path: Path, canvases: dict[str, Canvas]
 ) -> None:
     paths = draw_study(tmp_path, STUDIES[name])
     assert paths[0] == tmp_path / ALIGNMENT_PICTURE
     for path in paths:
-        check_texts_apart(sheets[path.name])
-        check_marks(sheets[path.name])
+        check_texts_apart(canvases[path.name])
+        check_marks(canvases[path.name])
         with Image.open(path) as image:
             assert (image.format, image.width) == ("PNG", round(WIDTH * DPI))
 
@@ -272,83 +272,83 @@ class TestTitles:
         )
 
     def test_a_loss_that_rises_is_said_to_rise_and_that_lower_is_better(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_study(tmp_path, made({("local", 1.0): [0.5], ("local", 8.0): [0.75]}))
-        shown = words(sheets[LOG_LOSS_PICTURE])
+        shown = words(canvases[LOG_LOSS_PICTURE])
         assert "log-loss on groups never seen rises from 1.200 at epsilon 8 to 1.500 at 1" in shown
         assert "lower is better" in shown
         assert "the axis does not start at 0" in shown
-        assert "falls from .750 at epsilon 8 to .500 at 1" in words(sheets[ALIGNMENT_PICTURE])
+        assert "falls from .750 at epsilon 8 to .500 at 1" in words(canvases[ALIGNMENT_PICTURE])
 
 
 class TestMarks:
     def test_means_are_joined_and_draws_stand_beside_them(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         study = made({("distributed", 1.0): [0.6, 0.7], ("distributed", 4.0): [0.8, 0.9]})
         draw_study(tmp_path, study)
-        means, *draws = marks(sheets[ALIGNMENT_PICTURE], "o")
+        means, *draws = marks(canvases[ALIGNMENT_PICTURE], "o")
         assert [y for _, y in means] == pytest.approx([0.65, 0.85])
         assert [[y for _, y in row] for row in draws] == [[0.6, 0.7], [0.8, 0.9]]
         for (mean, _), row in zip(means, draws, strict=True):
             assert all(0 < abs(x - mean) < 0.03 for x, _ in row)
-        lines = picture(sheets[ALIGNMENT_PICTURE]).get_lines()
+        lines = picture(canvases[ALIGNMENT_PICTURE]).get_lines()
         assert means in [points(line) for line in lines if line.get_linewidth() == 1.8]
 
-    def test_a_single_draw_is_no_mean(self, tmp_path: Path, sheets: dict[str, Sheet]) -> None:
+    def test_a_single_draw_is_no_mean(self, tmp_path: Path, canvases: dict[str, Canvas]) -> None:
         draw_study(tmp_path, STUDIES["one mode, one draw"])
-        shown = words(sheets[ALIGNMENT_PICTURE])
+        shown = words(canvases[ALIGNMENT_PICTURE])
         assert "each draw" not in shown
         assert "noise, mean" not in shown
         assert "1 draw of each." in shown
-        assert [len(row) for row in marks(sheets[ALIGNMENT_PICTURE], "s")] == [4]
+        assert [len(row) for row in marks(canvases[ALIGNMENT_PICTURE], "s")] == [4]
 
     def test_epsilons_stand_by_their_logarithm_and_none_apart(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_study(tmp_path, made(scores_of((1, 4, 16, None), ["local"], draws=1)))
-        (private,) = marks(sheets[ALIGNMENT_PICTURE], "s")
-        ((free, _),) = marks(sheets[ALIGNMENT_PICTURE], "D")[0]
+        (private,) = marks(canvases[ALIGNMENT_PICTURE], "s")
+        ((free, _),) = marks(canvases[ALIGNMENT_PICTURE], "D")[0]
         one, four, sixteen = (x for x, _ in private)
         assert four - one == pytest.approx(sixteen - four)
         assert free > sixteen + 0.1
-        (shade,) = picture(sheets[ALIGNMENT_PICTURE]).patches
+        (shade,) = picture(canvases[ALIGNMENT_PICTURE]).patches
         left, right = (
             shade.get_extents()
-            .transformed(picture(sheets[ALIGNMENT_PICTURE]).transData.inverted())
+            .transformed(picture(canvases[ALIGNMENT_PICTURE]).transData.inverted())
             .intervalx
         )
         assert sixteen < left < free < right
 
     def test_without_none_nothing_speaks_of_it(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_study(tmp_path, STUDIES["every run private"])
-        shown = words(sheets[ALIGNMENT_PICTURE])
+        shown = words(canvases[ALIGNMENT_PICTURE])
         assert "none" not in shown
         assert "no privacy" not in shown
         assert "without privacy" not in shown
-        assert not picture(sheets[ALIGNMENT_PICTURE]).patches
+        assert not picture(canvases[ALIGNMENT_PICTURE]).patches
 
     def test_without_private_runs_nothing_speaks_of_noise(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_study(tmp_path, STUDIES["no run private"])
-        shown = words(sheets[ALIGNMENT_PICTURE])
+        shown = words(canvases[ALIGNMENT_PICTURE])
         for said in ("distributed", "local", "Protected", "logarithmic"):
             assert said not in shown
         assert "no privacy, mean" in shown
 
     def test_levels_are_drawn_at_their_height_and_named_with_their_figure(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_study(tmp_path, made({("local", 1.0): [0.7], ("none", None): [0.8]}))
-        sheet = sheets[ALIGNMENT_PICTURE]
-        lines = [points(line) for line in picture(sheet).get_lines()]
+        canvas = canvases[ALIGNMENT_PICTURE]
+        lines = [points(line) for line in picture(canvas).get_lines()]
         heights = [line[0][1] for line in lines if [x for x, _ in line] == [0, 1]]
         assert sorted(heights) == pytest.approx([0.62, 0.70, 0.755, 0.8])
-        shown = words(sheet)
+        shown = words(canvas)
         for said in (
             *("uniform guessing .620", "no training, own context .700", "no privacy .800"),
             "mean answer of train groups .755",
@@ -356,28 +356,28 @@ class TestMarks:
             assert said in shown
 
     def test_no_training_is_that_of_private_runs_where_there_are_any(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         study = made({("local", 1.0): [0.7], ("none", None): [0.8]})
         study["rows"][0]["untrained"] = 0.71
         study["rows"][1]["untrained"] = 0.55
         draw_study(tmp_path, study)
-        assert "no training, own context .710" in words(sheets[ALIGNMENT_PICTURE])
+        assert "no training, own context .710" in words(canvases[ALIGNMENT_PICTURE])
 
     def test_a_level_that_was_not_measured_is_left_out(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         study = made({("local", 1.0): [0.7, 0.8]})
         for row in study["rows"]:
             row["untrained"] = None
         study["rows"][0]["question_mean"] = None
         draw_study(tmp_path, study)
-        shown = words(sheets[ALIGNMENT_PICTURE])
+        shown = words(canvases[ALIGNMENT_PICTURE])
         assert "no training" not in shown
         assert "mean answer of train groups .755" in shown
 
     def test_the_figures_stand_below_their_epsilons(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_study(
             tmp_path,
@@ -385,39 +385,39 @@ class TestMarks:
         )
         written = {
             text.get_text(): text.get_position()[0]
-            for text in sheets[ALIGNMENT_PICTURE].figure.texts
+            for text in canvases[ALIGNMENT_PICTURE].figure.texts
             if text.get_text() in {"1", "4", "none", ".611", ".722", ".833"}
         }
         assert written["1"] == written[".611"] < written["4"] == written[".722"]
         assert written["none"] == written[".833"] > written["4"]
-        assert "distributed .611 \N{EN DASH} .833" in words(sheets[ALIGNMENT_PICTURE])
+        assert "distributed .611 \N{EN DASH} .833" in words(canvases[ALIGNMENT_PICTURE])
 
 
 class TestWords:
-    def test_an_unfinished_study_says_so(self, tmp_path: Path, sheets: dict[str, Sheet]) -> None:
+    def test_an_unfinished_study_says_so(self, tmp_path: Path, canvases: dict[str, Canvas]) -> None:
         scores = scores_of()
         scores["local", 8] = scores["local", 8][:2]
         draw_study(tmp_path, made(scores, runs=30))
-        assert "2 to 3 draws of each, with different seeds" in words(sheets[ALIGNMENT_PICTURE])
-        assert "Unfinished: 26 of 30 runs." in words(sheets[ALIGNMENT_PICTURE])
+        assert "2 to 3 draws of each, with different seeds" in words(canvases[ALIGNMENT_PICTURE])
+        assert "Unfinished: 26 of 30 runs." in words(canvases[ALIGNMENT_PICTURE])
         draw_study(tmp_path, made(scores_of()))
-        assert "Unfinished" not in words(sheets[ALIGNMENT_PICTURE])
+        assert "Unfinished" not in words(canvases[ALIGNMENT_PICTURE])
 
     def test_who_is_protected_and_that_runs_without_privacy_differ_by_more(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_study(tmp_path, STUDIES["records"])
-        shown = words(sheets[ALIGNMENT_PICTURE])
+        shown = words(canvases[ALIGNMENT_PICTURE])
         assert "Protected: every record, at delta 1e-05." in shown
         assert "the gap to them is more than noise" in shown
         assert "12 held-out groups" in shown
         assert "the axis starts at .60, not at 0" in shown
 
     def test_without_a_count_of_groups_there_is_none(
-        self, tmp_path: Path, sheets: dict[str, Sheet]
+        self, tmp_path: Path, canvases: dict[str, Canvas]
     ) -> None:
         draw_study(tmp_path, {**STUDIES["usual"], "held_out_groups": None})
-        assert "of the held-out groups, with" in words(sheets[ALIGNMENT_PICTURE])
+        assert "of the held-out groups, with" in words(canvases[ALIGNMENT_PICTURE])
 
 
 def test_a_picture_of_log_loss_that_cannot_be_drawn_is_removed(tmp_path: Path) -> None:

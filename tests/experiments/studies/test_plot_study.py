@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from experiments.report.canvas import COLUMN, Column, Sheet
+from experiments.report.canvas import COLUMN, Canvas, Column
 from experiments.studies.engine import mean_rows
 from experiments.studies.findings import picture_title, sentences
 from experiments.studies.plots import draw_study
@@ -146,9 +146,9 @@ class TestSeries:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Sheet | Column]]:
-    saved: list[Sheet | Column] = []
-    for kind in (Sheet, Column):
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Canvas | Column]]:
+    saved: list[Canvas | Column] = []
+    for kind in (Canvas, Column):
         save = kind.save
 
         def keep(self: Any, path: Path, *, height: float, save: Any = save) -> None:
@@ -159,11 +159,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Sheet | Column]]:
     yield saved
 
 
-def texts(sheet: Sheet | Column) -> list[Text]:
-    found = list(sheet.figure.texts)
-    for legend in sheet.figure.legends:
+def texts(canvas: Canvas | Column) -> list[Text]:
+    found = list(canvas.figure.texts)
+    for legend in canvas.figure.legends:
         found += legend.get_texts()
-    for axes in sheet.figure.axes:
+    for axes in canvas.figure.axes:
         found += [*axes.texts, axes.xaxis.label, axes.yaxis.label]
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -175,16 +175,16 @@ def texts(sheet: Sheet | Column) -> list[Text]:
 class TestPictures:
     @pytest.mark.parametrize("name", STUDIES)
     def test_texts_stay_apart_and_on_the_sheet_and_keep_their_size(
-        self, tmp_path: Path, drawn: list[Sheet | Column], name: str
+        self, tmp_path: Path, drawn: list[Canvas | Column], name: str
     ) -> None:
         paths = draw_study(tmp_path, STUDIES[name])
         assert len(drawn) == 2 * len(paths) >= 4
-        for sheet in drawn:
-            sheet.figure.canvas.draw()
-            width, height = sheet.figure.get_size_inches() * sheet.figure.dpi
-            smallest = 6.5 if isinstance(sheet, Column) else 8
+        for canvas in drawn:
+            canvas.figure.canvas.draw()
+            width, height = canvas.figure.get_size_inches() * canvas.figure.dpi
+            smallest = 6.5 if isinstance(canvas, Column) else 8
             boxes = []
-            for text in texts(sheet):
+            for text in texts(canvas):
                 assert text.get_fontsize() >= smallest, text
                 assert not text.get_parse_math() or "$" not in text.get_text()
                 boxes.append((text.get_text(), text.get_window_extent().padded(-1.5)))
@@ -219,17 +219,17 @@ class TestPictures:
         assert {path.stem for path in tmp_path.iterdir()} == set(NAMES[:2])
 
     def test_bytes_are_on_a_logarithmic_axis_and_the_target_is_drawn(
-        self, tmp_path: Path, drawn: list[Sheet | Column]
+        self, tmp_path: Path, drawn: list[Canvas | Column]
     ) -> None:
         draw_study(tmp_path, STUDIES["numbers"])
-        scales = [sheet.figure.axes[-1].get_xscale() for sheet in drawn]
+        scales = [canvas.figure.axes[-1].get_xscale() for canvas in drawn]
         assert scales == ["linear", "linear", "log", "log", "linear", "linear"]
-        for sheet in drawn:
-            levels = [line.get_ydata() for line in sheet.figure.axes[-1].get_lines()]
+        for canvas in drawn:
+            levels = [line.get_ydata() for line in canvas.figure.axes[-1].get_lines()]
             assert [0.7, 0.7] in [list(each) for each in levels]
 
     def test_more_lines_than_can_be_told_apart_are_said_to_be_left_out(
-        self, tmp_path: Path, drawn: list[Sheet | Column]
+        self, tmp_path: Path, drawn: list[Canvas | Column]
     ) -> None:
         draw_study(tmp_path, STUDIES["too many"])
         said = " ".join(text.get_text().replace("\n", " ") for text in texts(drawn[0]))

@@ -13,12 +13,12 @@ from privacy.accounting.accountant import (
     SampledGaussian,
     Truncation,
     calibrate_noise_multiplier,
+    cross_check,
     epsilon,
     pld_epsilon,
     rdp_budget,
     rdp_epsilon,
     rdp_per_step,
-    second_opinion,
 )
 from privacy.errors import (
     AccountantRefused,
@@ -186,7 +186,7 @@ def test_calibration_fails_closed() -> None:
 def test_second_opinion_confirms_within_its_tolerance() -> None:
     ours = pld_epsilon(mechanism(1.0), delta=DELTA)
     for offset in (-1.9e-3, 0.0, 0.0104, 0.0124):
-        seen = second_opinion(mechanism(1.0), delta=DELTA, opinion=lambda **_: ours + offset)  # noqa: B023
+        seen = cross_check(mechanism(1.0), delta=DELTA, accountant=lambda **_: ours + offset)  # noqa: B023
         assert seen == ours + offset
 
 
@@ -195,7 +195,7 @@ def test_second_opinion_that_differs_is_an_error(offset: float) -> None:
     """-0.84 is what the refused accountant would have said."""
     ours = pld_epsilon(mechanism(1.0), delta=DELTA)
     with pytest.raises(AccountantsDisagree, match=r"6\.18"):
-        second_opinion(mechanism(1.0), delta=DELTA, opinion=lambda **_: ours + offset)
+        cross_check(mechanism(1.0), delta=DELTA, accountant=lambda **_: ours + offset)
 
 
 def test_what_has_no_theorem_is_refused() -> None:
@@ -205,7 +205,7 @@ def test_what_has_no_theorem_is_refused() -> None:
         with pytest.raises(UnsupportedMechanism):
             rdp_epsilon(unsupported, delta=DELTA)
         with pytest.raises(UnsupportedMechanism):
-            second_opinion(unsupported, delta=DELTA, opinion=lambda **_: 6.18)
+            cross_check(unsupported, delta=DELTA, accountant=lambda **_: 6.18)
 
 
 def test_lifetime_filter_costs_seven_percent_more_noise() -> None:

@@ -27,7 +27,7 @@ from privacy.ledger import Ledger, sign_head
 from privacy.ledger.facts import Budget
 from privacy.ledger.filter import epsilon_spent, filter_bound
 from privacy.ledger.paths import group_ledger
-from privacy.ledger.server_ledger import ServerBook
+from privacy.ledger.server_ledger import ServerLedger
 from privacy.secagg.round_terms import Attempt
 
 HOSTILE = '<script>alert("1")</script> | `x` *b*\n# head: [a](https://evil.example) \u202e\'"'
@@ -83,20 +83,22 @@ def federation(tmp_path: Path, plan: PrivacyPlan) -> Federation:
                 pass
             head = ledger.head
             ledger.countersign("server", head, sign_head(server, head, identity.public))
-    with ServerBook.open(folder / "ledgers" / "server.jsonl", server, name="server") as book:
+    with ServerLedger.open(
+        folder / "ledgers" / "server.jsonl", server, name="server"
+    ) as server_ledger:
         public = {name: identity.public for name, identity in keys.items()}
         told = {"secure": True, "epsilons": {"dp-accounting PLD": 4.0}}
-        book.begin("run 1", plan, groups=public, model="0" * 64, **told)
+        server_ledger.begin("run 1", plan, groups=public, model="0" * 64, **told)
         words = json.dumps({"members": GROUPS, "survivors": 3, "threshold": 3})
         for number in range(1, 6):
-            book.saw(Attempt(run="run 1", round=number, attempt=0), {})
+            server_ledger.saw(Attempt(run="run 1", round=number, attempt=0), {})
             asked = {"run": "run 1", "round": number, "attempt": 0, "terms": words}
             if number == 4:
                 seen = {**asked, "survivors": list(GROUPS[1:])}
-                book.lost(seen, reason="TooFewMembers: 2 of 3")
+                server_ledger.lost(seen, reason="TooFewMembers: 2 of 3")
             else:
-                book.round({**asked, "survivors": list(GROUPS)}, after="1" * 64)
-        book.published("run 1", model="1" * 64, files={"head.safetensors": "2" * 64})
+                server_ledger.round({**asked, "survivors": list(GROUPS)}, after="1" * 64)
+        server_ledger.published("run 1", model="1" * 64, files={"head.safetensors": "2" * 64})
     roster = rosters_json(Roster({name: key.public for name, key in keys.items()}), servers)
     (folder / "ledgers" / "roster.json").write_text(roster)
     scores = {"mean": 0.75, "groups": {"Cedar": 0.7, HOSTILE: 0.8}}
@@ -187,7 +189,7 @@ def test_a_run_shows_its_rounds_its_trust_and_its_divergence(card: dict[str, Any
 
 
 def test_without_a_book_nothing_is_claimed_about_the_server(federation: Federation) -> None:
-    card = build_card(replace(federation.evidence, book=None, result=None), ())
+    card = build_card(replace(federation.evidence, server_ledger=None, result=None), ())
     (run,) = card["runs"]
     assert run["secure_aggregation"] is run["round_log"] is run["protocol"] is None
     assert run["trust_model"].startswith("Not known")

@@ -22,8 +22,8 @@ from privacy.errors import AlreadyCharged
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Head, Ledger, sign_head
 from privacy.ledger.chain import NOTHING, write_event
-from privacy.ledger.paths import ROSTER_FILE, SERVER_BOOK, group_ledger
-from privacy.ledger.server_ledger import ServerBook
+from privacy.ledger.paths import ROSTER_FILE, SERVER_LEDGER, group_ledger
+from privacy.ledger.server_ledger import ServerLedger
 
 GOLDEN = json.loads(
     (Path(__file__).parents[2] / "golden" / "accounting.json").read_text(encoding="utf-8")
@@ -52,10 +52,10 @@ def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ledger.reserve("run", 4, 1, bytes(32))
         with pytest.raises(AlreadyCharged):
             ledger.reserve("run", 5, 1, bytes(32))
-    with ServerBook.open(folder / SERVER_BOOK, SERVER, name="server") as book:
+    with ServerLedger.open(folder / SERVER_LEDGER, SERVER, name="server") as server_ledger:
         keys = {GROUP: OWNER.public}
-        book.begin("run", plan, groups=keys, model="0" * 64, secure=True, epsilons={})
-        book.published("run", model="0" * 64, files={})
+        server_ledger.begin("run", plan, groups=keys, model="0" * 64, secure=True, epsilons={})
+        server_ledger.published("run", model="0" * 64, files={})
     pins = {"members": {GROUP: OWNER.public.hex()}, "servers": {"server": SERVER.public.hex()}}
     (folder / ROSTER_FILE).write_text(json.dumps(pins), encoding="utf-8")
     return folder
@@ -110,7 +110,7 @@ def test_an_intact_folder_passes(ledgers: Path) -> None:
         "book",
         "plans",
     }
-    whole = (group_ledger(ledgers, GROUP), ledgers / SERVER_BOOK)
+    whole = (group_ledger(ledgers, GROUP), ledgers / SERVER_LEDGER)
     assert verify(gather([whole[0]])) == verify(gather([ledgers, *whole]))
 
 
@@ -128,7 +128,7 @@ def damages(data: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("file", ["ledger", "book"])
 def test_a_damaged_file_is_a_finding_and_never_an_error(copy: Path, file: str) -> None:
-    path = group_ledger(copy, GROUP) if file == "ledger" else copy / SERVER_BOOK
+    path = group_ledger(copy, GROUP) if file == "ledger" else copy / SERVER_LEDGER
     data = path.read_bytes()
     for damaged in damages(data):
         path.write_bytes(damaged)
@@ -256,11 +256,11 @@ def test_libraries_that_disagree_are_a_finding(
 ) -> None:
     """What a fault of one library would do: either way, about every run."""
 
-    def opinion(step: SampledGaussian, *, delta: float) -> tuple[float, float]:
+    def cross_checked(step: SampledGaussian, *, delta: float) -> tuple[float, float]:
         lowest, highest = prv_epsilon(step, delta=delta)
         return lowest * wrong, highest * wrong
 
-    monkeypatch.setattr("privacy.audit.verify.prv_epsilon", opinion)
+    monkeypatch.setattr("privacy.audit.verify.prv_epsilon", cross_checked)
     (found,) = (check for check in review(ledgers) if check.status is Status.FAIL)
     assert found.id == "epsilon"
     assert "the two libraries disagree" in found.words

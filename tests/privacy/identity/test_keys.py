@@ -23,7 +23,7 @@ from privacy.identity.keys import (
     require_distinct,
     require_hiding,
     rosters_json,
-    signed_words,
+    signed_payload,
 )
 
 PRIME = 2**255 - 19
@@ -75,7 +75,7 @@ def test_a_signature_holds_for_its_kind_context_and_words_alone(identity: Identi
 def test_different_words_are_never_signed_as_the_same_bytes(
     one: tuple[str, bytes, bytes], other: tuple[str, bytes, bytes]
 ) -> None:
-    assert (signed_words(*one) == signed_words(*other)) == (one == other)
+    assert (signed_payload(*one) == signed_payload(*other)) == (one == other)
 
 
 @given(parts=st.lists(st.binary()), others=st.lists(st.binary()))

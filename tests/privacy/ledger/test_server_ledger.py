@@ -15,7 +15,7 @@ from privacy.errors import (
     MalformedMessage,
 )
 from privacy.identity.keys import Identity, Roster
-from privacy.ledger.server_ledger import Countersigned, ServerBook, read_book
+from privacy.ledger.server_ledger import Countersigned, ServerLedger, read_server_ledger
 from privacy.secagg.messages import Advert
 from privacy.secagg.round_terms import Attempt
 
@@ -29,8 +29,8 @@ def advert(name: str, seq: int, hash: int = 7) -> bytes:
     return Advert(name, some, some, some, some, seq, bytes([hash]) * 32, bytes(64)).encode()
 
 
-def begin(book: ServerBook, run: str, plan: PrivacyPlan) -> None:
-    book.begin(run, plan, groups=KEYS, model="00", secure=True, epsilons={})
+def begin(server_ledger: ServerLedger, run: str, plan: PrivacyPlan) -> None:
+    server_ledger.begin(run, plan, groups=KEYS, model="00", secure=True, epsilons={})
 
 
 @pytest.fixture
@@ -39,29 +39,29 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def book(place: Path, plan: PrivacyPlan) -> Iterator[ServerBook]:
-    with ServerBook.open(place, SERVER, name="server") as book:
-        begin(book, "one", plan)
-        yield book
+def server_ledger(place: Path, plan: PrivacyPlan) -> Iterator[ServerLedger]:
+    with ServerLedger.open(place, SERVER, name="server") as server_ledger:
+        begin(server_ledger, "one", plan)
+        yield server_ledger
 
 
-def test_a_ledger_that_went_back_or_branched_off_is_left_out(book: ServerBook) -> None:
+def test_a_ledger_that_went_back_or_branched_off_is_left_out(server_ledger: ServerLedger) -> None:
     shown = {"North": advert("North", 5), "South": advert("South", 9)}
-    assert book.saw(Attempt(run="one", round=1), shown) == shown
+    assert server_ledger.saw(Attempt(run="one", round=1), shown) == shown
     for worse in (advert("North", 4), advert("North", 0), advert("North", 5, hash=8)):
         again = {"North": worse, "South": advert("South", 9)}
-        assert list(book.saw(Attempt(run="one", round=2), again)) == ["South"]
+        assert list(server_ledger.saw(Attempt(run="one", round=2), again)) == ["South"]
     better = {"North": advert("North", 6), "South": advert("South", 9)}
-    assert book.saw(Attempt(run="one", round=3), better) == better
+    assert server_ledger.saw(Attempt(run="one", round=3), better) == better
 
 
 def test_who_was_left_out_stays_so_in_later_runs_and_after_a_restart(
-    book: ServerBook, place: Path, plan: PrivacyPlan
+    server_ledger: ServerLedger, place: Path, plan: PrivacyPlan
 ) -> None:
-    book.saw(Attempt(run="one", round=1), {"North": advert("North", 5)})
-    book.saw(Attempt(run="one", round=2), {"North": advert("North", 3)})
-    book.__exit__()
-    with ServerBook.open(place, SERVER, name="server") as again:
+    server_ledger.saw(Attempt(run="one", round=1), {"North": advert("North", 5)})
+    server_ledger.saw(Attempt(run="one", round=2), {"North": advert("North", 3)})
+    server_ledger.__exit__()
+    with ServerLedger.open(place, SERVER, name="server") as again:
         begin(again, "two", plan)
         told = {"North": advert("North", 4), "South": advert("South", 1)}
         assert list(again.saw(Attempt(run="two", round=1), told)) == ["South"]
@@ -69,10 +69,10 @@ def test_who_was_left_out_stays_so_in_later_runs_and_after_a_restart(
         assert known is not None and known.head.seq == 5
 
 
-def test_heads_are_signed_for_their_own_ledger_alone(book: ServerBook) -> None:
-    assert book.countersigned("North") is None
-    book.saw(Attempt(run="one", round=1), {"North": advert("North", 5)})
-    told = book.countersigned("North")
+def test_heads_are_signed_for_their_own_ledger_alone(server_ledger: ServerLedger) -> None:
+    assert server_ledger.countersigned("North") is None
+    server_ledger.saw(Attempt(run="one", round=1), {"North": advert("North", 5)})
+    told = server_ledger.countersigned("North")
     assert told is not None
     told.check(Roster({"server": SERVER.public}), NORTH.public)
     assert Countersigned.decode(told.encode()) == told
@@ -89,41 +89,43 @@ def test_other_bytes_are_no_signed_head(data: bytes) -> None:
         Countersigned.decode(data)
 
 
-def test_the_book_is_locked_and_every_changed_line_is_found(book: ServerBook, place: Path) -> None:
+def test_the_book_is_locked_and_every_changed_line_is_found(
+    server_ledger: ServerLedger, place: Path
+) -> None:
     with pytest.raises(LedgerLocked):
-        ServerBook.open(place, SERVER, name="server")
-    book.round({"run": "one", "round": 1, "attempt": 1}, after="11")
-    book.lost({"run": "one", "round": 2, "attempt": 1}, reason="TooFewMembers")
-    book.published("one", model="11", files={"head": "22"})
+        ServerLedger.open(place, SERVER, name="server")
+    server_ledger.round({"run": "one", "round": 1, "attempt": 1}, after="11")
+    server_ledger.lost({"run": "one", "round": 2, "attempt": 1}, reason="TooFewMembers")
+    server_ledger.published("one", model="11", files={"head": "22"})
     data = place.read_bytes()
-    kinds = [event.type for event in read_book(data, SERVER.public)]
+    kinds = [event.type for event in read_server_ledger(data, SERVER.public)]
     assert kinds == ["RUN", "ROUND", "LOST", "PUBLISHED"]
     for at in range(0, len(data), 97):
         with pytest.raises(LedgerCorrupt):
-            read_book(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], SERVER.public)
+            read_server_ledger(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], SERVER.public)
     with pytest.raises(LedgerCorrupt):
-        read_book(data, NORTH.public)
+        read_server_ledger(data, NORTH.public)
 
 
 class TestJoined:
     EAST = Identity.create()
 
     @pytest.fixture
-    def open_run(self, place: Path, plan: PrivacyPlan) -> Iterator[ServerBook]:
+    def open_run(self, place: Path, plan: PrivacyPlan) -> Iterator[ServerLedger]:
         """A run whose plan has ten seats, of which two are taken."""
-        with ServerBook.open(place, SERVER, name="server") as book:
-            begin(book, "one", plan)
-            yield book
+        with ServerLedger.open(place, SERVER, name="server") as server_ledger:
+            begin(server_ledger, "one", plan)
+            yield server_ledger
 
     def test_a_group_that_joined_is_one_of_the_run_also_after_a_restart(
-        self, open_run: ServerBook, place: Path
+        self, open_run: ServerLedger, place: Path
     ) -> None:
         assert open_run.seats("one") == ("North", "South", *[""] * 8)
         open_run.joined("one", round=3, group="East", key=self.EAST.public, seat=2)
         told = {"East": advert("East", 4)}
         assert open_run.saw(Attempt(run="one", round=3), told) == told
         open_run.__exit__()
-        with ServerBook.open(place, SERVER, name="server") as again:
+        with ServerLedger.open(place, SERVER, name="server") as again:
             assert again.seats("one") == ("North", "South", "East", *[""] * 7)
             assert again.keys("one") == {**KEYS, "East": self.EAST.public}
             assert again.last_round("one") == 3
@@ -145,7 +147,7 @@ class TestJoined:
         ids=str,
     )
     def test_whoever_cannot_join_leaves_no_line(
-        self, open_run: ServerBook, place: Path, wrong: dict[str, Any], words: str
+        self, open_run: ServerLedger, place: Path, wrong: dict[str, Any], words: str
     ) -> None:
         before = place.read_bytes()
         told = {"run": "one", "round": 2, "group": "East", "key": bytes(32), "seat": 2, **wrong}
@@ -157,29 +159,31 @@ class TestJoined:
 
 class TestResumed:
     def test_a_run_goes_on_with_its_own_keys_after_another_has_begun(
-        self, book: ServerBook, plan: PrivacyPlan
+        self, server_ledger: ServerLedger, plan: PrivacyPlan
     ) -> None:
-        book.saw(Attempt(run="one", round=1), {"North": advert("North", 5)})
+        server_ledger.saw(Attempt(run="one", round=1), {"North": advert("North", 5)})
         other = Identity.create()
         told: dict[str, Any] = {"model": "00", "secure": True, "epsilons": {}}
-        book.begin("two", plan, groups={"North": other.public, "West": SOUTH.public}, **told)
-        assert book.countersigned("North") is None
-        book.resumed("one", round=0, model="00")
-        signed = book.countersigned("North")
+        server_ledger.begin(
+            "two", plan, groups={"North": other.public, "West": SOUTH.public}, **told
+        )
+        assert server_ledger.countersigned("North") is None
+        server_ledger.resumed("one", round=0, model="00")
+        signed = server_ledger.countersigned("North")
         assert signed is not None and signed.head.seq == 5
-        assert (book.last_round("one"), book.last_round("two")) == (1, 0)
+        assert (server_ledger.last_round("one"), server_ledger.last_round("two")) == (1, 0)
 
     def test_a_book_that_lacks_what_was_seen_in_it_is_an_older_copy(
-        self, book: ServerBook, place: Path
+        self, server_ledger: ServerLedger, place: Path
     ) -> None:
-        early = book.head
-        book.lost({"run": "one", "round": 1}, reason="TooFewMembers")
-        late = book.head
-        book.require(early)
-        book.require(late)
-        book.__exit__()
+        early = server_ledger.head
+        server_ledger.lost({"run": "one", "round": 1}, reason="TooFewMembers")
+        late = server_ledger.head
+        server_ledger.require(early)
+        server_ledger.require(late)
+        server_ledger.__exit__()
         place.write_bytes(place.read_bytes().splitlines(keepends=True)[0])
-        with ServerBook.open(place, SERVER, name="server") as older:
+        with ServerLedger.open(place, SERVER, name="server") as older:
             older.require(early)
             with pytest.raises(LedgerRolledBack):
                 older.require(late)
@@ -187,6 +191,6 @@ class TestResumed:
             with pytest.raises(LedgerRolledBack):
                 older.require(late)
 
-    def test_an_unknown_run_does_not_go_on(self, book: ServerBook) -> None:
+    def test_an_unknown_run_does_not_go_on(self, server_ledger: ServerLedger) -> None:
         with pytest.raises(LedgerRefused, match="has no run"):
-            book.resumed("two", round=0, model="00")
+            server_ledger.resumed("two", round=0, model="00")

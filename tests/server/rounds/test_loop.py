@@ -12,7 +12,7 @@ from server.config import RunConfig
 from server.rounds.cohort import CohortError
 from server.rounds.collection import PlainCollector
 from server.rounds.loop import Position, RoundLoop, RoundRecord
-from server.rounds.membership import Doorkeeper
+from server.rounds.membership import Membership
 from strategies.fedavg import FedAvg
 from strategies.wire.round_plan import RoundPlan
 
@@ -275,8 +275,8 @@ class TestComingAndGoing:
 
         grid.get_node_ids = listed
         with grid.as_server():
-            doorkeeper = Doorkeeper(grid, minimum_groups=1, timeout_seconds=5)
-            cohort = doorkeeper.gather()
+            membership = Membership(grid, minimum_groups=1, timeout_seconds=5)
+            cohort = membership.gather()
             aggregation = MeanOfUpdates()
             loop = RoundLoop(
                 grid=grid,
@@ -286,7 +286,7 @@ class TestComingAndGoing:
                 aggregation=aggregation,
                 collector=PlainCollector(grid, cohort, config.federation, aggregation),
                 observers=[records.append],
-                doorkeeper=doorkeeper,
+                membership=membership,
             )
             loop.run(np.zeros(DIMENSION, dtype=np.float32))
         assert [record.groups for record in records] == [0, 2, 0, 3, 3]

@@ -18,7 +18,7 @@ from experiments.simulation.local_grid import LocalGrid
 from privacy.identity.keys import Roster, rosters_json
 from server.rounds.admission import Setup, agreeing
 from server.rounds.cohort import Cohort, CohortError
-from server.rounds.membership import Doorkeeper
+from server.rounds.membership import Membership
 
 NODES = 8
 
@@ -94,15 +94,15 @@ def door() -> Iterator[Door]:
         yield grid
 
 
-Keeper = Callable[..., Doorkeeper]
+Keeper = Callable[..., Membership]
 
 
 @pytest.fixture
 def opened(door: Door) -> Keeper:
     """Gather the cohort of the nodes that are online."""
 
-    def open_(**settings: Any) -> Doorkeeper:
-        keeper = Doorkeeper(door, **{"minimum_groups": 1, "timeout_seconds": 5.0, **settings})
+    def open_(**settings: Any) -> Membership:
+        keeper = Membership(door, **{"minimum_groups": 1, "timeout_seconds": 5.0, **settings})
         keeper.gather()
         door.forget()
         return keeper
