@@ -24,8 +24,9 @@ SETTINGS = (
     f"federation.warmup_rounds={ROUNDS}",
     "federation.minimum_groups=3",
     "federation.seats=5",
-    "federation.round_timeout_seconds=25",
-    "federation.stage_timeout_seconds=25",
+    # Long enough for a machine that has much else to do: a node that is gone is noticed before.
+    "federation.round_timeout_seconds=75",
+    "federation.stage_timeout_seconds=75",
     "federation.evaluate_every=0",
     "privacy.units_per_seat=40",
     "privacy.survivors=3",
@@ -96,14 +97,13 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
 
     # A client dies between a request to train and its answer; supervisord starts it anew.
     before = received(lab.home("South"))
-    wait("the next request to train", lambda: received(lab.home("South")) > before, 120)
+    wait("the next request to train", lambda: received(lab.home("South")) > before)
     for program in ("supernode", "executor"):
         lab.groups["South"].kill(program)
     say("a client was killed in the masked stage")
     wait(
         "a round without South",
         lambda: any("South" in row["dropped"] for row in lab.rounds("first")),
-        120,
     )
     say("a round went on without it")
 
@@ -115,12 +115,11 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
     lab.pin(*FIRST, LATE)
     lab.join(LATE)
     say("a fifth group was admitted and joins")
-    wait("rounds after the kill", lambda: len(lab.rounds("first")) > standing + 1, 200)
+    wait("rounds after the kill", lambda: len(lab.rounds("first")) > standing + 1)
     say("rounds go on")
     wait(
         "the late comer in a sum",
         lambda: any(row["groups"] == 5 for row in lab.rounds("first")),
-        300,
     )
     say("all five are in one sum")
 
@@ -130,7 +129,6 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
     wait(
         "the end of what was killed",
         lambda: lab.status_of("first").startswith("finished:failed"),
-        180,
         every=3,
     )
     command("server", "resume", lab.server, "first", "--detach")
@@ -140,7 +138,6 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
     status = wait(
         "the end of the run",
         lambda: (s := lab.status_of("first")).startswith("finished") and s,
-        400,
         every=5,
     )
     assert status == "finished:completed"
