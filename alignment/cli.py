@@ -48,7 +48,7 @@ def predict(
     """
     from alignment.data.answers import tally
     from alignment.data.loading import load_questions, load_records
-    from alignment.model.adapter import load_predictor
+    from alignment.model.folder import load_predictor
 
     if group is not None and context is None:
         raise ValueError(f"--group {group!r} names a group of --context, which is not given")

@@ -225,7 +225,7 @@ def evaluate(message: Message, context: Context) -> Message:
     from alignment.config import ContextConfig, PredictorConfig
     from alignment.evaluation.evaluation import Evaluator
     from alignment.evaluation.metrics import summarise
-    from alignment.model.adapter import load_vector, to_vector
+    from alignment.model.vector import load_vector, to_vector
     from clients.training.trainer import predictor_for
 
     store = open_store(context)

@@ -64,8 +64,9 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         CheckpointDamaged: The last checkpoint is not what was written.
         CheckpointUnwritable: The disk took no checkpoint; the one before is as it was.
     """
-    from alignment.model.adapter import load_vector, save_predictor, to_vector
+    from alignment.model.folder import save_predictor
     from alignment.model.predictor import Predictor
+    from alignment.model.vector import load_vector, to_vector
 
     strategy = config.strategy.make()
     out = Path(config.out)

@@ -24,8 +24,8 @@ import torch
 from alignment.config import ContextConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.records import Question
-from alignment.model.adapter import load_predictor
 from alignment.model.context import Prior, Reading
+from alignment.model.folder import load_predictor
 from alignment.model.predictor import Predictor
 from alignment.reward.combination import Combination, FloatArray, MeanCombination
 

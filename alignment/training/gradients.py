@@ -25,7 +25,6 @@ from torch import Tensor
 
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
-from alignment.model.adapter import AdapterLayout
 from alignment.model.encoding import (
     PrefixCache,
     QuestionBatch,
@@ -36,6 +35,7 @@ from alignment.model.encoding import (
     read_places,
 )
 from alignment.model.predictor import Predictor
+from alignment.model.vector import AdapterLayout
 from alignment.training.linear_calls import LinearCall, linear_modules, products, recorded
 from alignment.training.objectives import ABSENT, cross_entropy
 from alignment.training.private_layout import PrivateLayout

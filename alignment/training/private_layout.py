@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment.model.adapter import AdapterLayout
 from alignment.model.predictor import Predictor
+from alignment.model.vector import AdapterLayout
 
 #: What may ride behind the gradient of a unit, in this order: 1, its mean loss in nats, and the
 #: share of its records whose most likely option was the right one.
@@ -31,7 +31,7 @@ class PrivateLayout:
     """Which coordinates of the flat vector are trained privately, and what rides behind them.
 
     Attributes:
-        whole: Layout of the full vector, as :func:`alignment.model.adapter.to_vector` gives it.
+        whole: Layout of the full vector, as :func:`alignment.model.vector.to_vector` gives it.
         names: The tensors trained privately, in the order of the full vector; none where a policy
             is asked for its head alone.
         metrics: Which of ``METRICS`` follow as last coordinates.

@@ -197,8 +197,8 @@ def forecast(home: Home, settings: Settings) -> Forecast:
         ValueError: The settings cannot be kept, or do not fit the policy.
     """
     from alignment.config import PredictorConfig
-    from alignment.model.adapter import to_vector
     from alignment.model.predictor import Predictor
+    from alignment.model.vector import to_vector
     from alignment.training.private_layout import private_layout
     from clients.training.trainer import train_locally
 
@@ -293,7 +293,7 @@ def _members(home: Home, store: Datastore) -> int:
 def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:
     """Bytes of an update without differential privacy, in a round that trains everything."""
     from alignment.config import TrainingConfig
-    from alignment.model.adapter import to_vector
+    from alignment.model.vector import to_vector
     from alignment.training.step_sizes import step_sizes
     from privacy.kernel.packing import packed_bytes
     from privacy.kernel.quantisation import sum_bits

@@ -110,7 +110,8 @@ class OwnModel:
     def publish(self, kept: Kept) -> None:
         """Leave the model of a run that is over as a folder, and nothing of its way there."""
         from alignment.config import ContextConfig, PredictorConfig
-        from alignment.model.adapter import load_vector, save_predictor
+        from alignment.model.folder import save_predictor
+        from alignment.model.vector import load_vector
         from clients.training.trainer import predictor_for
 
         predictor = predictor_for(PredictorConfig(**kept.plan.predictor))  # type: ignore[arg-type]

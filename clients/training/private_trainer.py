@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from alignment.config import PredictorConfig, TrainingConfig
 from alignment.data.units import UnitRecords
-from alignment.model.adapter import load_vector
+from alignment.model.vector import load_vector
 from alignment.training.gradients import MicroBatchShape, UnitGradients
 from alignment.training.private_layout import PrivateLayout, metric_scale_for, private_layout
 from clients.privatizer import noised_sum

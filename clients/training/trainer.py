@@ -15,10 +15,10 @@ from torch import Tensor
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
-from alignment.model.adapter import load_vector, to_vector
 from alignment.model.context import scores_in_context
 from alignment.model.encoding import pad_targets
 from alignment.model.predictor import Dropout, Predictor
+from alignment.model.vector import load_vector, to_vector
 from alignment.training.objectives import ABSENT, cross_entropy
 from alignment.training.step_sizes import learning_rates, part_of
 from alignment.training.weighting import group_weight

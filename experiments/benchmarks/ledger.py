@@ -13,8 +13,8 @@ import numpy as np
 
 from alignment.data.population import load_population
 from alignment.data.units import UnitRecords
-from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from alignment.training.private_layout import private_layout
 from clients.deployment.bundle import code_digest
 from clients.sessions.group_ledger import GroupLedger, forget_ledgers, verified_plan

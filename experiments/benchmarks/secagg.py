@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from alignment.training.gradients import MicroBatchShape
 from alignment.training.private_layout import private_layout
 from clients.training.trainer import train_locally

@@ -19,7 +19,7 @@ from alignment.data.answers import GroupAnswers
 from alignment.data.population import Population, load_population
 from alignment.data.split import CONTEXT_QUESTIONS, Split, draws_of
 from alignment.evaluation.metrics import jensen_shannon_distance
-from alignment.model.adapter import load_predictor
+from alignment.model.folder import load_predictor
 from alignment.reward.combination import FloatArray
 from alignment.reward.reward import RewardModel, standardised
 from experiments.files import write_whole

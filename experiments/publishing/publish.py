@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from alignment.config import DEFAULT_ENCODER
-from alignment.model.adapter import ADAPTER_FOLDER, HEAD_FILE, load_predictor, save_predictor
 from alignment.model.encoder import DEFAULT_ENCODER_HUB_ID
+from alignment.model.folder import ADAPTER_FOLDER, HEAD_FILE, load_predictor, save_predictor
 from experiments.publishing.model_card import model_card
 from experiments.simulation.run import RESULT_FILE
 from privacy.ledger.paths import MODELS

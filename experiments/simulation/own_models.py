@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from alignment.data.population import Population
 from alignment.evaluation.evaluation import Evaluator
 from alignment.evaluation.metrics import summarise
-from alignment.model.adapter import ADAPTER_FOLDER, HEAD_FILE, load_predictor
+from alignment.model.folder import ADAPTER_FOLDER, HEAD_FILE, load_predictor
 from clients.training.trainer import predictor_for
 from privacy.ledger.paths import MODELS, group_model
 

@@ -19,7 +19,8 @@ from alignment.evaluation.calibration import JudgedTarget, summarise_choices
 from alignment.evaluation.evaluation import Evaluator, Prediction
 from alignment.evaluation.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
 from alignment.evaluation.metrics import summarise
-from alignment.model.adapter import load_predictor, to_vector
+from alignment.model.folder import load_predictor
+from alignment.model.vector import to_vector
 from clients.training.trainer import predictor_for
 from experiments.simulation.baseline import question_mean_summary
 from experiments.simulation.local_grid import LocalGrid

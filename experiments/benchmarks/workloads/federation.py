@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from alignment.config import TrainingConfig
 from alignment.data.population import load_population
-from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from clients.app import app as client_app
 from experiments.simulation.local_grid import LocalGrid
 from server.aggregation.base import MeanOfUpdates

@@ -19,12 +19,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alignment.config import ContextConfig, PredictorConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.records import Question
-from alignment.model.adapter import load_predictor, save_predictor, to_vector
 from alignment.model.causal import ResponseEncoder
 from alignment.model.encoding import pad_targets
 from alignment.model.fingerprint import model_fingerprint
+from alignment.model.folder import load_predictor, save_predictor
 from alignment.model.packaged import EncoderError
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from alignment.training.gradients import MicroBatchShape, UnitGradients
 from alignment.training.objectives import cross_entropy
 from alignment.training.private_layout import private_layout

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alignment.config import ContextConfig
-from alignment.model.adapter import save_predictor
+from alignment.model.folder import save_predictor
 from alignment.model.predictor import Predictor
 
 PAGE = (Path(__file__).parents[3] / "docs" / "aligning.md").read_text(encoding="utf-8")

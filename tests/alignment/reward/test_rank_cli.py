@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alignment.config import ContextConfig
-from alignment.model.adapter import save_predictor
+from alignment.model.folder import save_predictor
 from alignment.model.predictor import Predictor
 
 Command = Callable[..., Any]

@@ -12,7 +12,7 @@ import torch
 from alignment.config import ContextConfig
 from alignment.data.answers import GroupAnswers, tally
 from alignment.data.records import PairRecord, Question
-from alignment.model.adapter import ModelFolderError, save_predictor
+from alignment.model.folder import ModelFolderError, save_predictor
 from alignment.model.predictor import Predictor
 from alignment.reward.combination import AdaptiveCombination, MeanCombination, MinCombination
 from alignment.reward.reward import RewardModel, best_of_n, centred, standardised

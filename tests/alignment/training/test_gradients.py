@@ -11,9 +11,9 @@ from torch import nn
 
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
-from alignment.model.adapter import load_vector, to_vector
 from alignment.model.encoding import pad_targets
 from alignment.model.predictor import Predictor
+from alignment.model.vector import load_vector, to_vector
 from alignment.training.gradients import MicroBatchShape, UnitGradients, UnitRows
 from alignment.training.objectives import cross_entropy
 from alignment.training.private_layout import PrivateLayout, private_layout

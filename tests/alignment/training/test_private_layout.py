@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alignment.model.adapter import load_vector, to_vector
 from alignment.model.predictor import Predictor
+from alignment.model.vector import load_vector, to_vector
 from alignment.training.private_layout import METRIC_SHARE, metric_scale_for, private_layout
 
 

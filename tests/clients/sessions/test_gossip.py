@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from alignment.model.adapter import load_predictor, to_vector
+from alignment.model.folder import load_predictor
+from alignment.model.vector import to_vector
 from clients.data.home import Home
 from clients.deployment.enrolment import pin_roster
 from clients.sessions.own_model import Kept, OwnModel, strategy_of

@@ -8,8 +8,8 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 
 from alignment.config import PredictorConfig, TrainingConfig
-from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from alignment.training.step_sizes import part_of, step_sizes
 from clients.privatizer import release_in_the_clear
 from clients.training.compressor import Compressed, travelling

@@ -11,8 +11,8 @@ import torch
 from alignment.config import PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.records import Question
-from alignment.model.adapter import to_vector
 from alignment.model.predictor import Dropout, Predictor
+from alignment.model.vector import to_vector
 from clients.privatizer import release_in_the_clear
 from clients.training.trainer import LocalUpdate, _batches, predictor_for, train_locally
 from strategies.wire.round_plan import RoundPlan

@@ -11,8 +11,8 @@ import pytest
 from alignment.config import PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.records import Question
-from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from experiments.benchmarks import __main__ as command
 from experiments.benchmarks.harness import (
     BENCHMARKS,

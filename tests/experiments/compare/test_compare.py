@@ -15,8 +15,8 @@ from alignment.data.answers import GroupAnswers, tally
 from alignment.data.loading import load_records
 from alignment.data.population import Population, load_population
 from alignment.data.records import Question
-from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from clients.training import trainer
 from experiments.compare.baselines import runs as baseline_runs
 from experiments.compare.baselines.gpo_baselines import GpoBaseline, Recipe

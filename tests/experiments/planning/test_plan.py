@@ -196,8 +196,8 @@ class TestFigures:
 class TestDimension:
     def test_it_is_counted_from_the_default_predictor(self) -> None:
         from alignment.config import PredictorConfig
-        from alignment.model.adapter import to_vector
         from alignment.model.predictor import Predictor
+        from alignment.model.vector import to_vector
 
         assert default_dimension() == to_vector(Predictor(PredictorConfig())).size
 

@@ -14,7 +14,8 @@ from transformers import AutoModel
 
 from alignment.data.answers import tally
 from alignment.data.loading import load_records
-from alignment.model.adapter import load_predictor, to_vector
+from alignment.model.folder import load_predictor
+from alignment.model.vector import to_vector
 from alignment.reward.reward import RewardModel, best_of_n
 from experiments.publishing.model_card import NO_GUARANTEE, model_card
 from experiments.publishing.publish import Publication, publish

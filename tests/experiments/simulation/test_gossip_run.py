@@ -13,8 +13,9 @@ import pytest
 from flwr.app import Message
 
 from alignment.data.population import load_population
-from alignment.model.adapter import load_predictor, to_vector
+from alignment.model.folder import load_predictor
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from clients.app import app as client_app
 from clients.sessions.own_model import Kept, OwnModel
 from experiments.publishing.publish import Publication, publish

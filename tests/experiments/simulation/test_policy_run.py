@@ -11,7 +11,7 @@ import pytest
 from flwr.app import Message
 
 from alignment.data.records import Question
-from alignment.model.adapter import load_predictor
+from alignment.model.folder import load_predictor
 from alignment.model.predictor import Predictor
 from clients.sessions.group_ledger import forget_ledgers
 from experiments.simulation.local_grid import LocalGrid

@@ -11,8 +11,8 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from alignment.data.population import load_population
-from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from clients.app import app
 from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.run import run

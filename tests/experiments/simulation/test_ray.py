@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alignment.model.adapter import load_predictor, to_vector
+from alignment.model.folder import load_predictor
+from alignment.model.vector import to_vector
 from experiments.simulation.run import run
 from server.config import RunConfig
 

@@ -11,7 +11,8 @@ import pytest
 
 from alignment.data.population import Population, load_population
 from alignment.evaluation.metrics import alignment_score
-from alignment.model.adapter import load_predictor, to_vector
+from alignment.model.folder import load_predictor
+from alignment.model.vector import to_vector
 from experiments.simulation.results import measure, read_rounds
 from experiments.simulation.run import run
 from server.config import RunConfig

@@ -155,7 +155,7 @@ class TestWithoutPrivacy:
 
         config = configured("parts")
         with monkeypatch.context() as patched:
-            patched.setattr("alignment.model.adapter.save_predictor", killed)
+            patched.setattr("alignment.model.folder.save_predictor", killed)
             with pytest.raises(Killed):
                 run(config)
         run(configured("whole"))

@@ -15,7 +15,7 @@ from transformers import AutoModel
 
 from alignment.data.loading import DataError
 from alignment.data.split import read_split
-from alignment.model.adapter import load_predictor
+from alignment.model.folder import load_predictor
 from experiments.simulation.run import run
 from server.config import ConfigError, RunConfig, read_run_config
 from strategies.wire.round_plan import flatten

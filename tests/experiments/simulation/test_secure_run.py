@@ -10,8 +10,8 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 import server.app
-from alignment.model.adapter import to_vector
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 from clients.app import app as client_app
 from experiments.simulation.local_grid import LocalGrid, run_server_app
 from experiments.simulation.results import read_rounds
@@ -194,7 +194,7 @@ def test_secure_and_plain_runs_agree_within_the_quantisation_bound(
         config = configured(**one, **{"federation.secure_aggregation": secure})
         config = replace(config, out=f"{config.out}-{secure}")
         federate(config)
-        from alignment.model.adapter import load_predictor
+        from alignment.model.folder import load_predictor
 
         predictor, _ = load_predictor(Path(config.out))
         vectors[secure] = to_vector(predictor).astype(np.float64)
@@ -224,7 +224,7 @@ def test_secure_and_plain_runs_weigh_groups_alike(
 
     monkeypatch.setattr(clients.privatizer, "release_in_the_clear", watch_release)
     from alignment.data.population import load_population
-    from alignment.model.adapter import load_predictor
+    from alignment.model.folder import load_predictor
 
     # A round of adapters and head, so that every coordinate travels.
     one = {"federation.warmup_rounds": 0, "federation.adapter_rounds": 1, "training.fairness": 5.0}

@@ -98,7 +98,7 @@ def test_a_robust_strategy_has_its_rule_in_the_place_of_the_mean(
 
 
 def start_of(config: RunConfig) -> dict[str, np.ndarray]:
-    from alignment.model.adapter import save_predictor
+    from alignment.model.folder import save_predictor
     from alignment.model.predictor import Predictor
 
     save_predictor(Predictor(config.predictor, seed=config.seed), Path(config.out), config.context)

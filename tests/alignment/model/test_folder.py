@@ -1,4 +1,4 @@
-"""The flat vector, and the published folder: what it says, and what it is refused for."""
+"""The published folder: what it says, and what it is refused for."""
 
 import json
 import os
@@ -22,15 +22,9 @@ from transformers import AutoModel
 
 from alignment.config import ContextConfig, PredictorConfig
 from alignment.data.records import Question
-from alignment.model.adapter import (
-    AdapterLayout,
-    ModelFolderError,
-    load_predictor,
-    load_vector,
-    save_predictor,
-    to_vector,
-)
+from alignment.model.folder import ModelFolderError, load_predictor, save_predictor
 from alignment.model.predictor import Predictor
+from alignment.model.vector import to_vector
 
 ROOT = Path(__file__).parents[3]
 MakePredictor = Callable[..., Predictor]
@@ -54,78 +48,6 @@ def published(predictor: Predictor, tmp_path: Path) -> Path:
 def contents(folder: Path) -> dict[str, bytes]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-# --- the flat vector -------------------------------------------------------------------------
-
-
-def test_the_vector_holds_every_trainable_value_in_order(predictor: Predictor) -> None:
-    vector = to_vector(predictor)
-    expected = [p.detach().flatten() for _, p in predictor.trainable()]
-    assert vector.dtype == np.float32
-    assert vector.tolist() == torch.cat(expected).tolist()
-    layout = AdapterLayout.of(predictor.trainable())
-    assert vector.shape == (layout.dimension,)
-    assert list(zip(layout.names, layout.shapes, strict=True)) == [
-        (name, tuple(p.shape)) for name, p in predictor.trainable()
-    ]
-
-
-def test_a_vector_survives_the_way_into_another_predictor(
-    predictor: Predictor, make_predictor: MakePredictor, survey: tuple[Question, ...]
-) -> None:
-    other = make_predictor(seed=5)
-    vector = to_vector(predictor)
-    assert not np.array_equal(to_vector(other), vector)
-    load_vector(other, vector)
-    assert np.array_equal(to_vector(other), vector)
-    assert torch.equal(other.prior(survey).scores, predictor.prior(survey).scores)
-
-
-def test_loading_a_vector_touches_no_frozen_value(predictor: Predictor) -> None:
-    frozen = [(p, p.clone()) for p in predictor.parameters() if not p.requires_grad]
-    load_vector(predictor, np.full_like(to_vector(predictor), 0.5))
-    assert all(torch.equal(now, before) for now, before in frozen)
-    assert all((p == 0.5).all() for _, p in predictor.trainable())
-
-
-def test_the_vector_is_a_copy(predictor: Predictor) -> None:
-    vector = to_vector(predictor)
-    kept = vector.copy()
-    vector[:] = 9.0
-    assert np.array_equal(to_vector(predictor), kept)
-    load_vector(predictor, vector)
-    vector[:] = 1.0
-    assert set(to_vector(predictor)) == {np.float32(9.0)}
-
-
-@pytest.mark.parametrize("change", [-1, 1])
-def test_a_vector_of_another_length_is_refused_and_changes_nothing(
-    predictor: Predictor, change: int
-) -> None:
-    kept = to_vector(predictor)
-    wrong = np.zeros(len(kept) + change, dtype=np.float32)
-    with pytest.raises(ValueError, match=rf"\({len(wrong)},\).*\({len(kept)},\)") as caught:
-        load_vector(predictor, wrong)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="shape"):
-        load_vector(predictor, kept[None])
-    assert np.array_equal(to_vector(predictor), kept)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_vector_with_no_number_is_refused_and_changes_nothing(
-    predictor: Predictor, bad: float
-) -> None:
-    kept = to_vector(predictor)
-    wrong = np.zeros_like(kept)
-    wrong[-1] = bad
-    with pytest.raises(ValueError, match="NaN or infinity"):
-        load_vector(predictor, wrong)
-    assert np.array_equal(to_vector(predictor), kept)
-
-
-# --- the published folder --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layers", [0, 1, 4])
@@ -203,7 +125,7 @@ SAVE = """
 import sys, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
-from alignment.model.adapter import save_predictor
+from alignment.model.folder import save_predictor
 from alignment.config import ContextConfig, PredictorConfig
 from alignment.model.predictor import Predictor
 shape = PredictorConfig(encoder=sys.argv[1], lora_layers=4, head_width=16, max_tokens=64)
