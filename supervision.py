@@ -7,6 +7,7 @@ when supervisord is told to. systemd or a container runtime watches over supervi
 from __future__ import annotations
 
 import configparser
+import io
 import os
 import re
 import shlex
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from atomic import write_atomically
 
 LOGS_FOLDER = "logs"
 FLOWER_FOLDER = "flower"
@@ -82,8 +85,9 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
             "stdout_logfile_backups": str(_LOG_FILES),
         }
     path = folder / CONFIGURATION_FILE
-    with path.open("w", encoding="utf-8") as file:
-        config.write(file)
+    text = io.StringIO()
+    config.write(text)
+    write_atomically(path, text.getvalue())
     return path
 
 

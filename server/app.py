@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from numpy.typing import NDArray
 
+from atomic import write_atomically
 from server.aggregation.base import Aggregation, MeanOfUpdates
 from server.aggregation.compressed import MeanOfCompressed
 from server.aggregation.robust import rule_for
@@ -260,9 +260,7 @@ def _prepare(out: Path, config: RunConfig) -> None:
         (out / PRIVACY_FILE).unlink(missing_ok=True)
     # That it was resumed is no part of what repeats a run.
     settings = tomli_w.dumps(replace(config, resume=False).nested())
-    part = out / f".{CONFIG_FILE}.part"
-    part.write_text(settings, encoding="utf-8")
-    os.replace(part, out / CONFIG_FILE)
+    write_atomically(out / CONFIG_FILE, settings)
 
 
 def _membership(grid: Grid, config: RunConfig, server_ledger: ReopenedLedger | None) -> Membership:

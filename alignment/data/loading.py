@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +28,7 @@ from alignment.data.records import (
 )
 from alignment.data.sample_source import is_sample, read_sample
 from alignment.data.sources import DataError, Row, find_files, read_rows, suffix_of
+from atomic import opened_atomically
 
 __all__ = ["DataError", "LoadedRecords", "load_questions", "load_records", "write_records"]
 
@@ -128,21 +127,13 @@ def write_records(records: Iterable[PreferenceRecord], path: str | Path) -> None
         )
     if not path.parent.is_dir():
         raise DataError(f"{path.parent}: no such folder; create it first")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with open(handle, "wb") as file:
-            if path.name.lower().endswith(".gz"):
-                # Neither name nor time in the header: the bytes depend on the records alone.
-                with gzip.GzipFile("", "wb", 6, fileobj=file, mtime=0) as packed:
-                    _write_lines(records, packed)
-            else:
-                _write_lines(records, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with opened_atomically(path, durable=True, mode=0o600) as file:
+        if path.name.lower().endswith(".gz"):
+            # Neither name nor time in the header: the bytes depend on the records alone.
+            with gzip.GzipFile("", "wb", 6, fileobj=file, mtime=0) as packed:
+                _write_lines(records, packed)
+        else:
+            _write_lines(records, file)
 
 
 def _write_lines(records: Iterable[PreferenceRecord], file: IO[bytes] | gzip.GzipFile) -> None:

@@ -12,6 +12,7 @@ from alignment.data.records import InvalidRecordError, Question, parse_question
 from alignment.data.sources import DataError, find_files, read_rows
 from alignment.reward.combination import Combination, FloatArray
 from alignment.reward.reward import Ranked, RewardModel, ranked
+from atomic import write_atomically
 
 #: Rows scored at once: enough to fill a batch, few enough to be shown soon.
 _ROWS = 16
@@ -173,8 +174,5 @@ def write_pairs(pairs: Iterable[Mapping[str, Any]], path: Path) -> int:
     if path.exists():
         raise ValueError(f"{path}: exists; choose another name")
     lines = [json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs]
-    part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text("".join(lines), encoding="utf-8")
-    part.replace(path)
+    write_atomically(path, "".join(lines), parents=True)
     return len(lines)

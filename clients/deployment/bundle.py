@@ -20,6 +20,9 @@ from pathlib import Path, PurePosixPath
 #: Rooms whose code runs at a client.
 ROOMS = ("alignment", "clients", "privacy", "strategies")
 
+#: The one module of no room that they import.
+SHARED_MODULE = "atomic.py"
+
 #: Larger than any bundle that Flower accepts, unpacked.
 _MOST_BYTES = 64 * 2**20
 
@@ -34,7 +37,8 @@ class CodeRefused(RuntimeError):
 def installed_files() -> dict[str, bytes]:
     """The source files that run at this client, by path."""
     root = Path(__file__).parents[2]
-    found = (path for room in ROOMS for path in (root / room).rglob("*.py"))
+    found = [path for room in ROOMS for path in (root / room).rglob("*.py")]
+    found.append(root / SHARED_MODULE)
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(found)}
 
 
@@ -77,8 +81,13 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def for_client(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Those of some files that would run at a client."""
-    return {name: data for name, data in files.items() if name.partition("/")[0] in ROOMS}
+    """Those of some files that would run at a client, or be imported in place of one that does."""
+    packages = {*ROOMS, SHARED_MODULE.removesuffix(".py")}
+    return {
+        name: data
+        for name, data in files.items()
+        if name.partition("/")[0].partition(".")[0] in packages
+    }
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:

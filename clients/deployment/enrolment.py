@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from atomic import write_atomically, write_new
 from clients.data.group_policy import (
     AcceptSection,
     DataSection,
@@ -80,17 +80,17 @@ def set_up(
     identity = Identity.create()
     identity.write(home.file(IDENTITY_FILE))
     create_node_key(folder)
-    _write_secret(home.file(SECRET_FILE))
-    home.file(CA_FILE).write_text(invitation.ca, encoding="utf-8")
+    write_new(home.file(SECRET_FILE), secrets.token_bytes(32))
+    write_atomically(home.file(CA_FILE), invitation.ca)
     invitation.write(home.file(INVITATION_FILE))
     server = Roster({SERVER: bytes.fromhex(invitation.server)})
     own = Roster({group: identity.public} if role == "train" else {})
-    _replace(home.file(ROSTER_FILE), rosters_json(own, server) + "\n")
+    write_atomically(home.file(ROSTER_FILE), rosters_json(own, server) + "\n")
     node = node_public(home.file(NODE_KEY_FILE))
     card = Card.signed(identity, group=group, role=role, node=node)
     card.write(home.file(CARD_FILE))
     # Last: a folder without a policy holds no client.
-    _replace(home.file(POLICY_FILE), policy_text(policy))
+    write_atomically(home.file(POLICY_FILE), policy_text(policy))
     return card
 
 
@@ -215,7 +215,7 @@ def pin_roster(home: Home, path: Path) -> None:
     compare_roster(home, path)
     members, servers = Roster.read(path, MEMBERS), Roster.read(path, SERVERS)
     readers = Roster.read(path, READERS, missing_ok=True)
-    _replace(home.file(ROSTER_FILE), rosters_json(members, servers, readers) + "\n")
+    write_atomically(home.file(ROSTER_FILE), rosters_json(members, servers, readers) + "\n")
 
 
 def _pinned(path: Path) -> dict[str, bytes]:
@@ -230,7 +230,9 @@ def accept_code(home: Home) -> str:
     path, reviewed = home.file(POLICY_FILE), home.policy.accept.code
     # The one value, and not the whole file: what somebody has noted in it stays.
     text = path.read_text(encoding="utf-8")
-    _replace(path, re.sub(rf'(?m)^([^#\n]*["\']){reviewed}', rf"\g<1>{code_digest()}", text))
+    write_atomically(
+        path, re.sub(rf'(?m)^([^#\n]*["\']){reviewed}', rf"\g<1>{code_digest()}", text)
+    )
     return code_digest()
 
 
@@ -238,15 +240,3 @@ def settings_of(home: Home) -> Mapping[str, bool | int | float | str]:
     """What the invitation says that runs will ask for."""
     path = home.file(INVITATION_FILE)
     return Invitation.read(path).settings if path.exists() else {}
-
-
-def _write_secret(path: Path) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(32))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file completely or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atomic import write_atomically
 from clients.data.home import REFUSED_FOLDER, Home
 from clients.deployment.bundle import CodeRefused, bundle_digest, code_digest
 from clients.deployment.node import Node, Task
@@ -96,7 +97,7 @@ def _keep(bundle: bytes, folder: Path) -> None:
     """Keep a refused bundle, and only so many: a server must not fill the disk with them."""
     folder.mkdir(exist_ok=True)
     if len(list(folder.glob("*.fab"))) < _MOST_REFUSED:
-        (folder / f"{hashlib.sha256(bundle).hexdigest()[:16]}.fab").write_bytes(bundle)
+        write_atomically(folder / f"{hashlib.sha256(bundle).hexdigest()[:16]}.fab", bundle)
 
 
 def answer(message: Message, context: Context, bundle: bytes, home: Home) -> Message:

@@ -1,6 +1,5 @@
 """The key by which an organisation's node signs what it asks the server, in Flower's forms."""
 
-import os
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -10,6 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePrivateKey,
     generate_private_key,
 )
+
+from atomic import write_new
 
 NODE_KEY, NODE_PUBLIC = "node.key", "node.pub"
 
@@ -36,8 +37,8 @@ def create_node_key(folder: Path) -> Path:
         serialization.PrivateFormat.OpenSSH,
         serialization.NoEncryption(),
     )
-    _write_new(folder / NODE_KEY, private, 0o600)
-    _write_new(folder / NODE_PUBLIC, _public_line(key).encode("ascii") + b"\n", 0o644)
+    write_new(folder / NODE_KEY, private)
+    write_new(folder / NODE_PUBLIC, _public_line(key).encode("ascii") + b"\n", mode=0o644)
     return folder / NODE_KEY
 
 
@@ -79,9 +80,3 @@ def _public_line(key: EllipticCurvePrivateKey) -> str:
     return public.public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     ).decode("ascii")
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that must not exist, with its mode from its first moment on."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from clients.durable import write_durably
+from atomic import write_atomically
 from privacy.errors import PolicyRefused
 from strategies.base import State
 from strategies.gossip import Gossip
@@ -105,7 +105,7 @@ class OwnModel:
             **{f"{_STATE}{name}": array for name, array in kept.state.items()},
         }
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_durably(self._path, save(dict(tensors)))
+        write_atomically(self._path, save(dict(tensors)), durable=True)
 
     def publish(self, kept: Kept) -> None:
         """Leave the model of a run that is over as a folder, and nothing of its way there."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from flwr.app import ConfigRecord, RecordDict
 
-from clients.durable import write_durably
+from atomic import write_atomically
 from clients.sessions.group_ledger import verified_plan
 from privacy.accounting.terms import Mode
 from privacy.errors import PolicyRefused, Replayed
@@ -169,7 +169,7 @@ class ServedRounds:
         """Remember a round; what it gives must not leave if this raises."""
         self.require_new(attempt)
         served = {**self._read(), attempt.run: attempt.round}
-        write_durably(self._path, json.dumps(served).encode())
+        write_atomically(self._path, json.dumps(served), durable=True)
 
     def _read(self) -> dict[str, int]:
         try:

@@ -10,6 +10,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from atomic import write_atomically
 from experiments.studies.console import (
     ConfigOption,
     DataOption,
@@ -131,11 +132,10 @@ class _Work:
     def _keep(self, results: Mapping[OwnRun, dict[str, Any]]) -> None:
         from experiments.compare.comparison import write_comparison
         from experiments.compare.report import markdown
-        from experiments.files import write_whole
 
         study = self._study(results)
         write_comparison(self._out, study)
-        write_whole(self._out / TABLE_FILE, markdown(study))
+        write_atomically(self._out / TABLE_FILE, markdown(study))
 
     def _publish(self, results: Mapping[OwnRun, dict[str, Any]]) -> None:
         """Draw the pictures, and print the figures."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atomic import write_atomically
 from experiments.compare.findings import CAVEATS, claims, intervals, to_reach
-from experiments.files import write_whole
 from experiments.report.wording import Json
 from experiments.studies.engine import (
     RUNS_FOLDER,
@@ -288,4 +288,4 @@ def summarise_comparison(plan: Comparison, rows: Sequence[Json]) -> dict[str, An
 
 def write_comparison(out: Path, content: Json) -> None:
     """Write ``compare.json`` completely or not at all."""
-    write_whole(out / COMPARE_FILE, json.dumps(content, indent=2) + "\n")
+    write_atomically(out / COMPARE_FILE, json.dumps(content, indent=2) + "\n")

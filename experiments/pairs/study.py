@@ -20,7 +20,7 @@ from alignment.data.loading import load_records, write_records
 from alignment.data.records import PairRecord
 from alignment.data.split import FEWEST_GROUPS
 from alignment.evaluation.calibration import BINS
-from experiments.files import write_whole
+from atomic import write_atomically
 from experiments.pairs.baselines import (
     PairTarget,
     frozen_model,
@@ -220,7 +220,7 @@ def _write(part: PairFold, file: Path, split: Path) -> None:
         write_records(part.records, file)
     text = part.split.to_json()
     if not split.exists() or split.read_text(encoding="utf-8") != text:
-        write_whole(split, text)
+        write_atomically(split, text)
 
 
 def baseline_predictions(study: PairsStudy, say: Callable[[str], None]) -> dict[str, _Floats]:
@@ -248,7 +248,7 @@ def baseline_predictions(study: PairsStudy, say: Callable[[str], None]) -> dict[
         LONGER: longer_wins(study.targets),
     }
     content = {"key": key, "predictions": {name: p.tolist() for name, p in found.items()}}
-    write_whole(path, json.dumps(content) + "\n")
+    write_atomically(path, json.dumps(content) + "\n", parents=True)
     return found
 
 
@@ -350,5 +350,5 @@ def summarise_study(
 
 def write_study(out: Path, content: Json) -> Path:
     """Write ``pairs.json`` completely or not at all."""
-    write_whole(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
+    write_atomically(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
     return out / STUDY_FILE

@@ -11,6 +11,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from atomic import write_atomically
 from experiments.report.wording import Json
 from experiments.studies.console import sayer, show_study
 
@@ -75,9 +76,8 @@ def policy(
     say = sayer()
 
     def finished(rows: Sequence[Json]) -> None:
-        from experiments.files import write_whole
 
-        write_whole(out / STUDY_FILE, json.dumps(summarise(rows, config), indent=2) + "\n")
+        write_atomically(out / STUDY_FILE, json.dumps(summarise(rows, config), indent=2) + "\n")
 
     stopped = False
     try:

@@ -22,7 +22,7 @@ from alignment.evaluation.metrics import jensen_shannon_distance
 from alignment.model.folder import load_predictor
 from alignment.reward.combination import FloatArray
 from alignment.reward.reward import RewardModel, standardised
-from experiments.files import write_whole
+from atomic import write_atomically
 from experiments.report.wording import plural
 from experiments.studies.engine import SPLIT_FILE
 from server.config import ConfigError
@@ -108,7 +108,7 @@ def train_model(out: Path, *, data: str) -> Path:
         train_groups=tuple(group for group in answers if group not in held_out),
         draws={group: draws_of(answers[group], seed=0) for group in held_out},
     )
-    write_whole(out / SPLIT_FILE, split.to_json())
+    write_atomically(out / SPLIT_FILE, split.to_json(), parents=True)
     given = {"data": data, "split": str(out / SPLIT_FILE), "out": str(folder)}
     run(assemble(config=None, assignments=[], given=given, defaults=_TRAINING), overwrite=True)
     return folder

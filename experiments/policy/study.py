@@ -30,7 +30,7 @@ from alignment.reward.combination import (
     FloatArray,
     combination_named,
 )
-from experiments.files import write_whole
+from atomic import write_atomically
 from experiments.policy.causal import PolicyConfig, TinyPolicy, align, fit_evenly
 from experiments.policy.scene import Scene, Scenes
 from experiments.report.wording import Json
@@ -187,7 +187,9 @@ def carry_out_draws(
             scene, drawn = scenes.draw(seed), seed
             reference = neutral_policy(scene, config, seed=seed)
         rows[key] = align_policy(scene, reference, name, config, seed=seed)
-        write_whole(place, json.dumps({**made_with, "row": rows[key]}, indent=2) + "\n")
+        write_atomically(
+            place, json.dumps({**made_with, "row": rows[key]}, indent=2) + "\n", parents=True
+        )
         finished([rows[key] for key in places if key in rows])
     return [rows[key] for key in places]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from atomic import write_atomically
 from experiments.report.pages import embedded, render
 from experiments.report.plots import (
     ALIGNMENT_BY_ROUND,
@@ -112,7 +113,7 @@ def write_report(
         versions=sorted(result["versions"].items()),
     )
     path = folder / REPORT_FILE
-    path.write_text(page, encoding="utf-8")
+    write_atomically(path, page)
     return path
 
 

@@ -18,6 +18,7 @@ import typer
 from alignment.data.loading import load_records, write_records
 from alignment.data.records import PreferenceRecord
 from alignment.data.split import CONTEXT_QUESTIONS, Draw, Split
+from atomic import write_atomically
 
 RECORDS_FILE = "records.jsonl.gz"
 SPLIT_FILE = "split.json"
@@ -165,7 +166,7 @@ def split_respondents(
     # Written last, the split never stands beside records that are not its own.
     (out / SPLIT_FILE).unlink(missing_ok=True)
     write_records(made.records, out / RECORDS_FILE)
-    (out / SPLIT_FILE).write_text(made.split.to_json() + "\n", encoding="utf-8")
+    write_atomically(out / SPLIT_FILE, made.split.to_json() + "\n")
     typer.echo(
         f"wrote {out}: {len(made.split.draws)} respondents held out, {made.train_respondents} in "
         f"{len(made.split.train_groups)} group(s) left to train"

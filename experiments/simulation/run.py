@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.data.population import Population, load_population
-from experiments.files import write_whole
+from atomic import write_atomically
 from server.config import ConfigError, RunConfig
 from server.state.checkpoint import FOLDER, newest_round
 
@@ -108,7 +108,7 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
         # Only now: bad input must not cost what a folder held.
         out.mkdir(parents=True, exist_ok=True)
         (out / RESULT_FILE).unlink(missing_ok=True)
-        write_whole(out / SPLIT_FILE, population.split.to_json())
+        write_atomically(out / SPLIT_FILE, population.split.to_json())
         # What belongs to a run that is replaced: nobody can go on with it in parts.
         for folder in (out / FOLDER, ledgers_folder(out, ""), run_keys(out), out / MODELS):
             shutil.rmtree(folder, ignore_errors=True)
@@ -124,10 +124,10 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     result, predictions = build_result(config, population, grid, started=started, done=done)
     rounds = read_rounds(out)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
-    write_whole(out / PREDICTIONS_FILE, lines)
+    write_atomically(out / PREDICTIONS_FILE, lines)
     draw_plots(out, result, rounds, predictions)
     write_report(out, result, rounds, predictions)
-    write_whole(out / RESULT_FILE, json.dumps(result, indent=2) + "\n")
+    write_atomically(out / RESULT_FILE, json.dumps(result, indent=2) + "\n")
     # Keys of simulated groups are of no use after their run.
     for folder in (run_keys(out), out / FOLDER):
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.files import write_whole
+from atomic import write_atomically
 from experiments.simulation.local_grid import LocalGrid, Traffic
 from server.state.telemetry import ROUNDS_FILE
 
@@ -47,7 +47,7 @@ def add_bytes(out: Path, grid: LocalGrid) -> None:
     counted = _training(grid)
     if not path.is_file() or not any(each.bytes_up for each in counted.values()):
         return
-    write_whole(path, "".join(_lines(path, counted)))
+    write_atomically(path, "".join(_lines(path, counted)))
 
 
 def _lines(path: Path, counted: dict[str, Traffic]) -> Iterator[str]:

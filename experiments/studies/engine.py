@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from alignment.data.population import Population, load_population
 from alignment.data.split import read_split
-from experiments.files import write_whole
+from atomic import write_atomically
 from experiments.report.wording import Json, is_number, plural
 from server.config import ConfigError, RunConfig
 from server.settings import assemble
@@ -111,7 +111,7 @@ def fix_split(data: str, split: Path | None, out: Path, *, skip_invalid: bool) -
     if split is None:
         path, text = out / SPLIT_FILE, population.split.to_json()
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_whole(path, text)
+            write_atomically(path, text, parents=True)
     return population
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.files import write_whole
+from atomic import write_atomically
 from experiments.report.wording import Json
 from experiments.studies import engine as study
 from experiments.studies.engine import (
@@ -212,5 +212,5 @@ def summarise_study(
 
 def write_study(out: Path, content: Json) -> Path:
     """Write ``epsilon.json`` completely or not at all."""
-    write_whole(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
+    write_atomically(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
     return out / STUDY_FILE

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.files import write_whole
+from atomic import write_atomically
 from experiments.report.wording import Json
 from experiments.studies.engine import (
     RUNS_FOLDER,
@@ -188,5 +188,5 @@ def summarise_study(
 
 def write_study(out: Path, content: Json) -> Path:
     """Write ``fairness.json`` completely or not at all."""
-    write_whole(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
+    write_atomically(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
     return out / STUDY_FILE

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atomic import write_atomically
 from experiments.compare.report import bytes_text, count_text
-from experiments.files import write_whole
 from experiments.report.pages import embedded, render
 from experiments.report.wording import Json, gain_text, is_number, plural, score_text
 from experiments.studies.file import text_of
@@ -180,7 +180,7 @@ def write_reports(out: Path, study: Json) -> list[Path]:
         out: Folder of the study.
         study: Contents of ``study.json``, with one row at least.
     """
-    write_whole(out / MARKDOWN_FILE, markdown(study))
+    write_atomically(out / MARKDOWN_FILE, markdown(study))
     pictures = [
         embedded(path, title=picture_title(study, what), description=_DESCRIPTIONS[what])
         for what, stem in PICTURES.items()
@@ -205,7 +205,7 @@ def write_reports(out: Path, study: Json) -> list[Path]:
         made_by=_made_by(study),
         versions=sorted(study["versions"].items()),
     )
-    write_whole(out / PAGE_FILE, page)
+    write_atomically(out / PAGE_FILE, page)
     return [out / MARKDOWN_FILE, out / PAGE_FILE]
 
 

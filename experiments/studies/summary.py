@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.files import write_whole
+from atomic import write_atomically
 from experiments.report.wording import Json, is_number
 from experiments.simulation.provenance import code, versions
 from experiments.studies.engine import Place as ResultPlace
@@ -190,5 +190,5 @@ def curve_of(rounds: Sequence[Json], figures: Json) -> list[dict[str, Any]]:
 
 def write_study(out: Path, content: Json) -> Path:
     """Write ``study.json`` completely or not at all."""
-    write_whole(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
+    write_atomically(out / STUDY_FILE, json.dumps(content, indent=2) + "\n")
     return out / STUDY_FILE

@@ -6,9 +6,7 @@ that renders it, wherever it stands in a template; a blank is shown as one where
 
 import json
 import math
-import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -18,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from atomic import write_atomically
 from privacy.audit.card_wording import ABOUT_FIELDS
 from privacy.audit.evidence import CARD_FILE
 
@@ -114,17 +113,7 @@ _UNNAMED = _Blank("whoever knows", "what nothing handed in shows.")
 
 
 def _write(path: Path, text: str) -> Path:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, text.encode("utf-8", "replace"), durable=True, mode=0o644)
     return path
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from atomic import write_atomically
 from privacy.canonical import canonical_json
 from privacy.errors import BadSignature
 from privacy.identity.keys import Identity, Roster
@@ -73,7 +74,7 @@ class Card:
 
     def write(self, path: Path) -> None:
         """Write the card as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @property
     def fingerprint(self) -> str:
@@ -118,7 +119,7 @@ class Invitation:
 
     def write(self, path: Path) -> None:
         """Write the invitation as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @property
     def fingerprint(self) -> str:

@@ -6,12 +6,12 @@ and pin those of the others in a file that they have exchanged.
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from atomic import write_atomically
 from privacy.identity.keys import Identity, Roster
 
 MEMBERS = "members"
@@ -57,10 +57,8 @@ class KeyFolder:
         identity = Identity.read(key)
         pinned = place.with_suffix(".json")
         if not pinned.exists():
-            part = place.with_suffix(".part")
             entry = {"name": name, "public": identity.public.hex()}
-            part.write_text(json.dumps(entry), encoding="utf-8")
-            os.replace(part, pinned)
+            write_atomically(pinned, json.dumps(entry))
         return identity
 
     def roster(self, *, role: str = MEMBERS) -> Roster:

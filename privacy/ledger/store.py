@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import Self
 
+from atomic import force_out
 from privacy.errors import LedgerLocked, LedgerUnwritable
 
 _SECTOR = 512
@@ -46,11 +47,7 @@ class Store:
         try:
             _lock(descriptor, path)
             os.fsync(descriptor)
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            force_out(path.parent)
         except OSError as error:
             os.close(descriptor)
             raise _unwritable(path, error) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from alignment.model.predictor import Predictor
 from alignment.training.opacus_cross_check import opacus_prv_epsilon
 from alignment.training.private_layout import PrivateLayout, private_layout
+from atomic import write_atomically
 from privacy.accounting.accountant import cross_check
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import mean_of_sum, sum_of_shares
@@ -252,7 +252,7 @@ def write_pins(config: RunConfig, keys: KeyFolder, server: Identity) -> None:
     members = Roster.read(Path(admitted)) if admitted else keys.roster()
     text = rosters_json(members, Roster({SERVER: server.public}))
     folder = ledgers_folder(Path(config.out), config.privacy.ledgers)
-    (folder / ROSTER_FILE).write_text(text + "\n", encoding="utf-8")
+    write_atomically(folder / ROSTER_FILE, text + "\n")
 
 
 class PrivateAggregation:
@@ -371,6 +371,4 @@ def mean_loss(metrics: Mapping[str, float], *, noise_std: float) -> float | None
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_atomically(path, json.dumps(content, indent=2) + "\n")

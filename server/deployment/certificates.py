@@ -5,7 +5,6 @@ folder holds `ca.key` (which may be kept offline between renewals), `ca.crt` (wh
 organisation gets, and compares by `fingerprint`), `server.key` and `server.crt`.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     generate_private_key,
 )
 from cryptography.hazmat.primitives.hashes import SHA384
+
+from atomic import write_new
 
 CA_KEY, CA_CERTIFICATE = "ca.key", "ca.crt"
 SERVER_KEY, SERVER_CERTIFICATE = "server.key", "server.crt"
@@ -116,10 +117,10 @@ def create(
     certificate = _server_certificate(
         ca, ca_key, server_key.public_key(), alternatives, start=start, days=days
     )
-    _write_new(folder / CA_KEY, _key_pem(ca_key), 0o600)
-    _write_new(folder / CA_CERTIFICATE, _pem(ca), 0o644)
-    _write_new(folder / SERVER_KEY, _key_pem(server_key), 0o600)
-    _write_new(folder / SERVER_CERTIFICATE, _pem(certificate), 0o644)
+    write_new(folder / CA_KEY, _key_pem(ca_key))
+    write_new(folder / CA_CERTIFICATE, _pem(ca), mode=0o644)
+    write_new(folder / SERVER_KEY, _key_pem(server_key))
+    write_new(folder / SERVER_CERTIFICATE, _pem(certificate), mode=0o644)
 
 
 def renew(
@@ -156,13 +157,13 @@ def renew(
     alternatives = _alternatives(names) if names else _names_of(_read(folder / SERVER_CERTIFICATE))
     key_path = folder / SERVER_KEY
     if not key_path.exists():
-        _write_new(key_path, _key_pem(generate_private_key(SECP256R1())), 0o600)
+        write_new(key_path, _key_pem(generate_private_key(SECP256R1())))
     public = _read_key(key_path).public_key()
     certificate = _server_certificate(ca, ca_key, public, alternatives, start=start, days=days)
     # A server that starts meanwhile reads the old certificate or the new one, never half of one.
     fresh = folder / f"{SERVER_CERTIFICATE}.new"
     fresh.unlink(missing_ok=True)
-    _write_new(fresh, _pem(certificate), 0o644)
+    write_new(fresh, _pem(certificate), mode=0o644)
     fresh.replace(folder / SERVER_CERTIFICATE)
 
 
@@ -382,9 +383,3 @@ def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that must not exist, with its mode from its first moment on."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)

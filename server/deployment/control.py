@@ -19,6 +19,7 @@ from typing import Any
 
 import tomli_w
 
+from atomic import write_atomically
 from server.deployment.home import CONNECTION, TLS_FOLDER, ServerHome
 from strategies.wire.round_plan import Scalar
 
@@ -48,7 +49,7 @@ class Control:
         }
         config = Path(environment["FLWR_HOME"]) / "config.toml"
         superlink = {"default": CONNECTION, CONNECTION: connection}
-        config.write_text(tomli_w.dumps({"superlink": superlink}), encoding="utf-8")
+        write_atomically(config, tomli_w.dumps({"superlink": superlink}))
 
     def register(self, public_key: str, name: str) -> int | None:
         """Let a node in that holds the private key to a line of OpenSSH.

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import tomli_w
 
+from atomic import write_atomically, write_new
 from privacy.identity.enrolment import Card, Invitation
 from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.identity.keys import Roster, rosters_json
@@ -191,16 +192,13 @@ def set_up(
     folder.mkdir(parents=True, exist_ok=True)
     names = list(dict.fromkeys([host, *also]))
     create(home.file(TLS_FOLDER), names)
-    with os.fdopen(
-        os.open(home.file(SECRET_FILE), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
-    ) as file:
-        file.write(secrets.token_bytes(32))
+    write_new(home.file(SECRET_FILE), secrets.token_bytes(32))
     nested = unflatten({key: chosen[key] for key in chosen if key not in _DECIDED_HERE})
-    home.file(SETTINGS_FILE).write_text(tomli_w.dumps(nested), encoding="utf-8")
+    write_atomically(home.file(SETTINGS_FILE), tomli_w.dumps(nested))
     _write_roster(home, {})
     invite(home)
     content = {"federation": federation, "host": host, "port": port, "bind": bind}
-    home.file(SERVER_FILE).write_text(tomli_w.dumps(content), encoding="utf-8")
+    write_atomically(home.file(SERVER_FILE), tomli_w.dumps(content))
     return home
 
 
@@ -268,10 +266,8 @@ def remove(home: ServerHome, group: str) -> Card:
 
 def note(home: ServerHome, file: str, name: str, number: int) -> None:
     """Remember Flower's number of a run or a node, in ``RUNS_FILE`` or ``NODES_FILE``."""
-    part = home.file(f".{file}.part")
     content = {**noted(home, file), name: number}
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, home.file(file))
+    write_atomically(home.file(file), json.dumps(content, indent=2) + "\n")
 
 
 def noted(home: ServerHome, file: str) -> dict[str, int]:
@@ -344,6 +340,4 @@ def _write_roster(home: ServerHome, cards: Mapping[str, Card]) -> None:
     server = Roster({SERVER: home.keys.own(SERVER, role=SERVERS).public})
     # Those that only measure are in no sum; pinned too, so that a group can show them its model.
     text = rosters_json(keys[TRAIN], server, keys[HELD_OUT])
-    part = home.file(f".{ROSTER_FILE}.part")
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, home.file(ROSTER_FILE))
+    write_atomically(home.file(ROSTER_FILE), text + "\n")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from atomic import force_out, write_atomically
 from privacy.ledger.chain import Head
 from server.config import ConfigError, RunConfig
 from strategies.base import State
@@ -144,11 +144,11 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
             for file in self._also:
                 if file.exists():
-                    _sync(file)
+                    force_out(file)
             arrays = _arrays(checkpoint)
-            _put(path, arrays)
+            write_atomically(path, arrays, durable=True)
             path = self._folder / manifest
-            _put(path, _manifest(checkpoint, data, arrays))
+            write_atomically(path, _manifest(checkpoint, data, arrays), durable=True)
             self._clear_up()
         except OSError as error:
             raise CheckpointUnwritable(
@@ -292,27 +292,3 @@ def _encode(value: object) -> bytes:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(_encode(value)).hexdigest()
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole and on disk, or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ TensorBoard.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from atomic import write_atomically
 from server.config import RunConfig
 from server.rounds.loop import Observer, RoundRecord
 
@@ -48,9 +48,7 @@ def _cut(path: Path, after: int) -> None:
         if beyond or not line.endswith(b"\n"):
             break
         kept.append(line)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(b"".join(kept))
-    os.replace(part, path)
+    write_atomically(path, b"".join(kept))
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from alignment.data.population import Population
 from alignment.evaluation.metrics import summarise
+from atomic import write_atomically
 from experiments.compare.baselines.methods import Baseline, Predict, measure, training_part
-from experiments.files import write_whole
 from server.config import ConfigError
 
 #: A method of several rounds is measured after every so many of them, and after the last.
@@ -146,7 +146,7 @@ def fit_baseline(
         "data": data,
         "settings": run.baseline.settings,
     }
-    write_whole(run.path, json.dumps(result, indent=2) + "\n")
+    write_atomically(run.path, json.dumps(result, indent=2) + "\n", parents=True)
     return result
 
 

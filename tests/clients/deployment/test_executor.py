@@ -43,11 +43,12 @@ class TestReviewedCode:
         assert reply.config_records["setup"]["code"] == code_digest()
         assert not refused(deployed)
 
+    @pytest.mark.parametrize("changed", ["clients/app.py", "atomic.py"])
     def test_a_bundle_of_other_code_is_refused_kept_and_can_be_looked_at(
-        self, deployed: Deployed, bundle_of: Pack, command: Callable[..., Any]
+        self, deployed: Deployed, bundle_of: Pack, command: Callable[..., Any], changed: str
     ) -> None:
         files = dict(installed_files())
-        files["clients/app.py"] += b"# one more line\n"
+        files[changed] += b"# one more line\n"
         deployed.bundle = bundle_of(files)
         reason = setup(deployed)
         assert isinstance(reason, str)
@@ -60,7 +61,7 @@ class TestReviewedCode:
         assert (listed.code, f"refused/{kept.name}" in listed.out) == (0, True)
         shown = command("client", "review", home, f"refused/{kept.name}", "--diff")
         assert shown.code == 1
-        assert "changed  clients/app.py" in shown.out
+        assert f"changed  {changed}" in shown.out
         assert "+# one more line" in shown.out
         assert "privacy/" not in shown.out
         # What is not installed cannot be accepted: it would be accepted unseen, and never run.

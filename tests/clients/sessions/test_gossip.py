@@ -306,11 +306,11 @@ def test_a_vector_that_cannot_be_written_down_does_not_leave(
 ) -> None:
     adverts = server.offer(ONE), server.offer(TWO)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("clients.sessions.own_model.write_durably", full)
+        patch.setattr("clients.sessions.own_model.write_atomically", full)
         assert (
             server.meet(ONE, *adverts) == "RefusedByLedger: OSError: the ledger does not allow it"
         )
