@@ -1,4 +1,4 @@
-"""The ServerApp: sets up a run, runs its rounds, writes what they learned."""
+"""The ServerApp of a federation: sets up a run, runs its rounds, writes what they learned."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ from server.aggregation.base import Aggregation, MeanOfUpdates
 from server.aggregation.compressed import MeanOfCompressed
 from server.aggregation.robust import rule_for
 from server.config import RunConfig, read_run_config
+from server.rounds.admission import MembershipTerms
 from server.rounds.cohort import Cohort
 from server.rounds.collection import Collector, PlainCollector
+from server.rounds.evaluation import HeldOutEvaluation
 from server.rounds.gossip import GossipCollector
-from server.rounds.loop import Position, RoundLoop
+from server.rounds.loop import Keeper, Position, RoundLoop
 from server.rounds.membership import Membership
 from server.rounds.secagg_coordinator import SecureCollector
 from server.state.checkpoint import FOLDER as CHECKPOINTS
 from server.state.checkpoint import Checkpoint, Checkpoints, Registered
 from server.state.resume import ReopenedLedger, find_checkpoint, reopened_ledger, restore
 from server.state.telemetry import ROUNDS_FILE, observers
-from server.state.witness import LedgerWitness
-from strategies.base import Strategy, Visibility
+from server.state.witness import LedgerWitness, NoWitness
+from strategies.base import Strategy
 from strategies.wire.round_plan import vector_digest
 
 if TYPE_CHECKING:
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.toml"
 PRIVACY_FILE = "privacy.json"
-
-#: A node that comes later and does not say who it is keeps all others waiting for no longer.
-_REFRESH_SECONDS = 60.0
 
 app = ServerApp()
 
@@ -64,92 +63,97 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         CheckpointDamaged: The last checkpoint is not what was written.
         CheckpointUnwritable: The disk took no checkpoint; the one before is as it was.
     """
-    from alignment.model.folder import save_predictor
-    from alignment.model.predictor import Predictor
-    from alignment.model.vector import load_vector, to_vector
-
-    strategy = config.strategy.make()
     out = Path(config.out)
-    kept = find_checkpoint(config) if config.resume else None
+    checkpoint = find_checkpoint(config) if config.resume else None
     with ExitStack() as stack:
-        server_ledger = None
-        if kept is not None and config.privacy.private:
-            server_ledger = stack.enter_context(reopened_ledger(config, kept))
+        ledger = None
+        if checkpoint is not None and config.privacy.private:
+            ledger = stack.enter_context(reopened_ledger(config, checkpoint))
         _prepare(out, config)
-        membership = _membership(grid, config, server_ledger)
-        cohort = membership.gather()
-        predictor = Predictor(config.predictor, seed=config.seed)
-        first = vector = to_vector(predictor)
-        after = None
-        if kept is not None:
-            vector, after = restore(kept, strategy, first)
-        checkpoints = stack.enter_context(Checkpoints(out / CHECKPOINTS, also=(out / ROUNDS_FILE,)))
-        promise = _PrivacySetup(aggregation=_unprotected(config, predictor, strategy), after=after)
-        if config.privacy.private:
-            promise = _privacy_setup(
-                stack,
-                config,
-                cohort,
-                predictor,
-                server_ledger=server_ledger,
-                start=vector_digest(first),
-            )
-        if kept is not None:
-            promise.aggregation.restore(kept.aggregation)
-
-        def keep(number: int, vector: NDArray[np.float32], aborted: int) -> None:
-            checkpoints.hand_over(
-                Checkpoint(
-                    round=number,
-                    aborted=aborted,
-                    vector=vector,
-                    state=strategy.state(),
-                    aggregation=promise.aggregation.state(),
-                    config=config.nested(),
-                    registered=promise.registered(),
-                )
-            )
-
-        loop = RoundLoop(
-            grid=grid,
-            cohort=cohort,
-            config=config,
-            strategy=strategy,
-            aggregation=promise.aggregation,
-            collector=_collector(grid, config, cohort, promise, checkpoints),
-            observers=stack.enter_context(observers(config, after=kept.round if kept else None)),
-            witness=promise.witness,
-            membership=membership,
-            keep=None if _meets(config) else keep,
+        membership = Membership(
+            grid, MembershipTerms.of(config), taken=ledger.taken if ledger else None
         )
-        vector = loop.run(vector, after=promise.after)
+        cohort = membership.gather()
+        learner = _learner(config, checkpoint)
+        checkpoints = stack.enter_context(Checkpoints(out / CHECKPOINTS, also=(out / ROUNDS_FILE,)))
+        setup = _setup(stack, config, cohort, learner, ledger)
+        if checkpoint is not None:
+            setup.aggregation.restore(checkpoint.aggregation)
+        after = checkpoint.round if checkpoint else None
+        loop = RoundLoop(
+            config=config,
+            cohort=cohort,
+            strategy=learner.strategy,
+            aggregation=setup.aggregation,
+            collector=_collector(grid, config, cohort, setup, checkpoints),
+            evaluation=HeldOutEvaluation(grid, cohort, config.federation),
+            observers=stack.enter_context(observers(config, after=after)),
+            witness=setup.witness or NoWitness(),
+            membership=membership,
+            keep=None if config.strategy.in_pairs else _keeper(config, learner, setup, checkpoints),
+        )
+        vector = loop.run(learner.vector, after=setup.after)
         checkpoints.settle()
-        if _meets(config):
-            # Every group has its own model; what the server holds is where they all began.
-            return
-        load_vector(predictor, vector)
-        files = save_predictor(predictor, out, config.context)
-        if promise.witness is not None:
-            promise.witness.published(out, files, model=loop.last)
+        # In pairs every group has its own model; the server holds where they all began.
+        if not config.strategy.in_pairs:
+            _publish(out, config, learner, vector, setup.witness)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Learner:
+    """What is trained, and how far it has come.
+
+    Attributes:
+        predictor: Of the shape that is trained.
+        strategy: In the state from which the run goes on.
+        first: Digest of the vector that the run began from.
+        vector: (d,) float32, from which it goes on.
+        after: Where; None begins the run.
+    """
+
+    predictor: Predictor
+    strategy: Strategy
+    first: str
+    vector: NDArray[np.float32]
+    after: Position | None
+
+
+def _learner(config: RunConfig, checkpoint: Checkpoint | None) -> _Learner:
+    # Torch takes seconds to import: what is refused before it is refused at once.
+    from alignment.model.predictor import Predictor
+    from alignment.model.vector import to_vector
+
+    predictor, strategy = Predictor(config.predictor, seed=config.seed), config.strategy.make()
+    first = vector = to_vector(predictor)
+    after = None
+    if checkpoint is not None:
+        vector, after = restore(checkpoint, strategy, first)
+    return _Learner(
+        predictor=predictor,
+        strategy=strategy,
+        first=vector_digest(first),
+        vector=vector,
+        after=after,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PrivacySetup:
+class _Setup:
     """What a run promises its groups, and who keeps watch.
 
     Attributes:
         aggregation: What is made of their vectors.
+        after: Where a run that was stopped goes on; None begins it.
         run: Name of a private run.
         witness: Of a private run.
         plan: Of a private run, as JSON types.
-        after: Where a run that was stopped goes on.
     """
 
     aggregation: Aggregation
+    after: Position | None
     run: str = ""
     witness: LedgerWitness | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
-    after: Position | None = None
 
     def registered(self) -> Registered | None:
         """What a checkpoint keeps of it."""
@@ -158,35 +162,45 @@ class _PrivacySetup:
         return Registered(plan=self.plan, head=self.witness.head)
 
 
-def _unprotected(config: RunConfig, predictor: Predictor, strategy: Strategy) -> Aggregation:
+def _setup(
+    stack: ExitStack,
+    config: RunConfig,
+    cohort: Cohort,
+    learner: _Learner,
+    ledger: ReopenedLedger | None,
+) -> _Setup:
+    if config.privacy.private:
+        return _private_setup(stack, config, cohort, learner, ledger)
+    return _Setup(aggregation=_unprotected(config, learner), after=learner.after)
+
+
+def _unprotected(config: RunConfig, learner: _Learner) -> Aggregation:
     """What is made of updates without differential privacy."""
     from server.aggregation.step_sizes import steps_of
 
-    training = replace(config.training, **strategy.tasks())  # type: ignore[arg-type]
-    steps, rule = steps_of(predictor, training), rule_for(strategy)
+    tasks = learner.strategy.tasks()
+    training = replace(config.training, **tasks)  # type: ignore[arg-type]
+    steps, rule = steps_of(learner.predictor, training), rule_for(learner.strategy)
     if config.compression.bits == 0:
         return MeanOfUpdates(steps, rule)
     return MeanOfCompressed(steps, config.compression, rule)
 
 
-def _privacy_setup(
+def _private_setup(
     stack: ExitStack,
     config: RunConfig,
     cohort: Cohort,
-    predictor: Predictor,
-    *,
-    server_ledger: ReopenedLedger | None,
-    start: str,
-) -> _PrivacySetup:
+    learner: _Learner,
+    ledger: ReopenedLedger | None,
+) -> _Setup:
     """Register the plan of a private run, or take up that of one that goes on.
 
     Args:
-        stack: Closes the server's book when the run is over.
+        stack: Closes the server ledger when the run is over.
         config: The run.
         cohort: Who takes part.
-        predictor: What is trained.
-        server_ledger: Of a run that goes on.
-        start: Digest of the vector that the run began from.
+        learner: What is trained.
+        ledger: Of a run that goes on.
     """
     # Not even imported where nothing is private: accountants take seconds.
     from server.aggregation.private import (
@@ -197,57 +211,92 @@ def _privacy_setup(
         restored_plan,
     )
 
-    if server_ledger is None:
-        registered, after = register_plan(config, cohort, predictor), None
-        witness = stack.enter_context(keep_server_ledger(config, cohort, registered, model=start))
+    if ledger is None:
+        registered, after = register_plan(config, cohort, learner.predictor), None
+        witness = stack.enter_context(
+            keep_server_ledger(config, cohort, registered, model=learner.first)
+        )
     else:
         registered = restored_plan(
-            server_ledger.plan, config, cohort, predictor, server_ledger.seats
+            ledger.plan, config, cohort, learner.predictor, ledger.taken.groups
         )
-        witness, after = server_ledger.go_on()
+        witness, after = ledger.go_on()
         stack.callback(keep_seats, registered, config, cohort)
-    return _PrivacySetup(
+    return _Setup(
         aggregation=PrivateAggregation(registered, config, cohort),
+        after=after,
         run=registered.run,
         witness=witness,
         plan=registered.as_dict(),
-        after=after,
     )
 
 
 def _collector(
-    grid: Grid, config: RunConfig, cohort: Cohort, promise: _PrivacySetup, checkpoints: Checkpoints
+    grid: Grid, config: RunConfig, cohort: Cohort, setup: _Setup, checkpoints: Checkpoints
 ) -> Collector:
-    # Groups pay for nothing before it is on disk what they have paid for.
-    before_vectors = checkpoints.settle if config.privacy.private else None
-    if _meets(config):
+    if config.strategy.in_pairs:
         return GossipCollector(
             grid,
             cohort,
             config.federation,
-            promise.aggregation,
-            run=promise.run,
+            setup.aggregation,
+            run=setup.run,
             strategy=config.strategy.as_dict(),
-            witness=promise.witness,
+            witness=setup.witness,
         )
+    # Groups pay for nothing before it is on disk what they have paid for.
+    before_vectors = checkpoints.settle if config.privacy.private else None
     if not config.federation.secure_aggregation:
         return PlainCollector(
-            grid, cohort, config.federation, promise.aggregation, before_vectors=before_vectors
+            grid, cohort, config.federation, setup.aggregation, before_vectors=before_vectors
         )
     return SecureCollector(
         grid,
         cohort,
         config.federation,
-        promise.aggregation,
-        run=promise.run,
-        witness=promise.witness,
+        setup.aggregation,
+        run=setup.run,
+        witness=setup.witness,
         before_vectors=before_vectors,
     )
 
 
-def _meets(config: RunConfig) -> bool:
-    """Whether groups meet each other, and the server has no model."""
-    return config.strategy.make().visibility is Visibility.NOTHING
+def _keeper(
+    config: RunConfig, learner: _Learner, setup: _Setup, checkpoints: Checkpoints
+) -> Keeper:
+    """Has a checkpoint written of every round."""
+
+    def keep(number: int, vector: NDArray[np.float32], aborted: int) -> None:
+        checkpoints.hand_over(
+            Checkpoint(
+                round=number,
+                aborted=aborted,
+                vector=vector,
+                state=learner.strategy.state(),
+                aggregation=setup.aggregation.state(),
+                config=config.nested(),
+                registered=setup.registered(),
+            )
+        )
+
+    return keep
+
+
+def _publish(
+    out: Path,
+    config: RunConfig,
+    learner: _Learner,
+    vector: NDArray[np.float32],
+    witness: LedgerWitness | None,
+) -> None:
+    """Leave the model in the folder of the run; a private run signs what it left."""
+    from alignment.model.folder import save_predictor
+    from alignment.model.vector import load_vector
+
+    load_vector(learner.predictor, learner.strategy.published(vector))
+    files = save_predictor(learner.predictor, out, config.context)
+    if witness is not None:
+        witness.published(out, files, model=vector_digest(vector))
 
 
 def _prepare(out: Path, config: RunConfig) -> None:
@@ -261,21 +310,3 @@ def _prepare(out: Path, config: RunConfig) -> None:
     # That it was resumed is no part of what repeats a run.
     settings = tomli_w.dumps(replace(config, resume=False).nested())
     write_atomically(out / CONFIG_FILE, settings)
-
-
-def _membership(grid: Grid, config: RunConfig, server_ledger: ReopenedLedger | None) -> Membership:
-    federation, privacy = config.federation, config.privacy
-    return Membership(
-        grid,
-        minimum_groups=federation.minimum_groups,
-        timeout_seconds=federation.round_timeout_seconds,
-        unit=privacy.unit if privacy.private else "",
-        # Partners, like members of a sum, must have pinned each other's keys.
-        secure=federation.secure_aggregation or _meets(config),
-        roster=federation.roster,
-        seats=federation.seats,
-        units_per_seat=privacy.units_per_seat,
-        seated=server_ledger.seats if server_ledger else (),
-        keys=server_ledger.keys if server_ledger else None,
-        refresh_timeout_seconds=min(federation.stage_timeout_seconds, _REFRESH_SECONDS),
-    )

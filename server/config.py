@@ -1,4 +1,4 @@
-"""The settings of a run: one frozen tree, the same from a file, a command line or Flower."""
+"""Settings of a run: one frozen tree, the same from a file, a command line or Flower."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from server.simulation import SimulationConfig
 from strategies import registry
-from strategies.base import Strategy
+from strategies.base import Strategy, Visibility
 from strategies.checks import combinations
 from strategies.wire.compression import CompressionConfig
 from strategies.wire.round_plan import Scalar, flatten, unflatten
@@ -26,7 +26,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class FederationConfig:
-    """How many rounds, and what happens between them.
+    """Number of rounds, and what happens between them.
 
     Attributes:
         warmup_rounds: Rounds that train the head alone on the frozen encoder; they cost little
@@ -97,7 +97,7 @@ class FederationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StrategyConfig:
-    """Which strategy the server has, with all its settings.
+    """Strategy of the server, with all its settings.
 
     Attributes:
         name: See ``strategies.registry``.
@@ -128,6 +128,11 @@ class StrategyConfig:
         """The strategy, before its first step."""
         return registry.make(self.name, dict(self.settings))
 
+    @property
+    def in_pairs(self) -> bool:
+        """Whether groups meet in pairs and keep models of their own; the server then has none."""
+        return self.make().visibility is Visibility.NOTHING
+
     def as_dict(self) -> dict[str, Scalar]:
         """The section as in a TOML file."""
         return {"name": self.name, **dict(self.settings)}
@@ -135,7 +140,7 @@ class StrategyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyConfig:
-    """Which guarantee a run gives.
+    """Guarantee that a run gives.
 
     What only calibration can judge (delta against the number of units, whether the noise fits the
     integers) is refused by the privacy plan, before anything is trained.
@@ -187,7 +192,8 @@ class PrivacyConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no plan could be made of."""
-        least = {"records_per_unit": 1, "micro_batch": 1, "max_options": 2, "local_steps": 1}
+        least = dict.fromkeys(("records_per_unit", "micro_batch", "local_steps"), 1)
+        least |= {"max_options": 2, "units_per_seat": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} = {getattr(self, name)} must be >= {bound}: raise it")
@@ -195,8 +201,6 @@ class PrivacyConfig:
             raise ValueError(
                 f"survivors = {self.survivors} and colluding = {self.colluding} must be >= 0"
             )
-        if self.units_per_seat < 0:
-            raise ValueError(f"units_per_seat = {self.units_per_seat} must be >= 0: raise it")
         if not 0 < self.local_learning_rate < math.inf:
             raise ValueError(
                 f"local_learning_rate = {self.local_learning_rate} must be finite and > 0"
@@ -306,9 +310,9 @@ def _adapter() -> TypeAdapter[RunConfig]:
     return TypeAdapter(RunConfig)
 
 
-#: What a private run does where it is not told: few coordinates, many units in every step, few
-#: rounds, a server that smooths the noise away, and a context that speaks for very similar options
-#: only, because noise has blurred the others. Chosen by leaving out groups of a public survey.
+#: Defaults of private runs: few coordinates, many units in every step, few rounds, a server that
+#: smooths the noise away, and a context that speaks for very similar options only, because noise
+#: has blurred the others. Chosen by leaving out groups of a public survey.
 PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
     "predictor.head_width": 64,
     "predictor.early_features": False,
@@ -322,13 +326,11 @@ PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
     "strategy.averaging": 0.95,
 }
 
-#: What ``fedaccord experiment pairs`` does where it is not told. A pair holds one bit where the
-#: answers of a survey hold a distribution: at a survey's pace the head learns pairs by heart, and
-#: log-loss on held-out prompts rises after two rounds. So a head that learns slower, few rounds,
-#: and adapters that learn faster. The head's
-#: were chosen by log-loss on one inner fold within a train fold of a public set of pairs with
-#: hundreds of pairs a group, the adapters' on another; groups of some dozens of pairs take fewer
-#: steps a round and want 1e-3 for both. Private runs keep PRIVATE_DEFAULTS.
+#: Defaults of ``fedaccord experiment pairs``. A pair holds one bit where the answers of a survey
+#: hold a distribution: at a survey's pace the head learns pairs by heart, and log-loss on held-out
+#: prompts rises after two rounds. So few rounds, a head that learns slower and adapters that learn
+#: faster. Each rate was chosen by log-loss on its own inner fold of a public set with hundreds of
+#: pairs a group; groups of some dozens want 1e-3 for both. Private runs keep PRIVATE_DEFAULTS.
 PAIR_DEFAULTS: Mapping[str, Scalar] = {
     "predictor.early_features": False,
     "training.dropout": 0.0,
@@ -338,9 +340,8 @@ PAIR_DEFAULTS: Mapping[str, Scalar] = {
     "training.adapter_learning_rate": 1e-3,
 }
 
-
-#: What a run does where it is not told and a policy scores. There is no head to warm up, a pair has
-#: two responses, and a private step holds logits of all tokens, each as wide as the vocabulary.
+#: Defaults where a causal model scores. There is no head to warm up, a pair has two responses, and
+#: a private step holds logits of all tokens, each as wide as the vocabulary.
 POLICY_DEFAULTS: Mapping[str, Scalar] = {
     "federation.warmup_rounds": 0,
     "federation.adapter_rounds": 30,
@@ -348,7 +349,6 @@ POLICY_DEFAULTS: Mapping[str, Scalar] = {
     "privacy.micro_batch": 1,
     "privacy.max_options": 2,
 }
-
 
 _STRATEGY = "strategy."
 
@@ -374,8 +374,7 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
         ConfigError: One line that names the setting, its value and the bound.
     """
     known = list(RunConfig().flat())
-    unknown = [key for key in flat if key not in known and not key.startswith(_STRATEGY)]
-    if unknown:
+    if unknown := [k for k in flat if k not in known and not k.startswith(_STRATEGY)]:
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
         raise ConfigError(f"unknown setting {unknown[0]!r}: {hint}")

@@ -151,7 +151,9 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
 
 def keep_seats(registered: RegisteredPlan, config: RunConfig, cohort: Cohort) -> None:
     """Write down a plan, with the groups that have its seats by now."""
-    names = dict(enumerate(registered.groups)) | {at: name for name, at in cohort.places.items()}
+    names = dict(enumerate(registered.groups)) | {
+        at: name for name, at in cohort.group_indices.items()
+    }
     taken = [names[place] for place in range(registered.plan.groups)]
     values = {**registered.as_dict(), "groups": taken}
     _write(Path(config.out) / PRIVACY_FILE, values)
@@ -283,7 +285,7 @@ class PrivateAggregation:
             PrivateWork(
                 plan=self._plan_text,
                 run=self._registered.run,
-                place=(self._cohort.places if self._cohort else self._places)[group],
+                place=(self._cohort.group_indices if self._cohort else self._places)[group],
                 rounds=self._rounds,
                 local_steps=privacy.local_steps,
                 sampling="poisson",

@@ -5,18 +5,65 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flwr.app import Message
 
 from privacy.identity.keys import KEY_BYTES, Roster
+from server.config import RunConfig
 
 logger = logging.getLogger(__name__)
 
 TRAIN, HELD_OUT, IDLE = "train", "held_out", "idle"
 _LONGEST_NAME = 200
 _LONGEST_CODE = 128
+
+
+#: A node that comes later and does not say who it is keeps all others waiting for no longer.
+_REFRESH_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembershipTerms:
+    """Whom a run lets in, and how long it waits for them.
+
+    Attributes:
+        minimum_groups: Fewest train groups.
+        timeout_seconds: How long to wait for nodes and answers.
+        refresh_timeout_seconds: How long all wait for the answer of a node that has come later.
+        unit: Unit of privacy to be counted; empty where nothing is private.
+        secure: Whether train groups must name the keys that they sign with and pin each other's,
+            as members of a secure sum and partners do.
+        roster: File of the members that are admitted; empty admits everybody.
+        seats: Most train groups, and at least those of the start; 0 gives no seat beyond those of
+            the start where a run is private, and has no bound where it is not.
+        units_per_seat: Most units of a group that comes later, where a run is private.
+    """
+
+    minimum_groups: int
+    timeout_seconds: float
+    refresh_timeout_seconds: float = _REFRESH_SECONDS
+    unit: str = ""
+    secure: bool = False
+    roster: str = ""
+    seats: int = 0
+    units_per_seat: int = 0
+
+    @classmethod
+    def of(cls, config: RunConfig) -> MembershipTerms:
+        """The terms of a run."""
+        federation, privacy = config.federation, config.privacy
+        return cls(
+            minimum_groups=federation.minimum_groups,
+            timeout_seconds=federation.round_timeout_seconds,
+            refresh_timeout_seconds=min(federation.stage_timeout_seconds, _REFRESH_SECONDS),
+            unit=privacy.unit if privacy.private else "",
+            secure=federation.secure_aggregation or config.strategy.in_pairs,
+            roster=federation.roster,
+            seats=federation.seats,
+            units_per_seat=privacy.units_per_seat,
+        )
 
 
 class SetupRefused(ValueError):
@@ -53,6 +100,31 @@ class Setup:
     def takes(self, other: Setup) -> bool:
         """Whether this group would be in a sum with another."""
         return self.pins is None or self.pins.get(other.group) == other.identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenSeats:
+    """The seats of a run that goes on: only groups that hold one are let in at its start.
+
+    Attributes:
+        groups: Names by group index, empty where a seat is free.
+        keys: Public keys of these groups; what is not named is not compared.
+    """
+
+    groups: tuple[str, ...] = ()
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def indices(self) -> dict[str, int]:
+        """Group indices by name."""
+        return {name: index for index, name in enumerate(self.groups) if name}
+
+    def fits(self, setup: Setup) -> bool:
+        """Whether a train group shows the key of the group that holds a seat by its name."""
+        return (
+            setup.group in self.groups
+            and self.keys.get(setup.group, setup.identity) == setup.identity
+        )
 
 
 def read_setup(reply: Message, *, unit: str, identified: bool) -> Setup:
@@ -148,8 +220,7 @@ class AdmissionFile:
 
     Args:
         path: A file as ``privacy.identity.keys.Roster`` reads it; empty admits everybody. Groups
-        that
-            only measure may be listed in a section ``held_out`` of it.
+            that only measure may be listed in a section ``held_out`` of it.
 
     Raises:
         ValueError: The file is no roster.

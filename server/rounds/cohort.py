@@ -26,7 +26,7 @@ class Cohort:
         identities: Public keys of the train groups, 32 bytes each; empty where vectors are neither
             private nor summed securely. They keep members apart for the server; members pin keys
             of their own.
-        places: The seat of each train group, counted from 0; nobody gets the seat of another.
+        group_indices: Of each train group in the plan, counted from 0; nobody gets that of another.
         code: Digest of the code that each train group says it runs, for people to look at.
     """
 
@@ -34,7 +34,7 @@ class Cohort:
     held_out: Mapping[str, int]
     units: Mapping[str, int] = field(default_factory=dict)
     identities: Mapping[str, bytes] = field(default_factory=dict)
-    places: Mapping[str, int] = field(default_factory=dict)
+    group_indices: Mapping[str, int] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
 
     def drawn(self, number: int, *, seed: int, size: int) -> Mapping[str, int]:

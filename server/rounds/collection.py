@@ -118,14 +118,8 @@ def ask(
     return dict(sorted(answers.items()))
 
 
-def is_measured(number: int, config: FederationConfig) -> bool:
-    """Whether held-out groups measure after a round; 0 is before training."""
-    every = config.evaluate_every
-    return number == config.rounds or (every > 0 and number % every == 0)
-
-
-def told(plan: RoundPlan, group: str, aggregation: Aggregation) -> ConfigRecord:
-    """The plan as one group is told it."""
+def plan_for_group(plan: RoundPlan, group: str, aggregation: Aggregation) -> ConfigRecord:
+    """The plan as one group receives it: with its own section about privacy."""
     return ConfigRecord(dict(replace(plan, privacy=aggregation.work(group)).to_wire()))
 
 
@@ -167,7 +161,9 @@ class PlainCollector:
             )
         model = ArrayRecord([vector])
         contents = {
-            group: RecordDict({"model": model, "plan": told(plan, group, self._aggregation)})
+            group: RecordDict(
+                {"model": model, "plan": plan_for_group(plan, group, self._aggregation)}
+            )
             for group in train
         }
         updates = ask(

@@ -35,7 +35,8 @@ from privacy.secagg.round_terms import Attempt
 from server.aggregation.base import Aggregation
 from server.config import FederationConfig
 from server.rounds.cohort import Cohort
-from server.rounds.collection import Collected, RoundAborted, ask, is_measured, told
+from server.rounds.collection import Collected, RoundAborted, ask, plan_for_group
+from server.rounds.evaluation import is_measured
 from server.state.witness import NoWitness, Witness
 from strategies.gossip import Pair, drawn_pairs
 from strategies.wire.round_plan import RoundPlan, Scalar, vector_digest
@@ -221,7 +222,7 @@ class GossipCollector:
         for group in prepared.adverts:
             parts = {"meet": prepared.request(group), **self._witness.countersigned(group)}
             content = RecordDict({_PART: ConfigRecord(dict(parts))})
-            content["plan"] = told(prepared.plan, group, self._aggregation)
+            content["plan"] = plan_for_group(prepared.plan, group, self._aggregation)
             if group not in self._begun:
                 content["model"] = first
             contents[group] = content

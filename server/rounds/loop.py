@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
-from flwr.serverapp import Grid
+from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from privacy.secagg.round_terms import FEWEST_MEMBERS
 from server.aggregation.base import Aggregation
 from server.config import RunConfig
 from server.rounds.cohort import Cohort, CohortError
-from server.rounds.collection import Collector, RoundAborted, ask, is_measured
+from server.rounds.collection import Collector, RoundAborted
+from server.rounds.evaluation import HeldOutEvaluation
 from server.rounds.membership import Membership
 from server.state.witness import NoWitness, Witness
 from strategies.base import Strategy, Visibility
@@ -94,68 +94,80 @@ class Position:
     lost: tuple[int, ...] = ()
 
 
-class RoundLoop:
-    """Runs the rounds of one federation.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Outcome:
+    """What came of a round.
 
-    Args:
-        grid: The way to the clients.
-        cohort: Who takes part.
+    Attributes:
+        round: Counted from 1; 0 stands before training.
+        vector: (d,) float32, the global vector after it.
+        groups: Whose updates are in it.
+        aborted: Why the vector stayed as it was; empty where it did not.
+        loss: Mean training loss, nats.
+        seconds_train: See :class:`RoundRecord`, as for all that follows.
+        shown: What held-out groups are handed in place of the vector; None hands out the vector.
+    """
+
+    round: int
+    vector: NDArray[np.float32]
+    groups: tuple[str, ...] = ()
+    aborted: str = ""
+    loss: float | None = None
+    seconds_train: float = 0.0
+    seconds_secagg: float = 0.0
+    seconds_stages: Mapping[str, float] = field(default_factory=dict)
+    distance: float | None = None
+    shown: Mapping[str, RecordDict] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RoundLoop:
+    """The rounds of one federation, and whom they need.
+
+    Attributes:
         config: The run.
+        cohort: Who takes part.
         strategy: What is done with the mean update.
         aggregation: How the mean of a round becomes an update.
         collector: How the vectors of a round come in.
+        evaluation: Measures the vector on held-out groups.
         observers: Told of every round as it ends.
         witness: Keeps what a reviewer will ask about.
         membership: Changes the cohort between rounds; without one it stays as it is.
         keep: Keeps what the run needs to go on, after every round and at the start.
     """
 
-    def __init__(
-        self,
-        *,
-        grid: Grid,
-        cohort: Cohort,
-        config: RunConfig,
-        strategy: Strategy,
-        aggregation: Aggregation,
-        collector: Collector,
-        observers: Iterable[Observer] = (),
-        witness: Witness | None = None,
-        membership: Membership | None = None,
-        keep: Keeper | None = None,
-    ) -> None:
-        self._grid = grid
-        self._cohort = cohort
-        self._config = config
-        self._strategy = strategy
-        self._aggregation = aggregation
-        self._collector = collector
-        self._observers = tuple(observers)
-        self._witness = witness or NoWitness()
-        self._membership = membership
-        self._keep = keep or (lambda number, vector, aborted: None)
-        self.last = ""
+    config: RunConfig
+    cohort: Cohort
+    strategy: Strategy
+    aggregation: Aggregation
+    collector: Collector
+    evaluation: HeldOutEvaluation
+    observers: Sequence[Observer] = ()
+    witness: Witness = field(default_factory=NoWitness)
+    membership: Membership | None = None
+    keep: Keeper | None = None
 
     def plan(self, number: int) -> RoundPlan:
         """The plan of a round: the same for all groups."""
-        federation = self._config.federation
+        federation = self.config.federation
         after_warmup = number - federation.warmup_rounds
         done = max(0, after_warmup - 1) / max(1, federation.adapter_rounds - 1)
         return RoundPlan(
             round=number,
-            seed=self._config.seed,
+            seed=self.config.seed,
             train_adapter=after_warmup > 0,
             learning_rate_scale=1.0 - done * (1.0 - federation.final_learning_rate_scale),
-            predictor=asdict(self._config.predictor),
-            training={**asdict(self._config.training), **self._strategy.tasks()},
-            context=asdict(self._config.context),
-            compression=self._aggregation.compression(),
+            predictor=asdict(self.config.predictor),
+            training={**asdict(self.config.training), **self.strategy.tasks()},
+            context=asdict(self.config.context),
+            compression=self.aggregation.compression(),
         )
 
     def run(
         self, vector: NDArray[np.float32], *, after: Position | None = None
     ) -> NDArray[np.float32]:
-        """Run all rounds from a first global vector, (d,) float32; return what is published.
+        """Run all rounds from a first global vector, (d,) float32; return the last.
 
         An aborted round leaves the vector as it was and counts as a round. Several in a row end
         the run with what it has learned: what was paid for in privacy is not thrown away.
@@ -164,6 +176,9 @@ class RoundLoop:
             vector: Of the start, or what the round left that the run goes on after.
             after: Where the run goes on; None begins it.
 
+        Returns:
+            (d,) float32; :meth:`strategies.base.Strategy.published` tells what is published.
+
         Raises:
             CohortError: The first round was aborted, or a group sent what is of no use.
         """
@@ -171,170 +186,121 @@ class RoundLoop:
         for number in self._begin(vector, after):
             if number > 1:
                 self._welcome(number)
-            start = time.perf_counter()
-            try:
-                collected = self._collector.collect(self.plan(number), vector)
-            except RoundAborted as error:
-                self._witness.lost(error.evidence, reason=str(error))
-                aborted += 1
-                if number == 1:
-                    raise CohortError(f"round {number}: {error}") from error
-                self._report(
-                    number,
-                    vector,
-                    aborted=str(error),
-                    seconds_train=time.perf_counter() - start,
-                    seconds_stages=error.seconds_stages,
-                    shown=self._without_model,
-                )
-                self._keep(number, vector, aborted)
-                if aborted == MOST_ABORTED:
-                    logger.warning("%d rounds in a row were aborted: the run ends here", aborted)
-                    break
-                continue
-            aborted = 0
-            loss = None
-            if collected.mean is not None:
-                combined = self._aggregation.combine(
-                    collected.mean,
-                    dimension=vector.size,
-                    train_adapter=number > self._config.federation.warmup_rounds,
-                )
-                vector, loss = self._strategy.step(vector, combined.update), combined.loss
-            self._witness.round(collected.evidence, after=vector_digest(vector))
-            seconds = time.perf_counter() - start - collected.seconds_secagg
-            self._report(
-                number,
-                vector,
-                groups=collected.groups,
-                loss=loss,
-                seconds_train=seconds,
-                seconds_secagg=collected.seconds_secagg,
-                seconds_stages=collected.seconds_stages,
-                shown=None if collected.mean is not None else collected.shown,
-                distance=collected.distance,
-            )
+            outcome = self._round(number, vector)
+            vector, aborted = outcome.vector, aborted + 1 if outcome.aborted else 0
+            self._report(outcome)
             self._keep(number, vector, aborted)
-        self._collector.close()
-        self.last = vector_digest(vector)
-        return self._strategy.published(vector)
+            if aborted == MOST_ABORTED:
+                logger.warning("%d rounds in a row were aborted: the run ends here", aborted)
+                break
+        self.collector.close()
+        return vector
 
     def _begin(self, vector: NDArray[np.float32], after: Position | None) -> range:
-        """The rounds that are to be run; what comes before them is told."""
-        rounds = self._config.federation.rounds
+        """The rounds that are to be run, once what comes before them is reported."""
+        rounds = self.config.federation.rounds
         if after is None:
-            self._report(0, vector)
+            self._report(_Outcome(round=0, vector=vector))
             self._keep(0, vector, 0)
             return range(1, rounds + 1)
         if after.aborted >= MOST_ABORTED:
             return range(0)
         for number in after.lost:
-            self._report(number, vector, aborted=INTERRUPTED)
+            self._report(_Outcome(round=number, vector=vector, aborted=INTERRUPTED))
         return range(max((after.round, *after.lost)) + 1, rounds + 1)
 
     def _welcome(self, number: int) -> None:
         """Take up who has come and gone since the last round."""
-        if self._membership is None:
+        if self.membership is None:
             return
-        federation = self._config.federation
-        fewest = max(self._aggregation.fewest, federation.minimum_groups)
-        newcomers = self._membership.refresh(
+        federation = self.config.federation
+        fewest = max(self.aggregation.fewest, federation.minimum_groups)
+        newcomers = self.membership.refresh(
             # One vector alone is hidden by nothing.
             fewest=max(fewest, FEWEST_MEMBERS if federation.secure_aggregation else 1),
             patience_seconds=federation.stage_timeout_seconds,
         )
         for group in newcomers:
             logger.info("round %d: %s joins", number, group)
-            self._witness.joined(
+            self.witness.joined(
                 round=number,
                 group=group,
-                key=self._cohort.identities.get(group, b""),
-                seat=self._cohort.places[group],
+                key=self.cohort.identities.get(group, b""),
+                seat=self.cohort.group_indices[group],
             )
 
-    @property
-    def _without_model(self) -> Mapping[str, RecordDict] | None:
-        """See ``shown`` of :meth:`_measure`, for a round that gave nothing."""
-        return {} if self._strategy.visibility is Visibility.NOTHING else None
-
-    def _measure(
-        self,
-        number: int,
-        vector: NDArray[np.float32],
-        shown: Mapping[str, RecordDict] | None,
-    ) -> tuple[float, float] | tuple[None, None]:
-        """Mean alignment and log-loss on the held-out groups; None twice when not due.
-
-        Both are means over (group, target) pairs.
-
-        Args:
-            number: Of the round.
-            vector: The server's.
-            shown: What held-out groups are handed in place of it; None hands out the vector.
-        """
-        federation, held_out = self._config.federation, self._cohort.held_out
-        if not is_measured(number, federation) or not held_out:
-            return None, None
-        if shown is None:
-            model = RecordDict({"model": ArrayRecord([self._strategy.published(vector)])})
-            shown = dict.fromkeys(held_out, model)
-        plan = ConfigRecord(dict(self.plan(number).to_wire()))
-        replies = ask(
-            self._grid,
-            held_out,
-            "evaluate",
-            {group: RecordDict({**content, "plan": plan}) for group, content in shown.items()},
-            round_number=number,
-            timeout_seconds=federation.round_timeout_seconds,
-        )
-        metrics = [content.metric_records["metrics"] for content in replies.values()]
-        if not all(m["public"] == 1 for m in metrics):
-            raise CohortError("a group measured on answers that are not public: do not ask it")
-        targets = np.array([float(str(m["targets"])) for m in metrics])
-        if not metrics:
-            return None, None
-        alignment, log_loss = (
-            float(targets @ [float(str(m[name])) for m in metrics] / targets.sum())
-            for name in ("alignment", "log_loss")
-        )
-        return alignment, log_loss
-
-    def _report(
-        self,
-        number: int,
-        vector: NDArray[np.float32],
-        *,
-        groups: tuple[str, ...] = (),
-        aborted: str = "",
-        loss: float | None = None,
-        seconds_train: float = 0.0,
-        seconds_secagg: float = 0.0,
-        seconds_stages: Mapping[str, float] | None = None,
-        shown: Mapping[str, RecordDict] | None = None,
-        distance: float | None = None,
-    ) -> None:
-        start = time.perf_counter()
-        alignment, log_loss = self._measure(number, vector, shown)
-        asked: Mapping[str, int] = {}
-        if number:
-            asked = self._cohort.drawn(
-                number, seed=self._config.seed, size=self._config.federation.groups_per_round
+    def _round(self, number: int, vector: NDArray[np.float32]) -> _Outcome:
+        """Have the groups train, and take the strategy's step."""
+        begun = time.perf_counter()
+        try:
+            collected = self.collector.collect(self.plan(number), vector)
+        except RoundAborted as error:
+            self.witness.lost(error.evidence, reason=str(error))
+            if number == 1:
+                raise CohortError(f"round {number}: {error}") from error
+            without_model = self.strategy.visibility is Visibility.NOTHING
+            return _Outcome(
+                round=number,
+                vector=vector,
+                aborted=str(error),
+                seconds_train=time.perf_counter() - begun,
+                seconds_stages=error.seconds_stages,
+                shown={} if without_model else None,
             )
-        record = RoundRecord(
+        loss = None
+        if collected.mean is not None:
+            combined = self.aggregation.combine(
+                collected.mean, dimension=vector.size, train_adapter=self._trains_adapter(number)
+            )
+            vector, loss = self.strategy.step(vector, combined.update), combined.loss
+        self.witness.round(collected.evidence, after=vector_digest(vector))
+        return _Outcome(
             round=number,
-            rounds=self._config.federation.rounds,
-            train_adapter=number > self._config.federation.warmup_rounds,
-            groups=len(groups),
-            dropped=tuple(name for name in asked if name not in groups),
-            aborted=aborted,
+            vector=vector,
+            groups=collected.groups,
             loss=loss,
-            alignment=alignment,
-            log_loss=log_loss,
-            seconds_train=seconds_train,
-            seconds_secagg=seconds_secagg,
-            seconds_evaluate=time.perf_counter() - start,
-            seconds_stages=dict(seconds_stages or {}),
-            distance=distance,
+            seconds_train=time.perf_counter() - begun - collected.seconds_secagg,
+            seconds_secagg=collected.seconds_secagg,
+            seconds_stages=collected.seconds_stages,
+            distance=collected.distance,
+            shown=None if collected.mean is not None else collected.shown,
         )
-        for observe in self._observers:
+
+    def _report(self, outcome: _Outcome) -> None:
+        """Measure the vector where that is due, and tell all observers."""
+        begun = time.perf_counter()
+        published = self.strategy.published(outcome.vector)
+        measured = self.evaluation.measure(self.plan(outcome.round), published, outcome.shown)
+        record = RoundRecord(
+            round=outcome.round,
+            rounds=self.config.federation.rounds,
+            train_adapter=self._trains_adapter(outcome.round),
+            groups=len(outcome.groups),
+            dropped=self._dropped(outcome),
+            aborted=outcome.aborted,
+            loss=outcome.loss,
+            alignment=measured.alignment if measured else None,
+            log_loss=measured.log_loss if measured else None,
+            seconds_train=outcome.seconds_train,
+            seconds_secagg=outcome.seconds_secagg,
+            seconds_evaluate=time.perf_counter() - begun,
+            seconds_stages=dict(outcome.seconds_stages),
+            distance=outcome.distance,
+        )
+        for observe in self.observers:
             observe(record)
+
+    def _keep(self, number: int, vector: NDArray[np.float32], aborted: int) -> None:
+        if self.keep is not None:
+            self.keep(number, vector, aborted)
+
+    def _dropped(self, outcome: _Outcome) -> tuple[str, ...]:
+        """Groups that were asked and are not in the sum."""
+        if outcome.round == 0:
+            return ()
+        size = self.config.federation.groups_per_round
+        asked = self.cohort.drawn(outcome.round, seed=self.config.seed, size=size)
+        return tuple(name for name in asked if name not in outcome.groups)
+
+    def _trains_adapter(self, number: int) -> bool:
+        return number > self.config.federation.warmup_rounds

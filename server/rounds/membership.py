@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -19,8 +19,10 @@ from server.rounds.admission import (
     IDLE,
     TRAIN,
     AdmissionFile,
+    MembershipTerms,
     Setup,
     SetupRefused,
+    TakenSeats,
     UnknownRole,
     agreeing,
     in_words,
@@ -35,43 +37,13 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 
 
-def gather_cohort(
-    grid: Grid,
-    *,
-    minimum_groups: int,
-    timeout_seconds: float,
-    unit: str = "",
-    secure: bool = False,
-) -> Cohort:
-    """A cohort that stays as it is; see :meth:`Membership.gather`."""
-    membership = Membership(
-        grid,
-        minimum_groups=minimum_groups,
-        timeout_seconds=timeout_seconds,
-        unit=unit,
-        secure=secure,
-    )
-    return membership.gather()
-
-
 class Membership:
     """Lets groups in, at the start and between rounds.
 
     Args:
         grid: The way to the nodes.
-        minimum_groups: Fewest train groups.
-        timeout_seconds: How long to wait for nodes and answers.
-        unit: Unit of privacy to be counted; empty where nothing is private.
-        secure: Whether vectors are summed securely: train groups must then name the keys that they
-            sign with, and pin each other's.
-        roster: File of the members that are admitted; empty admits everybody.
-        seats: Most train groups, and at least those of the start; 0 gives no seat beyond those of
-            the start where a run is private, and has no bound where it is not.
-        units_per_seat: Most units of a group that comes later, where a run is private.
-        seated: Names by seat of a run that goes on, empty where a seat is free. Only these groups
-            are let in at its start.
-        keys: Public keys of these groups; what is not named is not compared.
-        refresh_timeout_seconds: How long all wait for the answer of a node that has come later.
+        terms: Whom to let in.
+        taken: Seats of a run that goes on.
 
     Attributes:
         cohort: Who takes part.
@@ -81,35 +53,20 @@ class Membership:
     """
 
     def __init__(
-        self,
-        grid: Grid,
-        *,
-        minimum_groups: int,
-        timeout_seconds: float,
-        unit: str = "",
-        secure: bool = False,
-        roster: str = "",
-        seats: int = 0,
-        units_per_seat: int = 0,
-        seated: Sequence[str] = (),
-        keys: Mapping[str, bytes] | None = None,
-        refresh_timeout_seconds: float = 60.0,
+        self, grid: Grid, terms: MembershipTerms, *, taken: TakenSeats | None = None
     ) -> None:
         try:
-            self._admitted = AdmissionFile(roster)
+            self._admitted = AdmissionFile(terms.roster)
         except (ValueError, OSError) as error:
-            raise CohortError(f"federation.roster = {roster!r} cannot be read: {error}") from error
+            raise CohortError(
+                f"federation.roster = {terms.roster!r} cannot be read: {error}"
+            ) from error
         self._grid = grid
-        self._minimum = minimum_groups
-        self._timeout = timeout_seconds
-        self._refresh_timeout = min(timeout_seconds, refresh_timeout_seconds)
-        self._unit = unit
-        self._secure = secure
-        self._identified = secure or bool(unit) or self._admitted.identified
-        self._seats: int | None = len(seated) or seats or None
-        self._units_per_seat = units_per_seat
-        self._seated = {name: place for place, name in enumerate(seated) if name}
-        self._keys = keys or {}
+        self._terms = terms
+        self._taken = taken or TakenSeats()
+        self._identified = terms.secure or bool(terms.unit) or self._admitted.identified
+        # None: any number.
+        self._seats: int | None = len(self._taken.groups) or terms.seats or None
         self.cohort = Cohort(train={}, held_out={})
         self._answers: dict[int, Setup] = {}
         self._known: dict[str, Setup] = {}
@@ -126,29 +83,45 @@ class Membership:
             CohortError: Fewer train groups than needed answered in time, were admitted and pin each
                 other; or two nodes claim one group or one key.
         """
-        deadline = time.monotonic() + self._timeout
-        while not (nodes := listed_nodes(self._grid, timeout_seconds=self._timeout)):
+        failed = self._ask_everybody()
+        setups = sorted(self._answers.values(), key=lambda each: (each.group, each.node))
+        refused = {each.node: self._admitted.refusal(each) for each in setups if each.role != IDLE}
+        present = [each for each in setups if refused.get(each.node) == ""]
+        if self._taken.groups:
+            present = [e for e in present if e.role != TRAIN or self._taken.fits(e)]
+        _require_apart(present)
+        train = [each for each in present if each.role == TRAIN]
+        chosen = agreeing(train) if self._terms.secure else train
+        for each in train:
+            if each not in chosen:
+                refused[each.node] = in_words(each.group, *strangers(each, chosen))
+        for node, reason in refused.items():
+            self._leave_out(node, reason)
+        self._require_enough(chosen, failed, [reason for reason in refused.values() if reason])
+        for each in sorted(chosen, key=_by_name):
+            self._let_in(each)
+        self._known |= {each.group: each for each in present if each.role == HELD_OUT}
+        if self._seats is not None or self._terms.unit:
+            self._seats = max(self._seats or 0, len(chosen))
+        self._show()
+        cohort = self.cohort
+        logger.info("%d groups train, %d are held out", len(cohort.train), len(cohort.held_out))
+        return cohort
+
+    def _ask_everybody(self) -> int:
+        """Wait for the first nodes and ask all that are there; how many failed to answer."""
+        timeout = self._terms.timeout_seconds
+        deadline = time.monotonic() + timeout
+        while not (nodes := listed_nodes(self._grid, timeout_seconds=timeout)):
             if time.monotonic() >= deadline:
                 break
             time.sleep(_POLL_SECONDS)
         self._listed = set(nodes)
-        remaining = max(1.0, deadline - time.monotonic())
-        failed = self._ask(nodes, remaining, strict=True)
-        setups = sorted(self._answers.values(), key=lambda each: (each.group, each.node))
-        refused = {each.node: self._admitted.refusal(each) for each in setups if each.role != IDLE}
-        present = [each for each in setups if refused.get(each.node) == ""]
-        if self._seated:
-            present = [each for each in present if self._has_seat(each)]
-        _require_apart(present)
-        train = [each for each in present if each.role == TRAIN]
-        chosen = agreeing(train) if self._secure else train
-        for each in train:
-            if each not in chosen:
-                refused[each.node] = in_words(each.group, *strangers(each, chosen))
-        reasons = [reason for reason in refused.values() if reason]
-        for node, reason in refused.items():
-            self._leave_out(node, reason)
-        fewest = max(self._minimum, FEWEST_MEMBERS if self._secure and reasons else 0)
+        return self._ask(nodes, max(1.0, deadline - time.monotonic()), strict=True)
+
+    def _require_enough(self, chosen: Sequence[Setup], failed: int, reasons: Sequence[str]) -> None:
+        hidden = FEWEST_MEMBERS if self._terms.secure and reasons else 0
+        fewest = max(self._terms.minimum_groups, hidden)
         if len(chosen) < fewest:
             what = "were let in" if reasons else "answered"
             why = "; ".join(reasons) or "look at the clients' logs"
@@ -156,15 +129,6 @@ class Membership:
                 f"{len(chosen)} train group(s) {what} and {failed} failed; "
                 f"at least {fewest} needed: {why}"
             )
-        for each in sorted(chosen, key=lambda each: each.group):
-            self._let_in(each)
-        self._known |= {each.group: each for each in present if each.role == HELD_OUT}
-        if self._seats is not None or self._unit:
-            self._seats = max(self._seats or 0, len(chosen))
-        self._show()
-        cohort = self.cohort
-        logger.info("%d groups train, %d are held out", len(cohort.train), len(cohort.held_out))
-        return cohort
 
     def refresh(self, *, fewest: int = 0, patience_seconds: float = 0.0) -> tuple[str, ...]:
         """Take up between two rounds who has come and who has gone.
@@ -176,7 +140,7 @@ class Membership:
             patience_seconds: How long to wait for so many.
 
         Returns:
-            Train groups that were never let in before, in the order of their seats.
+            Train groups that were never let in before, in the order of their group indices.
         """
         self._refreshes += 1
         pause = Pause(time.monotonic() + patience_seconds)
@@ -190,7 +154,7 @@ class Membership:
 
     def _look(self, asked: set[int]) -> list[str]:
         """One look; every node is asked at most once in all of those that share ``asked``."""
-        nodes = listed_nodes(self._grid, timeout_seconds=self._timeout)
+        nodes = listed_nodes(self._grid, timeout_seconds=self._terms.timeout_seconds)
         self._listed = set(nodes)
         self._admitted.read_again()
         kept = {each.node for each in self._known.values()} | self._listed
@@ -209,7 +173,8 @@ class Membership:
         new = [node for node in nodes if node not in asked]
         asked |= set(new)
         if new:
-            self._ask(new, self._refresh_timeout)
+            terms = self._terms
+            self._ask(new, min(terms.timeout_seconds, terms.refresh_timeout_seconds))
 
     def _unasked(self, node: int) -> bool:
         """Whether a node has not said who it is, and is to be asked now."""
@@ -217,15 +182,15 @@ class Membership:
 
     def _strangers(self, one: Setup, others: Iterable[Setup]) -> tuple[list[str], list[str]]:
         """Only members of a secure sum pin keys; see :func:`server.rounds.admission.strangers`."""
-        return strangers(one, others) if self._secure else ([], [])
+        return strangers(one, others) if self._terms.secure else ([], [])
 
     def _ask(self, nodes: Sequence[int], timeout_seconds: float, *, strict: bool = False) -> int:
         """Ask nodes who they are; how many failed to say so.
 
         All wait for a node that does not answer at all, so it is asked ever less often.
         """
-        identified = self._secure or self._admitted.identified
-        setup = ConfigRecord({"version": 1, "unit": self._unit, "secure": identified})
+        identified = self._terms.secure or self._admitted.identified
+        setup = ConfigRecord({"version": 1, "unit": self._terms.unit, "secure": identified})
         content, failed = RecordDict({"setup": setup}), 0
         messages = [Message(content, node, "query.setup") for node in nodes]
         silent = dict.fromkeys(nodes)
@@ -239,7 +204,7 @@ class Membership:
                 failed += 1
                 continue
             try:
-                setup_of = read_setup(reply, unit=self._unit, identified=self._identified)
+                setup_of = read_setup(reply, unit=self._terms.unit, identified=self._identified)
             except SetupRefused as error:
                 if strict and isinstance(error, UnknownRole):
                     raise CohortError(str(error)) from error
@@ -297,7 +262,7 @@ class Membership:
             if reason:
                 self._leave_out(each.node, reason)
                 continue
-            if each.group not in self._known and each.group not in self._seated:
+            if each.group not in (*self._known, *self._taken.groups):
                 newcomers.append(each.group)
             self._let_in(each)
             inside.append(each)
@@ -319,38 +284,36 @@ class Membership:
             return f"group {setup.group!r} shows the key of another group: give each its own"
         if setup.role != TRAIN:
             return ""
-        if self._seated and setup.group in self._seated:
-            key = self._keys.get(setup.group, setup.identity)
-            if key != setup.identity:
+        if setup.group in self._taken.groups:
+            if not self._taken.fits(setup):
                 return f"the name {setup.group!r} is that of a group with another key or role"
             return ""
-        taken = len({*self.cohort.places.values(), *self._seated.values()})
-        if self._seats is not None and taken >= self._seats:
+        if self._seats is not None and len(self._indices) >= self._seats:
             return (
                 f"group {setup.group!r} finds no free seat of {self._seats}: "
                 "raise federation.seats for the next run"
             )
-        if self._unit and not 1 <= setup.units <= self._units_per_seat:
+        terms = self._terms
+        if terms.unit and not 1 <= setup.units <= terms.units_per_seat:
             return (
                 f"group {setup.group!r} declares {setup.units} units, not within [1, "
-                f"{self._units_per_seat}]: raise privacy.units_per_seat for the next run"
+                f"{terms.units_per_seat}]: raise privacy.units_per_seat for the next run"
             )
         return ""
 
-    def _has_seat(self, setup: Setup) -> bool:
-        """Whether a group takes part in a run that goes on."""
-        if setup.role != TRAIN:
-            return True
-        key = self._keys.get(setup.group, setup.identity)
-        return setup.group in self._seated and key == setup.identity
+    @property
+    def _indices(self) -> set[int]:
+        """Group indices that somebody has, or had before the run was stopped."""
+        return {*self.cohort.group_indices.values(), *self._taken.indices.values()}
 
     def _let_in(self, setup: Setup) -> None:
         cohort, name = self.cohort, setup.group
-        if name not in cohort.places:
-            taken = {*cohort.places.values(), *self._seated.values()}
-            free = next(place for place in range(len(taken) + 1) if place not in taken)
-            cohort.places = {**cohort.places, name: self._seated.get(name, free)}
-        if self._unit and name not in cohort.units:
+        if name not in cohort.group_indices:
+            taken = self._indices
+            free = next(index for index in range(len(taken) + 1) if index not in taken)
+            own = self._taken.indices.get(name, free)
+            cohort.group_indices = {**cohort.group_indices, name: own}
+        if self._terms.unit and name not in cohort.units:
             cohort.units = dict(sorted({**cohort.units, name: setup.units}.items()))
         if self._identified:
             cohort.identities = dict(sorted({**cohort.identities, name: setup.identity}.items()))

@@ -28,7 +28,7 @@ from privacy.secagg.server import ServerRound, accept_advert
 from server.aggregation.base import Aggregation
 from server.config import FederationConfig
 from server.rounds.cohort import Cohort, CohortError
-from server.rounds.collection import Collected, RoundAborted, ask, told
+from server.rounds.collection import Collected, RoundAborted, ask, plan_for_group
 from server.state.witness import NoWitness, Witness
 from strategies.wire.round_plan import RoundPlan, vector_digest
 
@@ -246,7 +246,7 @@ class SecureCollector:
                 group: RecordDict(
                     {
                         "secagg": ConfigRecord({"mask": prepared.mask_request(group)}),
-                        "plan": told(plan, group, self._aggregation),
+                        "plan": plan_for_group(plan, group, self._aggregation),
                         "model": model,
                     }
                 )
@@ -332,7 +332,7 @@ class SecureCollector:
             parts |= dict.fromkeys(asked)
             content = RecordDict({"secagg": ConfigRecord(dict(asked))})
             if plan is not None:
-                content["plan"] = told(plan, group, self._aggregation)
+                content["plan"] = plan_for_group(plan, group, self._aggregation)
             contents[group] = content
         replies = ask(
             self._grid,

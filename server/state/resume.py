@@ -19,6 +19,7 @@ from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.ledger.paths import SERVER_LEDGER, ledgers_folder
 from privacy.ledger.server_ledger import ServerLedger
 from server.config import ConfigError, RunConfig
+from server.rounds.admission import TakenSeats
 from server.rounds.loop import INTERRUPTED, MOST_ABORTED, Position
 from server.state.checkpoint import FOLDER, Checkpoint, latest, require_same
 from server.state.witness import LedgerWitness
@@ -82,8 +83,7 @@ class ReopenedLedger:
 
     Attributes:
         plan: The registered plan, as ``RegisteredPlan.as_dict`` gave it.
-        seats: Names of the groups by seat, empty where a seat is free.
-        keys: Their public keys.
+        taken: Its seats, and the keys of the groups that hold them.
     """
 
     def __init__(
@@ -97,8 +97,9 @@ class ReopenedLedger:
         self._config = config
         self.plan: Mapping[str, Any] = checkpoint.registered.plan
         self._run = str(self.plan["run"])
-        self.seats = server_ledger.seats(self._run)
-        self.keys = server_ledger.keys(self._run)
+        self.taken = TakenSeats(
+            groups=server_ledger.seats(self._run), keys=server_ledger.keys(self._run)
+        )
 
     def go_on(self) -> tuple[LedgerWitness, Position]:
         """Write down that the run goes on; rounds that may have been paid for are lost."""

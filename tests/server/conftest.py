@@ -12,10 +12,12 @@ from flwr.clientapp import ClientApp
 from experiments.simulation.local_grid import LocalGrid
 from server.aggregation.base import MeanOfUpdates
 from server.config import RunConfig, read_run_config
+from server.rounds.admission import MembershipTerms
 from server.rounds.cohort import Cohort
 from server.rounds.collection import PlainCollector
+from server.rounds.evaluation import HeldOutEvaluation
 from server.rounds.loop import Position, RoundLoop, RoundRecord
-from server.rounds.membership import gather_cohort
+from server.rounds.membership import Membership
 from strategies.wire.round_plan import RoundPlan
 
 DIMENSION = 5
@@ -171,20 +173,22 @@ def run_loop() -> RunLoop:
         records: list[RoundRecord] = []
         kept: list[tuple[int, np.ndarray, int]] = []
         with grid.as_server():
-            cohort = gather_cohort(grid, minimum_groups=1, timeout_seconds=5)
+            terms = MembershipTerms(minimum_groups=1, timeout_seconds=5)
+            cohort = Membership(grid, terms).gather()
             aggregation = MeanOfUpdates()
+            strategy = config.strategy.make()
             loop = RoundLoop(
-                grid=grid,
-                cohort=cohort,
                 config=config,
-                strategy=config.strategy.make(),
+                cohort=cohort,
+                strategy=strategy,
                 aggregation=aggregation,
                 collector=PlainCollector(grid, cohort, config.federation, aggregation),
+                evaluation=HeldOutEvaluation(grid, cohort, config.federation),
                 observers=[records.append],
                 keep=lambda *what: kept.append(what),
             )
             first = np.zeros(DIMENSION, dtype=np.float32) if start is None else start
-            vector = loop.run(first, after=after)
+            vector = strategy.published(loop.run(first, after=after))
         return Ran(vector=vector, records=records, kept=kept, cohort=cohort, grid=grid)
 
     return run

@@ -13,9 +13,11 @@ from experiments.simulation.local_grid import LocalGrid
 from server.aggregation.base import MeanOfUpdates
 from server.aggregation.step_sizes import steps_of
 from server.config import FederationConfig, RunConfig
+from server.rounds.admission import MembershipTerms
 from server.rounds.collection import PlainCollector
+from server.rounds.evaluation import HeldOutEvaluation
 from server.rounds.loop import RoundLoop
-from server.rounds.membership import gather_cohort
+from server.rounds.membership import Membership
 from strategies.fedavg import FedAvg
 
 
@@ -53,7 +55,7 @@ class TrainingRounds:
             serialize=serialize,
         )
         with self.grid.as_server():
-            cohort = gather_cohort(self.grid, minimum_groups=1, timeout_seconds=60.0)
+            cohort = Membership(self.grid, MembershipTerms.of(self._config)).gather()
         # The loop ends a run by asking the held-out groups: nobody is there to answer.
         train = dict(list(cohort.train.items())[:groups])
         self._cohort = replace(cohort, train=train, held_out={})
@@ -70,12 +72,12 @@ class TrainingRounds:
         aggregation = MeanOfUpdates(self._steps)
         federation = self._config.federation
         loop = RoundLoop(
-            grid=self.grid,
-            cohort=self._cohort,
             config=self._config,
+            cohort=self._cohort,
             strategy=FedAvg(),
             aggregation=aggregation,
             collector=PlainCollector(self.grid, self._cohort, federation, aggregation),
+            evaluation=HeldOutEvaluation(self.grid, self._cohort, federation),
         )
         with self.grid.as_server():
             self.vector = loop.run(self.vector)

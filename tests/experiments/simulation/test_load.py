@@ -32,6 +32,8 @@ from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.round_terms import VectorTerms
 from server.aggregation.base import Combined, MeanOfUpdates
 from server.config import RunConfig, read_run_config
+from server.rounds.admission import MembershipTerms
+from server.rounds.evaluation import HeldOutEvaluation
 from server.rounds.loop import RoundLoop, RoundRecord
 from server.rounds.membership import Membership
 from server.rounds.secagg_coordinator import SecureCollector
@@ -293,18 +295,19 @@ def test_no_round_is_lost_while_threshold_and_noise_hold_and_memory_stays_flat(
             memory[record.round] = _resident_bytes()
 
     with grid.as_server():
-        membership = Membership(
-            grid, minimum_groups=50, timeout_seconds=60, unit="respondent", secure=True
+        terms = MembershipTerms(
+            minimum_groups=50, timeout_seconds=60, unit="respondent", secure=True
         )
+        membership = Membership(grid, terms)
         cohort = membership.gather()
-        aggregation = NoisedSums(plan, cohort.places, run="load")
+        aggregation = NoisedSums(plan, cohort.group_indices, run="load")
         loop = RoundLoop(
-            grid=grid,
-            cohort=cohort,
             config=config,
+            cohort=cohort,
             strategy=FedAvg(),
             aggregation=aggregation,
             collector=SecureCollector(grid, cohort, config.federation, aggregation, run="load"),
+            evaluation=HeldOutEvaluation(grid, cohort, config.federation),
             observers=[watch],
             membership=membership,
         )

@@ -19,7 +19,8 @@ from experiments.simulation.run import run
 from experiments.simulation.simulate import simulate
 from server.aggregation.private import PrivateAggregation, register_plan
 from server.config import RunConfig, read_run_config
-from server.rounds.membership import gather_cohort
+from server.rounds.admission import MembershipTerms
+from server.rounds.membership import Membership
 from strategies.wire.round_plan import RoundPlan
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
@@ -92,9 +93,8 @@ class Asked:
             run_config=config.flat(),
         )
         with self.grid.as_server():
-            cohort = gather_cohort(
-                self.grid, minimum_groups=1, timeout_seconds=60, unit="respondent"
-            )
+            terms = MembershipTerms(minimum_groups=1, timeout_seconds=60, unit="respondent")
+            cohort = Membership(self.grid, terms).gather()
         predictor = Predictor(config.predictor)
         Path(config.out).mkdir(parents=True, exist_ok=True)
         self.vector = to_vector(predictor)

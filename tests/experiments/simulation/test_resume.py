@@ -452,10 +452,10 @@ def unkept_round(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
 
     report = RoundLoop._report
 
-    def reporting(loop: RoundLoop, number: int, *rest: Any, **more: Any) -> None:
-        if number == 2:
+    def reporting(loop: RoundLoop, outcome: Any) -> None:
+        if outcome.round == 2:
             raise Killed
-        report(loop, number, *rest, **more)
+        report(loop, outcome)
 
     with monkeypatch.context() as patched:
         patched.setattr(RoundLoop, "_report", reporting)

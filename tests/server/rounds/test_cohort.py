@@ -8,15 +8,17 @@ import pytest
 from flwr.app import Message
 
 from experiments.simulation.local_grid import LocalGrid
+from server.rounds.admission import MembershipTerms
 from server.rounds.cohort import Cohort, CohortError
-from server.rounds.membership import gather_cohort
+from server.rounds.membership import Membership
 
 Federation = Callable[..., Any]
 
 
 def gather(grid: LocalGrid, *, minimum_groups: int = 1, timeout_seconds: float = 5.0) -> Cohort:
+    terms = MembershipTerms(minimum_groups=minimum_groups, timeout_seconds=timeout_seconds)
     with grid.as_server():
-        return gather_cohort(grid, minimum_groups=minimum_groups, timeout_seconds=timeout_seconds)
+        return Membership(grid, terms).gather()
 
 
 def test_groups_are_sorted_by_name_and_role(federation: Federation) -> None:

@@ -9,8 +9,10 @@ import pytest
 
 from server.aggregation.base import MeanOfUpdates
 from server.config import RunConfig
+from server.rounds.admission import MembershipTerms
 from server.rounds.cohort import CohortError
 from server.rounds.collection import PlainCollector
+from server.rounds.evaluation import HeldOutEvaluation
 from server.rounds.loop import Position, RoundLoop, RoundRecord
 from server.rounds.membership import Membership
 from strategies.fedavg import FedAvg
@@ -275,16 +277,16 @@ class TestComingAndGoing:
 
         grid.get_node_ids = listed
         with grid.as_server():
-            membership = Membership(grid, minimum_groups=1, timeout_seconds=5)
+            membership = Membership(grid, MembershipTerms(minimum_groups=1, timeout_seconds=5))
             cohort = membership.gather()
             aggregation = MeanOfUpdates()
             loop = RoundLoop(
-                grid=grid,
-                cohort=cohort,
                 config=config,
+                cohort=cohort,
                 strategy=FedAvg(),
                 aggregation=aggregation,
                 collector=PlainCollector(grid, cohort, config.federation, aggregation),
+                evaluation=HeldOutEvaluation(grid, cohort, config.federation),
                 observers=[records.append],
                 membership=membership,
             )

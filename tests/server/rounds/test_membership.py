@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from experiments.simulation.local_grid import LocalGrid
 from privacy.identity.keys import Roster, rosters_json
-from server.rounds.admission import Setup, agreeing
+from server.rounds.admission import MembershipTerms, Setup, TakenSeats, agreeing
 from server.rounds.cohort import Cohort, CohortError
 from server.rounds.membership import Membership
 
@@ -101,8 +101,9 @@ Keeper = Callable[..., Membership]
 def opened(door: Door) -> Keeper:
     """Gather the cohort of the nodes that are online."""
 
-    def open_(**settings: Any) -> Membership:
-        keeper = Membership(door, **{"minimum_groups": 1, "timeout_seconds": 5.0, **settings})
+    def open_(taken: TakenSeats | None = None, **settings: Any) -> Membership:
+        terms = MembershipTerms(**{"minimum_groups": 1, "timeout_seconds": 5.0, **settings})
+        keeper = Membership(door, terms, taken=taken)
         keeper.gather()
         door.forget()
         return keeper
@@ -133,7 +134,7 @@ class TestComing:
         assert keeper.refresh() == ("A",)
         assert list(cohort.train.items()) == [("A", at_a), ("B", at_b)]
         assert cohort.held_out == {"X": at_x}
-        assert cohort.places == {"B": 0, "A": 1}
+        assert cohort.group_indices == {"B": 0, "A": 1}
         assert keeper.refresh() == ()
         assert sorted(door.asked) == sorted([at_a, at_x])
 
@@ -258,12 +259,12 @@ class TestGoing:
         for at, name in enumerate("AB"):
             door.come(at, group(name))
         keeper = opened(**settings)
-        places = dict(keeper.cohort.places)
+        before = dict(keeper.cohort.group_indices)
         door.online.pop()
         node = door.come(5, group("B", code="cd"))
         assert keeper.refresh() == ()
         assert keeper.cohort.train["B"] == node
-        assert keeper.cohort.places == places
+        assert keeper.cohort.group_indices == before
         assert keeper.cohort.code["B"] == "cd"
 
     def test_but_not_while_the_old_one_is_there(self, door: Door, opened: Keeper) -> None:
@@ -594,7 +595,7 @@ class TestSeats:
         for at, name in enumerate("ZYX", start=2):
             door.come(at, group(name))
         assert keeper.refresh() == ("X", "Y")
-        assert keeper.cohort.places == {"A": 0, "B": 1, "X": 2, "Y": 3}
+        assert keeper.cohort.group_indices == {"A": 0, "B": 1, "X": 2, "Y": 3}
         assert keeper.cohort.units == {"A": 5, "B": 5, "X": 5, "Y": 5}
 
     def test_a_seat_is_kept_for_the_group_that_has_gone(self, door: Door, opened: Keeper) -> None:
@@ -642,11 +643,10 @@ class TestSeats:
         door.come(1, group("C", identity=key("Z").hex()))
         door.come(2, group("N"))
         keys = {name: key(name) for name in "ABC"}
-        keeper = opened(
-            **self.PRIVATE, seats=2, units_per_seat=5, seated=("A", "B", "C", ""), keys=keys
-        )
-        assert keeper.cohort.places == {"B": 1}
+        taken = TakenSeats(groups=("A", "B", "C", ""), keys=keys)
+        keeper = opened(taken, **self.PRIVATE, seats=2, units_per_seat=5)
+        assert keeper.cohort.group_indices == {"B": 1}
         door.come(3, group("A"))
         assert keeper.refresh() == ("N",)
-        assert keeper.cohort.places == {"A": 0, "B": 1, "N": 3}
+        assert keeper.cohort.group_indices == {"A": 0, "B": 1, "N": 3}
         assert list(keeper.cohort.train) == ["A", "B", "N"]

@@ -1,0 +1,96 @@
+"""Measurement of the global vector on held-out groups, whose answers are public."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from server.config import FederationConfig
+from server.rounds.cohort import Cohort, CohortError
+from server.rounds.collection import ask
+from strategies.wire.round_plan import RoundPlan
+
+
+def is_measured(number: int, config: FederationConfig) -> bool:
+    """Whether held-out groups measure after a round; 0 is before training."""
+    every = config.evaluate_every
+    return number == config.rounds or (every > 0 and number % every == 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Means over all (group, target) pairs of the held-out groups that answered.
+
+    Attributes:
+        alignment: Alignment score.
+        log_loss: Of the same predictions, nats.
+    """
+
+    alignment: float
+    log_loss: float
+
+
+class HeldOutEvaluation:
+    """Asks held-out groups to measure, where a round is due.
+
+    Args:
+        grid: The way to the clients.
+        cohort: Read anew in every round.
+        config: When to measure, and how long to wait.
+    """
+
+    def __init__(self, grid: Grid, cohort: Cohort, config: FederationConfig) -> None:
+        self._grid = grid
+        self._cohort = cohort
+        self._config = config
+
+    def measure(
+        self,
+        plan: RoundPlan,
+        vector: NDArray[np.float32],
+        shown: Mapping[str, RecordDict] | None = None,
+    ) -> Measurement | None:
+        """What the held-out groups measured; None where it is not due, or nobody answered.
+
+        Args:
+            plan: Of the round.
+            vector: (d,) float32, what the server would publish.
+            shown: What held-out groups are handed in place of it; None hands out the vector.
+
+        Raises:
+            CohortError: A group measured on answers that are not public.
+        """
+        held_out = self._cohort.held_out
+        if not is_measured(plan.round, self._config) or not held_out:
+            return None
+        if shown is None:
+            shown = dict.fromkeys(held_out, RecordDict({"model": ArrayRecord([vector])}))
+        wire = ConfigRecord(dict(plan.to_wire()))
+        replies = ask(
+            self._grid,
+            held_out,
+            "evaluate",
+            {group: RecordDict({**content, "plan": wire}) for group, content in shown.items()},
+            round_number=plan.round,
+            timeout_seconds=self._config.round_timeout_seconds,
+        )
+        return _mean_over_targets(list(replies.values()))
+
+
+def _mean_over_targets(replies: list[RecordDict]) -> Measurement | None:
+    metrics = [content.metric_records["metrics"] for content in replies]
+    if not all(m["public"] == 1 for m in metrics):
+        raise CohortError("a group measured on answers that are not public: do not ask it")
+    if not metrics:
+        return None
+    targets = np.array([float(str(m["targets"])) for m in metrics])
+    alignment, log_loss = (
+        float(targets @ [float(str(m[name])) for m in metrics] / targets.sum())
+        for name in ("alignment", "log_loss")
+    )
+    return Measurement(alignment=alignment, log_loss=log_loss)
