@@ -620,17 +620,16 @@ class TestStudy:
     def test_it_is_written_completely_or_not_at_all(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        out = tmp_path / "new" / "study"
+        out = tmp_path / "study"
+        out.mkdir()
         assert write_study(out, {"rows": [1]}) == out / STUDY_FILE
         assert json.loads((out / STUDY_FILE).read_text(encoding="utf-8")) == {"rows": [1]}
 
-        def cut_short(self: Path, text: str, **_: Any) -> int:
-            with self.open("w", encoding="utf-8") as file:
-                file.write(text[:5])
+        def full(*_: Any) -> None:
             raise OSError("no space left")
 
         with monkeypatch.context() as context:
-            context.setattr(Path, "write_text", cut_short)
+            context.setattr("os.replace", full)
             with pytest.raises(OSError, match="no space left"):
                 write_study(out, {"rows": [1, 2]})
         assert json.loads((out / STUDY_FILE).read_text(encoding="utf-8")) == {"rows": [1]}

@@ -12,7 +12,7 @@ from experiments.studies.plan import plan_runs
 from server.config import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
-STUDIES = sorted((REPOSITORY / "experiments" / "studies").glob("*.toml"))
+STUDIES = sorted((REPOSITORY / "experiments" / "studies" / "files").glob("*.toml"))
 GRID = """
 title = "Trial"
 draws = 2
