@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check format clean
+.PHONY: install demo test slow check format clean
 
 install: $(STAMP)
 
@@ -23,8 +23,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/fedaccord demo
 
+# On all cores; what takes minutes by itself runs apart, side by side, as it mostly waits.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
+
+slow: install
+	$(BIN)/python -m pytest -m slow -n 3 --dist worksteal
 
 check: install
 	$(BIN)/ruff format --check .

@@ -14,6 +14,8 @@ import pytest
 
 # Small matrices are slower on two threads, and much slower where others want the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As the command has it: threads that wait soon sleep, which halves the tests of two threads.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = "yes no more less both tea coffee war peace do you like or the and is a good bad ? . ,"
