@@ -30,6 +30,7 @@ from server.rounds.membership import Membership
 from server.rounds.secagg_coordinator import SecureCollector
 from server.state.checkpoint import FOLDER as CHECKPOINTS
 from server.state.checkpoint import Checkpoint, Checkpoints, Registered
+from server.state.ledger import begun_ledger
 from server.state.resume import ReopenedLedger, find_checkpoint, reopened_ledger, restore
 from server.state.telemetry import ROUNDS_FILE, observers
 from server.state.witness import LedgerWitness, NoWitness
@@ -203,25 +204,19 @@ def _private_setup(
         ledger: Of a run that goes on.
     """
     # Not even imported where nothing is private: accountants take seconds.
-    from server.aggregation.private import (
-        PrivateAggregation,
-        keep_seats,
-        keep_server_ledger,
-        register_plan,
-        restored_plan,
-    )
+    from server.aggregation.private import PrivateAggregation
+    from server.aggregation.registration import keep_seats, register_plan, restored_plan
 
     if ledger is None:
         registered, after = register_plan(config, cohort, learner.predictor), None
-        witness = stack.enter_context(
-            keep_server_ledger(config, cohort, registered, model=learner.first)
-        )
+        witness = stack.enter_context(begun_ledger(config, cohort, registered, model=learner.first))
     else:
         registered = restored_plan(
             ledger.plan, config, cohort, learner.predictor, ledger.taken.groups
         )
         witness, after = ledger.go_on()
-        stack.callback(keep_seats, registered, config, cohort)
+    # Groups may come later and take free seats.
+    stack.callback(keep_seats, registered, config, cohort)
     return _Setup(
         aggregation=PrivateAggregation(registered, config, cohort),
         after=after,

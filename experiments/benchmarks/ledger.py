@@ -35,7 +35,8 @@ from privacy.audit.evidence import gather
 from privacy.audit.verify import holds, verify
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger.filter import cost
-from server.aggregation.private import PrivateAggregation, RegisteredPlan
+from server.aggregation.private import PrivateAggregation
+from server.aggregation.registration import RegisteredPlan
 from server.config import RunConfig, read_run_config
 from strategies.wire.round_plan import RoundPlan
 

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
+from privacy.identity.key_folder import SERVERS, KeyFolder
 from privacy.ledger.paths import SERVER_LEDGER, ledgers_folder
 from privacy.ledger.server_ledger import ServerLedger
 from server.config import ConfigError, RunConfig
 from server.rounds.admission import TakenSeats
 from server.rounds.loop import INTERRUPTED, MOST_ABORTED, Position
 from server.state.checkpoint import FOLDER, Checkpoint, latest, require_same
+from server.state.ledger import open_server_ledger
 from server.state.witness import LedgerWitness
 from strategies.base import Strategy
 from strategies.wire.round_plan import vector_digest
@@ -74,7 +75,7 @@ def restore(
 
 
 class ReopenedLedger:
-    """The server's book of a private run that goes on.
+    """The server ledger of a private run that goes on.
 
     Args:
         server_ledger: Open.
@@ -123,14 +124,12 @@ class ReopenedLedger:
 
 @contextmanager
 def reopened_ledger(config: RunConfig, checkpoint: Checkpoint) -> Iterator[ReopenedLedger]:
-    """Open the server's book of a private run that is to go on.
+    """Open the server ledger of a private run that is to go on.
 
     Raises:
-        ConfigError: Book or keys are gone.
-        LedgerError: The book is open elsewhere, corrupt, or older than the checkpoint.
+        ConfigError: Ledger or keys are gone.
+        LedgerError: The ledger is open elsewhere, corrupt, or older than the checkpoint.
     """
-    from server.aggregation.private import write_pins
-
     out, ledgers = Path(config.out), config.privacy.ledgers
     path = ledgers_folder(out, ledgers) / SERVER_LEDGER
     keys = KeyFolder.of_run(out, ledgers)
@@ -140,11 +139,5 @@ def reopened_ledger(config: RunConfig, checkpoint: Checkpoint) -> Iterator[Reope
                 f"{needed}: is missing, and the run cannot go on without it: put it back, or begin "
                 "another run"
             )
-    identity = keys.own(SERVER, role=SERVERS)
-    with ServerLedger.open(path, identity, name=SERVER) as server_ledger:
-        reopened = ReopenedLedger(server_ledger, checkpoint, config)
-        try:
-            yield reopened
-        finally:
-            # Groups may have come since.
-            write_pins(config, keys, identity)
+    with open_server_ledger(config) as server_ledger:
+        yield ReopenedLedger(server_ledger, checkpoint, config)

@@ -17,7 +17,8 @@ from clients.app import app
 from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.run import run
 from experiments.simulation.simulate import simulate
-from server.aggregation.private import PrivateAggregation, register_plan
+from server.aggregation.private import PrivateAggregation
+from server.aggregation.registration import register_plan
 from server.config import RunConfig, read_run_config
 from server.rounds.admission import MembershipTerms
 from server.rounds.membership import Membership

@@ -1,0 +1,197 @@
+"""The privacy plan of a run: calibrated, confirmed by a second library, and written down."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignment.model.predictor import Predictor
+from alignment.training.opacus_cross_check import opacus_prv_epsilon
+from alignment.training.private_layout import PrivateLayout, private_layout
+from atomic import write_atomically
+from privacy.accounting.accountant import cross_check
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import Mode, PrivacyTerms, Unit
+from privacy.errors import PlanRefused
+from server.config import ConfigError, RunConfig
+from server.rounds.cohort import Cohort
+
+logger = logging.getLogger(__name__)
+
+PRIVACY_FILE = "privacy.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredPlan:
+    """A plan, the epsilon that two libraries find for it, and the coordinates it covers.
+
+    Attributes:
+        run: Name of the run in all ledgers.
+        plan: Calibrated for this run.
+        epsilon_pld: Its epsilon by privacy loss distributions, at ``plan.accounted_delta``.
+        epsilon_opacus: The cross-check of it, by another library.
+        groups: Names of the train groups by group index; empty where a seat is free.
+        layout: Coordinates that are trained, and the metrics behind them.
+        warmup: Coordinates of the rounds that train the head alone.
+    """
+
+    run: str
+    plan: PrivacyPlan
+    epsilon_pld: float
+    epsilon_opacus: float
+    groups: tuple[str, ...]
+    layout: PrivateLayout
+    warmup: PrivateLayout
+
+    def as_dict(self) -> dict[str, Any]:
+        """All that is public of it, as JSON types."""
+        return {
+            "run": self.run,
+            "plan": self.plan.as_dict(),
+            "plan_digest": self.plan.digest(),
+            "epsilon_pld": self.epsilon_pld,
+            "epsilon_opacus": self.epsilon_opacus,
+            "groups": list(self.groups),
+            "tensors": list(self.layout.names),
+            "metrics": list(self.layout.metrics),
+        }
+
+
+def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> RegisteredPlan:
+    """Calibrate the plan of a private run, have a second library confirm it, and write it down.
+
+    Raises:
+        PlanRefused: Something asked for could not be guaranteed.
+        AccountantsDisagree: The two libraries differ by more than their tolerance.
+    """
+    layout = _layout(config, predictor)
+    plan = PrivacyPlan.calibrate(_terms(config, cohort, dimension=layout.dimension))
+    confirmed = cross_check(
+        plan.mechanism, delta=plan.accounted_delta, accountant=opacus_prv_epsilon
+    )
+    groups = tuple(cohort.train)
+    registered = RegisteredPlan(
+        run=secrets.token_hex(16),
+        plan=plan,
+        epsilon_pld=plan.verify(),
+        epsilon_opacus=confirmed,
+        groups=(*groups, *[""] * (plan.groups - len(groups))),
+        layout=layout,
+        warmup=private_layout(predictor, adapters=False),
+    )
+    keep_seats(registered, config, cohort)
+    logger.info("noise multiplier %.4f for epsilon = %g", plan.noise_multiplier, plan.epsilon)
+    return registered
+
+
+def _terms(config: RunConfig, cohort: Cohort, *, dimension: int) -> PrivacyTerms:
+    """The terms that a run's settings and its groups come to, free seats included."""
+    privacy, federation = config.privacy, config.federation
+    units, mode = _units(config, cohort), Mode(privacy.mode)
+    return PrivacyTerms(
+        unit=Unit(privacy.unit),
+        mode=mode,
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
+        groups=len(units),
+        units_per_group=units,
+        sampling_rate=privacy.sampling_rate,
+        rounds=federation.rounds,
+        local_steps=privacy.local_steps,
+        survivors=_survivors(config, groups=len(cohort.train)),
+        colluding=privacy.colluding if mode is Mode.DISTRIBUTED else 0,
+        clipping_norm=privacy.clipping_norm,
+        dimension=dimension,
+    )
+
+
+def _units(config: RunConfig, cohort: Cohort) -> tuple[int, ...]:
+    """Units of privacy by group index: as groups declare them, then as free seats allow."""
+    declared = [cohort.units[group] for group in cohort.train]
+    seats, units_per_seat = config.federation.seats, config.privacy.units_per_seat
+    free = max(0, seats - len(declared))
+    if free and units_per_seat < 1:
+        raise PlanRefused(
+            f"privacy.units_per_seat = {units_per_seat} must be >= 1 where {free} of "
+            f"federation.seats = {seats} are free: state how many units a group that comes later "
+            "may have"
+        )
+    return (*declared, *[units_per_seat] * free)
+
+
+def _survivors(config: RunConfig, *, groups: int) -> int:
+    """The fewest groups of a sum: as configured, or all who are asked in a round."""
+    asked, per_round = config.privacy.survivors, config.federation.groups_per_round
+    if asked > groups:
+        raise PlanRefused(
+            f"privacy.survivors = {asked} is above the {groups} groups that are there: lower it, "
+            "or have federation.minimum_groups wait for more"
+        )
+    # Only the noise of those who are drawn for a round can be counted on.
+    fewest = min(per_round or groups, groups)
+    if asked > fewest:
+        raise PlanRefused(
+            f"privacy.survivors = {asked} is above federation.groups_per_round = {per_round}: "
+            "lower one or raise the other"
+        )
+    return asked or fewest
+
+
+def keep_seats(registered: RegisteredPlan, config: RunConfig, cohort: Cohort) -> None:
+    """Write down a plan, with the groups that have taken its seats by now."""
+    joined = {index: name for name, index in cohort.group_indices.items()}
+    names = dict(enumerate(registered.groups)) | joined
+    taken = [names[index] for index in range(registered.plan.groups)]
+    values = {**registered.as_dict(), "groups": taken}
+    write_atomically(Path(config.out) / PRIVACY_FILE, json.dumps(values, indent=2) + "\n")
+
+
+def restored_plan(
+    values: Mapping[str, Any],
+    config: RunConfig,
+    cohort: Cohort,
+    predictor: Predictor,
+    groups: tuple[str, ...],
+) -> RegisteredPlan:
+    """The plan of a run that goes on: as it was registered, and never calibrated anew.
+
+    Args:
+        values: What ``RegisteredPlan.as_dict`` has given.
+        config: The run.
+        cohort: Who takes part now.
+        predictor: Of its shape.
+        groups: Names by group index, as the server ledger has them now.
+
+    Raises:
+        ConfigError: The plan covers other coordinates than this predictor has.
+        PlanRefused: The values are of no plan.
+    """
+    layout = _layout(config, predictor)
+    plan = PrivacyPlan.from_dict(values["plan"])
+    covered = (values["tensors"], values["metrics"], values["plan_digest"])
+    if covered != (list(layout.names), list(layout.metrics), plan.digest()):
+        raise ConfigError(
+            f"the plan of run {values['run'][:12]} covers {plan.dimension} coordinates, but not "
+            "those of this predictor: give the encoder that the run had"
+        )
+    registered = RegisteredPlan(
+        run=values["run"],
+        plan=plan,
+        epsilon_pld=values["epsilon_pld"],
+        epsilon_opacus=values["epsilon_opacus"],
+        groups=groups,
+        layout=layout,
+        warmup=private_layout(predictor, adapters=False),
+    )
+    keep_seats(registered, config, cohort)
+    return registered
+
+
+def _layout(config: RunConfig, predictor: Predictor) -> PrivateLayout:
+    adapters = config.federation.adapter_rounds > 0 and config.predictor.lora_rank > 0
+    return private_layout(predictor, adapters=adapters, freeze_a=config.privacy.freeze_a)
