@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from clients.sessions.gossip_session import ExchangeSession
 from clients.sessions.secagg_session import Session
-from clients.training.compressor import Compressed
-from clients.training.trainer import LocalUpdate
+from clients.training.updates import Compressed, LocalUpdate
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import unmasked_share
 from privacy.exchange.messages import Meeting
@@ -33,7 +32,7 @@ def noised_sum(updates: Iterable[Update], plan: PrivacyPlan, source: ByteSource)
 
     Args:
         updates: Gradients, one row a unit; may be empty.
-        plan: Fixes clipping norm, grid and noise.
+        plan: Fixes clipping norm, integer grid and noise.
         source: Randomness of the operating system.
     """
     return add_noise(clip_sum(updates, plan.kernel), source)

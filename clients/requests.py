@@ -1,25 +1,34 @@
-"""What handlers of messages share: the store, the plan, the books, and training under them.
+"""What handlers of messages share: the store, the request, the account, and training under it.
 
-Heavy imports stay inside the functions, as in the handlers themselves.
+Imports of torch stay inside functions; see :mod:`clients.app`.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, overload
+from typing import Literal, overload
 
+import numpy as np
 from flwr.app import Context, Message
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from alignment.config import PredictorConfig
-    from clients.data.datastore import Datastore
-    from clients.privatizer import Trained
-    from clients.sessions.group_ledger import Account, GroupLedger
-    from strategies.wire.round_plan import RoundPlan
+from alignment.config import PredictorConfig
+from alignment.model.fingerprint import model_fingerprint
+from clients.data.datastore import Datastore, datastore_of
+from clients.privatizer import Trained
+from clients.sessions.group_ledger import (
+    Account,
+    GroupLedger,
+    PrivateAccount,
+    redact_ledger_errors,
+)
+from clients.task import PrivateTask, RoundTask, read_task
+from privacy.errors import PolicyRefused, PrivacyError
+from privacy.identity.key_folder import SERVERS
+from privacy.ledger.chain import Head
+from strategies.wire.round_plan import RoundPlan
 
 
 class TrainingFailed(RuntimeError):
@@ -28,8 +37,6 @@ class TrainingFailed(RuntimeError):
 
 def open_store(context: Context) -> Datastore | None:
     """What this node may read; None where it has no group."""
-    from clients.data.datastore import datastore_of
-
     return datastore_of(context.node_config, context.run_config)
 
 
@@ -41,123 +48,49 @@ def train_store(context: Context) -> Datastore:
     return store
 
 
-def plan_in(message: Message) -> RoundPlan:
-    """What the server asks for."""
-    from strategies.wire.round_plan import RoundPlan
+def task_in(message: Message, store: Datastore) -> RoundTask:
+    """What the server asks for, of the predictor that the group has agreed to.
 
-    return RoundPlan.from_wire(message.content.config_records["plan"])
+    Raises:
+        ValueError: The request is not of this version.
+        PolicyRefused: The group has agreed to another predictor.
+    """
+    task = read_task(RoundPlan.from_wire(message.content.config_records["plan"]))
+    if store.policy is not None and store.policy.accept.model:
+        store.policy.check_model(_fingerprint(task.predictor))
+    return task
+
+
+def training_task_in(message: Message, store: Datastore) -> RoundTask:
+    """The same of a round that trains: under the guarantee that the group insists on.
+
+    Raises:
+        ValueError: The request is not of this version.
+        PolicyRefused: The group has agreed to another predictor, or to another guarantee.
+    """
+    task = task_in(message, store)
+    _require_guarantee(store, task)
+    if store.policy is not None and task.private is not None:
+        store.policy.check_plan(task.private.plan)
+    return task
+
+
+def _require_guarantee(store: Datastore, task: RoundTask) -> None:
+    """Refuse a round without privacy in a run that was set up with it."""
+    if store.private and task.private is None:
+        raise PolicyRefused("this run is private, the round asked for is not: nothing was trained")
+
+
+@lru_cache(maxsize=2)
+def _fingerprint(config: PredictorConfig) -> str:
+    """Of the files as this process has loaded them: a predictor is built once and kept."""
+    return model_fingerprint(config)
 
 
 def model_in(message: Message) -> NDArray[np.float32]:
     """The vector that came with a request."""
     (vector,) = message.content.array_records["model"].to_numpy_ndarrays()
     return vector
-
-
-def require_guarantee(store: Datastore, plan: RoundPlan) -> None:
-    """Refuse a round without privacy in a run that was set up with it."""
-    if store.private and not plan.privacy:
-        from privacy.errors import PolicyRefused
-
-        raise PolicyRefused("this run is private, the round asked for is not: nothing was trained")
-
-
-def require_model(store: Datastore, plan: RoundPlan) -> None:
-    """Hold the predictor that is asked for against the policy of the group."""
-    if store.policy is None or not store.policy.accept.model:
-        return
-    from alignment.config import PredictorConfig
-
-    config = PredictorConfig(**plan.predictor)  # type: ignore[arg-type]
-    store.policy.check_model(_fingerprint(config))
-
-
-@lru_cache(maxsize=2)
-def _fingerprint(config: PredictorConfig) -> str:
-    """Of the files as this process has loaded them: a predictor is built once and kept."""
-    from alignment.model.fingerprint import model_fingerprint
-
-    return model_fingerprint(config)
-
-
-def group_ledger_of(store: Datastore) -> GroupLedger:
-    """The group's ledger."""
-    from clients.sessions.group_ledger import GroupLedger
-    from privacy.identity.key_folder import SERVERS
-
-    return GroupLedger(
-        store.ledger,
-        store.keys.own(store.group),
-        store.keys.roster(role=SERVERS),
-        budget_epsilon=store.budget_epsilon,
-        budget_delta=store.budget_delta,
-    )
-
-
-def account_for(store: Datastore, plan: RoundPlan) -> Account:
-    """What a round will cost the group."""
-    from clients.sessions.group_ledger import Account
-    from strategies.wire.round_plan import PrivateWork
-
-    if not plan.privacy:
-        return Account(None)
-    run = PrivateWork.read(plan.privacy).run
-    return Account(group_ledger_of(store), run=run, round_number=plan.round)
-
-
-def prepare(store: Datastore, plan: RoundPlan, model: str) -> GroupLedger | None:
-    """Have the ledger know data, budget and plan of a private run; None where nothing is."""
-    from clients.sessions.group_ledger import verified_plan
-    from strategies.wire.round_plan import PrivateWork
-
-    if not plan.privacy:
-        return None
-    work = PrivateWork.read(plan.privacy)
-    privacy, group_ledger = verified_plan(work.plan), group_ledger_of(store)
-    if store.policy is not None:
-        store.policy.check_plan(privacy)
-    group_ledger.prepare(work.run, store.units(str(privacy.unit)), privacy, model=model)
-    return group_ledger
-
-
-def countersign(store: Datastore, message: Message, *, of: str = "secagg") -> None:
-    """Keep the server's signature of the head that was advertised, where it has sent one."""
-    words = part_in(message, "countersigned", required=False, of=of)
-    if store.private and words is not None:
-        group_ledger_of(store).countersign(words)
-
-
-def trained_as_planned(
-    store: Datastore, plan: RoundPlan, vector: NDArray[np.float32], context: Context
-) -> Trained:
-    """Train as the plan says, privately or not."""
-    require_guarantee(store, plan)
-    if plan.privacy:
-        return _trained_privately(store, plan, vector)
-    from clients.training.compressor import travelling
-    from clients.training.trainer import train_locally
-
-    if store.training is None:
-        raise ValueError("a held-out group does not train: ask train groups only")
-    return travelling(train_locally(vector, store.training, plan), plan, context.state)
-
-
-def _trained_privately(store: Datastore, plan: RoundPlan, vector: NDArray[np.float32]) -> Trained:
-    """Train under the plan; the text of an error must not tell the server of a record."""
-    from clients.training.private_trainer import train_privately
-    from privacy.errors import PrivacyError
-    from strategies.wire.round_plan import PrivateWork
-
-    unit = json.loads(PrivateWork.read(plan.privacy).plan)["unit"]
-    try:
-        return train_privately(vector, store.units(unit), plan)
-    except PrivacyError:
-        # These quote the plan only, which the server has made.
-        raise
-    except Exception as error:
-        raise TrainingFailed(
-            f"private training failed with a {type(error).__name__}; its text stays at the client"
-        ) from error
 
 
 @overload
@@ -174,3 +107,73 @@ def part_in(
     if isinstance(part, bytes) or (part is None and not required):
         return part
     raise ValueError(f"the request has no part {name!r}: use one version")
+
+
+@contextmanager
+def account_for(store: Datastore, task: RoundTask) -> Iterator[Account]:
+    """What a round will cost the group; of an error of its ledger only the kind is told."""
+    with redact_ledger_errors():
+        account = Account()
+        if task.private is not None:
+            account = PrivateAccount(
+                _group_ledger(store), task.private, round_number=task.round, units=store.units
+            )
+        with account:
+            yield account
+
+
+def shown_head(store: Datastore, message: Message, *, of: str = "secagg") -> Head:
+    """The head of the group ledger, held against the newest that the server says it has seen."""
+    known = part_in(message, "known", required=False, of=of)
+    with redact_ledger_errors():
+        return _group_ledger(store).head(known)
+
+
+def countersign(store: Datastore, message: Message, *, of: str = "secagg") -> None:
+    """Keep the server's signature of the head that was advertised, where it has sent one."""
+    signed = part_in(message, "countersigned", required=False, of=of)
+    if store.private and signed is not None:
+        with redact_ledger_errors():
+            _group_ledger(store).countersign(signed)
+
+
+def _group_ledger(store: Datastore) -> GroupLedger:
+    return GroupLedger(
+        store.ledger,
+        store.keys.own(store.group),
+        store.keys.roster(role=SERVERS),
+        budget_epsilon=store.budget_epsilon,
+        budget_delta=store.budget_delta,
+    )
+
+
+def trained_as_asked(
+    store: Datastore, task: RoundTask, vector: NDArray[np.float32], context: Context
+) -> Trained:
+    """Train as a task says, privately or not; whoever calls has charged for it."""
+    from clients.training.compressor import travelling
+    from clients.training.trainer import train_locally
+
+    _require_guarantee(store, task)
+    if task.private is not None:
+        return _trained_privately(store, task, task.private, vector)
+    if store.training is None:
+        raise ValueError("a held-out group does not train: ask train groups only")
+    return travelling(train_locally(vector, store.training, task), task, context.state)
+
+
+def _trained_privately(
+    store: Datastore, task: RoundTask, private: PrivateTask, vector: NDArray[np.float32]
+) -> Trained:
+    """Train under the plan; the text of an error must not tell the server of a record."""
+    from clients.training.private_trainer import train_privately
+
+    try:
+        return train_privately(vector, store.units(str(private.plan.unit)), task)
+    except PrivacyError:
+        # These quote the plan only, which the server has made.
+        raise
+    except Exception as error:
+        raise TrainingFailed(
+            f"private training failed with a {type(error).__name__}; its text stays at the client"
+        ) from error

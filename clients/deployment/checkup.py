@@ -8,22 +8,30 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from clients.data.datastore import Datastore, open_home
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import CA_FILE, IDENTITY_FILE, ROSTER_FILE, Home
 from clients.deployment.bundle import code_digest
 from clients.deployment.connection import Registration, node_is_registered, probe
 from clients.deployment.enrolment import NODE_KEY_FILE, SECRET_FILE
+from clients.task import PrivateTask, RoundTask
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import Mode, PrivacyTerms, Unit
+from privacy.audit.evidence import gather
 from privacy.identity.key_folder import SERVER, SERVERS
 from privacy.identity.keys import Identity, Roster
+from privacy.kernel.packing import packed_bytes
+from privacy.kernel.quantisation import sum_bits
+from privacy.ledger.filter import cost, epsilon_spent, least_budget
+from privacy.ledger.payloads import mechanism_of
+from strategies.wire.compression import START, Compression, RoundCode
 
 if TYPE_CHECKING:
     from alignment.model.predictor import Predictor
-    from privacy.accounting.plan import PrivacyPlan
-    from strategies.wire.round_plan import PrivateWork, RoundPlan
 
 #: Trips of a round to and from the server: share, train, confirm, unmask.
 _TRIPS = 4
@@ -196,7 +204,6 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     Raises:
         ValueError: The settings cannot be kept, or do not fit the policy.
     """
-    from alignment.config import PredictorConfig
     from alignment.model.predictor import Predictor
     from alignment.model.vector import to_vector
     from alignment.training.private_layout import private_layout
@@ -212,8 +219,8 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     if training is None:
         raise ValueError("a held-out group trains nothing: there is nothing to forecast")
     if settings["privacy.mode"] == "none":
-        plan = _round_plan(settings, {})
-        before, step = _twice(lambda: train_locally(vector, training, plan))
+        task = _task(settings)
+        before, step = _twice(lambda: train_locally(vector, training, task))
         return Forecast(
             epsilon=None,
             budget_epsilon=None,
@@ -240,11 +247,7 @@ def _private_forecast(
     rounds: int,
     trips: float,
 ) -> Forecast:
-    import json
-
     from clients.training.private_trainer import train_privately
-    from privacy.accounting.plan import PrivacyPlan
-    from privacy.accounting.terms import Mode, PrivacyTerms, Unit
 
     policy = home.policy
     mode, unit = Mode(str(settings["privacy.mode"])), Unit(str(settings["privacy.unit"]))
@@ -269,9 +272,8 @@ def _private_forecast(
         )
     )
     policy.check_plan(plan)
-    work = _work(settings, json.dumps(plan.as_dict(), sort_keys=True), rounds)
-    asked = _round_plan(settings, asdict(work))
-    before, step = _twice(lambda: train_privately(vector, units, asked))
+    task = _task(settings, _private_task(settings, plan))
+    before, step = _twice(lambda: train_privately(vector, units, task))
     needed, spent = _needed_and_spent(store, plan, policy)
     return Forecast(
         epsilon=plan.epsilon,
@@ -292,19 +294,20 @@ def _members(home: Home, store: Datastore) -> int:
 
 def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:
     """Bytes of an update without differential privacy, in a round that trains everything."""
-    from alignment.config import TrainingConfig
     from alignment.model.vector import to_vector
     from alignment.training.step_sizes import step_sizes
-    from privacy.kernel.packing import packed_bytes
-    from privacy.kernel.quantisation import sum_bits
-    from strategies.wire.compression import START, RoundCode
 
     asked = _section(settings, "compression")
     if not asked or asked["bits"] == 0:
         return 4 * (to_vector(predictor).size + 2)
-    plan = replace(_round_plan(settings, {}), compression={**asked, "scale": START})
     training = TrainingConfig(**_section(settings, "training"))
-    code = RoundCode(plan, step_sizes(predictor, training, train_adapter=True))
+    code = RoundCode(
+        Compression(**asked, scale=START),
+        step_sizes(predictor, training, train_adapter=True),
+        seed=0,
+        round_number=1,
+        learning_rate_scale=1.0,
+    )
     return packed_bytes(code.size, sum_bits(code.compression.limit, members=members))
 
 
@@ -322,10 +325,6 @@ def _needed_and_spent(
 
     Costs at one order add up, their epsilons do not: what a run adds depends on what is spent.
     """
-    from privacy.audit.evidence import gather
-    from privacy.ledger.filter import cost, epsilon_spent, least_budget
-    from privacy.ledger.payloads import mechanism_of
-
     mechanism = mechanism_of(plan)
     needed, _ = least_budget(mechanism, steps=plan.steps, delta=policy.privacy.budget_delta)
     if not store.ledger.exists():
@@ -344,19 +343,12 @@ def _needed_and_spent(
     return needed, most
 
 
-def _work(settings: Settings, plan: str, rounds: int) -> PrivateWork:
-    from strategies.wire.round_plan import PrivateWork
-
+def _private_task(settings: Settings, plan: PrivacyPlan) -> PrivateTask:
     one = settings["privacy.unit"] == "record"
-    return PrivateWork(
+    return PrivateTask(
         plan=plan,
         run="forecast",
-        place=0,
-        rounds=rounds,
-        local_steps=int(settings["privacy.local_steps"]),
-        sampling="poisson",
-        sampling_rate=float(settings["privacy.sampling_rate"]),
-        clipping_norm=float(settings["privacy.clipping_norm"]),
+        group_index=0,
         records_per_unit=1 if one else int(settings["privacy.records_per_unit"]),
         micro_batch=int(settings["privacy.micro_batch"]),
         max_options=int(settings["privacy.max_options"]),
@@ -365,17 +357,19 @@ def _work(settings: Settings, plan: str, rounds: int) -> PrivateWork:
     )
 
 
-def _round_plan(settings: Settings, privacy: Mapping[str, Any]) -> RoundPlan:
-    from strategies.wire.round_plan import RoundPlan
-
-    sections = {name: _section(settings, name) for name in ("predictor", "training", "context")}
-    return RoundPlan(
+def _task(settings: Settings, private: PrivateTask | None = None) -> RoundTask:
+    return RoundTask(
         round=1,
         seed=0,
         train_adapter=int(settings["federation.warmup_rounds"]) == 0,
         learning_rate_scale=1.0,
-        privacy=privacy,
-        **sections,
+        predictor=PredictorConfig(**_section(settings, "predictor")),
+        training=TrainingConfig(**_section(settings, "training")),
+        context=ContextConfig(**_section(settings, "context")),
+        compression=None,
+        private=private,
+        strategy=None,
+        digest="",
     )
 
 

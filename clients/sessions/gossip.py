@@ -1,39 +1,45 @@
 """Handlers of messages in a run without a server step, where groups meet in pairs.
 
 Training is that of local mode, with the same checks, the same charge and the same release; what is
-new is that the group steps by itself, and for whom its vector is encrypted.
+new is that the group steps by itself, and for whom its vector is encrypted. Imports of torch stay
+inside functions; see :mod:`clients.app`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 
+from clients.data.datastore import Datastore
+from clients.privatizer import Trained, release_to_partner, release_to_readers
 from clients.requests import (
     account_for,
     countersign,
-    group_ledger_of,
     model_in,
     open_store,
     part_in,
-    plan_in,
-    prepare,
-    require_guarantee,
-    require_model,
+    shown_head,
     train_store,
-    trained_as_planned,
+    trained_as_asked,
+    training_task_in,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from flwr.clientapp import ClientApp
-    from numpy.typing import NDArray
-
-    from clients.data.datastore import Datastore
-    from clients.sessions.gossip_session import ExchangeSession
-    from clients.sessions.own_model import Kept, OwnModel
-    from strategies.wire.round_plan import RoundPlan
+from clients.sessions.gossip_session import ExchangeSession
+from clients.sessions.own_model import Kept, OwnModel
+from clients.task import PrivateTask, RoundTask
+from privacy.accounting.terms import Mode
+from privacy.errors import PolicyRefused, Replayed
+from privacy.exchange.messages import MEET, SHOW
+from privacy.exchange.peer import Peer
+from privacy.identity.key_folder import MEMBERS, READERS
+from privacy.kernel.randomness import SystemRandomStream
+from privacy.ledger.chain import NOTHING
+from privacy.secagg.round_terms import Attempt
+from strategies.gossip import Gossip
+from strategies.wire.round_plan import vector_digest
 
 _PART = "exchange"
 
@@ -49,18 +55,12 @@ def register(app: ClientApp) -> None:
 
 def offer(message: Message, context: Context) -> Message:
     """Advertise a fresh key for a round: to meet at a train group, to read at a held-out one."""
-    from clients.sessions.group_ledger import redact_ledger_errors
-    from privacy.exchange.messages import MEET, SHOW
-    from privacy.ledger.chain import NOTHING
-
     store = open_store(context)
     if store is None:
         raise ValueError("this node has no group: ask others")
     head, purpose = NOTHING, SHOW
     if store.training is not None:
-        purpose = MEET
-        with redact_ledger_errors():
-            head = group_ledger_of(store).head(part_in(message, "known", required=False, of=_PART))
+        head, purpose = shown_head(store, message, of=_PART), MEET
     session = _session(store, context)
     advert = session.offer(part_in(message, "offer", of=_PART), purpose=purpose, head=head)
     return _answer(message, {"offer": advert})
@@ -68,36 +68,32 @@ def offer(message: Message, context: Context) -> Message:
 
 def meet(message: Message, context: Context) -> Message:
     """Train one round from the own vector and send the new one to the partner alone."""
-    import numpy as np
-
-    from clients.privatizer import release_to_partner
-    from clients.sessions.group_ledger import redact_ledger_errors
-    from clients.sessions.own_model import Kept, strategy_of
-
-    store, plan = train_store(context), plan_in(message)
-    require_guarantee(store, plan)
-    _require_partners(store, plan)
-    require_model(store, plan)
-    session, model = _session(store, context), _own_model(store)
-    run, before = session.attempt.run, model.read(session.attempt.run)
+    store = train_store(context)
+    task = training_task_in(message, store)
+    private, strategy = _for_partners(store, task)
+    session, model = _session(store, context), OwnModel(store.model)
+    _require_attempt(session.attempt, task, private)
+    before = model.read(private.run)
     if before is None:
-        before = _first(message, run, plan)
-    _require_attempt(session, plan, run)
-    strategy = strategy_of(plan)
-    strategy.restore(before.state)
-    with redact_ledger_errors(), account_for(store, plan) as account:
+        before = _first(message, task, private, strategy)
+    strategy.restore(before.strategy.state())
+    with account_for(store, task) as account:
         countersign(store, message, of=_PART)
-        meeting = session.meet(
-            part_in(message, "meet", of=_PART), task=plan.digest(), model=before.start
-        )
-        prepare(store, plan, before.start)
+        request = part_in(message, "meet", of=_PART)
+        meeting = session.meet(request, task=task.digest, model=before.start)
+        account.announce(before.start)
         account.charge(1, meeting.context)
-        mean = trained_as_planned(store, plan, before.vector, context)
-        vector = strategy.step(before.vector, _update(store, plan, mean))
-        # On disk before it leaves: what is met with must be what the group goes on from.
-        model.keep(
-            Kept(run=run, start=before.start, plan=plan, vector=vector, state=strategy.state())
+        mean = trained_as_asked(store, task, before.vector, context)
+        vector = strategy.step(before.vector, _update(store, task, private, mean))
+        after = replace(
+            before,
+            predictor=task.predictor,
+            context=task.context,
+            strategy=strategy,
+            vector=vector,
         )
+        # On disk before it leaves: what is met with must be what the group goes on from.
+        model.keep(after)
         released = release_to_partner(session, meeting, vector)
         account.release(released)
     content = ArrayRecord([np.frombuffer(released, dtype=np.uint8)])
@@ -109,29 +105,20 @@ def mix(message: Message, context: Context) -> Message:
 
     How far apart the two were is told: a number about two vectors that are private already.
     """
-    import numpy as np
-
     store = train_store(context)
-    session, model = _session(store, context), _own_model(store)
+    session, model = _session(store, context), OwnModel(store.model)
     kept = _kept(model, session)
-    sealed = _bytes_in(message, "sealed")
-    other = session.open(sealed, dimension=kept.vector.size)
-    strategy = kept.strategy
-    vector = strategy.meet(kept.vector, other)
+    other = session.open(_bytes_in(message, "sealed"), dimension=kept.vector.size)
     apart = float(np.linalg.norm(other.astype(np.float64) - kept.vector))
-    model.keep(_after(kept, vector, strategy.state()))
+    model.keep(replace(kept, vector=kept.strategy.meet(kept.vector, other)))
     return Message(RecordDict({"mixed": MetricRecord({"distance": apart})}), reply_to=message)
 
 
 def show(message: Message, context: Context) -> Message:
     """Show the own model to readers, who will say how well it predicts; each alone can read it."""
-    import numpy as np
-
-    from clients.privatizer import release_to_readers
-
     store = train_store(context)
     session = _session(store, context)
-    kept = _kept(_own_model(store), session)
+    kept = _kept(OwnModel(store.model), session)
     shown = release_to_readers(
         session,
         part_in(message, "show", of=_PART),
@@ -143,15 +130,12 @@ def show(message: Message, context: Context) -> Message:
 
 
 def part(message: Message, context: Context) -> Message:
-    """The run is over: keep the server's word on the ledger, and leave the model as a folder."""
-    from clients.sessions.group_ledger import redact_ledger_errors
-
+    """End a run: keep the server's signature of the ledger, and leave the model as a folder."""
     store = train_store(context)
-    session, model = _session(store, context), _own_model(store)
-    with redact_ledger_errors():
-        if part_in(message, "known", required=False, of=_PART) is not None:
-            group_ledger_of(store).head(part_in(message, "known", of=_PART))
-        countersign(store, message, of=_PART)
+    session, model = _session(store, context), OwnModel(store.model)
+    if part_in(message, "known", required=False, of=_PART) is not None:
+        shown_head(store, message, of=_PART)
+    countersign(store, message, of=_PART)
     session.end()
     if (kept := model.read(session.attempt.run)) is not None:
         model.publish(kept)
@@ -166,11 +150,6 @@ def shown_model(
 
 
 def _session(store: Datastore, context: Context) -> ExchangeSession:
-    from clients.sessions.gossip_session import ExchangeSession
-    from privacy.exchange.peer import Peer
-    from privacy.identity.key_folder import MEMBERS, READERS
-    from privacy.kernel.randomness import SystemRandomStream
-
     # The own key first: in a simulation it is made when it is first asked for.
     identity = store.keys.own(store.group, role=MEMBERS if store.training else READERS)
     peer = Peer(
@@ -183,59 +162,20 @@ def _session(store: Datastore, context: Context) -> ExchangeSession:
     return ExchangeSession(context.state, peer, store.served if store.training else None)
 
 
-def _own_model(store: Datastore) -> OwnModel:
-    from clients.sessions.own_model import OwnModel
-
-    return OwnModel(store.model)
-
-
 def _kept(model: OwnModel, session: ExchangeSession) -> Kept:
-    from privacy.errors import Replayed
-
     kept = model.read(session.attempt.run)
     if kept is None:
         raise Replayed("this group has not trained in this run yet: nothing is mixed or shown")
     return kept
 
 
-def _first(message: Message, run: str, plan: RoundPlan) -> Kept:
-    """Where a group stands that has not trained in this run: at its public first vector."""
-    from clients.sessions.own_model import Kept
-    from privacy.errors import PolicyRefused
-    from strategies.wire.round_plan import vector_digest
+def _for_partners(store: Datastore, task: RoundTask) -> tuple[PrivateTask, Gossip]:
+    """What a meeting needs of a task: vectors that are private by themselves, and a strategy.
 
-    if "model" not in message.content.array_records:
-        raise PolicyRefused("this group has no model of this run, and was given none to begin from")
-    vector = model_in(message)
-    return Kept(run=run, start=vector_digest(vector), plan=plan, vector=vector, state={})
-
-
-def _after(kept: Kept, vector: NDArray[np.float32], state: object) -> Kept:
-    from dataclasses import replace
-
-    return replace(kept, vector=vector, state=state)  # type: ignore[arg-type]
-
-
-def _update(store: Datastore, plan: RoundPlan, mean: object) -> NDArray[np.float64]:
-    """Where a private mean gradient points, over all coordinates of the model."""
-    import json
-
-    from clients.training.private_trainer import update_along
-    from strategies.wire.round_plan import PrivateWork
-
-    unit = json.loads(PrivateWork.read(plan.privacy).plan)["unit"]
-    return update_along(mean, store.units(unit), plan)  # type: ignore[arg-type]
-
-
-def _require_partners(store: Datastore, plan: RoundPlan) -> None:
-    """Refuse to hand out vectors that are not private, or where the group has not agreed to it."""
-    from clients.sessions.group_ledger import verified_plan
-    from privacy.accounting.terms import Mode
-    from privacy.errors import PolicyRefused
-    from strategies.wire.round_plan import PrivateWork
-
-    privacy = verified_plan(PrivateWork.read(plan.privacy).plan) if plan.privacy else None
-    if privacy is None or privacy.mode is not Mode.LOCAL:
+    Raises:
+        PolicyRefused: Vectors would not be private, or the group has not agreed to hand them out.
+    """
+    if task.private is None or task.private.plan.mode is not Mode.LOCAL:
         raise PolicyRefused("what a partner would see is not private: nothing was trained")
     agreed = not store.secure if store.policy is None else store.policy.accept.partners
     if not agreed:
@@ -243,14 +183,40 @@ def _require_partners(store: Datastore, plan: RoundPlan) -> None:
             "this group's vectors leave for sums alone, as accept.partners = false: nothing was "
             "trained"
         )
+    if task.strategy is None:
+        raise PolicyRefused("the round names no strategy that a group follows by itself")
+    return task.private, task.strategy
 
 
-def _require_attempt(session: ExchangeSession, plan: RoundPlan, run: str) -> None:
-    from privacy.errors import PolicyRefused
-    from strategies.wire.round_plan import PrivateWork
-
-    if (PrivateWork.read(plan.privacy).run, plan.round) != (run, session.attempt.round):
+def _require_attempt(attempt: Attempt, task: RoundTask, private: PrivateTask) -> None:
+    if (private.run, task.round) != (attempt.run, attempt.round):
         raise PolicyRefused("the plan is of another run or round than the meeting: nothing is sent")
+
+
+def _first(message: Message, task: RoundTask, private: PrivateTask, strategy: Gossip) -> Kept:
+    """Where a group stands that has not trained in this run: at its public first vector."""
+    if "model" not in message.content.array_records:
+        raise PolicyRefused("this group has no model of this run, and was given none to begin from")
+    vector = model_in(message)
+    return Kept(
+        run=private.run,
+        start=vector_digest(vector),
+        predictor=task.predictor,
+        context=task.context,
+        strategy=strategy,
+        vector=vector,
+    )
+
+
+def _update(
+    store: Datastore, task: RoundTask, private: PrivateTask, mean: Trained
+) -> NDArray[np.float64]:
+    """Where a private mean gradient points, over all coordinates of the model."""
+    from clients.training.private_trainer import update_along
+
+    if not isinstance(mean, np.ndarray):
+        raise PolicyRefused("what was trained is not private by itself: nothing is sent")
+    return update_along(mean, store.units(str(private.plan.unit)), task)
 
 
 def _bytes_in(message: Message, name: str) -> bytes:

@@ -1,9 +1,7 @@
-"""The ledger of a group, as its client uses it between messages: fail closed, and say little.
+"""The group ledger, as a client uses it between messages: fail closed, and say little.
 
 Every message opens the file, locks it, and lets it go: a process may serve one message or many.
 A process that lives on remembers what it has checked, so that this costs milliseconds a round.
-
-No torch here: the stages of secure aggregation keep books too, and train nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +10,14 @@ import hashlib
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
+from alignment.data.units import UnitRecords
 from clients.deployment.bundle import code_digest
+from clients.task import PrivateTask
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import Unit
 from privacy.errors import AlreadyCharged, LedgerError
@@ -28,14 +27,11 @@ from privacy.ledger.chain import Head, require_head
 from privacy.ledger.payloads import mechanism_of
 from privacy.ledger.server_ledger import Countersigned
 
-if TYPE_CHECKING:
-    from alignment.data.units import UnitRecords
-
 logger = logging.getLogger(__name__)
 
 
 class RefusedByLedger(RuntimeError):
-    """The group's ledger does not allow what was asked; its words stay at the client."""
+    """The group ledger does not allow what was asked; the text of its error stays at the client."""
 
 
 @contextmanager
@@ -46,18 +42,6 @@ def redact_ledger_errors() -> Iterator[None]:
     except (LedgerError, AlreadyCharged, OSError) as error:
         logger.warning("refused by the ledger: %s: %s", type(error).__name__, error)
         raise RefusedByLedger(f"{type(error).__name__}: the ledger does not allow it") from None
-
-
-@lru_cache(maxsize=8)
-def verified_plan(text: str) -> PrivacyPlan:
-    """Read a plan and recompute its epsilon; takes about a second, so results are kept.
-
-    Raises:
-        PlanRefused: The plan asks for what cannot be guaranteed, or promises what it does not keep.
-    """
-    plan = PrivacyPlan.from_dict(json.loads(text))
-    plan.verify()
-    return plan
 
 
 _checked: OrderedDict[tuple[object, ...], Ledger] = OrderedDict()
@@ -128,21 +112,21 @@ class GroupLedger:
         """
         with self._ledger.reopen() as ledger:
             if known is not None:
-                told = Countersigned.decode(known)
-                told.check(self._servers, self._identity.public)
-                require_head(ledger.events(), told.head)
+                seen = Countersigned.decode(known)
+                seen.check(self._servers, self._identity.public)
+                require_head(ledger.events(), seen.head)
             return ledger.head
 
-    def countersign(self, words: bytes) -> None:
-        """Keep a server's word that it has seen a head of this ledger.
+    def countersign(self, signed: bytes) -> None:
+        """Keep a server's signature that it has seen a head of this ledger.
 
         Raises:
             LedgerRolledBack: The ledger lacks that head.
             SecaggAbort: No pinned server has signed it.
         """
-        told = Countersigned.decode(words)
+        seen = Countersigned.decode(signed)
         with self._ledger.reopen() as ledger:
-            ledger.countersign(told.server, told.head, told.signature)
+            ledger.countersign(seen.server, seen.head, seen.signature)
 
     def prepare(
         self, run: str, units: Sequence[UnitRecords], plan: PrivacyPlan, *, model: str
@@ -213,41 +197,76 @@ class GroupLedger:
 
 
 class Account:
-    """What one attempt costs: charged once, then released or aborted; nothing where not private.
+    """What a round costs a group where nothing is private: nothing."""
 
-    Args:
-        group_ledger: Of the group; None where nothing is private.
-        run: Name of the run.
-        round_number: The round.
-    """
-
-    def __init__(
-        self, group_ledger: GroupLedger | None, *, run: str = "", round_number: int = 0
-    ) -> None:
-        self._group_ledger = group_ledger
-        self._run = run
-        self._round = round_number
-        self._receipt: SpendReceipt | None = None
-
-    def __enter__(self) -> Account:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if self._group_ledger is not None and self._receipt is not None and error is not None:
-            self._group_ledger.aborted(self._receipt, error)
+        """Close what was charged and came to nothing."""
+
+    def announce(self, model: str) -> None:
+        """Have the ledger know data, budget and plan of the run; see ``GroupLedger.prepare``."""
+
+    def require(self, attempt: int) -> None:
+        """Check that an attempt can be paid for."""
 
     def charge(self, attempt: int, context: bytes) -> None:
         """Charge the attempt, before anything is computed."""
-        if self._group_ledger is not None:
-            self._receipt = self._group_ledger.charge(self._run, self._round, attempt, context)
 
     def release(self, message: bytes) -> None:
         """Record what is about to leave; it must not leave if this raises."""
-        if self._group_ledger is not None:
-            if self._receipt is None:
-                raise RefusedByLedger("nothing was charged for what is about to leave")
-            receipt, self._receipt = self._receipt, None
-            self._group_ledger.released(receipt, message)
+
+
+class PrivateAccount(Account):
+    """What a private round costs: announced, charged once an attempt, then released or aborted.
+
+    Args:
+        group_ledger: Of the group.
+        private: What is asked of the group.
+        round_number: The round.
+        units: Gives the group's units of privacy, by the name of the unit.
+    """
+
+    def __init__(
+        self,
+        group_ledger: GroupLedger,
+        private: PrivateTask,
+        *,
+        round_number: int,
+        units: Callable[[str], Sequence[UnitRecords]],
+    ) -> None:
+        self._group_ledger = group_ledger
+        self._private = private
+        self._round = round_number
+        self._units = units
+        self._receipt: SpendReceipt | None = None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """See :class:`Account`."""
+        if self._receipt is not None and error is not None:
+            self._group_ledger.aborted(self._receipt, error)
+
+    def announce(self, model: str) -> None:
+        """See :class:`Account`."""
+        run, plan = self._private.run, self._private.plan
+        self._group_ledger.prepare(run, self._units(str(plan.unit)), plan, model=model)
+
+    def require(self, attempt: int) -> None:
+        """See :class:`Account`."""
+        self._group_ledger.require(self._private.run, self._round, attempt)
+
+    def charge(self, attempt: int, context: bytes) -> None:
+        """See :class:`Account`."""
+        run = self._private.run
+        self._receipt = self._group_ledger.charge(run, self._round, attempt, context)
+
+    def release(self, message: bytes) -> None:
+        """See :class:`Account`."""
+        if self._receipt is None:
+            raise RefusedByLedger("nothing was charged for what is about to leave")
+        receipt, self._receipt = self._receipt, None
+        self._group_ledger.released(receipt, message)
 
 
 def _contents(unit: UnitRecords) -> bytes:

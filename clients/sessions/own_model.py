@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from alignment.config import ContextConfig, PredictorConfig
 from atomic import write_atomically
+from clients.task import own_strategy
 from privacy.errors import PolicyRefused
-from strategies.base import State
 from strategies.gossip import Gossip
-from strategies.registry import known
-from strategies.wire.round_plan import RoundPlan
+from strategies.registry import settings_of
+from strategies.wire.round_plan import read_section
 
 _FILE = "vector.safetensors"
 _VECTOR, _STATE, _ABOUT = "vector", "strategy.", "about"
@@ -36,27 +37,18 @@ class Kept:
     Attributes:
         run: Name of the run.
         start: Digest of the vector that the run began from.
-        plan: The last that the group was asked for.
+        predictor: Shape of the predictor.
+        context: How a context is read.
+        strategy: The group's own, with all that it remembers.
         vector: (d,) float32, where the group's next step begins.
-        state: Of the group's strategy.
     """
 
     run: str
     start: str
-    plan: RoundPlan
+    predictor: PredictorConfig
+    context: ContextConfig
+    strategy: Gossip
     vector: NDArray[np.float32]
-    state: State
-
-    @property
-    def strategy(self) -> Gossip:
-        """The group's strategy, as it goes on.
-
-        Raises:
-            PolicyRefused: The plan names none that groups follow by themselves.
-        """
-        strategy = strategy_of(self.plan)
-        strategy.restore(self.state)
-        return strategy
 
 
 class OwnModel:
@@ -79,14 +71,16 @@ class OwnModel:
         try:
             tensors = load(self._path.read_bytes())
             about = json.loads(tensors.pop(_ABOUT).tobytes())
-            state = {name.removeprefix(_STATE): array for name, array in tensors.items()}
-            vector = state.pop(_VECTOR)
+            vector = tensors.pop(_VECTOR)
+            strategy = own_strategy(about["strategy"])
+            strategy.restore({name.removeprefix(_STATE): array for name, array in tensors.items()})
             kept = Kept(
                 run=str(about["run"]),
                 start=str(about["start"]),
-                plan=RoundPlan.from_wire(about["plan"]),
+                predictor=read_section(PredictorConfig, about["predictor"], name="predictor"),
+                context=read_section(ContextConfig, about["context"], name="context"),
+                strategy=strategy,
                 vector=vector,
-                state=state,
             )
         except FileNotFoundError:
             return None
@@ -98,43 +92,29 @@ class OwnModel:
 
     def keep(self, kept: Kept) -> None:
         """Write down where the group stands; what depends on it must not leave if this raises."""
-        about = {"run": kept.run, "start": kept.start, "plan": kept.plan.to_wire()}
+        about = {
+            "run": kept.run,
+            "start": kept.start,
+            "predictor": asdict(kept.predictor),
+            "context": asdict(kept.context),
+            "strategy": {"name": kept.strategy.name, **settings_of(kept.strategy)},
+        }
         tensors: Mapping[str, NDArray[np.generic]] = {
             _VECTOR: kept.vector,
             _ABOUT: np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-            **{f"{_STATE}{name}": array for name, array in kept.state.items()},
+            **{f"{_STATE}{name}": array for name, array in kept.strategy.state().items()},
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self._path, save(dict(tensors)), durable=True)
 
     def publish(self, kept: Kept) -> None:
         """Leave the model of a run that is over as a folder, and nothing of its way there."""
-        from alignment.config import ContextConfig, PredictorConfig
+        # With torch, which only the last message of a run needs of this module.
         from alignment.model.folder import save_predictor
         from alignment.model.vector import load_vector
         from clients.training.trainer import predictor_for
 
-        predictor = predictor_for(PredictorConfig(**kept.plan.predictor))  # type: ignore[arg-type]
+        predictor = predictor_for(kept.predictor)
         load_vector(predictor, kept.strategy.published(kept.vector))
-        context = ContextConfig(**kept.plan.context)  # type: ignore[arg-type]
-        save_predictor(predictor, self._folder, context)
+        save_predictor(predictor, self._folder, kept.context)
         self._path.unlink()
-
-
-def strategy_of(plan: RoundPlan) -> Gossip:
-    """The strategy that a group is asked to follow by itself, before its first step.
-
-    Only those of this program: a name that points to a file would have a server run it.
-
-    Raises:
-        PolicyRefused: There is none, or its settings make no sense.
-    """
-    settings = dict(plan.strategy)
-    name = str(settings.pop("name", ""))
-    kind = known().get(name)
-    if kind is None or not issubclass(kind, Gossip):
-        raise PolicyRefused(f"strategy {name!r} is none that a group follows by itself")
-    try:
-        return kind(**settings)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise PolicyRefused(f"strategy {name}: {error}") from error

@@ -15,7 +15,7 @@ from typing import TypeVar
 from flwr.app import ConfigRecord, RecordDict
 
 from atomic import write_atomically
-from clients.sessions.group_ledger import verified_plan
+from clients.task import RoundTask
 from privacy.accounting.terms import Mode
 from privacy.errors import PolicyRefused, Replayed
 from privacy.kernel.quantisation import fraction_bits, sum_bits
@@ -25,8 +25,6 @@ from privacy.secagg.client import Member, Opened, Policy
 from privacy.secagg.encoding import Message
 from privacy.secagg.messages import Advertised, Confirmed, Masking, Shared, ShareRequest
 from privacy.secagg.round_terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
-from strategies.wire.compression import Compression
-from strategies.wire.round_plan import PrivateWork, RoundPlan
 
 _KEPT = "secagg"
 _State = TypeVar("_State", bound=Message)
@@ -194,33 +192,34 @@ def terms_in(request: bytes) -> RoundTerms:
     return terms
 
 
-def policy_for(plan: RoundPlan, terms: RoundTerms, *, fewest_members: int) -> Policy:
+def insisted_on(task: RoundTask, terms: RoundTerms, *, fewest_members: int) -> Policy:
     """What this client insists on: what it would itself send if it did what it is asked.
 
     Where nothing tells the number of coordinates beforehand it is taken from the terms, and
     compared with the vector once there is one.
 
     Args:
-        plan: What this client is asked to do.
+        task: What this client is asked to do.
         terms: What the server proposes.
         fewest_members: Below so many this client stays away.
 
     Raises:
-        PlanRefused: The privacy plan it is asked to follow does not keep what it promises.
+        PolicyRefused: The terms are of another run or round than the task.
     """
     members = len(terms.members)
     vector = VectorTerms(dimension=terms.vector.dimension, fraction_bits=fraction_bits(members))
-    if plan.compression:
-        limit = Compression.read(plan.compression).limit
-        vector = replace(vector, modulus_bits=sum_bits(limit, members=members), fraction_bits=0)
-    if plan.privacy:
-        work = PrivateWork.read(plan.privacy)
-        if terms.attempt.run != work.run:
-            raise PolicyRefused("the terms are of another run than the plan: nothing is sent")
-        privacy = verified_plan(work.plan)
-        if privacy.mode is Mode.DISTRIBUTED:
-            vector = VectorTerms.of_plan(privacy)
+    if task.compression is not None:
+        bits = sum_bits(task.compression.limit, members=members)
+        vector = replace(vector, modulus_bits=bits, fraction_bits=0)
+    if task.private is not None:
+        if (terms.attempt.run, terms.attempt.round) != (task.private.run, task.round):
+            raise PolicyRefused(
+                "the terms are of another run or round than the plan: nothing is sent"
+            )
+        plan = task.private.plan
+        if plan.mode is Mode.DISTRIBUTED:
+            vector = VectorTerms.of_plan(plan)
         else:
-            vector = replace(vector, dimension=privacy.dimension + 1, plan=privacy.digest())
+            vector = replace(vector, dimension=plan.dimension + 1, plan=plan.digest())
     fewest = max(FEWEST_MEMBERS, fewest_members)
-    return Policy(vector=vector, task=plan.digest(), fewest_members=fewest)
+    return Policy(vector=vector, task=task.digest, fewest_members=fewest)

@@ -1,36 +1,23 @@
-"""Which part of an update travels, in how few bits, and what of it stays here for later rounds."""
+"""The part of an update that travels, in few bits, and the residual that stays for later rounds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from flwr.app import ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from alignment.config import PredictorConfig, TrainingConfig
 from alignment.training.step_sizes import step_sizes
-from clients.training.trainer import LocalUpdate, predictor_for
+from clients.task import RoundTask
+from clients.training.trainer import predictor_for
+from clients.training.updates import Compressed, LocalUpdate
 from strategies.wire.compression import RoundCode
-from strategies.wire.round_plan import RoundPlan
 
 _KEPT = "residual"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Compressed:
-    """An update in small integers, its loss and weight among them. Not private.
-
-    Attributes:
-        integers: (n,) int64; see ``strategies.wire.compression.RoundCode``.
-        limit: Largest integer of any group, of either sign.
-    """
-
-    integers: NDArray[np.int64]
-    limit: int
-
-
-def travelling(update: LocalUpdate, plan: RoundPlan, state: RecordDict) -> LocalUpdate | Compressed:
+def travelling(update: LocalUpdate, task: RoundTask, state: RecordDict) -> LocalUpdate | Compressed:
     """Take of an update what the round asks for.
 
     Coordinates that the round does not train are 0 and are left out. Where the round compresses,
@@ -39,15 +26,20 @@ def travelling(update: LocalUpdate, plan: RoundPlan, state: RecordDict) -> Local
 
     Args:
         update: What training changed.
-        plan: Of the round.
+        task: Of the round.
         state: Of this client in this run; added to.
     """
-    predictor = predictor_for(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
-    training = TrainingConfig(**plan.training)  # type: ignore[arg-type]
-    steps = step_sizes(predictor, training, train_adapter=plan.train_adapter)
-    if not plan.compression:
+    predictor = predictor_for(task.predictor)
+    steps = step_sizes(predictor, task.training, train_adapter=task.train_adapter)
+    if task.compression is None:
         return replace(update, delta=update.delta[steps > 0])
-    code = RoundCode(plan, steps)
+    code = RoundCode(
+        task.compression,
+        steps,
+        seed=task.seed,
+        round_number=task.round,
+        learning_rate_scale=task.learning_rate_scale,
+    )
     # Residuals are of what enters the sum: a weight that changes from round to round is in them.
     whole = update.weight * update.delta.astype(np.float64) + _residual(state, steps.size)
     encoded = code.encode(whole, loss=update.loss, weight=update.weight)

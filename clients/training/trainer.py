@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
+from alignment.config import PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
 from alignment.model.context import scores_in_context
 from alignment.model.encoding import pad_targets
@@ -22,23 +21,8 @@ from alignment.model.vector import load_vector, to_vector
 from alignment.training.objectives import ABSENT, cross_entropy
 from alignment.training.step_sizes import learning_rates, part_of
 from alignment.training.weighting import group_weight
-from strategies.wire.round_plan import RoundPlan
-
-
-@dataclass(frozen=True, kw_only=True)
-class LocalUpdate:
-    """What local training changed. Not private: only the privatizer may pass it on.
-
-    Attributes:
-        delta: (d,) float32, trained vector minus the vector received.
-        loss: Mean cross-entropy over the steps, in nats.
-        weight: How much the group counts in the mean of all, above 0 and at most 1.
-    """
-
-    delta: NDArray[np.float32]
-    loss: float
-    weight: float = 1.0
-
+from clients.task import RoundTask
+from clients.training.updates import LocalUpdate
 
 #: Batches that are shuffled together before questions of like length are put side by side.
 _MIXED_BATCHES = 4
@@ -73,11 +57,10 @@ def _batches(
         steps -= take
 
 
-def _optimizer(
-    predictor: Predictor, training: TrainingConfig, plan: RoundPlan
-) -> torch.optim.Optimizer:
+def _optimizer(predictor: Predictor, task: RoundTask) -> torch.optim.Optimizer:
+    training = task.training
     groups: list[dict[str, Any]] = []
-    for part, rate in learning_rates(training, train_adapter=plan.train_adapter).items():
+    for part, rate in learning_rates(training, train_adapter=task.train_adapter).items():
         own = [parameter for name, parameter in predictor.trainable() if part_of(name) == part]
         decay = training.context_weight_decay if part == "directions" else training.weight_decay
         if own:
@@ -87,7 +70,7 @@ def _optimizer(
             "the round trains a head alone and a policy has none: federation.warmup_rounds = 0"
         )
     for group in groups:
-        group["lr"] *= plan.learning_rate_scale
+        group["lr"] *= task.learning_rate_scale
     return torch.optim.AdamW(groups)
 
 
@@ -107,10 +90,10 @@ def _proximal_pull(optimizer: torch.optim.Optimizer, weight: float) -> Callable[
     return pull
 
 
-def _generator(plan: RoundPlan, group: str) -> np.random.Generator:
+def _generator(task: RoundTask, group: str) -> np.random.Generator:
     """Batches of a run without privacy: reproducible by seed, round and group."""
     name = hashlib.sha256(group.encode()).digest()[:8]
-    return np.random.default_rng([plan.seed, plan.round, int.from_bytes(name, "big")])
+    return np.random.default_rng([task.seed, task.round, int.from_bytes(name, "big")])
 
 
 class _LocalObjective:
@@ -119,7 +102,7 @@ class _LocalObjective:
     Args:
         predictor: What learns.
         answers: What it learns from.
-        plan: What the server asks for.
+        task: What the server asks for.
         generator: Draws the questions that are shown, and what is dropped.
     """
 
@@ -127,20 +110,20 @@ class _LocalObjective:
         self,
         predictor: Predictor,
         answers: GroupAnswers,
-        plan: RoundPlan,
+        task: RoundTask,
         generator: np.random.Generator,
     ) -> None:
         self._predictor = predictor
         self._answers = answers
-        self._train_adapter = plan.train_adapter
-        self._training = TrainingConfig(**plan.training)  # type: ignore[arg-type]
-        self._reading = ContextConfig(**plan.context)  # type: ignore[arg-type]
+        self._train_adapter = task.train_adapter
+        self._training = task.training
+        self._context = task.context
         self._generator = generator
         chance = torch.Generator().manual_seed(int(generator.integers(2**63)))
         self._dropout = Dropout(self._training.dropout, chance)
         weights = torch.tensor(answers.counts, dtype=torch.float32)
         self._weights = weights / weights.mean()
-        self._evidence = answers.evidence(self._reading.single_choice)
+        self._evidence = answers.evidence(self._context.single_choice)
 
     def loss(self, batch: Sequence[int]) -> tuple[Tensor, float]:
         """What to minimise, and the mean cross-entropy of the prior, of one batch of questions."""
@@ -198,7 +181,7 @@ class _LocalObjective:
                 asked,
                 context,
                 answers,
-                self._reading,
+                self._context,
                 evidence=[self._evidence[i] for i in rows],
                 to_the_mode=False,
             )
@@ -214,7 +197,7 @@ class _LocalObjective:
                 asked.at(these),
                 asked.at(those),
                 targets[list(those)],
-                self._reading,
+                self._context,
                 evidence=[self._evidence[batch[i]] for i in those],
                 to_the_mode=False,
             )
@@ -223,29 +206,28 @@ class _LocalObjective:
 
 
 def train_locally(
-    vector: NDArray[np.float32], answers: GroupAnswers, plan: RoundPlan
+    vector: NDArray[np.float32], answers: GroupAnswers, task: RoundTask
 ) -> LocalUpdate:
     """Train from a global vector on a group's answers.
 
     Args:
         vector: (d,) float32, where all groups start.
         answers: What to learn from; a question counts as often as it was answered.
-        plan: What the server asks for.
+        task: What the server asks for.
 
     Raises:
         ValueError: The vector does not fit the predictor, or training diverged.
     """
-    predictor = predictor_for(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
-    training = TrainingConfig(**plan.training)  # type: ignore[arg-type]
+    predictor = predictor_for(task.predictor)
     load_vector(predictor, vector)
-    optimizer = _optimizer(predictor, training, plan)
-    pull = _proximal_pull(optimizer, training.proximal)
-    generator = _generator(plan, answers.group)
-    objective = _LocalObjective(predictor, answers, plan, generator)
+    optimizer = _optimizer(predictor, task)
+    pull = _proximal_pull(optimizer, task.training.proximal)
+    generator = _generator(task, answers.group)
+    objective = _LocalObjective(predictor, answers, task, generator)
     lengths = [len(question.text) for question in answers.questions]
     weight = objective.weight()
     losses = []
-    for batch in _batches(lengths, training, generator):
+    for batch in _batches(lengths, task.training, generator):
         loss, prior_loss = objective.loss(batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -17,7 +17,8 @@ from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.training.private_layout import private_layout
 from clients.deployment.bundle import code_digest
-from clients.sessions.group_ledger import GroupLedger, forget_ledgers, verified_plan
+from clients.sessions.group_ledger import GroupLedger, forget_ledgers
+from clients.task import read_task, verified_plan
 from clients.training.private_trainer import train_privately
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.workloads.ledger_rehearsal import (
@@ -130,16 +131,18 @@ class Training:
         aggregation = PrivateAggregation(registered, config)
         self._units = units
         self._vector = to_vector(predictor)
-        self._plans = {
-            name: RoundPlan(
-                round=1,
-                seed=config.seed,
-                train_adapter=False,
-                learning_rate_scale=1.0,
-                predictor=asdict(config.predictor),
-                training=asdict(config.training),
-                context=asdict(config.context),
-                privacy=dict(aggregation.work(name)),
+        self._tasks = {
+            name: read_task(
+                RoundPlan(
+                    round=1,
+                    seed=config.seed,
+                    train_adapter=False,
+                    learning_rate_scale=1.0,
+                    predictor=asdict(config.predictor),
+                    training=asdict(config.training),
+                    context=asdict(config.context),
+                    privacy=dict(aggregation.work(name)),
+                )
             )
             for name in units
         }
@@ -147,9 +150,9 @@ class Training:
     def __call__(self) -> dict[str, float]:
         """Seconds of a round of every group."""
         seconds = {}
-        for name, plan in self._plans.items():
+        for name, task in self._tasks.items():
             start = time.perf_counter()
-            train_privately(self._vector, self._units[name], plan)
+            train_privately(self._vector, self._units[name], task)
             seconds[name] = time.perf_counter() - start
         return seconds
 

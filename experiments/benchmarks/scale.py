@@ -15,7 +15,7 @@ from typing import Any
 
 import clients.training.trainer
 from alignment.data.population import load_population
-from clients.training.trainer import LocalUpdate
+from clients.training.updates import LocalUpdate
 from experiments.benchmarks.harness import Figure, Goal
 from experiments.simulation.simulate import simulate
 from server.config import RunConfig, read_run_config
@@ -123,12 +123,12 @@ def _training() -> Iterator[dict[int, float]]:
     spent: dict[int, float] = {}
     train = clients.training.trainer.train_locally
 
-    def timed(vector: Any, answers: Any, plan: Any) -> LocalUpdate:
+    def timed(vector: Any, answers: Any, task: Any) -> LocalUpdate:
         begun = time.perf_counter()
         try:
-            return train(vector, answers, plan)
+            return train(vector, answers, task)
         finally:
-            spent[plan.round] = spent.get(plan.round, 0.0) + time.perf_counter() - begun
+            spent[task.round] = spent.get(task.round, 0.0) + time.perf_counter() - begun
 
     clients.training.trainer.train_locally = timed
     try:

@@ -16,6 +16,7 @@ from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.training.gradients import MicroBatchShape
 from alignment.training.private_layout import private_layout
+from clients.task import RoundTask, read_task
 from clients.training.trainer import train_locally
 from experiments.benchmarks.dp import private_step
 from experiments.benchmarks.harness import Figure, Goal, interleave
@@ -153,7 +154,7 @@ def _round_figures() -> list[Figure]:
         options=settings.max_options,
     )
     vector = to_vector(Predictor(RunConfig().predictor))
-    both, head = _round_plan(train_adapter=True), _round_plan(train_adapter=False)
+    both, head = _task(train_adapter=True), _task(train_adapter=False)
     usual = Setting(members=10, dimension=10**5)
     small = replace(usual, dimension=private_layout(predictor, adapters=False).dimension)
     costs: dict[Setting, list[float]] = {usual: [], small: []}
@@ -192,9 +193,9 @@ def _round_figures() -> list[Figure]:
     ]  # fmt: skip
 
 
-def _round_plan(*, train_adapter: bool) -> RoundPlan:
+def _task(*, train_adapter: bool) -> RoundTask:
     config = RunConfig()
-    return RoundPlan(
+    plan = RoundPlan(
         round=1,
         seed=config.seed,
         train_adapter=train_adapter,
@@ -203,6 +204,7 @@ def _round_plan(*, train_adapter: bool) -> RoundPlan:
         training=asdict(config.training),
         context=asdict(config.context),
     )
+    return read_task(plan)
 
 
 def _peak_gigabytes() -> float:

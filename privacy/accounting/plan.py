@@ -155,54 +155,36 @@ class PrivacyPlan(PrivacyTerms):
         return epsilon
 
     def check_executed(
-        self,
-        *,
-        group: int,
-        units: int,
-        sampling: str,
-        sampling_rate: float,
-        clipping_norm: float,
-        largest_weight: float,
-        micro_batch_rows: int,
-        micro_batches: int,
-        rounds: int,
-        local_steps: int = 1,
+        self, *, group: int, units: int, dimension: int, largest_weight: float
     ) -> None:
-        """Check that what is about to be executed is what was accounted for.
+        """Check what an executor brings itself against what was accounted for.
+
+        Everything else (sampling and its rate, clip, noise, batch cap, micro-batches, steps) it
+        must take from this plan.
 
         Args:
-            group: whose execution it is.
+            group: whose execution it is, counted from 0.
             units: how many units the group really has.
-            sampling: how batches are drawn.
-            sampling_rate: q as the sampler uses it.
-            clipping_norm: C as the clip uses it.
+            dimension: coordinates of a clipped vector.
             largest_weight: the largest weight of a unit.
-            micro_batch_rows: rows of a micro-batch.
-            micro_batches: micro-batches in every step.
-            rounds: rounds the executor is set to run.
-            local_steps: steps of a round.
 
         Raises:
-            ExecutionMismatch: for the first setting that differs.
+            ExecutionMismatch: for the first value that differs.
         """
-        settings: dict[str, tuple[object, object]] = {
-            "sampling": (sampling, self.sampling),
-            "sampling_rate": (sampling_rate, self.sampling_rate),
-            "clipping_norm": (clipping_norm, self.clipping_norm),
-            "micro_batches": (micro_batches, self.micro_batches(group, rows=micro_batch_rows)),
-            "rounds": (rounds, self.rounds),
-            "local_steps": (local_steps, self.local_steps),
-        }
-        for name, (executed, accounted) in settings.items():
-            if executed != accounted:
-                raise ExecutionMismatch(
-                    f"{name} = {executed!r} would be executed but {accounted!r} was accounted for; "
-                    "change the execution or make a new plan"
-                )
+        if not 0 <= group < self.groups:
+            raise ExecutionMismatch(
+                f"group = {group} is outside [0, {self.groups}), so nothing was accounted for it; "
+                "count from 0"
+            )
         if units > self.group_size(group):
             raise ExecutionMismatch(
                 f"units = {units} is above the {self.group_size(group)} accounted for in group "
                 f"{group}; make a new plan with a larger public bound"
+            )
+        if dimension != self.dimension:
+            raise ExecutionMismatch(
+                f"dimension = {dimension} would be executed but {self.dimension} was accounted "
+                "for; give all groups one predictor"
             )
         if not 0 <= largest_weight <= 1:
             raise ExecutionMismatch(

@@ -114,7 +114,7 @@ class MeanOfCompressed:
         return Combined(update=mean[:-2], loss=float(mean[-2]))
 
     def _code(self, plan: RoundPlan) -> RoundCode:
-        return RoundCode(plan, self._steps.of(plan))
+        return RoundCode.of_plan(plan, self._steps.of(plan))
 
     def _rescale(self, scale: float) -> None:
         self._compression = Compression(**{**asdict(self._compression), "scale": scale})

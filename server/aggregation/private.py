@@ -44,7 +44,6 @@ class PrivateAggregation:
         self._cohort = cohort
         self._indices = {name: index for index, name in enumerate(registered.groups) if name}
         self._privacy = config.privacy
-        self._rounds = config.federation.rounds
         self._rule = rule_for(config.strategy.make())
         self._head_only = registered.warmup.within(registered.layout)
         self._plan_text = json.dumps(registered.plan.as_dict(), sort_keys=True)
@@ -56,12 +55,7 @@ class PrivateAggregation:
             PrivateWork(
                 plan=self._plan_text,
                 run=self._registered.run,
-                place=(self._cohort.group_indices if self._cohort else self._indices)[group],
-                rounds=self._rounds,
-                local_steps=privacy.local_steps,
-                sampling="poisson",
-                sampling_rate=privacy.sampling_rate,
-                clipping_norm=privacy.clipping_norm,
+                group_index=(self._cohort.group_indices if self._cohort else self._indices)[group],
                 records_per_unit=1 if privacy.unit == "record" else privacy.records_per_unit,
                 micro_batch=privacy.micro_batch,
                 max_options=privacy.max_options,

@@ -193,13 +193,13 @@ class PlainCollector:
     def _evidence(
         self, plan: RoundPlan, vector: NDArray[np.float32], updates: Mapping[str, RecordDict]
     ) -> dict[str, object]:
-        """What came, by group; the place of a group in the plan is no part of the context."""
+        """What came, by group; a group's own index in the plan is no part of the context."""
         model = vector_digest(vector)
         alike = replace(plan, privacy=self._aggregation.work(next(iter(self._cohort.train))))
         return {
             "round": plan.round,
             "attempt": 1,
-            "ctx": round_context(alike, model).hex(),
+            "ctx": round_context(alike.digest(), model).hex(),
             "model": model,
             "survivors": list(updates),
             "vectors": {

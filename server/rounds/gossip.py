@@ -52,7 +52,7 @@ class _Round:
     """A round whose pairs are drawn.
 
     Attributes:
-        plan: What every group is asked, its place in the privacy plan apart.
+        plan: What every group is asked, its own index in the privacy plan apart.
         terms: Of all its meetings.
         pairs: Who meets whom.
         adverts: Of all train groups that are there, by name.

@@ -14,14 +14,14 @@ and how large its update was, by which the server chooses the grid of the next r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.wire.round_plan import RoundPlan, Scalar
+from strategies.wire.round_plan import RoundPlan, read_section
 from strategies.wire.transforms import Transform, make_transform
 
 LEAST_BITS = 2
@@ -105,21 +105,6 @@ class Compression:
         if not 0 < self.scale < math.inf:
             raise ValueError(f"scale = {self.scale} must be finite and > 0: {START:g} begins a run")
 
-    @classmethod
-    def read(cls, section: Mapping[str, Scalar]) -> Compression:
-        """Read the section of a round plan.
-
-        Raises:
-            ValueError: A field is missing, unknown, of the wrong type or out of its bounds.
-        """
-        expected = {"bits": int, "keep": float, "transform": str, "scale": float}
-        if odd := set(section) ^ {field.name for field in fields(cls)}:
-            raise ValueError(f"round plan: compression.{min(odd)} is missing or unknown")
-        for name, kind in expected.items():
-            if type(section[name]) is not kind:
-                raise ValueError(f"round plan: compression.{name} is not {kind.__name__}")
-        return cls(**section)  # type: ignore[arg-type]
-
     @property
     def limit(self) -> int:
         """Largest integer of a coordinate, of either sign."""
@@ -193,33 +178,60 @@ class RoundCode:
     """How all groups write their updates in one round.
 
     Args:
-        plan: Of the round; its section ``compression`` is not empty.
+        compression: How they are written.
         steps: (d,) float32, the learning rate of every coordinate; 0 where the round trains
             nothing, which does not travel.
+        seed: Of the run.
+        round_number: Of the round.
+        learning_rate_scale: Factor on all learning rates in this round.
 
     Attributes:
-        compression: Of the plan.
+        compression: As given.
         size: Integers of one vector.
     """
 
-    def __init__(self, plan: RoundPlan, steps: NDArray[np.float32]) -> None:
-        self.compression = Compression.read(plan.compression)
+    def __init__(
+        self,
+        compression: Compression,
+        steps: NDArray[np.float32],
+        *,
+        seed: int,
+        round_number: int,
+        learning_rate_scale: float,
+    ) -> None:
+        self.compression = compression
         self._trained = np.flatnonzero(steps > 0)
         if self._trained.size == 0:
             raise CompressionRefused("the round trains nothing: there is no update to compress")
         self._dimension = steps.size
-        self._units = steps[self._trained].astype(np.float64) * plan.learning_rate_scale
+        self._units = steps[self._trained].astype(np.float64) * learning_rate_scale
         count = self._trained.size
+        chance = partial(_chance, seed=seed, round_number=round_number, count=count)
         self._transform: Transform = make_transform(
-            self.compression.transform, count, _chance(plan, _STEPS, count)
+            self.compression.transform, count, chance(_STEPS)
         )
         kept = max(1, round(self.compression.keep * count))
         self._kept = np.arange(count)
         if kept < count:
-            order = np.argsort(_chance(plan, _COORDINATES, count), kind="stable")
+            order = np.argsort(chance(_COORDINATES), kind="stable")
             self._kept = np.sort(order[:kept])
         self._digits = -(-_NUMBER_BITS // (self.compression.bits - 1))
         self.size = kept + 3 * self._digits
+
+    @classmethod
+    def of_plan(cls, plan: RoundPlan, steps: NDArray[np.float32]) -> RoundCode:
+        """The code of a round plan whose section ``compression`` is not empty.
+
+        Raises:
+            ValueError: That section is no :class:`Compression`.
+        """
+        return cls(
+            read_section(Compression, plan.compression, name="compression"),
+            steps,
+            seed=plan.seed,
+            round_number=plan.round,
+            learning_rate_scale=plan.learning_rate_scale,
+        )
 
     def encode(self, update: NDArray[np.floating], *, loss: float, weight: float) -> Encoded:
         """Write a group's update.
@@ -306,8 +318,8 @@ class RoundCode:
         return sum(int(digit) * base**place for place, digit in enumerate(digits))
 
 
-def _chance(plan: RoundPlan, purpose: int, count: int) -> NDArray[np.uint64]:
+def _chance(purpose: int, *, seed: int, round_number: int, count: int) -> NDArray[np.uint64]:
     """So many words of a public stream of the round: raw, for no release of numpy changes those."""
-    stream = np.random.PCG64([plan.seed, plan.round, purpose])
+    stream = np.random.PCG64([seed, round_number, purpose])
     words: NDArray[np.uint64] = stream.random_raw(count)
     return words

@@ -1,4 +1,4 @@
-"""What server and clients tell each other in a round, as plain mappings of scalars on the wire.
+"""The wire form of a round: plain mappings of scalars that server and clients exchange.
 
 Only a :class:`RoundPlan` and the global vector travel to a client; only one vector travels back.
 """
@@ -9,11 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 Scalar = bool | int | float | str
+_Section = TypeVar("_Section")
 _SECTIONS = ("predictor", "training", "context", "privacy", "compression", "strategy")
 
 
@@ -55,21 +57,44 @@ def unflatten(flat: Mapping[str, object]) -> dict[str, object]:
     return nested
 
 
+def read_section(kind: type[_Section], section: Mapping[str, object], *, name: str) -> _Section:
+    """Read a section of a round plan into the frozen dataclass that it stands for.
+
+    Types must be exactly those of the fields: a bool is no int, an int is no float.
+
+    Raises:
+        ValueError: A field is missing, unknown, of the wrong type or out of its bounds.
+    """
+    expected = _kinds(kind)
+    if odd := set(section) ^ set(expected):
+        raise ValueError(f"round plan: {name}.{min(odd)} is missing or unknown")
+    for key, wanted in expected.items():
+        if type(section[key]) is not wanted:
+            raise ValueError(f"round plan: {name}.{key} is not {wanted.__name__}")
+    return kind(**section)
+
+
+def _kinds(kind: type[Any]) -> Mapping[str, type]:
+    """The types of a dataclass's fields; of a choice among literals that of the literals."""
+    hints = get_type_hints(kind)
+    choices = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    return {
+        each.name: type(choices[each.name][0]) if each.name in choices else hints[each.name]
+        for each in fields(kind)
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrivateWork:
     """What a client is asked to execute under differential privacy.
 
-    Everything is public, and the client checks it against the plan before it touches a record.
+    Everything is public. What the privacy plan fixes (sampling, its rate, clip, noise, steps) is
+    said there alone; the other fields are the server's word, which the client bounds or refuses.
 
     Attributes:
         plan: JSON of a ``privacy.accounting.plan.PrivacyPlan``.
         run: Name of the run in the ledgers of the groups.
-        place: Which of the plan's groups the client is, from 0.
-        rounds: Rounds of the run.
-        local_steps: Steps of a round.
-        sampling: How the units of a step are drawn.
-        sampling_rate: Chance of a unit to be drawn.
-        clipping_norm: Bound on the gradient of a unit.
+        group_index: Which of the plan's groups the client is, from 0.
         records_per_unit: Records of a unit that count in a step, at most.
         micro_batch: Units that are computed at a time.
         max_options: Most options of a question.
@@ -79,34 +104,12 @@ class PrivateWork:
 
     plan: str
     run: str
-    place: int
-    rounds: int
-    local_steps: int
-    sampling: str
-    sampling_rate: float
-    clipping_norm: float
+    group_index: int
     records_per_unit: int
     micro_batch: int
     max_options: int
     freeze_a: bool
     local_learning_rate: float
-
-    @classmethod
-    def read(cls, section: Mapping[str, Scalar]) -> PrivateWork:
-        """Read the section of a round plan.
-
-        Raises:
-            ValueError: A field is missing, unknown, or of the wrong type.
-        """
-        kinds = {"bool": bool, "int": int, "float": float, "str": str}
-        expected = {each.name: kinds[str(each.type)] for each in fields(cls)}
-        if set(section) != set(expected):
-            odd = set(section) ^ set(expected)
-            raise ValueError(f"round plan: privacy.{min(odd)} is missing or unknown")
-        for name, kind in expected.items():
-            if type(section[name]) is not kind:
-                raise ValueError(f"round plan: privacy.{name} is not {kind.__name__}")
-        return cls(**section)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +126,7 @@ class RoundPlan:
         context: Fields of ``alignment.config.ContextConfig``.
         privacy: Fields of :class:`PrivateWork`; empty where nothing is private.
         compression: Fields of ``strategies.wire.compression.Compression``; empty where every
-        coordinate
-            travels as it is.
+            coordinate travels as it is.
         strategy: Name and settings of the strategy; empty where the server takes its step.
     """
 
@@ -144,9 +146,10 @@ class RoundPlan:
         return flatten(vars(self))
 
     def digest(self) -> str:
-        """SHA-256 of what all groups are asked alike: everything but a group's own place."""
-        alike = {key: value for key, value in self.to_wire().items() if key != "privacy.place"}
-        return hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of what all groups are asked alike: everything but a group's own index."""
+        wire = self.to_wire()
+        wire.pop("privacy.group_index", None)
+        return hashlib.sha256(json.dumps(wire, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, object]) -> RoundPlan:
@@ -171,14 +174,14 @@ class RoundPlan:
         return cls(**nested)  # type: ignore[arg-type]
 
 
-def round_context(plan: RoundPlan, model: str) -> bytes:
+def round_context(task: str, model: str) -> bytes:
     """What a round without secure aggregation is about: 32 bytes.
 
     Args:
-        plan: What the groups are asked.
+        task: Digest of the plan, alike for all groups.
         model: Digest of the vector they start from.
     """
-    return hashlib.sha256(f"{plan.digest()} {model}".encode()).digest()
+    return hashlib.sha256(f"{task} {model}".encode()).digest()
 
 
 def vector_digest(vector: NDArray[np.float32]) -> str:

@@ -29,6 +29,7 @@ from clients.deployment.bundle import installed_files
 from clients.deployment.enrolment import pin_roster, set_up
 from clients.deployment.executor import Executor
 from clients.sessions.group_ledger import forget_ledgers
+from clients.task import RoundTask, read_task
 from experiments.simulation.local_grid import LocalGrid, run_server_app
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import Mode, PrivacyTerms, Unit
@@ -102,6 +103,16 @@ def make_plan(config: RunConfig) -> MakePlan:
 
 
 _SECTIONS = ("predictor", "training", "context")
+
+
+@pytest.fixture(scope="session")
+def make_task(make_plan: MakePlan) -> Callable[..., RoundTask]:
+    """The same, as a client has read it."""
+
+    def make(**changes: object) -> RoundTask:
+        return read_task(make_plan(**changes))
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -396,12 +407,7 @@ class Asked:
             PrivateWork(
                 plan=json.dumps({**self.plan.as_dict(), **changes}, sort_keys=True),
                 run=self.run,
-                place=0,
-                rounds=self.plan.rounds,
-                local_steps=1,
-                sampling="poisson",
-                sampling_rate=self.plan.sampling_rate,
-                clipping_norm=self.plan.clipping_norm,
+                group_index=0,
                 records_per_unit=privacy.records_per_unit,
                 micro_batch=privacy.micro_batch,
                 max_options=privacy.max_options,

@@ -159,7 +159,19 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] 
         {},
         {},
         {"privacy.run": "other"},
-        "PolicyRefused: the terms are of another run than the plan: nothing is sent",
+        "PolicyRefused: the terms are of another run or round than the plan: nothing is sent",
+    ),
+    "another round than that of the plan": (
+        {},
+        {},
+        {"round": 2},
+        "PolicyRefused: the terms are of another run or round than the plan: nothing is sent",
+    ),
+    "a field that the plan alone fixes": (
+        {},
+        {},
+        {"privacy.sampling_rate": 0.5},
+        "ValueError: its text stays at the client",
     ),
     "no privacy at all": (
         {},

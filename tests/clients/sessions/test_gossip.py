@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
+from alignment.config import ContextConfig, PredictorConfig
 from alignment.model.folder import load_predictor
 from alignment.model.vector import to_vector
 from clients.data.home import Home
 from clients.deployment.enrolment import pin_roster
-from clients.sessions.own_model import Kept, OwnModel, strategy_of
+from clients.sessions.own_model import Kept, OwnModel
+from clients.task import own_strategy
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import Mode, PrivacyTerms
 from privacy.errors import PolicyRefused
@@ -279,6 +281,8 @@ class TestRefused:
         terms = {each.name: getattr(local, each.name) for each in fields(PrivacyTerms)}
         shared = PrivacyPlan.calibrate(PrivacyTerms(**{**terms, "mode": Mode.DISTRIBUTED}))
         plan = server.plan(**{f"plan__{name}": value for name, value in shared.as_dict().items()})
+        # A group whose policy takes such a plan for sums.
+        server.deployed.change(ONE, privacy__mode="distributed")
         reply = server.meet(ONE, own, two, plan=plan)
         self.refused(server, reply, "what a partner would see is not private")
 
@@ -320,17 +324,13 @@ def test_a_vector_that_cannot_be_written_down_does_not_leave(
 
 
 class TestOwnModel:
-    def kept(self, number: int = 2) -> Kept:
+    def kept(self) -> Kept:
         strategy = Gossip()
         vector = strategy.step(np.ones(4, dtype=np.float32), np.arange(4, dtype=np.float64))
-        sections: dict[str, Any] = {name: {} for name in ("predictor", "training", "context")}
-        plan = RoundPlan(
-            round=number, seed=0, train_adapter=False, learning_rate_scale=1.0,
-            strategy={"name": "gossip", **settings_of(strategy)}, **{
-                **sections, "predictor": {"a": 1}, "training": {"a": 1}, "context": {"a": 1}
-            },
+        return Kept(
+            run="run", start="0" * 64, predictor=PredictorConfig(head_width=9),
+            context=ContextConfig(strength=2.0), strategy=strategy, vector=vector,
         )  # fmt: skip
-        return Kept(run="run", start="0" * 64, plan=plan, vector=vector, state=strategy.state())
 
     def test_it_comes_back_as_it_was_and_for_its_own_run(self, tmp_path: Path) -> None:
         kept, model = self.kept(), OwnModel(tmp_path / "model")
@@ -339,7 +339,8 @@ class TestOwnModel:
         again = OwnModel(tmp_path / "model").read("run")
         assert again is not None
         assert again.vector.tobytes() == kept.vector.tobytes()
-        assert (again.plan, again.start) == (kept.plan, kept.start)
+        assert (again.predictor, again.context) == (kept.predictor, kept.context)
+        assert again.start == kept.start
         one, two = again.strategy, kept.strategy
         update = np.arange(4, dtype=np.float64)
         assert one.step(again.vector, update).tobytes() == two.step(kept.vector, update).tobytes()
@@ -354,9 +355,13 @@ class TestOwnModel:
             model.read("run")
 
     def test_settings_that_make_no_sense_are_refused(self) -> None:
-        plan = replace(self.kept().plan, strategy={"name": "gossip", "learning_rate": 9.0})
         with pytest.raises(PolicyRefused, match="learning_rate"):
-            strategy_of(plan)
+            own_strategy({"name": "gossip", "learning_rate": 9.0})
+
+    @pytest.mark.parametrize("name", ["fedavg", "", "file.py:Strategy"])
+    def test_no_strategy_but_one_that_groups_follow_by_themselves(self, name: str) -> None:
+        with pytest.raises(PolicyRefused, match="is none that a group follows by itself"):
+            own_strategy({"name": name})
 
 
 def test_a_whole_run_over_clients_of_their_own(deploy: Callable[..., Deployed]) -> None:

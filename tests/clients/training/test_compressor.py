@@ -12,8 +12,10 @@ from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.training.step_sizes import part_of, step_sizes
 from clients.privatizer import release_in_the_clear
-from clients.training.compressor import Compressed, travelling
-from clients.training.trainer import LocalUpdate, train_locally
+from clients.task import read_task
+from clients.training.compressor import travelling
+from clients.training.trainer import train_locally
+from clients.training.updates import Compressed, LocalUpdate
 from strategies.wire.compression import RoundCode
 from strategies.wire.round_plan import RoundPlan
 from tests.clients.training.test_trainer import answers
@@ -52,7 +54,7 @@ def test_what_a_round_does_not_train_is_exactly_unchanged_and_does_not_travel(
     changes = {"training.context_weight": context_weight, "training.weight_decay": 0.5}
     plan = make_plan(train_adapter=train_adapter, **changes)
     predictor = Predictor(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
-    update = train_locally(to_vector(predictor), answers(), plan)
+    update = train_locally(to_vector(predictor), answers(), read_task(plan))
     steps = steps_of(plan)
     parts = np.concatenate([[part_of(n)] * p.numel() for n, p in predictor.trainable()])
     fixed = (steps == 0).tolist()
@@ -62,7 +64,7 @@ def test_what_a_round_does_not_train_is_exactly_unchanged_and_does_not_travel(
     ]
     assert fixed == left_out
     assert not update.delta[steps == 0].any() and update.delta[steps > 0].any()
-    sent = travelling(update, plan, RecordDict())
+    sent = travelling(update, read_task(plan), RecordDict())
     assert isinstance(sent, LocalUpdate)
     assert np.array_equal(sent.delta, update.delta[steps > 0])
     assert (sent.loss, sent.weight) == (update.loss, update.weight)
@@ -75,9 +77,9 @@ def test_what_does_not_travel_is_kept_and_joins_the_next_update(make_plan: MakeP
     for number, weight in ((3, 1.0), (4, 0.5)):
         plan = make_plan(round=number, **FOUR_BITS)
         update = drawn(plan, number, weight)
-        made = travelling(update, plan, state)
+        made = travelling(update, read_task(plan), state)
         assert isinstance(made, Compressed) and np.abs(made.integers).max() <= made.limit == 7
-        read = RoundCode(plan, steps_of(plan)).decode(made.integers, summed=1)
+        read = RoundCode.of_plan(plan, steps_of(plan)).decode(made.integers, summed=1)
         sent = sent + weight * read.update
         whole = whole + weight * update.delta.astype(np.float64)
         assert read.loss == pytest.approx(1.25, abs=1e-4)
@@ -91,12 +93,12 @@ def test_two_groups_of_one_process_do_not_share_what_they_keep(make_plan: MakePl
     for number in (3, 4, 5):
         for seed, state in states.items():
             plan = make_plan(round=number, **FOUR_BITS)
-            travelling(drawn(plan, 10 * number + seed), plan, state)
+            travelling(drawn(plan, 10 * number + seed), read_task(plan), state)
     for seed, state in states.items():
         alone = RecordDict()
         for number in (3, 4, 5):
             plan = make_plan(round=number, **FOUR_BITS)
-            travelling(drawn(plan, 10 * number + seed), plan, alone)
+            travelling(drawn(plan, 10 * number + seed), read_task(plan), alone)
         assert np.array_equal(kept(alone), kept(state))
     assert not np.array_equal(kept(states[1]), kept(states[2]))
 
@@ -107,16 +109,18 @@ def test_a_state_that_is_lost_or_of_another_model_costs_only_what_it_held(
     plan = make_plan(**FOUR_BITS)
     lost, other, before = RecordDict(), RecordDict(), RecordDict()
     other["residual"] = ConfigRecord({"residual": np.ones(3, dtype="<f4").tobytes()})
-    made = [travelling(drawn(plan), plan, state) for state in (lost, other)]
+    made = [travelling(drawn(plan), read_task(plan), state) for state in (lost, other)]
     assert np.array_equal(made[0].integers, made[1].integers)  # type: ignore[union-attr]
-    travelling(drawn(plan, 9), plan, before)
-    assert not np.array_equal(travelling(drawn(plan), plan, before).integers, made[0].integers)  # type: ignore[union-attr]
+    travelling(drawn(plan, 9), read_task(plan), before)
+    assert not np.array_equal(
+        travelling(drawn(plan), read_task(plan), before).integers, made[0].integers
+    )  # type: ignore[union-attr]
 
 
 def test_in_the_clear_a_vector_is_packed_at_its_own_width(make_plan: MakePlan) -> None:
     """4 bits a coordinate, and nothing of what is kept."""
     plan, state = make_plan(**FOUR_BITS), RecordDict()
-    made: Any = travelling(drawn(plan), plan, state)
+    made: Any = travelling(drawn(plan), read_task(plan), state)
     released = release_in_the_clear(made)
     assert released.dtype == np.uint8
     assert released.size == -(-made.integers.size * 4 // 8)

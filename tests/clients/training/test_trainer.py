@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from alignment.config import PredictorConfig, TrainingConfig
+from alignment.config import TrainingConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.records import Question
 from alignment.model.predictor import Dropout, Predictor
 from alignment.model.vector import to_vector
 from clients.privatizer import release_in_the_clear
-from clients.training.trainer import LocalUpdate, _batches, predictor_for, train_locally
-from strategies.wire.round_plan import RoundPlan
+from clients.task import RoundTask
+from clients.training.trainer import _batches, predictor_for, train_locally
+from clients.training.updates import LocalUpdate
 
-MakePlan = Callable[..., RoundPlan]
+MakeTask = Callable[..., RoundTask]
 
 QUESTIONS = tuple(
     Question(question_id=f"q{i}", text=f"do you like {'tea ' * (i + 1)}?", options=("yes", "no"))
@@ -104,18 +105,18 @@ class TestTrainLocally:
     @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
     def test_one_step_is_one_step_of_adamw_on_the_weighted_mean(
         self,
-        make_plan: MakePlan,
+        make_task: MakeTask,
         counts: tuple[int, ...],
         train_adapter: bool,
     ) -> None:
-        plan = make_plan(
+        task = make_task(
             train_adapter=train_adapter,
             learning_rate_scale=0.5,
             **PRIOR_ONLY,
             **{"training.learning_rate": 0.01, "training.adapter_learning_rate": 0.002},
         )
-        predictor = Predictor(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
-        update = train_locally(to_vector(predictor), answers(counts), plan)
+        predictor = Predictor(task.predictor)
+        update = train_locally(to_vector(predictor), answers(counts), task)
 
         share = torch.tensor(counts) / sum(counts)
         loss = (share * prior_losses(predictor)).sum()
@@ -138,7 +139,7 @@ class TestTrainLocally:
         assert close.mean() > 0.97
 
     def test_the_proximal_term_is_a_gradient_of_its_own(
-        self, vector: np.ndarray, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+        self, vector: np.ndarray, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Beside plain gradient descent on the loss plus half mu times the squared distance."""
 
@@ -149,50 +150,50 @@ class TestTrainLocally:
         monkeypatch.setattr(torch.optim, "AdamW", descend)
         given = {**PRIOR_ONLY, "training.batch_size": 4, "training.local_steps": 2}
         mu = 2.0
-        plan = make_plan(**given, **{"training.proximal": mu})
-        update = train_locally(vector, answers(), plan)
-        once = train_locally(vector, answers(), make_plan(**{**given, "training.local_steps": 1}))
-        plain = train_locally(vector, answers(), make_plan(**given))
+        task = make_task(**given, **{"training.proximal": mu})
+        update = train_locally(vector, answers(), task)
+        once = train_locally(vector, answers(), make_task(**{**given, "training.local_steps": 1}))
+        plain = train_locally(vector, answers(), make_task(**given))
         # The first step feels no pull; the second is drawn back by mu times what the first moved.
         expected = plain.delta - 0.1 * mu * once.delta
         assert np.abs(plain.delta).max() > 1e-3
         np.testing.assert_allclose(update.delta, expected, atol=1e-6)
 
     def test_a_question_weighs_as_often_as_it_was_answered(
-        self, vector: np.ndarray, make_plan: MakePlan
+        self, vector: np.ndarray, make_task: MakeTask
     ) -> None:
-        alike = train_locally(vector, answers((3, 3, 3, 3)), make_plan())
-        scaled = train_locally(vector, answers((9, 9, 9, 9)), make_plan())
-        uneven = train_locally(vector, answers((9, 3, 3, 3)), make_plan())
+        alike = train_locally(vector, answers((3, 3, 3, 3)), make_task())
+        scaled = train_locally(vector, answers((9, 9, 9, 9)), make_task())
+        uneven = train_locally(vector, answers((9, 3, 3, 3)), make_task())
         assert alike.delta.tobytes() == scaled.delta.tobytes()
         assert alike.loss != uneven.loss
 
-    def test_the_group_draws_its_own_batches(self, vector: np.ndarray, make_plan: MakePlan) -> None:
-        plan = make_plan(**{"training.batch_size": 1})
-        first, second = (train_locally(vector, answers(group=g), plan) for g in ("A", "B"))
+    def test_the_group_draws_its_own_batches(self, vector: np.ndarray, make_task: MakeTask) -> None:
+        task = make_task(**{"training.batch_size": 1})
+        first, second = (train_locally(vector, answers(group=g), task) for g in ("A", "B"))
         assert first.delta.tobytes() != second.delta.tobytes()
 
-    def test_one_question_is_enough(self, vector: np.ndarray, make_plan: MakePlan) -> None:
-        update = train_locally(vector, answers((3,)), make_plan())
+    def test_one_question_is_enough(self, vector: np.ndarray, make_task: MakeTask) -> None:
+        update = train_locally(vector, answers((3,)), make_task())
         assert update.delta.any()
 
     def test_the_received_vector_is_left_alone(
-        self, vector: np.ndarray, make_plan: MakePlan
+        self, vector: np.ndarray, make_task: MakeTask
     ) -> None:
         mine = vector.copy()
-        train_locally(mine, answers(), make_plan())
+        train_locally(mine, answers(), make_task())
         assert mine.tobytes() == vector.tobytes()
 
-    def test_local_epochs_take_more_steps(self, vector: np.ndarray, make_plan: MakePlan) -> None:
+    def test_local_epochs_take_more_steps(self, vector: np.ndarray, make_task: MakeTask) -> None:
         one, three = (
-            train_locally(vector, answers(), make_plan(**{"training.local_epochs": epochs}))
+            train_locally(vector, answers(), make_task(**{"training.local_epochs": epochs}))
             for epochs in (1.0, 3.0)
         )
         assert np.abs(three.delta).max() > 2 * np.abs(one.delta).max()
 
     @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
     def test_the_loss_in_context_trains_the_directions_and_leaves_the_prior_alone(
-        self, predictor: Predictor, vector: np.ndarray, make_plan: MakePlan, train_adapter: bool
+        self, predictor: Predictor, vector: np.ndarray, make_task: MakeTask, train_adapter: bool
     ) -> None:
         directions = np.concatenate(
             [np.full(p.numel(), "directions" in name) for name, p in predictor.trainable()]
@@ -202,7 +203,7 @@ class TestTrainLocally:
         steps = {"training.batch_size": size, "training.local_epochs": size / 4}
         without, with_context = (
             train_locally(
-                vector, answers(), make_plan(train_adapter=train_adapter, **steps, **changes)
+                vector, answers(), make_task(train_adapter=train_adapter, **steps, **changes)
             )
             for changes in (PRIOR_ONLY, {**PRIOR_ONLY, "training.context_weight": 1.0})
         )
@@ -212,26 +213,26 @@ class TestTrainLocally:
         assert with_context.loss == without.loss
 
     def test_directions_train_in_warmup_where_one_batch_holds_all_questions(
-        self, predictor: Predictor, vector: np.ndarray, make_plan: MakePlan
+        self, predictor: Predictor, vector: np.ndarray, make_task: MakeTask
     ) -> None:
         directions = np.concatenate(
             [np.full(p.numel(), "directions" in name) for name, p in predictor.trainable()]
         )
-        update = train_locally(vector, answers(), make_plan(train_adapter=False))
+        update = train_locally(vector, answers(), make_task(train_adapter=False))
         assert update.delta[directions].any()
 
-    def test_a_predictor_without_adapters_trains_its_head(self, make_plan: MakePlan) -> None:
-        plan = make_plan(**{"predictor.lora_rank": 0})
-        head = Predictor(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
+    def test_a_predictor_without_adapters_trains_its_head(self, make_task: MakeTask) -> None:
+        task = make_task(**{"predictor.lora_rank": 0})
+        head = Predictor(task.predictor)
         assert {name.partition(".")[0] for name, _ in head.trainable()} == {"head"}
-        update = train_locally(to_vector(head), answers(), plan)
+        update = train_locally(to_vector(head), answers(), task)
         assert update.delta.any()
 
     def test_without_adapters_a_text_goes_through_the_encoder_once(
-        self, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+        self, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        plan = make_plan(**{"predictor.lora_rank": 0, "training.context_weight": 0.0})
-        head = predictor_for(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
+        task = make_task(**{"predictor.lora_rank": 0, "training.context_weight": 0.0})
+        head = predictor_for(task.predictor)
         asked: list[object] = []
         real = Predictor.batch
 
@@ -241,15 +242,15 @@ class TestTrainLocally:
 
         monkeypatch.setattr(Predictor, "batch", noted)
         for _ in range(2):
-            assert plan.train_adapter
-            train_locally(to_vector(head), answers(), plan)
+            assert task.train_adapter
+            train_locally(to_vector(head), answers(), task)
         assert len(asked) == len(set(asked))
 
 
 class TestPolicies:
     @pytest.fixture
-    def policy(self, make_plan: MakePlan, causal_model: str) -> Callable[..., RoundPlan]:
-        return lambda **changes: make_plan(
+    def policy(self, make_task: MakeTask, causal_model: str) -> Callable[..., RoundTask]:
+        return lambda **changes: make_task(
             **{
                 "predictor.encoder": causal_model,
                 "predictor.scores": "policy",
@@ -259,9 +260,9 @@ class TestPolicies:
         )
 
     def test_a_policy_learns_and_its_settings_of_head_and_context_change_nothing(
-        self, policy: Callable[..., RoundPlan]
+        self, policy: Callable[..., RoundTask]
     ) -> None:
-        predictor = Predictor(PredictorConfig(**policy().predictor))  # type: ignore[arg-type]
+        predictor = Predictor(policy().predictor)
         start = to_vector(predictor)
         odd = {
             "predictor.head_width": 5,
@@ -279,21 +280,21 @@ class TestPolicies:
         assert np.array_equal(updates[0].delta, updates[1].delta)
         assert updates[0].loss == updates[1].loss < prior_losses(predictor).mean().item()
 
-    def test_a_round_for_a_head_alone_is_refused(self, policy: Callable[..., RoundPlan]) -> None:
-        plan = policy(train_adapter=False)
-        start = to_vector(Predictor(PredictorConfig(**plan.predictor)))  # type: ignore[arg-type]
+    def test_a_round_for_a_head_alone_is_refused(self, policy: Callable[..., RoundTask]) -> None:
+        task = policy(train_adapter=False)
+        start = to_vector(Predictor(task.predictor))
         with pytest.raises(ValueError, match=r"a policy has none: federation\.warmup_rounds = 0"):
-            train_locally(start, answers(), plan)
+            train_locally(start, answers(), task)
 
 
 class TestDropout:
     @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
     def test_it_is_drawn_by_seed_round_and_group_and_not_from_the_process(
-        self, vector: np.ndarray, make_plan: MakePlan, train_adapter: bool
+        self, vector: np.ndarray, make_task: MakeTask, train_adapter: bool
     ) -> None:
         def delta(**changes: Any) -> bytes:
-            plan = make_plan(train_adapter=train_adapter, **PRIOR_ONLY | changes)
-            return train_locally(vector, answers(), plan).delta.tobytes()
+            task = make_task(train_adapter=train_adapter, **PRIOR_ONLY | changes)
+            return train_locally(vector, answers(), task).delta.tobytes()
 
         half = {"training.dropout": 0.5}
         before = torch.get_rng_state()
@@ -316,50 +317,50 @@ class TestWeight:
     @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
     def test_it_comes_from_the_mean_loss_before_training(
         self,
-        make_plan: MakePlan,
+        make_task: MakeTask,
         counts: tuple[int, ...],
         train_adapter: bool,
     ) -> None:
         """Batches of three: the last one is smaller, and counts no more for it."""
         changes = {"training.fairness": 2.0, "training.batch_size": 3}
-        plan = make_plan(train_adapter=train_adapter, **changes)
-        predictor = Predictor(PredictorConfig(**plan.predictor), seed=3)  # type: ignore[arg-type]
+        task = make_task(train_adapter=train_adapter, **changes)
+        predictor = Predictor(task.predictor, seed=3)
         with torch.no_grad():
             losses = prior_losses(predictor)
         loss = float(np.average(losses.tolist(), weights=counts))
         targets = np.array(answers(counts).targets)
         entropies = -np.sum(targets * np.log(np.where(targets > 0, targets, 1)), axis=1)
         floor = float(np.average(entropies, weights=counts))
-        update = train_locally(to_vector(predictor), answers(counts), plan)
+        update = train_locally(to_vector(predictor), answers(counts), task)
         assert update.weight == pytest.approx(
             min(1.0, ((loss - floor) / (np.log(2) - floor)) ** 2), rel=1e-4
         )
         assert update.loss != pytest.approx(loss, rel=1e-5)
 
     def test_a_group_that_is_predicted_well_counts_less(
-        self, vector: np.ndarray, make_plan: MakePlan
+        self, vector: np.ndarray, make_task: MakeTask
     ) -> None:
         sure, torn = (
             GroupAnswers(group="A", questions=QUESTIONS, targets=(each,) * 4, counts=(1,) * 4)
             for each in ((1.0, 0.0), (0.4, 0.6))
         )
         steps = {"training.learning_rate": 0.05, "training.local_epochs": 20.0}
-        trained = vector + train_locally(vector, sure, make_plan(**steps)).delta
-        plan = make_plan(**{"training.fairness": 1.0})
-        well, badly = (train_locally(trained, each, plan).weight for each in (sure, torn))
+        trained = vector + train_locally(vector, sure, make_task(**steps)).delta
+        task = make_task(**{"training.fairness": 1.0})
+        well, badly = (train_locally(trained, each, task).weight for each in (sure, torn))
         assert well < 0.5 < badly == 1.0
 
     @pytest.mark.parametrize("train_adapter", [True, False], ids=["adapters", "head alone"])
     def test_fairness_changes_what_a_group_counts_and_no_bit_of_what_it_learns(
-        self, vector: np.ndarray, make_plan: MakePlan, train_adapter: bool
+        self, vector: np.ndarray, make_task: MakeTask, train_adapter: bool
     ) -> None:
         steps = {"training.learning_rate": 0.05, "training.local_epochs": 20.0}
-        trained = vector + train_locally(vector, answers(), make_plan(**steps)).delta
+        trained = vector + train_locally(vector, answers(), make_task(**steps)).delta
         plain, fair = (
             train_locally(
                 trained,
                 answers(),
-                make_plan(train_adapter=train_adapter, **{"training.fairness": q}),
+                make_task(train_adapter=train_adapter, **{"training.fairness": q}),
             )
             for q in (0.0, 3.0)
         )
@@ -369,16 +370,16 @@ class TestWeight:
         assert fair.loss == plain.loss
 
     def test_without_fairness_no_pass_is_taken_for_it(
-        self, vector: np.ndarray, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+        self, vector: np.ndarray, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("clients.training.trainer.group_weight", None)
-        assert train_locally(vector, answers(), make_plan()).weight == 1.0
+        assert train_locally(vector, answers(), make_task()).weight == 1.0
         with pytest.raises(TypeError):
-            train_locally(vector, answers(), make_plan(**{"training.fairness": 1.0}))
+            train_locally(vector, answers(), make_task(**{"training.fairness": 1.0}))
 
 
-def test_the_predictor_is_built_once_per_configuration(make_plan: MakePlan) -> None:
-    config = PredictorConfig(**make_plan().predictor)  # type: ignore[arg-type]
+def test_the_predictor_is_built_once_per_configuration(make_task: MakeTask) -> None:
+    config = make_task().predictor
     assert predictor_for(config) is predictor_for(config)
 
 

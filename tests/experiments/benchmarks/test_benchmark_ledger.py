@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from alignment.data.units import UnitRecords
-from clients.sessions.group_ledger import GroupLedger, verified_plan
+from clients.sessions.group_ledger import GroupLedger
+from clients.task import verified_plan
 from experiments.benchmarks import ledger
 from experiments.benchmarks.harness import BENCHMARKS, Figure, find, values_by_key
 from experiments.benchmarks.ledger import (

@@ -17,6 +17,7 @@ from alignment.data.population import Population, load_population
 from alignment.data.records import Question
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
+from clients.task import read_task
 from clients.training import trainer
 from experiments.compare.baselines import runs as baseline_runs
 from experiments.compare.baselines.gpo_baselines import GpoBaseline, Recipe
@@ -179,8 +180,8 @@ class TestFrozenControl:
         with monkeypatch.context() as patched:
             patched.setattr(trainer.torch.optim.AdamW, "step", count)
             vector = to_vector(Predictor(config.predictor))
-            plan = self.plan(config, train_adapter=train_adapter)
-            delta = trainer.train_locally(vector, answers, plan).delta
+            task = read_task(self.plan(config, train_adapter=train_adapter))
+            delta = trainer.train_locally(vector, answers, task).delta
         return len(steps), delta
 
     def test_it_takes_the_steps_of_the_run_with_adapters(

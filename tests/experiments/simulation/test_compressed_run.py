@@ -80,7 +80,7 @@ def test_a_secure_sum_is_that_of_the_integers_and_gives_the_model_of_the_clear(
     steps = steps_of(Predictor(config.predictor), config.training)
     assert sorted(watched.totals) == [1, 2, 3, 4]
     for number, (groups, total) in watched.totals.items():
-        code = RoundCode(plans[number], steps.of(plans[number]))
+        code = RoundCode.of_plan(plans[number], steps.of(plans[number]))
         exact = sum(centred(watched.vectors[number][group]) for group in groups)
         assert len(groups) == (3 if number == 3 else 4)
         assert total.shape == (code.size,) and np.array_equal(centred(total), exact)

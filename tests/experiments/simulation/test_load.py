@@ -15,8 +15,8 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from clients.privatizer import noised_sum, release_masked
-from clients.sessions.group_ledger import verified_plan
-from clients.sessions.secagg_session import Session, policy_for, terms_in
+from clients.sessions.secagg_session import Session, insisted_on, terms_in
+from clients.task import RoundTask, read_task
 from experiments.simulation.local_grid import LocalGrid
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import mean_of_sum
@@ -101,18 +101,17 @@ class Clients:
         return _answer(message, advertise=self._session(context).advertise(_part(message)))
 
     def share(self, message: Message, context: Context) -> Message:
-        plan = RoundPlan.from_wire(message.content.config_records["plan"])
         terms = terms_in(_part(message))
-        policy = policy_for(plan, terms, fewest_members=SURVIVORS)
+        policy = insisted_on(_task(message), terms, fewest_members=SURVIVORS)
         return _answer(message, share=self._session(context).share(_part(message), policy))
 
     def masked(self, message: Message, context: Context) -> Message:
-        wire = RoundPlan.from_wire(message.content.config_records["plan"])
-        plan = verified_plan(PrivateWork.read(wire.privacy).plan)
+        private = _task(message).private
+        assert private is not None
         gradients = np.full((UNITS, DIMENSION), 1e-3, dtype=np.float32)
 
         def train(_: object) -> object:
-            return noised_sum([Update(gradients=gradients)], plan, SystemRandomStream())
+            return noised_sum([Update(gradients=gradients)], private.plan, SystemRandomStream())
 
         request = _part(message)
         released = release_masked(self._session(context), request, train)  # type: ignore[arg-type]
@@ -130,6 +129,10 @@ class Clients:
             request = bytes(asked["advertise"])  # type: ignore[arg-type]
             parts["advertise"] = self._session(context).advertise(request)
         return _answer(message, **parts)
+
+
+def _task(message: Message) -> RoundTask:
+    return read_task(RoundPlan.from_wire(message.content.config_records["plan"]))
 
 
 def _part(message: Message) -> bytes:
@@ -156,8 +159,7 @@ class NoisedSums(MeanOfUpdates):
     def work(self, group: str) -> Mapping[str, Scalar]:
         return asdict(
             PrivateWork(
-                plan=self._text, run=self._run, place=self._places[group], rounds=ROUNDS,
-                local_steps=1, sampling="poisson", sampling_rate=1.0, clipping_norm=1.0,
+                plan=self._text, run=self._run, group_index=self._places[group],
                 records_per_unit=1, micro_batch=UNITS, max_options=2, freeze_a=True,
                 local_learning_rate=0.1,
             )

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from clients.app import app
 from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.run import run
 from experiments.simulation.simulate import simulate
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import PrivacyTerms
 from server.aggregation.private import PrivateAggregation
 from server.aggregation.registration import register_plan
 from server.config import RunConfig, read_run_config
@@ -88,6 +91,7 @@ class Asked:
     """One train group of a private run in the clear, and a server that may ask it for anything."""
 
     def __init__(self, config: RunConfig) -> None:
+        self.out = config.out
         self.grid = LocalGrid(
             client_app=app,
             node_configs=[{"partition-id": i, "num-partitions": 6} for i in range(6)],
@@ -107,6 +111,11 @@ class Asked:
         self._sections = {
             name: value for name, value in config.nested().items() if name in _SECTIONS
         }
+
+    def ledgers(self) -> str:
+        """All that the groups' ledgers hold."""
+        files = Path(self.out, "ledgers", "groups").glob("*.jsonl")
+        return "".join(path.read_text(encoding="utf-8") for path in files)
 
     def train(self, number: int, **work: Any) -> Message:
         plan = RoundPlan(
@@ -175,16 +184,37 @@ def half_the_noise(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    "extra",
+    [
+        {"sampling": "shuffled"},
+        {"sampling_rate": 0.5},
+        {"clipping_norm": 1e9},
+        {"rounds": 400},
+        {"local_steps": 2},
+        {"place": 0},
+    ],
+    ids=lambda extra: str(next(iter(extra))),
+)
+def test_what_the_plan_says_alone_cannot_be_said_beside_it(
+    asked: Asked, extra: dict[str, Any]
+) -> None:
+    reply = asked.train(1, **extra)
+    assert reply.has_error()
+    assert f"privacy.{next(iter(extra))} is missing or unknown" in reply.error.reason
+    assert "SPEND" not in asked.ledgers()
+
+
+@pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"sampling": "shuffled"}, "ExecutionMismatch"),
-        ({"sampling_rate": 0.5}, "ExecutionMismatch"),
-        ({"clipping_norm": 1e9}, "ExecutionMismatch"),
-        ({"rounds": 400}, "ExecutionMismatch"),
-        ({"local_steps": 2}, "ExecutionMismatch"),
-        ({"place": 99}, "Error"),
+        ({"group_index": 99}, "ExecutionMismatch"),
+        ({"group_index": -1}, "ExecutionMismatch"),
+        ({"freeze_a": 1}, "privacy.freeze_a is not bool"),
+        ({"micro_batch": 0}, "private training failed with a ValueError"),
+        ({"records_per_unit": 0}, "private training failed with a ValueError"),
+        ({"max_options": 1}, "private training failed with a ValueError"),
     ],
-    ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else "",
+    ids=lambda value: "-".join(map(str, *value.items())) if isinstance(value, dict) else "",
 )
 def test_a_server_that_asks_for_something_else_than_was_accounted_for_is_refused(
     asked: Asked, change: dict[str, Any], error: str
@@ -192,6 +222,26 @@ def test_a_server_that_asks_for_something_else_than_was_accounted_for_is_refused
     reply = asked.train(1, **change)
     assert reply.has_error()
     assert error in reply.error.reason
+    assert "RELEASED" not in asked.ledgers()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("units_per_group", [6, 5, 6, 6]), ("dimension", 1)],
+    ids=["units", "dimension"],
+)
+def test_a_group_that_is_not_as_accounted_for_is_not_trained_on(
+    asked: Asked, name: str, value: object
+) -> None:
+    """A plan that keeps its promise, for a group of other units or a predictor of other size."""
+    plan = PrivacyPlan.from_dict(json.loads(asked.work["plan"]))
+    terms = {each.name: getattr(plan, each.name) for each in fields(PrivacyTerms)}
+    other = PrivacyPlan.calibrate(PrivacyTerms(**{**terms, name: value}))
+    text = json.dumps(other.as_dict(), sort_keys=True)
+    reply = asked.train(1, plan=text, group_index=1)
+    assert "ExecutionMismatch" in reply.error.reason
+    assert name.split("_")[0] in reply.error.reason
+    assert "RELEASED" not in asked.ledgers()
 
 
 def test_a_plan_with_half_the_noise_is_refused_by_the_client(asked: Asked) -> None:

@@ -305,13 +305,8 @@ def test_every_grid_chosen_is_sound(demand: grid.GridDemand) -> None:
 EXECUTED = {
     "group": 3,
     "units": 2000,
-    "sampling": "poisson",
-    "sampling_rate": 0.064,
-    "clipping_norm": 1.0,
+    "dimension": 10**5,
     "largest_weight": 1.0,
-    "micro_batch_rows": 16,
-    "micro_batches": 15,
-    "rounds": 200,
 }
 
 
@@ -324,16 +319,13 @@ def test_execution_as_planned_is_accepted(plan: PrivacyPlan) -> None:
     "change",
     [
         {"units": 2001},
-        {"sampling": "shuffle"},
-        {"sampling_rate": 0.0640001},
-        {"clipping_norm": 1.1},
+        {"dimension": 10**5 - 1},
+        {"dimension": 10**5 + 1},
         {"largest_weight": 1.5},
+        {"largest_weight": -0.1},
         {"largest_weight": math.nan},
-        {"micro_batches": 14},
-        {"micro_batches": 16},
-        {"rounds": 201},
-        {"rounds": 1},
-        {"local_steps": 2},
+        {"group": 10},
+        {"group": -1},
     ],
 )
 def test_execution_that_differs_is_an_error(plan: PrivacyPlan, change: dict) -> None:

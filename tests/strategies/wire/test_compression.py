@@ -15,7 +15,7 @@ from strategies.wire.compression import (
     RoundCode,
     StepSizes,
 )
-from strategies.wire.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan, read_section
 
 DIMENSION = 300
 STEPS = np.repeat(np.array([1e-3, 3e-4, 0.0], dtype=np.float32), DIMENSION // 3)
@@ -45,7 +45,7 @@ def test_what_is_summed_and_what_is_kept_make_the_whole(
     bits: int, keep: float, transform: str, groups: int
 ) -> None:
     """Mean of the sum + mean of the residuals == weighted mean; loss to 2^-18, weights to 2^-24."""
-    code = RoundCode(plan(bits=bits, keep=keep, transform=transform), STEPS)
+    code = RoundCode.of_plan(plan(bits=bits, keep=keep, transform=transform), STEPS)
     weights = np.linspace(0.3, 1.0, groups)
     losses = np.linspace(0.5, 2.0, groups)
     whole = updates(groups) * weights[:, None]
@@ -65,7 +65,7 @@ def test_what_is_summed_and_what_is_kept_make_the_whole(
 
 def test_the_size_of_updates_is_told_whatever_the_grid_cuts_off() -> None:
     """Geometric mean of two groups that are 4 and 64 times as large as the grid is made for."""
-    code = RoundCode(plan(transform="none"), STEPS)
+    code = RoundCode.of_plan(plan(transform="none"), STEPS)
     signs = np.where(np.arange(DIMENSION) % 2, 0.5, -0.5) * STEPS
     total = sum(code.encode(signs * by, loss=0.0, weight=1.0).integers for by in (4, 64))
     decoded = code.decode(total, summed=2)
@@ -91,7 +91,7 @@ def test_a_few_bits_of_a_normal_update_say_most_of_it() -> None:
     steps = np.ones(20_000, dtype=np.float32)
     vector = np.random.default_rng(0).standard_normal(20_000) * 0.5
     for bits, share in ((2, 0.20), (4, 0.0145), (8, 1e-4)):
-        code = RoundCode(plan(bits=bits), steps)
+        code = RoundCode.of_plan(plan(bits=bits), steps)
         left = code.encode(vector, loss=0.0, weight=1.0).residual
         assert 0.5 * share < np.sum(left.astype(float) ** 2) / np.sum(vector**2) < share
 
@@ -100,7 +100,9 @@ def test_all_groups_choose_the_same_coordinates_and_every_round_others() -> None
     """Over 40 rounds of a tenth nearly every coordinate travels; none that is not trained does."""
     seen = []
     for number in range(1, 41):
-        pair = [RoundCode(plan(number, keep=0.1, transform="none", bits=8), STEPS) for _ in "ab"]
+        pair = [
+            RoundCode.of_plan(plan(number, keep=0.1, transform="none", bits=8), STEPS) for _ in "ab"
+        ]
         ones = np.ones(DIMENSION) * 0.5 * STEPS
         moved = [c.decode(c.encode(ones, loss=0, weight=1).integers, summed=1).update for c in pair]
         assert np.array_equal(*moved)
@@ -125,7 +127,7 @@ def quadratic(*, feedback: bool, bits: int, keep: float, transform: str) -> floa
     residuals = np.zeros((4, size))
     scale = START
     for number in range(1, 161):
-        code = RoundCode(
+        code = RoundCode.of_plan(
             plan(number, bits=bits, keep=keep, transform=transform, scale=scale), steps
         )
         total = np.zeros(code.size, dtype=np.int64)
@@ -168,7 +170,7 @@ def test_error_feedback_converges_where_rounding_alone_does_not(bits: int, keep:
 )
 def test_a_section_that_describes_no_grid_is_refused(change: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Compression.read(plan(**change).compression)
+        read_section(Compression, plan(**change).compression, name="compression")
 
 
 def test_a_section_survives_the_wire_and_is_in_the_digest() -> None:
@@ -186,7 +188,7 @@ def test_a_plan_that_is_private_and_compressed_is_refused() -> None:
 
 
 def test_a_sum_that_no_groups_could_have_is_refused() -> None:
-    code = RoundCode(plan(), STEPS)
+    code = RoundCode.of_plan(plan(), STEPS)
     good = code.encode(updates(1)[0], loss=1.0, weight=1.0).integers
     with pytest.raises(CompressionRefused, match="size or bounds"):
         code.decode(good[:-1], summed=1)
@@ -200,11 +202,11 @@ def test_a_sum_that_no_groups_could_have_is_refused() -> None:
 
 def test_a_round_that_trains_nothing_has_no_code() -> None:
     with pytest.raises(CompressionRefused, match="trains nothing"):
-        RoundCode(plan(), np.zeros(4, dtype=np.float32))
+        RoundCode.of_plan(plan(), np.zeros(4, dtype=np.float32))
 
 
 def test_what_is_kept_shows_in_no_picture_of_it() -> None:
-    code = RoundCode(plan(), STEPS)
+    code = RoundCode.of_plan(plan(), STEPS)
     encoded = code.encode(updates(1)[0], loss=1.0, weight=1.0)
     assert "array" not in repr(encoded)
 

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
-from strategies.wire.round_plan import RoundPlan, flatten, unflatten
+from strategies.wire.round_plan import (
+    PrivateWork,
+    RoundPlan,
+    flatten,
+    read_section,
+    unflatten,
+)
 
 NAMES = st.text("abcdefghij_", min_size=1, max_size=6)
 SCALARS = (
@@ -174,3 +180,65 @@ class TestWire:
     def test_an_empty_plan_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"^round plan: 'context' is missing"):
             RoundPlan.from_wire({})
+
+
+class TestSections:
+    """What a client reads a section into takes exactly its fields, of exactly their types."""
+
+    WORK = PrivateWork(
+        plan="{}", run="run", group_index=0, records_per_unit=1, micro_batch=4, max_options=2,
+        freeze_a=True, local_learning_rate=0.1,
+    )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "section",
+        [PredictorConfig(scores="head"), TrainingConfig(), ContextConfig(), WORK],
+        ids=lambda section: type(section).__name__,
+    )
+    def test_a_section_comes_back_as_it_was(self, section: Any) -> None:
+        assert read_section(type(section), asdict(section), name="any") == section
+
+    @pytest.mark.parametrize(
+        "extra", ["sampling", "sampling_rate", "clipping_norm", "rounds", "local_steps", "place"]
+    )
+    def test_what_the_privacy_plan_fixes_is_no_field_of_the_request(self, extra: str) -> None:
+        message = f"^round plan: privacy.{extra} is missing or unknown$"
+        with pytest.raises(ValueError, match=message):
+            read_section(PrivateWork, {**asdict(self.WORK), extra: 1}, name="privacy")
+
+    @pytest.mark.parametrize("name", sorted(asdict(WORK)))
+    def test_a_missing_field_is_named(self, name: str) -> None:
+        section = {key: value for key, value in asdict(self.WORK).items() if key != name}
+        with pytest.raises(ValueError, match=f"^round plan: privacy.{name} is missing or unknown$"):
+            read_section(PrivateWork, section, name="privacy")
+
+    @pytest.mark.parametrize(
+        ("kind", "name", "value", "wanted"),
+        [
+            (PrivateWork, "group_index", True, "int"),
+            (PrivateWork, "freeze_a", 1, "bool"),
+            (PrivateWork, "local_learning_rate", 1, "float"),
+            (PrivateWork, "plan", {"epsilon": 8.0}, "str"),
+            (PredictorConfig, "head_width", "9", "int"),
+            (PredictorConfig, "scores", 1, "str"),
+            (TrainingConfig, "learning_rate", "fast", "float"),
+        ],
+    )
+    def test_a_field_of_another_type_is_named(
+        self, kind: Any, name: str, value: object, wanted: str
+    ) -> None:
+        whole = asdict(self.WORK if kind is PrivateWork else kind())
+        with pytest.raises(ValueError, match=f"^round plan: any.{name} is not {wanted}$"):
+            read_section(kind, {**whole, name: value}, name="any")
+
+    def test_a_value_out_of_bounds_is_refused_as_everywhere(self) -> None:
+        with pytest.raises(ValueError, match="scores = 'guess' is neither"):
+            read_section(
+                PredictorConfig, {**asdict(PredictorConfig()), "scores": "guess"}, name="predictor"
+            )
+
+    def test_only_the_index_of_a_group_is_no_part_of_the_digest(self) -> None:
+        work = asdict(self.WORK)
+        one, two = (plan(privacy={**work, "group_index": index}) for index in (0, 1))
+        assert one.digest() == two.digest()
+        assert plan(privacy={**work, "run": "other"}).digest() != one.digest()
