@@ -60,7 +60,7 @@ def setup(message: Message, context: Context) -> Message:
             answer["units"] = len(store.units(unit))
         if asked["secure"] or store.private:
             answer["identity"] = store.keys.own(store.group).public.hex()
-    if store is not None and store.policy is not None:
+    if store is not None and store.group_policy is not None:
         pinned = {name: key.hex() for name, key in store.keys.roster().items()}
         answer["code"], answer["roster"] = code_digest(), json.dumps(pinned)
     return Message(RecordDict({"setup": answer}), reply_to=message)
@@ -94,8 +94,8 @@ def share(message: Message, context: Context) -> Message:
     """Secure aggregation, stage 1: check the terms of a round and the budget, and share seeds."""
     store, request = train_store(context), part_in(message, "share")
     task, terms = training_task_in(message, store), terms_in(request)
-    if store.policy is not None:
-        store.policy.check_terms(terms)
+    if store.group_policy is not None:
+        store.group_policy.check_terms(terms)
     expected = insisted_on(task, terms, fewest_members=store.fewest_members)
     with account_for(store, task) as account:
         countersign(store, message)

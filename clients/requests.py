@@ -1,4 +1,4 @@
-"""What handlers of messages share: the store, the request, the account, and training under it.
+"""Store, request, account and training: the steps that handlers of messages share.
 
 Imports of torch stay inside functions; see :mod:`clients.app`.
 """
@@ -56,8 +56,8 @@ def task_in(message: Message, store: Datastore) -> RoundTask:
         PolicyRefused: The group has agreed to another predictor.
     """
     task = read_task(RoundPlan.from_wire(message.content.config_records["plan"]))
-    if store.policy is not None and store.policy.accept.model:
-        store.policy.check_model(_fingerprint(task.predictor))
+    if store.group_policy is not None and store.group_policy.accept.model:
+        store.group_policy.check_model(_fingerprint(task.predictor))
     return task
 
 
@@ -70,8 +70,8 @@ def training_task_in(message: Message, store: Datastore) -> RoundTask:
     """
     task = task_in(message, store)
     _require_guarantee(store, task)
-    if store.policy is not None and task.private is not None:
-        store.policy.check_plan(task.private.plan)
+    if store.group_policy is not None and task.private is not None:
+        store.group_policy.check_plan(task.private.plan)
     return task
 
 

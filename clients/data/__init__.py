@@ -1,1 +1,1 @@
-"""Data: the records of a group, its policy file and its home folder."""
+"""Data: the records of a group, its group policy and its home folder."""

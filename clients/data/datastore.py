@@ -1,4 +1,4 @@
-"""The records of one group, as its client sees them, and the keys and books that go with them."""
+"""The records of one group, as its client sees them, with its keys and the path of its ledger."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from privacy.identity.key_folder import MEMBERS, READERS, KeyFolder
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger.paths import group_ledger, group_model, ledgers_folder
 
-#: Key of a node's own configuration that names the folder of its policy.
+#: Key of a node's own configuration that names the folder of its group policy.
 HOME_KEY = "home"
 
 
@@ -81,7 +81,7 @@ class Datastore:
         budget_epsilon: What its data may ever spend; 0 for the first run's plan and no more.
         budget_delta: Delta of that.
         evaluation_is_public: Whether what is measured on its draws may leave as it is.
-        policy: What the group agrees to; None in a simulation, where the run decides.
+        group_policy: What the group agrees to; None in a simulation, where the run decides.
         served: File that remembers which rounds have had a vector, over restarts; None where the
             process lives as long as the run.
     """
@@ -100,7 +100,7 @@ class Datastore:
     budget_epsilon: float
     budget_delta: float
     evaluation_is_public: bool
-    policy: GroupPolicy | None = None
+    group_policy: GroupPolicy | None = None
     served: Path | None = None
 
     def __repr__(self) -> str:
@@ -110,10 +110,10 @@ class Datastore:
 def datastore_of(
     node_config: Mapping[str, object], run_config: Mapping[str, object]
 ) -> Datastore | None:
-    """The records behind a node: as its own policy says, or as a simulation deals them out.
+    """The records behind a node: as its group policy says, or as a simulation deals them out.
 
     Args:
-        node_config: Of the node's own machine. Where it names a policy, nothing that the server
+        node_config: Of the node's own machine. Where it names a folder, nothing that the server
             has configured is read.
         run_config: Of the server.
     """
@@ -123,13 +123,13 @@ def datastore_of(
 
 
 def open_home(home: Home) -> Datastore:
-    """Open the records of one organisation, as its policy says.
+    """Open the records of one organisation, as its group policy says.
 
     Raises:
-        PolicyError: The policy cannot be read.
+        GroupPolicyError: The group policy cannot be read.
         DataError: The records cannot, or are not this group's.
     """
-    policy = home.policy
+    policy = home.group_policy
     source = home.data(policy)
     skip_invalid = policy.data.skip_invalid
     answers, records = _own_records(str(source), policy.group, skip_invalid, stamp(str(source)))
@@ -149,7 +149,7 @@ def open_home(home: Home) -> Datastore:
         budget_epsilon=policy.privacy.budget_epsilon,
         budget_delta=policy.privacy.budget_delta,
         evaluation_is_public=policy.data.public,
-        policy=policy,
+        group_policy=policy,
         served=home.file(SERVED_FILE),
     )
 
@@ -192,14 +192,14 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
     population = load_population(
         config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
     )
-    if config.places < len(population.groups):
+    if config.nodes < len(population.groups):
         needed = len(population.groups)
         raise ValueError(
-            f"the simulation has {config.places} nodes for {needed} groups: num-supernodes={needed}"
+            f"the simulation has {config.nodes} nodes for {needed} groups: num-supernodes={needed}"
         )
-    if config.place >= len(population.groups):
+    if config.node >= len(population.groups):
         return None
-    group = population.groups[config.place]
+    group = population.groups[config.node]
     answers = population.answers[group]
     draws = population.split.draws.get(group, ())
     training = None if draws else population.split.training_answers(answers)

@@ -1,4 +1,4 @@
-"""The policy file of a group: what its client does, for whom, and nothing beyond.
+"""The group policy: a file that says what a group's client does, for whom, and nothing beyond.
 
 It lies on the group's own machine and is read anew for every message. Whatever a server asks for
 is held against it before a record is touched; the group needs to trust nothing else.
@@ -21,8 +21,8 @@ from privacy.secagg.round_terms import RoundTerms
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class PolicyError(ValueError):
-    """A policy file cannot be read, or says what makes no sense."""
+class GroupPolicyError(ValueError):
+    """A group policy cannot be read, or says what makes no sense."""
 
 
 class _Section(BaseModel):
@@ -33,7 +33,7 @@ class DataSection(_Section):
     """Where the group's records are.
 
     Attributes:
-        path: File or folder, absolute or from the folder of the policy.
+        path: File or folder, absolute or from the folder of this file.
         skip_invalid: Leave invalid rows out instead of refusing all.
         public: Whether the answers are public: what is measured on them may leave as it is.
     """
@@ -109,7 +109,7 @@ class MachineSection(_Section):
 
 
 class GroupPolicy(_Section):
-    """All of it.
+    """A group policy, all of it.
 
     Attributes:
         group: Name of the group, as in the roster.
@@ -139,7 +139,7 @@ class GroupPolicy(_Section):
         return self
 
     def check_plan(self, plan: PrivacyPlan) -> None:
-        """Hold a privacy plan against the policy.
+        """Hold a privacy plan against the group policy.
 
         Raises:
             PolicyRefused: For the first term that falls short.
@@ -169,7 +169,7 @@ class GroupPolicy(_Section):
                 )
 
     def check_terms(self, terms: RoundTerms) -> None:
-        """Hold the terms of a secure sum against the policy.
+        """Hold the terms of a secure sum against the group policy.
 
         Raises:
             PolicyRefused: For the first term that falls short.
@@ -199,16 +199,16 @@ class GroupPolicy(_Section):
             )
 
 
-def read_policy(path: Path) -> GroupPolicy:
-    """Read a policy file.
+def read_group_policy(path: Path) -> GroupPolicy:
+    """Read a group policy.
 
     Raises:
-        PolicyError: One line that names file and field.
+        GroupPolicyError: One line that names file and field.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path}: cannot be read: {error}") from error
+        raise GroupPolicyError(f"{path}: cannot be read: {error}") from error
     return _parsed(path, text)
 
 
@@ -217,18 +217,18 @@ def _parsed(path: Path, text: str) -> GroupPolicy:
     try:
         return GroupPolicy.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"{path}: {error}") from error
+        raise GroupPolicyError(f"{path}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         value = "" if first["type"] in ("missing", "value_error") else f" = {first['input']!r}"
         where = f"{name}{value}: " if name else ""
         message = first["msg"].removeprefix("Value error, ")
-        raise PolicyError(f"{path}: {where}{message}") from error
+        raise GroupPolicyError(f"{path}: {where}{message}") from error
 
 
-def policy_text(policy: GroupPolicy) -> str:
-    """The text of a policy file, with a word on every section."""
+def group_policy_text(policy: GroupPolicy) -> str:
+    """The file of a group policy, with a comment on every section."""
     sections = policy.model_dump()
     head = {name: sections.pop(name) for name in ("group", "role")}
     parts = [_ABOUT[""], tomli_w.dumps(head)]

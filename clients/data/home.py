@@ -1,4 +1,7 @@
-"""The folder of a group's client: what lies in it, under which names. Light, for who only looks."""
+"""The folder of a group's client, and the names of the files in it.
+
+Light, for whoever only looks: the group policy is imported when it is read, and takes a second.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +27,24 @@ class Home:
     """The folder of a group's client; every file it needs has a fixed name in it.
 
     Attributes:
-        folder: Where the policy lies.
+        folder: Holds the group policy.
     """
 
     folder: Path
 
     @property
-    def policy(self) -> GroupPolicy:
-        """The policy as it stands.
+    def group_policy(self) -> GroupPolicy:
+        """The group policy as it stands.
 
         Raises:
-            PolicyError: One line that names file and field.
+            GroupPolicyError: One line that names file and field.
         """
-        from clients.data.group_policy import read_policy
+        from clients.data.group_policy import read_group_policy
 
-        return read_policy(self.folder / POLICY_FILE)
+        return read_group_policy(self.folder / POLICY_FILE)
 
     def data(self, policy: GroupPolicy) -> Path:
-        """Where the group's records are."""
+        """The path of the group's records."""
         return self.folder / policy.data.path
 
     def file(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Where a client finds its group's records. Never taken from the server in a deployment."""
+"""The settings of a simulated client, which finds its records by the run's own configuration."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class SimulatedClientConfig:
         split: Split file; empty draws a split by seed.
         seed: Draws the split.
         skip_invalid: Leave out invalid rows.
-        place: Which group this client is, in the order of ``Population.groups``.
-        places: Number of simulated nodes.
+        node: Index of this client's group in ``Population.groups``.
+        nodes: Number of simulated nodes.
         private: Whether the run was set up as a private one.
         secure: Whether its vectors leave under masks only.
         fewest_members: Into a sum over fewer groups than these no vector goes.
@@ -30,8 +30,8 @@ class SimulatedClientConfig:
     split: str
     seed: int
     skip_invalid: bool
-    place: int
-    places: int
+    node: int
+    nodes: int
     private: bool
     secure: bool
     fewest_members: int
@@ -58,8 +58,8 @@ class SimulatedClientConfig:
             split=str(run_config["split"]),
             seed=int(str(run_config["seed"])),
             skip_invalid=run_config["skip_invalid"] is True,
-            place=int(str(node_config["partition-id"])),
-            places=int(str(node_config["num-partitions"])),
+            node=int(str(node_config["partition-id"])),
+            nodes=int(str(node_config["num-partitions"])),
             private=run_config["privacy.mode"] != "none",
             secure=run_config["federation.secure_aggregation"] is not False,
             fewest_members=int(str(run_config["federation.minimum_groups"])),

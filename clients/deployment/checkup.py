@@ -1,4 +1,4 @@
-"""What an engineer wants to know before her client joins: is all in order, and what will it cost.
+"""The check before a client joins: whether all is in order, and what a run will cost.
 
 Nothing here leaves the machine but a greeting to the server, and nothing is charged.
 """
@@ -63,7 +63,7 @@ class Forecast:
         budget_left: What is left of the group's own, as epsilon.
         rounds: Of the run.
         seconds_per_round: Of this machine: training as measured, and the trips at the rate at
-            which the policy asks for work.
+            which the group policy asks for work.
         seconds_before: Once, before the first round: reading and encoding all texts.
         bytes_up_per_round: Of the vector that leaves.
         bytes_down_per_round: Of the model that comes.
@@ -98,9 +98,9 @@ def findings(home: Home, *, offline: bool = False) -> Iterator[Finding]:
         offline: Leave the server alone.
 
     Raises:
-        PolicyError: There is no policy that can be read; nothing else makes sense then.
+        GroupPolicyError: There is no group policy that can be read; nothing else makes sense then.
     """
-    policy = home.policy
+    policy = home.group_policy
     yield _try("keys", lambda: _keys(home))
     yield _try("code", lambda: _code(policy))
     yield _try("roster", lambda: _roster(home, policy))
@@ -202,14 +202,14 @@ def forecast(home: Home, settings: Settings) -> Forecast:
         settings: Of runs, with dotted keys, as the invitation has them.
 
     Raises:
-        ValueError: The settings cannot be kept, or do not fit the policy.
+        ValueError: The settings cannot be kept, or do not fit the group policy.
     """
     from alignment.model.predictor import Predictor
     from alignment.model.vector import to_vector
     from alignment.training.private_layout import private_layout
     from clients.training.trainer import train_locally
 
-    policy, store = home.policy, open_home(home)
+    policy, store = home.group_policy, open_home(home)
     settings = _Announced(settings)
     predictor = Predictor(PredictorConfig(**_section(settings, "predictor")))
     vector = to_vector(predictor)
@@ -249,7 +249,7 @@ def _private_forecast(
 ) -> Forecast:
     from clients.training.private_trainer import train_privately
 
-    policy = home.policy
+    policy = home.group_policy
     mode, unit = Mode(str(settings["privacy.mode"])), Unit(str(settings["privacy.unit"]))
     units = store.units(str(unit))
     groups = _members(home, store)
@@ -288,8 +288,8 @@ def _private_forecast(
 
 
 def _members(home: Home, store: Datastore) -> int:
-    """Groups that a run has: all whose keys are pinned, or as many as the policy insists on."""
-    return max(len(store.keys.roster()), home.policy.accept.members)
+    """Groups of a run: all whose keys are pinned, or as many as the group policy insists on."""
+    return max(len(store.keys.roster()), home.group_policy.accept.members)
 
 
 def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:

@@ -1,4 +1,4 @@
-"""How an organisation sets up its client: keys, policy and card from an invitation; new rosters."""
+"""Setting up an organisation's client: keys, group policy and card from an invitation; rosters."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from clients.data.group_policy import (
     AcceptSection,
     DataSection,
     GroupPolicy,
+    GroupPolicyError,
     MachineSection,
-    PolicyError,
     PrivacySection,
     ServerSection,
-    policy_text,
+    group_policy_text,
 )
 from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, ROSTER_FILE, Home
 from clients.deployment.bundle import code_digest
@@ -63,7 +63,7 @@ def set_up(
         The card to be sent to the coordinator.
 
     Raises:
-        PolicyError: The folder holds a client already, or the policy would make no sense.
+        GroupPolicyError: The folder holds a client already, or the policy would make no sense.
     """
     _require_new(folder, invitation)
     policy = _policy(
@@ -89,22 +89,22 @@ def set_up(
     node = node_public(home.file(NODE_KEY_FILE))
     card = Card.signed(identity, group=group, role=role, node=node)
     card.write(home.file(CARD_FILE))
-    # Last: a folder without a policy holds no client.
-    write_atomically(home.file(POLICY_FILE), policy_text(policy))
+    # Last: a folder without a group policy holds no client.
+    write_atomically(home.file(POLICY_FILE), group_policy_text(policy))
     return card
 
 
 def _require_new(folder: Path, invitation: Invitation) -> None:
     """Refuse a folder that has any of the files of a client, but for this very invitation."""
     if (folder / POLICY_FILE).exists():
-        raise PolicyError(f"{folder}: holds a client already; choose another folder")
+        raise GroupPolicyError(f"{folder}: holds a client already; choose another folder")
     made = (IDENTITY_FILE, NODE_KEY_FILE, NODE_PUBLIC, SECRET_FILE, CA_FILE, ROSTER_FILE, CARD_FILE)
     for name in made:
         if (folder / name).exists():
-            raise PolicyError(f"{folder / name}: is there already; choose another folder")
+            raise GroupPolicyError(f"{folder / name}: is there already; choose another folder")
     path = folder / INVITATION_FILE
     if path.exists() and Invitation.read(path) != invitation:
-        raise PolicyError(f"{path}: is another invitation; choose another folder")
+        raise GroupPolicyError(f"{path}: is another invitation; choose another folder")
 
 
 def _policy(
@@ -148,11 +148,11 @@ def _policy(
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise PolicyError(
+        raise GroupPolicyError(
             f"the policy would make no sense: {name} = {first['input']!r}: {first['msg']}"
         ) from error
     except ValueError as error:
-        raise PolicyError(
+        raise GroupPolicyError(
             f"the policy would make no sense: {error}; ask for the invitation again"
         ) from error
 
@@ -186,23 +186,25 @@ def compare_roster(home: Home, path: Path) -> RosterChange:
     """Hold a new roster against the pinned one.
 
     Raises:
-        PolicyError: It is not a roster this client may pin: its own key or the server's differ.
+        GroupPolicyError: No roster that this client may pin: its own key or the server's differ.
     """
-    policy = home.policy
+    policy = home.group_policy
     try:
         old, new = _pinned(home.file(ROSTER_FILE)), _pinned(path)
         own = Identity.read(home.file(IDENTITY_FILE)).public
     except OSError as error:
-        raise PolicyError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        raise GroupPolicyError(f"{error.filename}: cannot be read: {error.strerror}") from error
     if policy.role == "train" and new.get(policy.group) != own:
-        raise PolicyError(
+        raise GroupPolicyError(
             f"{path}: has another key for {policy.group!r}, or none: the coordinator has not "
             "admitted this client's card"
         )
     if Roster.read(path, SERVERS).get(SERVER) != Roster.read(home.file(ROSTER_FILE), SERVERS).get(
         SERVER
     ):
-        raise PolicyError(f"{path}: names another server than the one pinned: set up a new client")
+        raise GroupPolicyError(
+            f"{path}: names another server than the one pinned: set up a new client"
+        )
     return RosterChange(
         added={name: key for name, key in new.items() if name not in old},
         removed={name: key for name, key in old.items() if name not in new},
@@ -226,8 +228,8 @@ def _pinned(path: Path) -> dict[str, bytes]:
 
 
 def accept_code(home: Home) -> str:
-    """Name the installed code as the reviewed one in the policy; returns its digest."""
-    path, reviewed = home.file(POLICY_FILE), home.policy.accept.code
+    """Name the installed code as the reviewed one in the group policy; returns its digest."""
+    path, reviewed = home.file(POLICY_FILE), home.group_policy.accept.code
     # The one value, and not the whole file: what somebody has noted in it stays.
     text = path.read_text(encoding="utf-8")
     write_atomically(

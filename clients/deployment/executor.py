@@ -2,12 +2,15 @@
 
 Flower's own executor unpacks the bundle that a server sends and runs it in a fresh process for
 every message. This one takes the same tasks from the same SuperNode, looks at the bundle without
-unpacking it, refuses the task if it is not the code that the group's policy names, and else hands
+unpacking it, refuses the task if it is not the code that the group policy names, and else hands
 the message to the ClientApp that is installed on this machine. It stays alive between messages, so
 that libraries, weights and the frozen activations of texts are there from the second one on.
 
 Of an error the server is told its kind; its text only where that can quote nothing but what the
 server itself has said.
+
+Flower, the ClientApp and all that reads records are imported inside functions: nothing of them is
+loaded before the bundle has been found to be the reviewed code.
 """
 
 from __future__ import annotations
@@ -78,7 +81,7 @@ def require_reviewed(bundle: bytes, home: Home) -> None:
     Raises:
         CodeRefused: What is installed, reviewed and sent are not one and the same.
     """
-    reviewed, installed, sent = home.policy.accept.code, code_digest(), bundle_digest(bundle)
+    reviewed, installed, sent = home.group_policy.accept.code, code_digest(), bundle_digest(bundle)
     if installed != reviewed:
         raise CodeRefused(
             f"the code installed here ({installed[:16]}) is not the reviewed ({reviewed[:16]}): "
@@ -125,12 +128,12 @@ def warm_up(home: Home) -> None:
     from clients.data.datastore import open_home
 
     try:
-        if home.policy.accept.code != code_digest():
+        if home.group_policy.accept.code != code_digest():
             logger.warning("the installed code is not the reviewed one: every task is refused")
             return
         store = open_home(home)
-        if store.training is not None and store.private and store.policy is not None:
-            store.units(store.policy.privacy.unit)
+        if store.training is not None and store.private and store.group_policy is not None:
+            store.units(store.group_policy.privacy.unit)
             import clients.sessions.group_ledger
             import clients.training.private_trainer
         else:
@@ -142,7 +145,7 @@ def warm_up(home: Home) -> None:
 
 
 def reason_for_server(error: Exception) -> str:
-    """What the server is told of an error: its kind, and words only where they are about its own.
+    """The reason that a server gets for an error: its kind, and a text that quotes its own at most.
 
     Errors of the privacy room and refusals quote terms and plans, which the server has made. All
     other texts may be about a record, a file or a path of this machine.
@@ -205,7 +208,7 @@ class Executor:
         kind = message.metadata.message_type
         started, failure = time.perf_counter(), ""
         try:
-            seconds = self._home.policy.machine.stage_seconds
+            seconds = self._home.group_policy.machine.stage_seconds
             with Watchdog(seconds).watching(kind):
                 reply = answer(message, context, bundle, self._home)
             logger.info("%s answered in %.2f s", kind, time.perf_counter() - started)

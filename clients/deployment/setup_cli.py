@@ -39,22 +39,22 @@ def init(
     """Make keys, a policy and a card; nothing is sent, and nothing that exists is overwritten."""
     from alignment.config import PredictorConfig
     from alignment.model.fingerprint import model_fingerprint
-    from clients.data.group_policy import PolicyError
+    from clients.data.group_policy import GroupPolicyError
     from clients.deployment.enrolment import set_up
     from privacy.identity.enrolment import Invitation
     from strategies.wire.round_plan import unflatten
 
     invited = Invitation.read(invitation)
     if not data.exists():
-        raise PolicyError(f"--data {data}: is not there; name a file or a folder")
+        raise GroupPolicyError(f"--data {data}: is not there; name a file or a folder")
     if role not in ("train", "held_out"):
-        raise PolicyError(f"--role {role!r}: use train or held_out")
+        raise GroupPolicyError(f"--role {role!r}: use train or held_out")
     chosen: Literal["train", "held_out"] = "train" if role == "train" else "held_out"
     shape = unflatten(invited.settings).get("predictor", {})
     try:
         model = model_fingerprint(PredictorConfig(**shape))  # type: ignore[arg-type]
     except TypeError as error:
-        raise PolicyError(
+        raise GroupPolicyError(
             f"{invitation}: asks for a predictor that this version does not know: install the "
             "coordinator's version"
         ) from error
@@ -137,7 +137,7 @@ def check(
             _say(f"  {mark}  {each.name:10}{escape(each.text)}")
     holds = all(each.holds for each in found)
     expected = None
-    if holds and not quick and home.policy.role == "train" and settings_of(home):
+    if holds and not quick and home.group_policy.role == "train" and settings_of(home):
         try:
             expected = forecast(home, settings_of(home))
         except (ValueError, PrivacyError) as error:
@@ -195,7 +195,7 @@ def join(
         if not each.holds:
             typer.echo(f"error: {each.name}: {each.text}", err=True)
             raise typer.Exit(1)
-    policy = home.policy
+    policy = home.group_policy
     configuration = supervision.write_configuration(folder, programs(home, policy))
     _say(f"{escape(policy.group)} joins {escape(policy.server.address)}; Ctrl-C leaves.")
     supervision.supervise(configuration)
@@ -215,7 +215,7 @@ def review(
     A bundle is never run or unpacked: the client runs what is installed here, and works only for a
     server that sends the same. Exit 1 if something differs from what the policy names as reviewed.
     """
-    from clients.data.group_policy import PolicyError
+    from clients.data.group_policy import GroupPolicyError
     from clients.data.home import REFUSED_FOLDER, Home
     from clients.deployment.bundle import (
         bundled_files,
@@ -227,7 +227,7 @@ def review(
     from clients.deployment.enrolment import accept_code
 
     home = Home(folder=folder)
-    reviewed = home.policy.accept.code
+    reviewed = home.group_policy.accept.code
     files = installed_files()
     lines = sum(data.count(b"\n") for data in files.values())
     _say(f"installed   {code_digest()}   {len(files)} files, {lines:,} lines")
@@ -238,7 +238,7 @@ def review(
         try:
             contents = bundled_files(path.read_bytes())
         except OSError as error:
-            raise PolicyError(f"{bundle}: cannot be read: {error}") from error
+            raise GroupPolicyError(f"{bundle}: cannot be read: {error}") from error
         _say(f"bundle      {digest_of(contents)}")
         for each in differences(contents):
             differs = True
@@ -251,7 +251,9 @@ def review(
             _say(f"refused     {escape(str(path.relative_to(home.folder)))}")
     if accept:
         if differs:
-            raise PolicyError("the bundle is not what is installed here: install that code first")
+            raise GroupPolicyError(
+                "the bundle is not what is installed here: install that code first"
+            )
         accept_code(home)
         _say("The installed code is now the reviewed one.")
         return

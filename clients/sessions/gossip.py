@@ -177,7 +177,7 @@ def _for_partners(store: Datastore, task: RoundTask) -> tuple[PrivateTask, Gossi
     """
     if task.private is None or task.private.plan.mode is not Mode.LOCAL:
         raise PolicyRefused("what a partner would see is not private: nothing was trained")
-    agreed = not store.secure if store.policy is None else store.policy.accept.partners
+    agreed = not store.secure if store.group_policy is None else store.group_policy.accept.partners
     if not agreed:
         raise PolicyRefused(
             "this group's vectors leave for sums alone, as accept.partners = false: nothing was "

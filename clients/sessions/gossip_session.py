@@ -1,4 +1,4 @@
-"""A client's side of exchanges between messages: what it keeps, and what is answered once.
+"""A client's side of exchanges between messages: its state, and the order of stages.
 
 What is kept lies in the client's own state and never in a message. It is replaced *before* a reply
 leaves: a round has one meeting, a meeting one delivery, and a key is forgotten with its meeting.

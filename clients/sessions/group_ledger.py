@@ -73,7 +73,7 @@ def forget_ledgers() -> None:
 
 
 class GroupLedger:
-    """What a client writes down of a private run.
+    """The ledger of a group, as a private run writes to it.
 
     Args:
         path: Of the ledger. One that is missing is begun; that it was there before is told by the

@@ -2,8 +2,8 @@
 
 It is made of the public first vector, of the group's own private gradients and of vectors that
 were private at its partners: all of it has been paid for, and reading it costs nothing. It lies in
-a file, as what a node keeps in memory is gone when it restarts, and the last one of a run is left
-as a folder that ``fedaccord predict`` reads.
+a file, for a node that restarts loses its memory; the last one of a run is left as a folder that
+``fedaccord predict`` reads.
 """
 
 from __future__ import annotations

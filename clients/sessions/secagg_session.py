@@ -1,4 +1,4 @@
-"""A client's side of secure aggregation between messages: what it keeps, and the order of stages.
+"""A client's side of secure aggregation between messages: its state, and the order of stages.
 
 What is kept lies in the client's own state and never in a message. It is replaced *before* a reply
 leaves, so a stage is answered once, and an unmasked attempt leaves nothing behind.
@@ -72,10 +72,10 @@ class Session:
         self._keep("advertised", kept, kept.attempt)
         return message
 
-    def share(self, request: bytes, policy: Policy) -> bytes:
-        """Stage 1: agree to the terms of a round."""
+    def share(self, request: bytes, insisted: Policy) -> bytes:
+        """Stage 1: agree to the terms of a round, if they are those insisted on."""
         kept = self._kept("advertised", Advertised)
-        message, following = self._member.share(kept, request, policy)
+        message, following = self._member.share(kept, request, insisted)
         self._keep("shared", following)
         return message
 
@@ -193,7 +193,7 @@ def terms_in(request: bytes) -> RoundTerms:
 
 
 def insisted_on(task: RoundTask, terms: RoundTerms, *, fewest_members: int) -> Policy:
-    """What this client insists on: what it would itself send if it did what it is asked.
+    """The terms this client insists on: those of what it would send if it did what it is asked.
 
     Where nothing tells the number of coordinates beforehand it is taken from the terms, and
     compared with the vector once there is one.

@@ -1,4 +1,4 @@
-"""What a held-out group measures of a model, on its own draws."""
+"""Measuring a model on the draws of a held-out group, whose answers are public."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dimension_of(task: RoundTask) -> int:
 def measured(
     store: Datastore, task: RoundTask, vector: NDArray[np.float32]
 ) -> dict[str, float | int]:
-    """How well a model predicts the group.
+    """Alignment and log loss of a model on the group's draws, and the number of targets.
 
     Args:
         store: Of a held-out group whose answers are public.

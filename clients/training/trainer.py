@@ -67,7 +67,8 @@ def _optimizer(predictor: Predictor, task: RoundTask) -> torch.optim.Optimizer:
             groups.append({"params": own, "lr": rate, "weight_decay": decay})
     if not groups:
         raise ValueError(
-            "the round trains a head alone and a policy has none: federation.warmup_rounds = 0"
+            "the round trains a head alone and a causal model has none: "
+            "federation.warmup_rounds = 0"
         )
     for group in groups:
         group["lr"] *= task.learning_rate_scale

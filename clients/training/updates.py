@@ -1,4 +1,4 @@
-"""What local training hands on where nothing is private: the types alone, without torch."""
+"""The updates of rounds without privacy, as types alone: no torch here."""
 
 from __future__ import annotations
 

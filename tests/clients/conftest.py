@@ -268,7 +268,7 @@ class Deployed:
         keys = {
             group: Identity.read(home / "identity.pem").public
             for group, home in self.homes.items()
-            if Home(folder=home).policy.role == "train"
+            if Home(folder=home).group_policy.role == "train"
         }
         server = Roster.read(next(iter(self.homes.values())) / "roster.json", SERVERS)
         roster.write_text(rosters_json(Roster({**keys, **(members or {})}), server))

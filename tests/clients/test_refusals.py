@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from clients.data.group_policy import PolicyError
+from clients.data.group_policy import GroupPolicyError
 from clients.deployment.bundle import CodeRefused
 from clients.deployment.executor import reason_for_server
 from clients.sessions.group_ledger import RefusedByLedger
@@ -435,7 +435,7 @@ class TestWordsStayAtTheClient:
             (RefusedByLedger("LedgerError: no"), "RefusedByLedger: LedgerError: no"),
             (CodeRefused("the server's code"), "CodeRefused: the server's code"),
             (LedgerRefused("zebra"), "LedgerRefused: its text stays at the client"),
-            (PolicyError("zebra"), "PolicyError: its text stays at the client"),
+            (GroupPolicyError("zebra"), "GroupPolicyError: its text stays at the client"),
             (UnicodeDecodeError("utf-8", b"zebra", 0, 1, "zebra"), "UnicodeDecodeError: its text"),
         ],
     )

@@ -272,7 +272,7 @@ class SmallFederation:
         for group in GROUPS:
             home = self.home(group)
             enrolment.pin_roster(home, server.file(deployment.ROSTER_FILE))
-            self._clients.append(_supervised(home.folder, programs(home, home.policy)))
+            self._clients.append(_supervised(home.folder, programs(home, home.group_policy)))
         control.start(server.run_config(_RUN, {}, resume=False).flat())
         say("three clients and a run are started")
 

@@ -13,13 +13,13 @@ from clients.data.simulated import SimulatedClientConfig
 
 @pytest.fixture(scope="session")
 def opened(tiny_data: Path) -> Callable[..., Datastore | None]:
-    def open_at(place: int, **changes: Any) -> Datastore | None:
+    def open_at(node: int, **changes: Any) -> Datastore | None:
         settings: dict[str, Any] = {"data": str(tiny_data), "split": "", "seed": 0}
-        settings |= {"skip_invalid": False, "places": 6, "private": False, "secure": True}
+        settings |= {"skip_invalid": False, "nodes": 6, "private": False, "secure": True}
         settings["fewest_members"] = 1
         settings |= {"ledgers": "", "budget_epsilon": 0.0, "budget_delta": 1e-5}
         settings |= {"out": "runs/x", **changes}
-        return open_datastore(SimulatedClientConfig(place=place, **settings))
+        return open_datastore(SimulatedClientConfig(node=node, **settings))
 
     return open_at
 
@@ -29,7 +29,7 @@ def ids(answers: GroupAnswers) -> set[str]:
 
 
 def test_every_group_is_one_clients(opened: Callable[..., Datastore | None]) -> None:
-    stores = [opened(place) for place in range(6)]
+    stores = [opened(node) for node in range(6)]
     assert all(stores)
     assert {store.group for store in stores if store} == {f"Group {i}" for i in range(6)}
     for store in stores:
@@ -38,18 +38,18 @@ def test_every_group_is_one_clients(opened: Callable[..., Datastore | None]) -> 
 
 
 def test_a_client_either_trains_or_is_held_out(opened: Callable[..., Datastore | None]) -> None:
-    for place in range(6):
-        store = opened(place)
+    for node in range(6):
+        store = opened(node)
         assert store is not None
-        assert (store.training is None) == (place >= 4) == bool(store.draws)
+        assert (store.training is None) == (node >= 4) == bool(store.draws)
 
 
 def test_questions_that_are_to_stay_new_are_not_trained_on(
     opened: Callable[..., Datastore | None],
 ) -> None:
     trained: set[str] = set()
-    for place in range(4):
-        store = opened(place)
+    for node in range(4):
+        store = opened(node)
         assert store is not None
         assert store.training is not None
         assert len(store.answers) == 12
@@ -58,8 +58,8 @@ def test_questions_that_are_to_stay_new_are_not_trained_on(
 
 
 def test_more_nodes_than_groups_stay_idle(opened: Callable[..., Datastore | None]) -> None:
-    assert opened(6, places=7) is None
-    assert opened(100, places=101) is None
+    assert opened(6, nodes=7) is None
+    assert opened(100, nodes=101) is None
 
 
 def test_a_store_prints_no_record(opened: Callable[..., Datastore | None]) -> None:
@@ -77,8 +77,8 @@ def test_a_changed_file_is_read_again(
             split="",
             seed=0,
             skip_invalid=False,
-            place=0,
-            places=6,
+            node=0,
+            nodes=6,
             private=False,
             secure=True,
             fewest_members=2,
@@ -120,8 +120,8 @@ class TestConfig:
             split="s",
             seed=7,
             skip_invalid=True,
-            place=3,
-            places=5,
+            node=3,
+            nodes=5,
             private=True,
             secure=True,
             fewest_members=2,

@@ -11,12 +11,12 @@ from clients.data.group_policy import (
     AcceptSection,
     DataSection,
     GroupPolicy,
+    GroupPolicyError,
     MachineSection,
-    PolicyError,
     PrivacySection,
     ServerSection,
-    policy_text,
-    read_policy,
+    group_policy_text,
+    read_group_policy,
 )
 from clients.data.home import Home
 from clients.deployment.bundle import code_digest
@@ -47,7 +47,7 @@ def written(folder: Path, **changes: Any) -> Path:
 
 
 def test_what_is_not_said_has_the_default(tmp_path: Path) -> None:
-    policy = read_policy(written(tmp_path))
+    policy = read_group_policy(written(tmp_path))
     assert (policy.role, policy.privacy, policy.machine) == (
         "train",
         PrivacySection(),
@@ -83,9 +83,9 @@ def test_every_field_survives_being_written_and_read(tmp_path: Path) -> None:
         if isinstance(value, dict):
             assert all(value[key] != default[name][key] for key in value), name
     path = tmp_path / "policy.toml"
-    path.write_text(policy_text(policy), encoding="utf-8")
-    assert read_policy(path) == policy
-    comments = [line for line in policy_text(policy).splitlines() if line.startswith("#")]
+    path.write_text(group_policy_text(policy), encoding="utf-8")
+    assert read_group_policy(path) == policy
+    comments = [line for line in group_policy_text(policy).splitlines() if line.startswith("#")]
     assert len(comments) >= 6
 
 
@@ -137,8 +137,8 @@ def test_what_is_wrong_is_told_in_one_line_with_file_and_field(
     tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     path = written(tmp_path, **changes)
-    with pytest.raises(PolicyError) as caught:
-        read_policy(path)
+    with pytest.raises(GroupPolicyError) as caught:
+        read_group_policy(path)
     assert str(caught.value).startswith(f"{path}: {words}")
     assert "\n" not in str(caught.value)
 
@@ -159,8 +159,8 @@ def test_a_file_that_is_none_is_told_in_one_line(
     path = tmp_path / "policy.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(PolicyError) as caught:
-        Home(folder=tmp_path).policy  # noqa: B018
+    with pytest.raises(GroupPolicyError) as caught:
+        Home(folder=tmp_path).group_policy  # noqa: B018
     assert str(caught.value).startswith(f"{path}: {words}")
     assert "\n" not in str(caught.value)
 
@@ -168,9 +168,9 @@ def test_a_file_that_is_none_is_told_in_one_line(
 def test_it_is_read_anew_every_time(tmp_path: Path) -> None:
     written(tmp_path)
     home = Home(folder=tmp_path)
-    assert home.policy.accept.members == 3
+    assert home.group_policy.accept.members == 3
     written(tmp_path, accept__members=5)
-    assert home.policy.accept.members == 5
+    assert home.group_policy.accept.members == 5
 
 
 def test_records_lie_beside_the_policy_or_anywhere(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_records_lie_beside_the_policy_or_anywhere(tmp_path: Path) -> None:
 def test_accepting_code_changes_one_value_and_keeps_every_note(tmp_path: Path, line: str) -> None:
     old = "ab" * 32
     note = f"# {old} was read by Ada on Monday, 'all of it'.\n"
-    text = policy_text(GroupPolicy.model_validate(LEAST))
+    text = group_policy_text(GroupPolicy.model_validate(LEAST))
     text = note + text.replace(f'code = "{old}"', line.format(code=old))
     path = tmp_path / "policy.toml"
     path.write_text(text, encoding="utf-8")

@@ -78,7 +78,7 @@ class TestFindings:
 
     def test_code_that_nobody_has_reviewed(self, home: Home) -> None:
         text = home.file("policy.toml").read_text(encoding="utf-8")
-        code = home.policy.accept.code
+        code = home.group_policy.accept.code
         home.file("policy.toml").write_text(text.replace(code, "ab" * 32), encoding="utf-8")
         self.only(home, "code", "reviewed was abababababababab", "fedaccord client review")
 
@@ -107,13 +107,13 @@ class TestFindings:
         )
 
     def test_records_of_another_group(self, home: Home) -> None:
-        path = home.data(home.policy)
+        path = home.data(home.group_policy)
         path.write_text(path.read_text().replace(ONE, "Group 9"), encoding="utf-8")
         self.only(home, "data", "Group 9", "Group 0")
 
     def test_records_that_are_not_there(self, home: Home) -> None:
-        home.data(home.policy).unlink()
-        self.only(home, "data", home.data(home.policy).name)
+        home.data(home.group_policy).unlink()
+        self.only(home, "data", home.data(home.group_policy).name)
 
 
 class TestServer:
@@ -281,4 +281,4 @@ def test_a_policy_is_checked_forecast_and_trained_like_any_predictor(
     assert [event["type"] for event in deployed.ledger(ONE)].count("RELEASED") == 1
     other = {**unflatten(settings_of(home))["predictor"], "beta": 0.2}
     with pytest.raises(PolicyRefused, match=r"is not the .* that this group's policy accepts"):
-        home.policy.check_model(model_fingerprint(PredictorConfig(**other)))
+        home.group_policy.check_model(model_fingerprint(PredictorConfig(**other)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clients.data.group_policy import PolicyError
+from clients.data.group_policy import GroupPolicyError
 from clients.data.home import Home
 from clients.deployment.bundle import code_digest
 from clients.deployment.enrolment import compare_roster, pin_roster, set_up, settings_of
@@ -53,7 +53,7 @@ class TestSetUp:
         self, make: SetUp, north: Path, tmp_path: Path
     ) -> None:
         make(model="cd" * 32, port=1234)
-        policy = Home(folder=north).policy
+        policy = Home(folder=north).group_policy
         privacy, accept = policy.privacy, policy.accept
         assert (privacy.mode, privacy.unit) == ("distributed", "record")
         assert (privacy.run_epsilon, privacy.budget_epsilon, privacy.budget_delta) == (4, 5, 1e-6)
@@ -65,7 +65,7 @@ class TestSetUp:
 
     def test_a_budget_that_is_given_is_taken(self, make: SetUp, north: Path) -> None:
         make(budget_epsilon=1.5)
-        assert Home(folder=north).policy.privacy.budget_epsilon == 1.5
+        assert Home(folder=north).group_policy.privacy.budget_epsilon == 1.5
 
     def test_secrets_are_for_their_owner_alone(self, make: SetUp, north: Path) -> None:
         make()
@@ -96,7 +96,7 @@ class TestSetUp:
         self, make: SetUp, north: Path
     ) -> None:
         make(role="held_out")
-        policy = Home(folder=north).policy
+        policy = Home(folder=north).group_policy
         assert (policy.role, policy.data.public) == ("held_out", True)
         assert len(Roster.read(north / "roster.json")) == 0
 
@@ -104,12 +104,14 @@ class TestSetUp:
         north.mkdir()
         (north / "answers.jsonl").touch()
         make(data=north / "answers.jsonl")
-        assert Home(folder=north).policy.data.path == "answers.jsonl"
+        assert Home(folder=north).group_policy.data.path == "answers.jsonl"
 
     def test_a_client_is_never_set_up_twice(self, make: SetUp, north: Path) -> None:
         make()
         before = {path.name: path.read_bytes() for path in north.iterdir()}
-        with pytest.raises(PolicyError, match=r": holds a client already; choose another folder$"):
+        with pytest.raises(
+            GroupPolicyError, match=r": holds a client already; choose another folder$"
+        ):
             make(group="South")
         assert {path.name: path.read_bytes() for path in north.iterdir()} == before
 
@@ -130,14 +132,16 @@ class TestSetUp:
     ) -> None:
         north.mkdir()
         (north / name).write_text("mine", encoding="utf-8")
-        with pytest.raises(PolicyError, match=f"{name}: is there already; choose another folder"):
+        with pytest.raises(
+            GroupPolicyError, match=f"{name}: is there already; choose another folder"
+        ):
             make()
         assert [(path.name, path.read_text()) for path in north.iterdir()] == [(name, "mine")]
 
     def test_the_invitation_may_lie_there_and_no_other(self, make: SetUp, north: Path) -> None:
         north.mkdir()
         replace(INVITATION, address="b.org:1").write(north / "invitation.json")
-        with pytest.raises(PolicyError, match="is another invitation; choose another folder"):
+        with pytest.raises(GroupPolicyError, match="is another invitation; choose another folder"):
             make()
         INVITATION.write(north / "invitation.json")
         make()
@@ -159,7 +163,7 @@ class TestSetUp:
     ) -> None:
         invited = {k: v for k, v in changes.items() if k in ("settings", "address")}
         given = {k: v for k, v in changes.items() if k not in invited}
-        with pytest.raises(PolicyError) as caught:
+        with pytest.raises(GroupPolicyError) as caught:
             make(replace(INVITATION, **invited), **given)
         assert str(caught.value).startswith("the policy would make no sense: ")
         assert words in str(caught.value)
@@ -212,13 +216,13 @@ class TestRosters:
     ) -> None:
         before = home.file("roster.json").read_bytes()
         words = r"has another key for 'North', or none: the coordinator has not admitted"
-        with pytest.raises(PolicyError, match=words):
+        with pytest.raises(GroupPolicyError, match=words):
             pin_roster(home, self.roster(tmp_path, own))
         assert home.file("roster.json").read_bytes() == before
 
     def test_one_of_another_server_is_not_pinned(self, home: Home, tmp_path: Path) -> None:
         other = self.roster(tmp_path, self.own(home), server=Identity.create().public.hex())
-        with pytest.raises(PolicyError, match="names another server than the one pinned"):
+        with pytest.raises(GroupPolicyError, match="names another server than the one pinned"):
             pin_roster(home, other)
 
     @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ class TestReviewedCode:
 
 def test_a_policy_that_cannot_be_read_answers_nothing(deployed: Deployed) -> None:
     (deployed.homes["Group 0"] / "policy.toml").write_text("group = 3\n", encoding="utf-8")
-    assert setup(deployed) == "PolicyError: its text stays at the client"
+    assert setup(deployed) == "GroupPolicyError: its text stays at the client"
 
 
 def test_what_was_refused_is_logged_in_one_line(

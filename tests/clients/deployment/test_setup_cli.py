@@ -50,7 +50,7 @@ class TestInit:
         assert (done.code, done.err) == (0, "")
         assert Invitation.read(invitation).fingerprint in done.out
         assert Card.read(north / "card.json").fingerprint in done.out
-        policy = Home(folder=north).policy
+        policy = Home(folder=north).group_policy
         assert (policy.privacy.budget_epsilon, len(policy.accept.model)) == (3.0, 64)
         for step in ("policy.toml", "card.json", "client roster", "client check", "client join"):
             assert step in done.out
@@ -232,7 +232,7 @@ class TestJoin:
         assert (done.code, started) == (0, [home / "supervisord.conf"])
         from clients.deployment.join import programs
 
-        both = programs(Home(folder=home), Home(folder=home).policy)
+        both = programs(Home(folder=home), Home(folder=home).group_policy)
         assert set(both) == {"supernode", "executor"}
         supernode, executor = both["supernode"], both["executor"]
         assert supernode[:4] == [sys.executable, "-m", "clients.deployment.supernode", "1.0"]
@@ -255,7 +255,7 @@ class TestReview:
         home = deployed.homes[ONE]
         assert command("client", "review", home).code == 1
         assert command("client", "review", home, "--accept").code == 0
-        assert Home(folder=home).policy.accept.code == code_digest()
+        assert Home(folder=home).group_policy.accept.code == code_digest()
 
     @pytest.mark.parametrize(
         ("content", "code", "words"),

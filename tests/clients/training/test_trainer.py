@@ -283,7 +283,9 @@ class TestPolicies:
     def test_a_round_for_a_head_alone_is_refused(self, policy: Callable[..., RoundTask]) -> None:
         task = policy(train_adapter=False)
         start = to_vector(Predictor(task.predictor))
-        with pytest.raises(ValueError, match=r"a policy has none: federation\.warmup_rounds = 0"):
+        with pytest.raises(
+            ValueError, match=r"a causal model has none: federation\.warmup_rounds = 0"
+        ):
             train_locally(start, answers(), task)
 
 
