@@ -137,6 +137,6 @@ def own_strategy(section: Mapping[str, Scalar]) -> Gossip:
     if kind is None or not issubclass(kind, Gossip):
         raise PolicyRefused(f"strategy {name!r} is none that a group follows by itself")
     try:
-        return kind(**settings)  # type: ignore[arg-type] # what does not fit is refused below
+        return kind(**settings)  # type: ignore[arg-type]  # what fits no field is refused below
     except (TypeError, ValueError) as error:
         raise PolicyRefused(f"strategy {name}: {error}") from error

@@ -127,12 +127,14 @@ def _policy(
             group=group,
             role=role,
             data=DataSection(path=data, public=role == "held_out"),
-            privacy=PrivacySection(
-                mode=str(settings.get("privacy.mode", "distributed")),  # type: ignore[arg-type]
-                unit=str(settings.get("privacy.unit", "respondent")),  # type: ignore[arg-type]
-                budget_epsilon=lifetime,
-                budget_delta=float(settings.get("privacy.delta", 1e-5)),
-                run_epsilon=epsilon,
+            privacy=PrivacySection.model_validate(
+                {
+                    "mode": str(settings.get("privacy.mode", "distributed")),
+                    "unit": str(settings.get("privacy.unit", "respondent")),
+                    "budget_epsilon": lifetime,
+                    "budget_delta": float(settings.get("privacy.delta", 1e-5)),
+                    "run_epsilon": epsilon,
+                }
             ),
             accept=AcceptSection(
                 code=code_digest(),

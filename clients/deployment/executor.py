@@ -26,6 +26,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fedaccord.client")
 
 _IDLE_SECONDS = 0.2
+#: What the handlers of messages load, the last when a group trains.
+_NEEDED = ("clients.app", "clients.training.private_trainer")
 #: Exit status after a stage that hung, so that whoever supervises starts the process anew.
 HUNG = 75
 _MOST_REFUSED = 20
@@ -123,21 +126,19 @@ def warm_up(home: Home) -> None:
 
     What fails here fails again, and is reported, when a message asks for it.
     """
-    from alignment.config import DEFAULT_ENCODER
-    from alignment.model.packaged import packaged_files
-    from clients.data.datastore import open_home
-
     try:
         if home.group_policy.accept.code != code_digest():
             logger.warning("the installed code is not the reviewed one: every task is refused")
             return
+        from alignment.config import DEFAULT_ENCODER
+        from alignment.model.packaged import packaged_files
+        from clients.data.datastore import open_home
+
         store = open_home(home)
-        if store.training is not None and store.private and store.group_policy is not None:
-            store.units(store.group_policy.privacy.unit)
-            import clients.sessions.group_ledger
-            import clients.training.private_trainer
-        else:
-            import clients.training.trainer  # noqa: F401
+        if store.training is not None and store.private:
+            store.units(home.group_policy.privacy.unit)
+        for module in _NEEDED:
+            import_module(module)
         packaged_files()
         logger.info("ready, with %s at hand", DEFAULT_ENCODER)
     except (ValueError, OSError) as error:

@@ -52,7 +52,7 @@ def init(
     chosen: Literal["train", "held_out"] = "train" if role == "train" else "held_out"
     shape = unflatten(invited.settings).get("predictor", {})
     try:
-        model = model_fingerprint(PredictorConfig(**shape))  # type: ignore[arg-type]
+        model = model_fingerprint(PredictorConfig(**shape))  # type: ignore[arg-type]  # checked by it
     except TypeError as error:
         raise GroupPolicyError(
             f"{invitation}: asks for a predictor that this version does not know: install the "

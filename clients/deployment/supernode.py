@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     if getattr(start_client_internal, "time", None) is not time:
         raise RuntimeError("this version of Flower waits in another way: install flwr 1.41")
     waits = _ShorterWaits(float(arguments[0]))
-    start_client_internal.time = waits  # type: ignore[attr-defined]
+    start_client_internal.time = waits  # type: ignore[attr-defined]  # a module's global
     sys.argv = ["flower-supernode", *arguments[1:]]
     start_parent_process_monitor(os.getppid())
     flower_supernode()

@@ -129,7 +129,8 @@ class Session:
         record = self._state.config_records.get(_KEPT)
         if record is None or record["stage"] != stage:
             raise Replayed(f"this stage follows on {stage!r} and is answered once")
-        return kind.decode(bytes(record["secret"]))  # type: ignore[arg-type]
+        secret = record["secret"]
+        return kind.decode(secret if isinstance(secret, bytes) else b"")
 
     def _keep(self, stage: str, kept: Message, attempt: Attempt | None = None) -> None:
         known = asdict(attempt or self._last() or Attempt(run="", round=0))
