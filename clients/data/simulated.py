@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+
+from pydantic import TypeAdapter
+
+#: Settings of the run that a client takes as they are, by field.
+_OF_THE_RUN = {
+    "data": "data",
+    "split": "split",
+    "seed": "seed",
+    "fewest_members": "federation.minimum_groups",
+    "out": "out",
+    "ledgers": "privacy.ledgers",
+    "budget_epsilon": "privacy.budget_epsilon",
+    "budget_delta": "privacy.delta",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +68,19 @@ class SimulatedClientConfig:
             raise ValueError(
                 "node_config has no partition-id: this client runs in simulations only"
             )
-        return cls(
-            data=str(run_config["data"]),
-            split=str(run_config["split"]),
-            seed=int(str(run_config["seed"])),
-            skip_invalid=run_config["skip_invalid"] is True,
-            node=int(str(node_config["partition-id"])),
-            nodes=int(str(node_config["num-partitions"])),
-            private=run_config["privacy.mode"] != "none",
-            secure=run_config["federation.secure_aggregation"] is not False,
-            fewest_members=int(str(run_config["federation.minimum_groups"])),
-            out=str(run_config["out"]),
-            ledgers=str(run_config["privacy.ledgers"]),
-            budget_epsilon=float(str(run_config["privacy.budget_epsilon"])),
-            budget_delta=float(str(run_config["privacy.delta"])),
+        return _adapter().validate_python(
+            {
+                **{name: run_config[key] for name, key in _OF_THE_RUN.items()},
+                "skip_invalid": run_config["skip_invalid"] is True,
+                "node": node_config["partition-id"],
+                "nodes": node_config["num-partitions"],
+                # Whatever is not plainly said to be unprotected is protected.
+                "private": run_config["privacy.mode"] != "none",
+                "secure": run_config["federation.secure_aggregation"] is not False,
+            }
         )
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[SimulatedClientConfig]:
+    return TypeAdapter(SimulatedClientConfig)

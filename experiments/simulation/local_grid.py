@@ -77,11 +77,28 @@ class GridSeconds:
 
 @dataclass(frozen=True, kw_only=True)
 class HandlerFailure:
-    """A message that a node could not answer, with the traceback that no server ever sees."""
+    """A message that a node could not answer, with what no server ever sees.
+
+    Attributes:
+        node_id: The node.
+        message_type: Of the message.
+        error: What the handler raised. It and its causes hold no frames, hence no local variables
+            of the handler.
+        traceback: Of the error and its causes.
+    """
 
     node_id: int
     message_type: str
+    error: Exception = field(repr=False)
     traceback: str = field(repr=False)
+
+    @property
+    def first_cause(self) -> BaseException:
+        """The error that was raised first, where others were raised from it."""
+        cause: BaseException = self.error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        return cause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,13 +335,14 @@ class LocalGrid(Grid):
         return parcel
 
     def _error_reply(self, message: Message, error: Exception) -> Message:
-        """Keep the traceback for the caller and tell the server what a SuperNode would tell it."""
+        """Keep the error for the caller and tell the server what a SuperNode would tell it."""
         node_id, message_type = message.metadata.dst_node_id, message.metadata.message_type
         # The text of an exception may quote a record: only its class is logged.
         logger.warning("node %d failed on %s: %s", node_id, message_type, type(error).__name__)
         trace = "".join(traceback.format_exception(error))
+        _drop_frames(error)
         self._failures.append(
-            HandlerFailure(node_id=node_id, message_type=message_type, traceback=trace)
+            HandlerFailure(node_id=node_id, message_type=message_type, error=error, traceback=trace)
         )
         reason = f"{type(error)}:<'{error}'>"
         code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
@@ -395,6 +413,14 @@ class LocalGrid(Grid):
             yield
         finally:
             self._seconds[activity] += time.perf_counter() - start
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Let go of the frames of an error, its causes and contexts: they hold records and models."""
+    if error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        _drop_frames(error.__cause__)
+        _drop_frames(error.__context__)
 
 
 def run_server_app(

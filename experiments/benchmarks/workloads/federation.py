@@ -81,5 +81,5 @@ class TrainingRounds:
         )
         with self.grid.as_server():
             self.vector = loop.run(self.vector)
-        if self.grid.failures:
-            raise RuntimeError(self.grid.failures[0].traceback.strip().splitlines()[-1])
+        for failure in self.grid.failures:
+            raise RuntimeError(f"a client failed: {failure.first_cause}") from failure.error

@@ -1,6 +1,7 @@
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -354,11 +355,39 @@ class TestNodes:
         (failure,) = grid.failures
         assert (failure.node_id, failure.message_type) == (failing, "query.setup")
         assert "raise ZeroDivisionError" in failure.traceback
+        assert isinstance(failure.error, ZeroDivisionError)
+        assert failure.first_cause is failure.error
         (line,) = [record.getMessage() for record in caplog.records]
         assert "ZeroDivisionError" in line
         assert "4711" not in line + repr(failure)
         # What the handler wrote before it failed is kept, as a SuperNode keeps it.
         assert grid.contexts[failing].state["begun"]["rate"] == 0.5
+
+    def test_a_failure_tells_what_was_raised_first_and_holds_no_frames(self) -> None:
+        app = ClientApp()
+
+        @app.query("setup")
+        def setup(message: Message, context: Context) -> Message:
+            try:
+                try:
+                    raise KeyError("first")
+                except KeyError as error:
+                    raise ValueError("from it") from error
+            except ValueError:
+                raise RuntimeError("meanwhile")  # noqa: B904 - a context without a cause
+
+        grid = LocalGrid(client_app=app, node_configs=[{}], run_config={})
+        exchange(grid, "query.setup")
+        (failure,) = grid.failures
+        error = failure.error
+        assert isinstance(error, RuntimeError)
+        assert failure.first_cause is error
+        before = error.__context__
+        assert isinstance(before, ValueError)
+        assert replace(failure, error=before).first_cause is before.__cause__
+        chain = (error, before, before.__cause__)
+        assert [each and each.__traceback__ for each in chain] == [None] * 3
+        assert "KeyError: 'first'" in failure.traceback
 
     def test_a_message_without_a_handler_is_an_error_reply(self) -> None:
         (reply,) = exchange(new_grid(1), "query.nobody")

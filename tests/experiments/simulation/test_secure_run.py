@@ -16,6 +16,7 @@ from clients.app import app as client_app
 from experiments.simulation.local_grid import LocalGrid, run_server_app
 from experiments.simulation.results import read_rounds
 from experiments.simulation.run import run
+from privacy.errors import PolicyRefused
 from privacy.kernel.quantisation import error_bound, fraction_bits
 from privacy.kernel.types import centred
 from privacy.secagg.client import Member, Opened
@@ -76,8 +77,12 @@ def federate(
     *,
     reachable: Callable[[str, int, str], bool] = lambda kind, number, group: True,
     nodes: int = 6,
+    watch: Callable[[LocalGrid], None] = lambda grid: None,
 ) -> LocalGrid:
-    """Run all rounds; a message is delivered only where ``reachable`` says so."""
+    """Run all rounds; a message is delivered only where ``reachable`` says so.
+
+    ``watch`` is handed the grid before the first message.
+    """
     names: dict[int, str] = {}
 
     def deliver(message: Message) -> bool:
@@ -96,6 +101,7 @@ def federate(
 
     population = load_population(config.data, split="", seed=config.seed, skip_invalid=False)
     names.update(zip(grid.get_node_ids(), population.groups, strict=True))
+    watch(grid)
     run_server_app(server.app.app, grid, run_config=settings)
     return grid
 
@@ -368,9 +374,12 @@ def test_terms_that_differ_from_the_clients_own_plan_are_refused_before_training
 
     monkeypatch.setattr(PrivateAggregation, "vector_terms", lying)
     config = configured(**PRIVATE, **{"privacy.mode": "distributed"})
+    grids: list[LocalGrid] = []
     with pytest.raises(CohortError, match="round 1: TooFewMembers: 0 members have shared"):
-        grid = federate(config)
-        assert all("PolicyRefused" in each.traceback for each in grid.failures)
+        federate(config, watch=grids.append)
+    (grid,) = grids
+    assert grid.failures
+    assert all(isinstance(each.error, PolicyRefused) for each in grid.failures)
     assert trained == []
 
 

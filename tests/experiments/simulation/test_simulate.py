@@ -10,6 +10,7 @@ from flwr.app import Message
 
 import experiments.simulation.simulate
 from alignment.data.population import load_population
+from clients.sessions.group_ledger import RefusedByLedger
 from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.results import read_rounds
 from experiments.simulation.simulate import SimulationError, simulate
@@ -142,6 +143,23 @@ class TestFailures:
             rounds_of(make_config(tmp_path))
         assert max(calls) == 1
 
+    def test_words_of_a_refusal_make_none_of_a_fault(
+        self, tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        words = "\nclients.sessions.group_ledger.RefusedByLedger: the ledger does not allow it"
+        calls = _fail_once(monkeypatch, RuntimeError(words))
+        with pytest.raises(SimulationError, match="a client failed: clients"):
+            rounds_of(make_config(tmp_path))
+        assert max(calls) == 1
+
+    def test_what_a_ledger_refuses_is_no_fault(
+        self, tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls = _fail_once(monkeypatch, RefusedByLedger("BudgetExhausted: not allowed"))
+        grid = rounds_of(make_config(tmp_path, {"federation.secure_aggregation": False}))
+        assert len(grid.failures) == 1
+        assert max(calls) == read_rounds(tmp_path)[-1]["round"]
+
     def test_too_few_groups_are_a_cohort_error(
         self, tmp_path: Path, make_config: MakeConfig
     ) -> None:
@@ -155,7 +173,7 @@ class TestFailures:
             rounds_of(make_config(tmp_path, {"predictor.lora_layers": 9}))
 
 
-def _fail_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def _fail_once(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[int]:
     """Let the first message to train fail; returns the rounds that clients were asked for."""
     import clients.training.trainer
 
@@ -165,7 +183,7 @@ def _fail_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def train(vector: np.ndarray, answers: Any, plan: Any) -> Any:
         rounds.append(plan.round)
         if len(rounds) == 1:
-            raise ZeroDivisionError("once")
+            raise error or ZeroDivisionError("once")
         return original(vector, answers, plan)
 
     monkeypatch.setattr(clients.training.trainer, "train_locally", train)
