@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from flwr.common.constant import PUBLIC_KEY_ALREADY_IN_USE_MESSAGE
 
 from atomic import write_atomically
 from server.deployment.home import CONNECTION, TLS_FOLDER, ServerHome
@@ -62,7 +63,8 @@ class Control:
         try:
             return int(self._flwr("supernode", "register", str(path), CONNECTION)["node-id"])
         except ControlError as error:
-            if "already" not in str(error).lower():
+            # Flower's command tells its refusals apart by their text alone.
+            if PUBLIC_KEY_ALREADY_IN_USE_MESSAGE not in str(error):
                 raise ControlError(f"{name}: {error}") from error
             return None
         finally:

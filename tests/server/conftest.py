@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 from experiments.simulation.local_grid import LocalGrid
 from server.aggregation.base import MeanOfUpdates
 from server.config import RunConfig, read_run_config
+from server.rounds import delivery, membership
 from server.rounds.admission import MembershipTerms
 from server.rounds.cohort import Cohort
 from server.rounds.collection import PlainCollector
@@ -19,6 +20,7 @@ from server.rounds.evaluation import HeldOutEvaluation
 from server.rounds.loop import Position, RoundLoop, RoundRecord
 from server.rounds.membership import Membership
 from strategies.wire.round_plan import RoundPlan
+from tests.server.clock import Clock
 
 DIMENSION = 5
 LOSS = 0.5
@@ -159,6 +161,15 @@ def settings() -> Callable[..., RunConfig]:
 
 
 @pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Have time pass, for whoever waits for nodes and replies, by their waiting alone."""
+    made = Clock()
+    for module in (delivery, membership):
+        monkeypatch.setattr(module, "time", made)
+    return made
+
+
+@pytest.fixture
 def run_loop() -> RunLoop:
     """Gather the cohort and run all rounds on scripted clients, from a vector of zeros."""
 
@@ -173,7 +184,7 @@ def run_loop() -> RunLoop:
         records: list[RoundRecord] = []
         kept: list[tuple[int, np.ndarray, int]] = []
         with grid.as_server():
-            terms = MembershipTerms(minimum_groups=1, timeout_seconds=5)
+            terms = MembershipTerms(minimum_groups=1, timeout_seconds=60)
             cohort = Membership(grid, terms).gather()
             aggregation = MeanOfUpdates()
             strategy = config.strategy.make()

@@ -13,7 +13,9 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+import experiments.simulation.local_grid
 from experiments.simulation.local_grid import LocalGrid, Traffic, run_server_app
+from tests.server.clock import Clock
 
 
 def client_app() -> ClientApp:
@@ -432,14 +434,18 @@ class TestNodes:
         assert (second, "evaluate") not in grid.traffic
         assert len(grid.contexts[second].state) == 0
 
-    def test_nodes_whose_turn_comes_after_the_timeout_are_absent(self) -> None:
+    def test_nodes_whose_turn_comes_after_the_timeout_are_absent(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = Clock()
+        monkeypatch.setattr(experiments.simulation.local_grid, "time", clock)
         ran: list[int] = []
         app = ClientApp()
 
         @app.train()
         def train(message: Message, context: Context) -> Message:
             ran.append(int(context.node_config["partition-id"]))
-            time.sleep(0.2)
+            clock.sleep(0.2)
             return Message(RecordDict(), reply_to=message)
 
         grid = new_grid(3, app)

@@ -57,7 +57,7 @@ class Processes:
         process = self._context.Process(target=simulate, args=(config, self._population))
         process.start()
         begun = time.perf_counter()
-        process.join(60.0 if kill_after is None else kill_after)
+        process.join(600.0 if kill_after is None else kill_after)
         process.kill()
         process.join()
         seconds, code = time.perf_counter() - begun, process.exitcode

@@ -106,13 +106,16 @@ def test_the_bundle_is_the_code_that_clients_have_installed(tmp_path: Path) -> N
 def test_a_node_is_let_in_once(control: Control, home: ServerHome, says: Says) -> None:
     says({"success": True, "node-id": "34"})
     assert control.register("ecdsa key", "North") == 34
-    says({"success": False, "error-message": "The key is ALREADY in use"}, code=1)
+    says({"success": False, "error-message": "Public key already in use."}, code=1)
     assert control.register("ecdsa key", "North") is None
     first, second = says()
     assert first == second
     assert first[:2] == ["supernode", "register"]
     assert first[-1] == "ecdsa key\n"
     assert not home.file(".node.pub").exists()
+    says({"success": False, "error-message": "the SuperLink is already closing"}, code=1)
+    with pytest.raises(ControlError, match="already closing"):
+        control.register("ecdsa key", "North")
     says({"success": False, "error-message": "no such\n  curve"}, code=1)
     with pytest.raises(ControlError, match=r"^North: flwr supernode register: no such curve; is "):
         control.register("ecdsa key", "North")

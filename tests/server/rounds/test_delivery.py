@@ -11,33 +11,11 @@ from flwr.common.constant import ErrorCode
 from flwr.server.superlink.linkstate.utils import create_message_error_unavailable_ins_message
 
 from experiments.simulation.local_grid import LocalGrid
-from server.rounds import delivery
 from server.rounds.collection import ask
 from server.rounds.delivery import exchange, listed_nodes
+from tests.server.clock import Clock
 
 HOUR = 3600.0
-
-
-class Clock:
-    """Time that passes by sleeping alone."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(delivery, "time", made)
-    return made
 
 
 class SlowGrid(LocalGrid):
@@ -290,15 +268,15 @@ class TestGone:
 
 
 class TestLocalGrid:
-    """Real time, and the grid of simulations."""
+    """The grid of simulations, whose handlers take their time."""
 
     @pytest.fixture
-    def local(self) -> Iterator[LocalGrid]:
+    def local(self, clock: Clock) -> Iterator[LocalGrid]:
         app = ClientApp()
 
         @app.train()
         def train(message: Message, context: Context) -> Message:
-            delivery.time.sleep(0.2)
+            clock.sleep(0.2)
             return Message(RecordDict(), reply_to=message)
 
         grid = LocalGrid(
@@ -312,16 +290,16 @@ class TestLocalGrid:
 
     @pytest.mark.parametrize("silent", [(0,), (2,), (0, 1, 2)])
     def test_unreachable_nodes_are_not_waited_for(
-        self, local: LocalGrid, silent: tuple[int, ...]
+        self, local: LocalGrid, clock: Clock, silent: tuple[int, ...]
     ) -> None:
         messages = [
             Message(RecordDict(), node, "train", group_id="silent" if at in silent else "")
             for at, node in enumerate(local.get_node_ids())
         ]
-        begun = delivery.time.monotonic()
+        begun = clock.now
         replies = exchange(local, messages, timeout_seconds=60, log_as="test")
         assert len(replies) == 3 - len(silent)
-        assert delivery.time.monotonic() - begun < 5
+        assert clock.now - begun < 5
 
     def test_nodes_whose_turn_comes_after_the_timeout_are_absent(self, local: LocalGrid) -> None:
         messages = [Message(RecordDict(), node, "train") for node in local.get_node_ids()]
