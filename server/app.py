@@ -102,7 +102,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Learner:
-    """What is trained, and how far it has come.
+    """Model and strategy, and how far they have come.
 
     Attributes:
         predictor: Of the shape that is trained.
@@ -140,10 +140,10 @@ def _learner(config: RunConfig, checkpoint: Checkpoint | None) -> _Learner:
 
 @dataclass(frozen=True, kw_only=True)
 class _Setup:
-    """What a run promises its groups, and who keeps watch.
+    """Aggregation of a run and, where it is private, its plan and witness.
 
     Attributes:
-        aggregation: What is made of their vectors.
+        aggregation: Of the groups' vectors.
         after: Where a run that was stopped goes on; None begins it.
         run: Name of a private run.
         witness: Of a private run.
@@ -157,7 +157,7 @@ class _Setup:
     plan: Mapping[str, Any] = field(default_factory=dict)
 
     def registered(self) -> Registered | None:
-        """What a checkpoint keeps of it."""
+        """The part that a checkpoint keeps."""
         if self.witness is None:
             return None
         return Registered(plan=self.plan, head=self.witness.head)
@@ -176,7 +176,7 @@ def _setup(
 
 
 def _unprotected(config: RunConfig, learner: _Learner) -> Aggregation:
-    """What is made of updates without differential privacy."""
+    """The aggregation of updates without differential privacy."""
     from server.aggregation.step_sizes import steps_of
 
     tasks = learner.strategy.tasks()
@@ -259,7 +259,7 @@ def _collector(
 def _keeper(
     config: RunConfig, learner: _Learner, setup: _Setup, checkpoints: Checkpoints
 ) -> Keeper:
-    """Has a checkpoint written of every round."""
+    """A callable that has a checkpoint written of every round."""
 
     def keep(number: int, vector: NDArray[np.float32], aborted: int) -> None:
         checkpoints.hand_over(

@@ -1,4 +1,4 @@
-"""From files and command lines to a checked run configuration."""
+"""Run configurations from files and command lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 def given_settings(*, config: Path | None, assignments: Sequence[str]) -> dict[str, object]:
-    """What a file and ``--set`` say, with dotted keys and not yet checked.
+    """The settings of a file and of ``--set``, with dotted keys and not yet checked.
 
     Raises:
         ConfigError: The file cannot be read, or a text is no assignment.

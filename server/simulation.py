@@ -1,4 +1,4 @@
-"""What a simulation may do to its groups, and the refusal to do it to real ones."""
+"""Settings that simulate faults of groups; refused wherever groups are real."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
-    """What ``fedaccord simulate`` does to its groups; refused wherever groups are real.
+    """Faults that ``fedaccord simulate`` gives its groups.
 
     Attributes:
         dropout: Chance of a group to be lost in a round when it is asked to train; drawn by the
-            seed of the run. The server is not told. A secure sum bears less than a third of its
+            seed of the run. The server is not informed. A secure sum bears less than a third of its
             groups lost, a private one what ``privacy.survivors`` leaves; beyond it the round is
             aborted.
     """

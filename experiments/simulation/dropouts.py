@@ -1,6 +1,6 @@
-"""Groups that drop out of rounds at random: what a simulation does to see a federation bear it.
+"""Simulated dropouts: groups that are lost in rounds at random.
 
-The server is told nothing: it finds out as it would in a deployment, by waiting in vain.
+The server is not informed: it finds out as it would in a deployment, by waiting in vain.
 """
 
 from __future__ import annotations
@@ -35,6 +35,6 @@ class Dropouts:
         metadata = message.metadata
         if self._chance == 0 or metadata.message_type not in _LOST_STAGES:
             return False
-        # Ids of simulated nodes depend on their place alone.
+        # Ids of simulated nodes depend on their partition alone.
         drawn = np.random.default_rng([self._seed, 3, int(metadata.group_id), metadata.dst_node_id])
         return bool(drawn.random() < self._chance)

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """What passed between the server and a node; adds up with `+`.
+    """Messages and bytes between the server and a node; adds up with `+`.
 
     Bytes are those of the serialised objects that the receiver has to fetch, an object that occurs
     twice in a message counted once, as it is stored and sent once. Request framing is not in them.
@@ -165,7 +165,7 @@ class LocalGrid(Grid):
 
     @property
     def traffic(self) -> Mapping[tuple[int, str], Traffic]:
-        """What passed so far, by node id and message type."""
+        """Traffic so far, by node id and message type."""
         return MappingProxyType(dict(self._traffic))
 
     @property

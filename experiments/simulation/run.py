@@ -55,10 +55,10 @@ def _rounds_done(config: RunConfig, out: Path) -> int:
 
 def _check_split(out: Path, population: Population) -> None:
     """A run goes on with the groups and questions that it began with."""
-    place = out / SPLIT_FILE
-    if not place.is_file() or place.read_text(encoding="utf-8") != population.split.to_json():
+    path = out / SPLIT_FILE
+    if not path.is_file() or path.read_text(encoding="utf-8") != population.split.to_json():
         raise ConfigError(
-            f"{place}: is not the split that data and settings give now; put back the data that "
+            f"{path}: is not the split that data and settings give now; put back the data that "
             "the run began with, or begin another"
         )
 

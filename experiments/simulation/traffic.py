@@ -19,7 +19,7 @@ _BESIDE = frozenset({"query.setup", "query.show", "evaluate"})
 
 
 def training_traffic(grid: LocalGrid) -> Traffic:
-    """What all rounds of training took, of all groups together."""
+    """Traffic of all rounds of training, of all groups together."""
     return sum(_training(grid).values(), start=Traffic())
 
 

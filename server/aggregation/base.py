@@ -1,4 +1,4 @@
-"""What the server makes of the vectors of a round: their mean, and nothing about any of them."""
+"""Aggregation of a round's vectors into their mean."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Aggregation(Protocol):
     """
 
     def work(self, group: str) -> Mapping[str, Scalar]:
-        """What a group is told about privacy: the section of its round plan."""
+        """The section about privacy of a group's round plan."""
 
     def compression(self) -> Mapping[str, Scalar]:
-        """How the updates of the next round are written: the section of its plan."""
+        """The section about compression of the next round plan."""
 
     def state(self) -> State:
-        """What the next rounds depend on, for a run that is stopped and goes on."""
+        """State that the next rounds depend on, for a run that is stopped and goes on."""
 
     def restore(self, state: State) -> None:
         """Go on as the one whose :meth:`state` this was."""
@@ -56,7 +56,7 @@ class Aggregation(Protocol):
         """The fewest groups whose sum may be used."""
 
     def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
-        """What every member of a secure sum must send.
+        """Terms of the vectors that members of a secure sum send.
 
         Args:
             plan: Of the round.
@@ -118,7 +118,7 @@ class MeanOfUpdates:
     Coordinates that a round does not train stay as they are and do not travel.
 
     Args:
-        steps: Tells which coordinates a round trains; None: all, in every round.
+        steps: Learning rates, above 0 where a round trains; None: all train, in every round.
         rule: Taken in place of the mean where vectors come one by one.
     """
 
@@ -172,7 +172,7 @@ class MeanOfUpdates:
         return Combined(update=mean[:-1], loss=float(mean[-1]))
 
     def _trained(self, plan: RoundPlan, dimension: int) -> NDArray[np.intp]:
-        """Places of the coordinates that a round trains."""
+        """Indices of the coordinates that a round trains."""
         if self._steps is None:
             return np.arange(dimension)
         return np.flatnonzero(self._steps.of(plan) > 0)

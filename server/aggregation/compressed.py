@@ -1,4 +1,4 @@
-"""The mean of updates in a few bits a coordinate, and the grid that the next round gets."""
+"""Mean of updates in a few bits a coordinate, and the integer grid of the next round."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class MeanOfCompressed:
         return {}
 
     def compression(self) -> Mapping[str, Scalar]:
-        """As set, on the grid of the last sum; see :class:`server.aggregation.base.Aggregation`."""
+        """As set, at the last scale; see :class:`server.aggregation.base.Aggregation`."""
         return asdict(self._compression)
 
     def state(self) -> State:
@@ -86,7 +86,7 @@ class MeanOfCompressed:
             data = released(group, content).tobytes()
             try:
                 integers = centred(sign_extended(unpack(data, count=code.size, bits=bits), bits))
-                # Each by itself, so that a wrong one is told by its name.
+                # Each by itself, so that an error names the group.
                 code.check(integers)
             except (MalformedMessage, CompressionRefused) as error:
                 raise CohortError(
@@ -109,7 +109,7 @@ class MeanOfCompressed:
     def combine(
         self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
     ) -> Combined:
-        """Part update and loss, and choose the next grid by how large updates were."""
+        """Part update and loss, and choose the next integer grid by the size of updates."""
         self._rescale(self._compression.following_scale(float(mean[-1])))
         return Combined(update=mean[:-2], loss=float(mean[-2]))
 

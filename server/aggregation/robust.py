@@ -1,4 +1,4 @@
-"""Means that a few bad groups cannot move far, as Flower computes them.
+"""Robust means, which a few bad groups cannot move far, as Flower computes them.
 
 For runs that show the server every group's update; the strategies that ask for them are in
 ``strategies.robust``.

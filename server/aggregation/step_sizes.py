@@ -1,4 +1,4 @@
-"""Which coordinates a round trains, and how far a step moves each: told by a run's settings."""
+"""Learning rates of all coordinates, from a run's settings."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ def _builder(
     start: datetime,
     days: int,
 ) -> x509.CertificateBuilder:
-    """What both kinds have: a random serial number, a lifetime and the identifiers of two keys."""
+    """A builder with a random serial number, a lifetime and the identifiers of two keys."""
     return (
         x509.CertificateBuilder(issuer_name=issuer, subject_name=subject, public_key=public)
         .serial_number(x509.random_serial_number())
@@ -363,7 +363,7 @@ def _read_key(path: Path) -> EllipticCurvePrivateKey:
 
 
 def _remedy(path: Path) -> str:
-    """What brings a file back: the authority's come from a copy, the server's from a renewal."""
+    """The way to bring a file back: a copy for the authority's, a renewal for the server's."""
     if path.name in (CA_KEY, CA_CERTIFICATE):
         return f"put it back, or start anew with `fedaccord server init {path.parent}`"
     return f"run `{_renewal(path.parent)}`"

@@ -53,7 +53,7 @@ def _control(home: ServerHome) -> Control:
 
 
 def _settings(assignments: list[str] | None, config: Path | None) -> dict[str, object]:
-    """What was given, with dotted keys and without defaults."""
+    """The given settings, with dotted keys and without defaults."""
     from server.settings import given_settings
 
     return given_settings(config=config, assignments=assignments or ())

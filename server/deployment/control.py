@@ -1,4 +1,4 @@
-"""What the coordinator asks of a SuperLink on this machine, through Flower's own command line.
+"""Control of a SuperLink on this machine, through Flower's own command line.
 
 The interface behind it starts runs and admits nodes, and knows no passwords: it answers on
 loopback only (see :mod:`server.deployment.superlink`).
@@ -30,7 +30,7 @@ _APP = Path(__file__).parents[2]
 
 
 class ControlError(RuntimeError):
-    """The SuperLink is not running, or refused; its first words are the message."""
+    """The SuperLink is not running, or refused; the message is the start of its own."""
 
 
 class Control:
@@ -71,7 +71,7 @@ class Control:
             path.unlink()
 
     def nodes(self) -> dict[int, str]:
-        """How nodes stand, as ``online`` or ``offline``, by the server's number."""
+        """States of nodes, as ``online`` or ``offline``, by the server's number."""
         found = self._flwr("supernode", "list", CONNECTION).get("nodes", [])
         return {int(node["node-id"]): str(node["status"]) for node in found}
 
@@ -93,11 +93,11 @@ class Control:
             path = Path(folder) / "run.toml"
             path.write_text(tomli_w.dumps(dict(settings)), encoding="utf-8")
             app = staged_app(_APP, Path(folder) / "fedaccord")
-            told = self._flwr("run", str(app), CONNECTION, "--run-config", str(path))
-        return int(told["run-id"])
+            answer = self._flwr("run", str(app), CONNECTION, "--run-config", str(path))
+        return int(answer["run-id"])
 
     def status(self, run: int) -> str:
-        """How a run stands, as ``pending``, ``running`` or ``finished:completed``."""
+        """State of a run, as ``pending``, ``running`` or ``finished:completed``."""
         runs = self._flwr("list", CONNECTION, "--run-id", str(run)).get("runs", [])
         return str(runs[0]["status"]) if runs else "unknown"
 
@@ -108,7 +108,7 @@ class Control:
     def _flwr(self, *arguments: str) -> dict[str, Any]:
         command = [str(Path(sys.executable).with_name("flwr")), *arguments, "--format", "json"]
         try:
-            done = subprocess.run(  # noqa: S603 - no shell, and no words of others
+            done = subprocess.run(  # noqa: S603 - no shell, and no text of others
                 command,
                 env=self._environment,
                 capture_output=True,
@@ -118,14 +118,14 @@ class Control:
             )
         except subprocess.TimeoutExpired as error:
             raise ControlError(f"flwr {arguments[0]} gave no answer in {_SECONDS:g} s") from error
-        told = _json(done.stdout)
-        if done.returncode != 0 or told.get("success") is False:
-            words = str(told.get("error-message") or done.stderr.strip() or done.stdout).split()
+        answer = _json(done.stdout)
+        if done.returncode != 0 or answer.get("success") is False:
+            text = str(answer.get("error-message") or done.stderr.strip() or done.stdout).split()
             raise ControlError(
-                f"flwr {' '.join(arguments[:2])}: {' '.join(words)[:300] or 'failed'}; is "
+                f"flwr {' '.join(arguments[:2])}: {' '.join(text)[:300] or 'failed'}; is "
                 "fedaccord server start running?"
             )
-        return told
+        return answer
 
 
 def staged_app(root: Path, target: Path) -> Path:

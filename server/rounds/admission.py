@@ -1,4 +1,4 @@
-"""What a node says of itself, and whether it may take part: rules without messages."""
+"""Admission rules: the setup that a node declares, and whether it may take part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REFRESH_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class MembershipTerms:
-    """Whom a run lets in, and how long it waits for them.
+    """Terms of a run: whom it lets in, and how long it waits for them.
 
     Attributes:
         minimum_groups: Fewest train groups.
@@ -67,7 +67,7 @@ class MembershipTerms:
 
 
 class SetupRefused(ValueError):
-    """What a node says of itself cannot be used."""
+    """The setup that a node declares cannot be used."""
 
 
 class UnknownRole(SetupRefused):
@@ -76,7 +76,7 @@ class UnknownRole(SetupRefused):
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a node says of itself.
+    """Setup that a node declares.
 
     Attributes:
         node: Its id.
@@ -128,7 +128,7 @@ class TakenSeats:
 
 
 def read_setup(reply: Message, *, unit: str, identified: bool) -> Setup:
-    """Read what a node answered.
+    """Read a node's answer.
 
     Args:
         reply: Without an error.
@@ -189,7 +189,7 @@ def strangers(one: Setup, others: Iterable[Setup]) -> tuple[list[str], list[str]
 
 
 def in_words(group: str, unknown: Sequence[str], unknown_to: Sequence[str]) -> str:
-    """Who does not pin whom."""
+    """One line that names who does not pin whom."""
     parts = [f"{group!r} does not pin {_names(unknown)}"] if unknown else []
     parts += [f"{group!r} is not pinned by {_names(unknown_to)}"] if unknown_to else []
     return f"stale roster: {' and '.join(parts)}; update the rosters of these groups"
@@ -252,7 +252,7 @@ class AdmissionFile:
             )
 
     def refusal(self, setup: Setup) -> str:
-        """Why a group is not admitted; empty if it is."""
+        """The reason that a group is not admitted; empty if it is."""
         if self._members is None:
             return ""
         key = self._members.get(setup.group)

@@ -1,4 +1,4 @@
-"""Who takes part: nodes by the groups behind them, as they are at the moment."""
+"""The cohort: nodes that take part at the moment, by the groups behind them."""
 
 from __future__ import annotations
 

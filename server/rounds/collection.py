@@ -1,4 +1,4 @@
-"""How the vectors of a round come in: one by one, or (in ``secagg_coordinator``) as a sum alone."""
+"""Collection of a round's vectors, one by one here, as a sum in ``secagg_coordinator``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RoundAborted(RuntimeError):
     """A round gave no mean; nothing of it is used, and the run can go on.
 
     Attributes:
-        evidence: What the server's book keeps of it.
+        evidence: What the server ledger keeps of it.
         seconds_stages: What its stages took, those that were not reached included.
     """
 
@@ -46,7 +46,7 @@ class RoundAborted(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Collected:
-    """What a round gave.
+    """Vectors of a round, collected.
 
     Attributes:
         mean: Mean of the groups' vectors, float64; None where there is none, as groups step by
@@ -54,8 +54,8 @@ class Collected:
         groups: Whose vectors are in it, or who has stepped.
         seconds_secagg: Spent in stages of secure aggregation that train nothing, and in unmasking.
         seconds_stages: What each stage took, in the order of stages.
-        evidence: What the server's book keeps of it.
-        shown: What each held-out group is to be handed in place of the server's vector, where
+        evidence: What the server ledger keeps of it.
+        shown: What each held-out group is to be sent in place of the server's vector, where
             there is no mean; empty where nothing is to be measured.
         distance: How far apart partners were before they met, L2 norm, mean over pairs; None where
             nobody has met.
@@ -193,7 +193,7 @@ class PlainCollector:
     def _evidence(
         self, plan: RoundPlan, vector: NDArray[np.float32], updates: Mapping[str, RecordDict]
     ) -> dict[str, object]:
-        """What came, by group; a group's own index in the plan is no part of the context."""
+        """Digests of what came, by group; the context leaves out group indices."""
         model = vector_digest(vector)
         alike = replace(plan, privacy=self._aggregation.work(next(iter(self._cohort.train))))
         return {

@@ -1,4 +1,4 @@
-"""Messages to nodes and their replies, with short waits: what every stage of a round is made of.
+"""Exchange of messages with nodes, with short waits: the trip that every stage of a round makes.
 
 Flower's own ``send_and_receive`` looks for replies every three seconds and ends the run where the
 SuperLink cannot be reached for a moment. Here a stage looks often at first and less often later,
@@ -119,7 +119,7 @@ def exchange(
 
 
 class _Absent:
-    """Tells which nodes the grid has given up; looks from time to time."""
+    """Nodes that the grid has given up, by a look from time to time."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid

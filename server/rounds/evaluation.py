@@ -55,12 +55,12 @@ class HeldOutEvaluation:
         vector: NDArray[np.float32],
         shown: Mapping[str, RecordDict] | None = None,
     ) -> Measurement | None:
-        """What the held-out groups measured; None where it is not due, or nobody answered.
+        """Have held-out groups measure; None where it is not due, or nobody answered.
 
         Args:
             plan: Of the round.
             vector: (d,) float32, what the server would publish.
-            shown: What held-out groups are handed in place of it; None hands out the vector.
+            shown: What held-out groups are sent in place of it; None sends the vector.
 
         Raises:
             CohortError: A group measured on answers that are not public.

@@ -52,7 +52,7 @@ class _Round:
     """A round whose pairs are drawn.
 
     Attributes:
-        plan: What every group is asked, its own index in the privacy plan apart.
+        plan: Of all groups, without their sections about privacy.
         terms: Of all its meetings.
         pairs: Who meets whom.
         adverts: Of all train groups that are there, by name.
@@ -68,12 +68,12 @@ class _Round:
         return next(pair for pair in self.pairs if group in pair)
 
     def request(self, group: str) -> bytes:
-        """Whom a group is to meet."""
+        """The request that names whom a group meets."""
         adverts = tuple(self.adverts[name] for name in self.of(group))
         return MeetRequest(self.terms.attempt, bytes.fromhex(self.terms.model), adverts).encode()
 
     def context(self, group: str) -> str:
-        """What the spend of a group names."""
+        """The context that a group's spend names."""
         return self.terms.context([self.adverts[name] for name in self.of(group)]).hex()
 
 
@@ -84,7 +84,7 @@ class GossipCollector:
         grid: The way to the clients.
         cohort: Who takes part, and the public keys of the train groups.
         config: Timeouts, and how many groups take part in a round.
-        aggregation: What groups are told about privacy.
+        aggregation: Gives the section about privacy of a group's plan.
         run: Name of the run.
         strategy: Name and settings of the strategy, for the groups.
         witness: Keeps and signs what a reviewer will ask about.
@@ -253,8 +253,8 @@ class GossipCollector:
             round_number=prepared.plan.round,
             timeout_seconds=self._config.stage_timeout_seconds,
         )
-        told_of = [float(str(r.metric_records["mixed"]["distance"])) for r in replies.values()]
-        apart = [value for value in told_of if math.isfinite(value)]
+        distances = [float(str(r.metric_records["mixed"]["distance"])) for r in replies.values()]
+        apart = [value for value in distances if math.isfinite(value)]
         return float(np.mean(apart)) if apart else None
 
     def _show(

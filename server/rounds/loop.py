@@ -1,4 +1,4 @@
-"""The loop: plan a round, send it, add up what comes back, take the strategy's step.
+"""The round loop: plan a round, collect its mean, take the strategy's step, report.
 
 No torch here: the server handles vectors.
 """
@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 
 #: So many aborted rounds in a row end the run: the cohort has gone for good, or its budgets have.
 MOST_ABORTED = 3
-#: Why a round that the server did not live to see ended gave nothing.
+#: Reason of a round that was lost with the process of the server.
 INTERRUPTED = "Interrupted: the server was started again, and no vector is asked for twice"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundRecord:
-    """What is kept of a round: nothing about a single group but that it took part.
+    """Public record of a round: nothing about a single group but that it took part.
 
     Attributes:
         round: Counted from 1; 0 is the measurement before training.
@@ -46,7 +46,7 @@ class RoundRecord:
         aborted: Why the round gave nothing and the model stayed as it was; empty where it did not.
         loss: Mean training loss, nats, by the weights of ``training.fairness``; None in round 0. In
             a private run it comes out of the noised sum, as noisy as that, and is None where it
-            cannot be told from noise.
+            cannot be distinguished from noise.
         alignment: Mean alignment score on the held-out groups, whose answers are public; None
             where not measured.
         log_loss: Mean log-loss of the same predictions, nats.
@@ -75,13 +75,13 @@ class RoundRecord:
 
 
 Observer = Callable[[RoundRecord], None]
-#: Told of every round as it ends: its number, the vector it left, and aborted rounds in a row.
+#: Called as a round ends, with its number, the vector it left, and aborted rounds in a row.
 Keeper = Callable[[int, NDArray[np.float32], int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a run goes on.
+    """Position from which a run goes on.
 
     Attributes:
         round: The last round that has ended and is kept.
@@ -96,7 +96,7 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Outcome:
-    """What came of a round.
+    """Outcome of a round, before it is measured.
 
     Attributes:
         round: Counted from 1; 0 stands before training.
@@ -105,7 +105,7 @@ class _Outcome:
         aborted: Why the vector stayed as it was; empty where it did not.
         loss: Mean training loss, nats.
         seconds_train: See :class:`RoundRecord`, as for all that follows.
-        shown: What held-out groups are handed in place of the vector; None hands out the vector.
+        shown: What held-out groups are sent in place of the vector; None sends the vector.
     """
 
     round: int
@@ -122,7 +122,7 @@ class _Outcome:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RoundLoop:
-    """The rounds of one federation, and whom they need.
+    """The rounds of one federation, and their collaborators.
 
     Attributes:
         config: The run.
@@ -131,10 +131,10 @@ class RoundLoop:
         aggregation: How the mean of a round becomes an update.
         collector: How the vectors of a round come in.
         evaluation: Measures the vector on held-out groups.
-        observers: Told of every round as it ends.
+        observers: Called with the record of every round.
         witness: Keeps what a reviewer will ask about.
         membership: Changes the cohort between rounds; without one it stays as it is.
-        keep: Keeps what the run needs to go on, after every round and at the start.
+        keep: Called at the start and after every round, with what the run needs to go on.
     """
 
     config: RunConfig
@@ -177,7 +177,7 @@ class RoundLoop:
             after: Where the run goes on; None begins it.
 
         Returns:
-            (d,) float32; :meth:`strategies.base.Strategy.published` tells what is published.
+            (d,) float32; see :meth:`strategies.base.Strategy.published` for what is published.
 
         Raises:
             CohortError: The first round was aborted, or a group sent what is of no use.
@@ -267,7 +267,7 @@ class RoundLoop:
         )
 
     def _report(self, outcome: _Outcome) -> None:
-        """Measure the vector where that is due, and tell all observers."""
+        """Measure the vector where that is due, and call all observers."""
         begun = time.perf_counter()
         published = self.strategy.published(outcome.vector)
         measured = self.evaluation.measure(self.plan(outcome.round), published, outcome.shown)

@@ -1,4 +1,4 @@
-"""Who may take part, at the start and later: groups come and go.
+"""Membership of a run: groups are let in at its start, come and go between rounds.
 
 Between two rounds a :class:`Membership` looks at the list of nodes, asks those that are new who
 they are, and changes the :class:`server.rounds.cohort.Cohort` that all others read.
@@ -270,7 +270,7 @@ class Membership:
         return newcomers
 
     def _refusal(self, setup: Setup) -> str:
-        """Why a group cannot be let in, whatever the others have pinned; empty if it can."""
+        """The reason that a group cannot be let in, whatever others pin; empty if it can."""
         if reason := self._admitted.refusal(setup):
             return reason
         known = self._known.get(setup.group)

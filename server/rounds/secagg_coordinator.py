@@ -50,7 +50,7 @@ class _Clock:
     begun: float = field(default_factory=time.perf_counter)
 
     def mark(self, stage: str) -> None:
-        """What passed since the last mark belongs to this stage."""
+        """Add the time since the last mark to this stage."""
         now = time.perf_counter()
         self.seconds[stage] += now - self.begun
         self.begun = now

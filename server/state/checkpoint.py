@@ -1,4 +1,4 @@
-"""What a run needs to go on after its server has stopped, on disk after every round.
+"""Checkpoints: on disk after every round, so that a run goes on after its server has stopped.
 
 A checkpoint is two files: arrays (safetensors), and a manifest (JSON) that names their digest and
 carries one of its own, so that a flipped byte anywhere is noticed. The manifest is renamed into
@@ -59,11 +59,11 @@ class CheckpointUnwritable(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Registered:
-    """What a private run needs beside its model.
+    """State of a private run beside its model.
 
     Attributes:
         plan: The registered plan, as ``RegisteredPlan.as_dict`` gives it.
-        head: Of the server's book.
+        head: Of the server ledger.
     """
 
     plan: Mapping[str, Any]
@@ -72,7 +72,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Where a run stood when a round had ended.
+    """State of a run when a round had ended.
 
     Attributes:
         round: The round; 0 is the start.

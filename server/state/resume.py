@@ -1,4 +1,4 @@
-"""How a run goes on after its server has stopped: what is looked at, and what counts as lost.
+"""Resumption of a run whose server has stopped.
 
 Without differential privacy the round that was under way is run again. In a private run its groups
 may have paid for it, so it is lost; the run keeps its name, its plan and its ledgers.
@@ -91,7 +91,7 @@ class ReopenedLedger:
         self, server_ledger: ServerLedger, checkpoint: Checkpoint, config: RunConfig
     ) -> None:
         if checkpoint.registered is None:
-            raise ConfigError("the checkpoint is of a run without privacy: it keeps no book")
+            raise ConfigError("the checkpoint is of a run without privacy: it keeps no ledger")
         server_ledger.require(checkpoint.registered.head)
         self._server_ledger = server_ledger
         self._checkpoint = checkpoint
@@ -106,7 +106,7 @@ class ReopenedLedger:
         """Write down that the run goes on; rounds that may have been paid for are lost."""
         checkpoint, secure = self._checkpoint, self._config.federation.secure_aggregation
         named = self._server_ledger.last_round(self._run)
-        # In the clear nothing tells whether the next round has been begun: it may have been.
+        # In the clear nothing shows whether the next round has been begun: it may have been.
         begun = named if secure else max(named, checkpoint.round) + 1
         last = min(begun, self._config.federation.rounds)
         if is_done(self._config, checkpoint):

@@ -1,8 +1,4 @@
-"""What a person or a program can watch while a federation runs.
-
-Observers of :class:`server.rounds.loop.RoundRecord`: a file of JSON lines, a progress bar,
-TensorBoard.
-"""
+"""Observers of a running federation: a file of JSON lines, a progress bar, TensorBoard."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the server writes down of a private run, and signs for the groups.
+"""The server ledger of a run: evidence that the server keeps, and signs for the groups.
 
-Its book (``privacy.ledger.server_ledger``) holds the head of every group's ledger as the group
+The ledger (``privacy.ledger.server_ledger``) holds the head of every group's ledger as the group
 showed it, what each round agreed on, whose vectors came, and which model came of it. A reviewer
-holds it against the ledgers of the groups.
+compares it with the ledgers of the groups.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Evidence = Mapping[str, object]
 
 
 class Witness(Protocol):
-    """Sees what a reviewer will ask about."""
+    """Keeps the evidence that a reviewer asks for."""
 
     @property
     def signs(self) -> bool:
@@ -33,7 +33,7 @@ class Witness(Protocol):
             round: The first that it takes part in.
             group: Its name.
             key: Its public key.
-            seat: Its place in the plan, from 0.
+            seat: Its group index in the plan, from 0.
         """
 
     def known(self, group: str) -> dict[str, bytes]:
@@ -80,7 +80,7 @@ class NoWitness:
 
 
 class LedgerWitness:
-    """Keeps a book; see :class:`Witness`.
+    """Keeps a server ledger; see :class:`Witness`.
 
     Args:
         server_ledger: Open, with its run begun.
@@ -99,7 +99,7 @@ class LedgerWitness:
 
     @property
     def head(self) -> Head:
-        """Of the book."""
+        """Of the server ledger."""
         return self._server_ledger.head
 
     def known(self, group: str) -> dict[str, bytes]:
@@ -128,5 +128,5 @@ class LedgerWitness:
         self._server_ledger.published(self._run, model=model, files=digests)
 
     def _signed(self, part: str, group: str) -> dict[str, bytes]:
-        words = self._server_ledger.countersigned(group)
-        return {} if words is None else {part: words.encode()}
+        signed = self._server_ledger.countersigned(group)
+        return {} if signed is None else {part: signed.encode()}
