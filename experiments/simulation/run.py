@@ -8,12 +8,15 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alignment.data.population import Population, load_population
 from atomic import write_atomically
 from server.config import ConfigError, RunConfig
 from server.state.checkpoint import FOLDER, newest_round
+
+if TYPE_CHECKING:
+    from experiments.simulation.local_grid import LocalGrid
 
 logger = logging.getLogger(__name__)
 
@@ -95,40 +98,62 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     )
     if config.resume:
         _check_split(out, population)
+    else:
+        # Only now: bad input must not cost what a folder held.
+        _begin(out, population)
     # Data are checked in a second; what follows takes several to import.
-    from clients.sessions.group_ledger import forget_ledgers
-    from experiments.report.plots import draw_plots
-    from experiments.report.report import write_report
-    from experiments.simulation.results import build_result, read_rounds
-    from experiments.simulation.simulate import simulate
+    from experiments.simulation.results import build_result
+    from privacy.identity.key_folder import run_keys
+
+    grid = _simulated(config, population)
+    config = replace(config, resume=False)
+    result, predictions = build_result(config, population, grid, started=started, done=done)
+    _write(out, result, predictions)
+    # Keys of simulated groups are of no use after their run.
+    for folder in (run_keys(out), out / FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def _begin(out: Path, population: Population) -> None:
+    """Make the folder of a run, and clear it of one that is replaced."""
     from privacy.identity.key_folder import run_keys
     from privacy.ledger.paths import MODELS, ledgers_folder
 
-    if not config.resume:
-        # Only now: bad input must not cost what a folder held.
-        out.mkdir(parents=True, exist_ok=True)
-        (out / RESULT_FILE).unlink(missing_ok=True)
-        write_atomically(out / SPLIT_FILE, population.split.to_json())
-        # What belongs to a run that is replaced: nobody can go on with it in parts.
-        for folder in (out / FOLDER, ledgers_folder(out, ""), run_keys(out), out / MODELS):
-            shutil.rmtree(folder, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RESULT_FILE).unlink(missing_ok=True)
+    write_atomically(out / SPLIT_FILE, population.split.to_json())
+    # Nobody can go on with the earlier run in parts.
+    for folder in (out / FOLDER, ledgers_folder(out, ""), run_keys(out), out / MODELS):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _simulated(config: RunConfig, population: Population) -> LocalGrid:
+    """Run all rounds; what failed before its first round leaves no keys."""
+    from clients.sessions.group_ledger import forget_ledgers
+    from experiments.simulation.simulate import simulate
+    from privacy.identity.key_folder import run_keys
+
+    out = Path(config.out)
     try:
-        grid = simulate(config, population)
+        return simulate(config, population)
     except BaseException:
         if newest_round(out / FOLDER) is None:
             shutil.rmtree(run_keys(out), ignore_errors=True)
         raise
     finally:
         forget_ledgers()
-    config = replace(config, resume=False)
-    result, predictions = build_result(config, population, grid, started=started, done=done)
+
+
+def _write(out: Path, result: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
+    """Write predictions, pictures, report and, last, ``result.json``."""
+    from experiments.report.plots import draw_plots
+    from experiments.report.report import write_report
+    from experiments.simulation.results import read_rounds
+
     rounds = read_rounds(out)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
     write_atomically(out / PREDICTIONS_FILE, lines)
     draw_plots(out, result, rounds, predictions)
     write_report(out, result, rounds, predictions)
     write_atomically(out / RESULT_FILE, json.dumps(result, indent=2) + "\n")
-    # Keys of simulated groups are of no use after their run.
-    for folder in (run_keys(out), out / FOLDER):
-        shutil.rmtree(folder, ignore_errors=True)
-    return result
