@@ -18,10 +18,9 @@ import hashlib
 import logging
 import secrets
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import cast
 from uuid import uuid4
@@ -41,64 +40,9 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from experiments.simulation.grid_records import GridSeconds, HandlerFailure, Traffic
+
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Traffic:
-    """Messages and bytes between the server and a node; adds up with `+`.
-
-    Bytes are those of the serialised objects that the receiver has to fetch, an object that occurs
-    twice in a message counted once, as it is stored and sent once. Request framing is not in them.
-    They stay 0 on a grid that does not serialise.
-    """
-
-    messages_down: int = 0
-    messages_up: int = 0
-    bytes_down: int = 0
-    bytes_up: int = 0
-
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(
-            messages_down=self.messages_down + other.messages_down,
-            messages_up=self.messages_up + other.messages_up,
-            bytes_down=self.bytes_down + other.bytes_down,
-            bytes_up=self.bytes_up + other.bytes_up,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GridSeconds:
-    """Wall-clock seconds spent in serialising and inflating, and inside the ClientApp."""
-
-    serialization: float = 0.0
-    handlers: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class HandlerFailure:
-    """A message that a node could not answer, with what no server ever sees.
-
-    Attributes:
-        node_id: The node.
-        message_type: Of the message.
-        error: What the handler raised. It and its causes hold no frames, hence no local variables
-            of the handler.
-        traceback: Of the error and its causes.
-    """
-
-    node_id: int
-    message_type: str
-    error: Exception = field(repr=False)
-    traceback: str = field(repr=False)
-
-    @property
-    def first_cause(self) -> BaseException:
-        """The error that was raised first, where others were raised from it."""
-        cause: BaseException = self.error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        return cause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,11 +283,7 @@ class LocalGrid(Grid):
         node_id, message_type = message.metadata.dst_node_id, message.metadata.message_type
         # The text of an exception may quote a record: only its class is logged.
         logger.warning("node %d failed on %s: %s", node_id, message_type, type(error).__name__)
-        trace = "".join(traceback.format_exception(error))
-        _drop_frames(error)
-        self._failures.append(
-            HandlerFailure(node_id=node_id, message_type=message_type, error=error, traceback=trace)
-        )
+        self._failures.append(HandlerFailure.of(error, node_id=node_id, message_type=message_type))
         reason = f"{type(error)}:<'{error}'>"
         code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
         return Message(Error(code=code, reason=reason), reply_to=message)
@@ -413,14 +353,6 @@ class LocalGrid(Grid):
             yield
         finally:
             self._seconds[activity] += time.perf_counter() - start
-
-
-def _drop_frames(error: BaseException | None) -> None:
-    """Let go of the frames of an error, its causes and contexts: they hold records and models."""
-    if error is not None and error.__traceback__ is not None:
-        error.__traceback__ = None
-        _drop_frames(error.__cause__)
-        _drop_frames(error.__context__)
 
 
 def run_server_app(

@@ -10,7 +10,8 @@ from alignment.data.population import Population
 from clients.app import app as client_app
 from clients.sessions.group_ledger import RefusedByLedger
 from experiments.simulation.dropouts import Dropouts
-from experiments.simulation.local_grid import HandlerFailure, LocalGrid
+from experiments.simulation.grid_records import HandlerFailure
+from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.traffic import add_bytes
 from server.app import run_federation
 from server.config import RunConfig

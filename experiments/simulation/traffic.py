@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from atomic import write_atomically
-from experiments.simulation.local_grid import LocalGrid, Traffic
+from experiments.simulation.grid_records import Traffic
+from experiments.simulation.local_grid import LocalGrid
 from server.state.telemetry import ROUNDS_FILE
 
 #: Messages that are no part of a round of training.

@@ -14,7 +14,8 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 import experiments.simulation.local_grid
-from experiments.simulation.local_grid import LocalGrid, Traffic, run_server_app
+from experiments.simulation.grid_records import Traffic
+from experiments.simulation.local_grid import LocalGrid, run_server_app
 from tests.server.clock import Clock
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import experiments.simulation.provenance
-from experiments.simulation.local_grid import LocalGrid, Traffic
+from experiments.simulation.grid_records import Traffic
+from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.provenance import code, versions
 from experiments.simulation.results import read_rounds
 from experiments.simulation.traffic import add_bytes
