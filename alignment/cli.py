@@ -46,14 +46,15 @@ def predict(
 
     The answers stay in this process: nothing is trained on them and nothing is sent.
     """
-    from alignment.data.answers import tally
+    from alignment.data.answers import NO_ANSWERS, tally
     from alignment.data.loading import load_questions, load_records
     from alignment.model.folder import load_predictor
+    from alignment.model.prediction import ContextPredictor
 
     if group is not None and context is None:
         raise ValueError(f"--group {group!r} names a group of --context, which is not given")
     asked = load_questions(questions)
-    answers = None
+    answers = NO_ANSWERS
     if context is not None:
         groups = tally(load_records(context).records)
         if group is None and len(groups) > 1:
@@ -62,8 +63,10 @@ def predict(
         if group is not None and group not in groups:
             raise ValueError(f"--group {group!r} is not in {context}: {', '.join(groups)}")
         answers = groups[group] if group is not None else next(iter(groups.values()))
-    predictor, reading = load_predictor(model)
-    predicted = predictor.predict(asked, answers, reading)
+    predictor = ContextPredictor(*load_predictor(model))
+    if context is not None:
+        predictor.require_context(answers)
+    predicted = predictor(asked, answers)
     console = Console()
     for question, distribution in zip(asked, predicted, strict=True):
         if as_json:

@@ -67,6 +67,15 @@ class GroupAnswers:
         )
 
 
+#: Of a group of which nothing is known.
+NO_ANSWERS = GroupAnswers(group="", questions=(), targets=(), counts=())
+
+
+def questions_of(answers: Iterable[GroupAnswers]) -> tuple[Question, ...]:
+    """The questions of several groups, each once, in the order in which they come."""
+    return tuple(dict.fromkeys(question for each in answers for question in each.questions))
+
+
 def tally(records: Iterable[PreferenceRecord]) -> dict[str, GroupAnswers]:
     """Count records per group and question; groups in alphabetical order.
 

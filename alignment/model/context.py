@@ -186,31 +186,3 @@ def scores_in_context(
     """
     reading = read_context(context, answers, config, evidence=evidence, to_the_mode=to_the_mode)
     return reading.scores(asked)
-
-
-def predict_in_context(
-    asked: Prior,
-    context: Prior,
-    answers: Tensor,
-    config: ContextConfig,
-    *,
-    evidence: Sequence[float] | None = None,
-) -> Tensor:
-    """Predict how a group answers, given some of its answers; without any, the prior.
-
-    A prior without features stays as it is, for nothing says which options are alike.
-
-    Args:
-        asked: Prior of the questions to predict.
-        context: Prior of the questions the group has answered.
-        answers: (context questions, K) their answers, rows sum to 1.
-        config: How strongly the context speaks.
-        evidence: How much each answer says; None means 1 each.
-
-    Returns:
-        Distributions, (asked questions, K) float64, zero where there is no option.
-    """
-    if len(answers) == 0 or asked.features.shape[-1] == 0:
-        return asked.probabilities()
-    scores = scores_in_context(asked, context, answers, config, evidence=evidence)
-    return torch.softmax(scores, dim=-1)

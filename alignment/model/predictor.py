@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alignment.config import ContextConfig, PredictorConfig
-from alignment.data.answers import GroupAnswers
+from alignment.config import PredictorConfig
 from alignment.data.records import Question
 from alignment.model.causal import CausalEncoder, ImplicitReward, ResponseEncoder
-from alignment.model.context import Prior, Reading, read_context
+from alignment.model.context import Prior
 from alignment.model.encoder import Encoder
 from alignment.model.encoding import (
     PrefixCache,
@@ -30,7 +29,6 @@ from alignment.model.encoding import (
     QuestionEncoder,
     TextEncoder,
     collate,
-    pad_targets,
 )
 from alignment.training.objectives import ABSENT
 
@@ -208,42 +206,6 @@ class Predictor(nn.Module):
             directions=prior.directions.to(torch.float64),
             present=present,
         )
-
-    def read(self, context: GroupAnswers, config: ContextConfig) -> Reading:
-        """Read a group's answers, at least one, so that any options can be scored as it would.
-
-        Raises:
-            ValueError: The head cannot read them.
-        """
-        if not self.head.reads_context:
-            raise ValueError(
-                f"context of {len(context)} answers, but a policy reads none: leave it out"
-            )
-        shown = self.prior(context.questions)
-        answers = pad_targets(context.targets, shown.present.shape[1])
-        return read_context(shown, answers, config, evidence=context.evidence(config.single_choice))
-
-    def predict(
-        self,
-        questions: Sequence[Question],
-        context: GroupAnswers | None,
-        config: ContextConfig,
-    ) -> list[list[float]]:
-        """Predict how a group answers, given some of its answers (or None of them).
-
-        Returns:
-            Per question, a distribution over its options.
-
-        Raises:
-            ValueError: There are answers, and the head cannot read them.
-        """
-        prior = self.prior(questions)
-        if context is None or (len(context) == 0 and self.head.reads_context):
-            distributions = prior.probabilities()
-        else:
-            distributions = torch.softmax(self.read(context, config).scores(prior), dim=-1)
-        rows = zip(questions, distributions.tolist(), strict=True)
-        return [row[: len(question.options)] for question, row in rows]
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Named parameters that a federation trains, in a fixed order."""

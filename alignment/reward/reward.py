@@ -26,6 +26,7 @@ from alignment.data.answers import GroupAnswers
 from alignment.data.records import Question
 from alignment.model.context import Prior, Reading
 from alignment.model.folder import load_predictor
+from alignment.model.prediction import ContextPredictor
 from alignment.model.predictor import Predictor
 from alignment.reward.combination import Combination, FloatArray, MeanCombination
 
@@ -58,6 +59,7 @@ class RewardModel:
         Raises:
             ValueError: There is no group, one comes twice, or one has no answer.
         """
+        predict = ContextPredictor(predictor, config)
         readings: dict[str, Reading] = {}
         with torch.no_grad():
             for each in contexts:
@@ -65,7 +67,7 @@ class RewardModel:
                     raise ValueError(f"group {each.group!r} comes twice: put its answers together")
                 if len(each) == 0:
                     raise ValueError(f"group {each.group!r} has no answer: give at least one")
-                readings[each.group] = predictor.read(each, config)
+                readings[each.group] = predict.read(each)
         return cls(predictor, readings)
 
     @classmethod

@@ -17,13 +17,14 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignment.config import ContextConfig, PredictorConfig
-from alignment.data.answers import GroupAnswers
+from alignment.data.answers import NO_ANSWERS, GroupAnswers
 from alignment.data.records import Question
 from alignment.model.causal import ResponseEncoder
 from alignment.model.encoding import pad_targets
 from alignment.model.fingerprint import model_fingerprint
 from alignment.model.folder import load_predictor, save_predictor
 from alignment.model.packaged import EncoderError
+from alignment.model.prediction import ContextPredictor
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.training.gradients import MicroBatchShape, UnitGradients
@@ -302,9 +303,12 @@ def test_a_policy_reads_no_context(
     predictor = make()
     shake(predictor, 1)
     context = GroupAnswers(group="a", questions=PAIRS[:1], targets=tuple(TARGETS[:1]), counts=(1,))
-    with pytest.raises(ValueError, match="context of 1 answers, but a policy reads none"):
-        predictor.predict(PAIRS, context, ContextConfig())
-    rows = predictor.predict(PAIRS, None, ContextConfig())
+    predict = ContextPredictor(predictor, ContextConfig())
+    for refused in (predict.read, predict.require_context):
+        with pytest.raises(ValueError, match="context of 1 answers, but a causal model reads none"):
+            refused(context)
+    rows = predict(PAIRS, NO_ANSWERS)
+    assert predict(PAIRS, context) == rows
     expected = torch.softmax(predictor(predictor.batch(PAIRS)), dim=-1)
     assert np.allclose(rows, expected.detach().numpy(), atol=1e-6)
 
