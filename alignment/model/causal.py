@@ -25,11 +25,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from alignment.config import PredictorConfig
 from alignment.data.records import Question
-from alignment.model.context import Prior
+from alignment.model.context import ABSENT, Prior
 from alignment.model.encoder import Encoder, take_tokens
+from alignment.model.encoder_files import EncoderError
 from alignment.model.encoding import QuestionBatch, TokenSequence, tokens_of
-from alignment.model.packaged import EncoderError
-from alignment.training.objectives import ABSENT
 
 #: Between a survey question and the option that answers it; a response carries its own.
 _BEFORE_OPTION = "\n"

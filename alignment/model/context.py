@@ -20,6 +20,9 @@ from torch import Tensor
 
 from alignment.config import ContextConfig
 
+#: The score where a slot holds no option. It stands for minus infinity, and is finite so that
+#: gradients stay finite.
+ABSENT = -1e9
 _NEWTON_STEPS = 30
 _TOLERANCE = 1e-8
 
@@ -31,7 +34,7 @@ class Prior:
     Tensors are float64 where a prediction is made and float32 where one is trained.
 
     Attributes:
-        scores: (questions, K), hugely negative where there is no option.
+        scores: (questions, K), ``ABSENT`` where there is no option.
         features: (questions, K, width), on the unit sphere; of width 0 where there is nothing by
             which an answer could speak for others.
         directions: (questions, K, context rank).

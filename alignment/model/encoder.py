@@ -33,7 +33,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
-from alignment.model.packaged import EncoderError, packaged_files
+from alignment.model.encoder_files import EncoderError, packaged_files
 
 if TYPE_CHECKING:
     from alignment.model.encoding import QuestionBatch

@@ -21,7 +21,7 @@ from torch.nn import functional
 from alignment.config import PredictorConfig
 from alignment.data.records import Question
 from alignment.model.causal import CausalEncoder, ImplicitReward, ResponseEncoder
-from alignment.model.context import Prior
+from alignment.model.context import ABSENT, Prior
 from alignment.model.encoder import Encoder
 from alignment.model.encoding import (
     PrefixCache,
@@ -30,7 +30,6 @@ from alignment.model.encoding import (
     TextEncoder,
     collate,
 )
-from alignment.training.objectives import ABSENT
 
 _DIRECTION_STD = 0.01
 #: Questions per forward pass where no gradient is wanted, and questions remembered at most.

@@ -14,9 +14,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Stands for minus infinity where a slot holds no option: finite, so that gradients stay finite.
-ABSENT = -1e9
-
 
 def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of each question, in nats.

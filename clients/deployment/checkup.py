@@ -294,8 +294,7 @@ def _members(home: Home, store: Datastore) -> int:
 
 def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:
     """Bytes of an update without differential privacy, in a round that trains everything."""
-    from alignment.model.vector import to_vector
-    from alignment.training.step_sizes import step_sizes
+    from alignment.model.vector import step_sizes, to_vector
 
     asked = _section(settings, "compression")
     if not asked or asked["bits"] == 0:

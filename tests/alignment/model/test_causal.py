@@ -20,16 +20,15 @@ from alignment.config import ContextConfig, PredictorConfig
 from alignment.data.answers import NO_ANSWERS, GroupAnswers
 from alignment.data.records import Question
 from alignment.model.causal import ResponseEncoder
+from alignment.model.encoder_files import EncoderError, model_fingerprint
 from alignment.model.encoding import pad_targets
-from alignment.model.fingerprint import model_fingerprint
 from alignment.model.folder import load_predictor, save_predictor
-from alignment.model.packaged import EncoderError
 from alignment.model.prediction import ContextPredictor
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
-from alignment.training.gradients import MicroBatchShape, UnitGradients
+from alignment.training.gradients import UnitGradients
 from alignment.training.objectives import cross_entropy
-from alignment.training.private_layout import private_layout
+from alignment.training.private_layout import MicroBatchShape, private_layout
 
 KINDS = ("gpt2", "llama")
 BETA = 0.3
