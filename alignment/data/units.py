@@ -39,7 +39,7 @@ class UnitRecords:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitKind:
-    """How the records of a group make units of privacy.
+    """The behaviour of one unit of privacy.
 
     Attributes:
         named: Gives each record beside the name of its unit, in any order.

@@ -1,4 +1,4 @@
-"""How well predictions agree with answers, and how evenly over groups. numpy only."""
+"""Agreement of predictions with answers: alignment score, log-loss, summaries. numpy only."""
 
 from __future__ import annotations
 

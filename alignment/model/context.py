@@ -7,7 +7,7 @@ the federation has learned them (none, and the second term vanishes). Given the 
 questions, the most probable ``f`` follows by Newton's method (Rasmussen and Williams 2006,
 algorithm 3.3, whose multinomial likelihood takes a distribution as well as a single choice).
 
-Everything here happens where the group's answers are. What it learns from them dies with the call.
+Everything here happens where the group's answers are, and nothing of them outlives the call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOLERANCE = 1e-8
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What the predictor says of questions before it knows anything of a group.
+    """Scores of questions before anything is known of a group, and what a context corrects them by.
 
     Tensors are float64 where a prediction is made and float32 where one is trained.
 
@@ -122,7 +122,7 @@ def _mode(prior: Prior, target: Tensor, evidence: Tensor, covariance: Tensor) ->
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """What a group's answers say: read once, then asked for the scores of any options.
+    """A group's context, read once, and the scores of any options that follow from it.
 
     Attributes:
         context: Prior of the questions the group has answered.

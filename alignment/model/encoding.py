@@ -1,4 +1,4 @@
-"""From questions to token ids, and the cache of what the frozen layers make of them.
+"""Token ids and batches of questions, and the cache of the frozen layers' activations.
 
 A survey question and its options share one sequence, so that options see each other. A response of
 a pair stands alone after its prompt: its score must not depend on what it is compared with.
@@ -254,20 +254,8 @@ def collate(
     length = length or max(len(s.token_ids) for s in sequences)
     hidden, mask = cache.fetch(sequences, length)
     token_ids, _ = pad_tokens([sequence.token_ids for sequence in sequences], length)
-    width = max(len(sequence.spans) for sequence in sequences)
-    pooling = torch.zeros((len(sequences), width, length))
-    for row, sequence in enumerate(sequences):
-        for slot, (start, end) in enumerate(sequence.spans):
-            pooling[row, slot, start:end] = 1.0 / (end - start)
-    most = max(len(question.options) for question in questions)
-    slots = torch.zeros((len(questions), most), dtype=torch.int64)
-    present = torch.zeros((len(questions), most), dtype=torch.bool)
-    row = 0
-    for i, each in enumerate(per_question):
-        places = [(row + r) * width + s for r, q in enumerate(each) for s in range(len(q.spans))]
-        slots[i, : len(places)] = torch.tensor(places)
-        present[i, : len(places)] = True
-        row += len(each)
+    pooling = _mean_pooling(sequences, length)
+    slots, present = _slots(per_question, width=pooling.shape[1])
     return QuestionBatch(
         hidden=hidden,
         token_ids=token_ids,
@@ -277,6 +265,30 @@ def collate(
         present=present,
         read=read,
     )
+
+
+def _mean_pooling(sequences: Sequence[TokenSequence], length: int) -> Tensor:
+    """Weights that average the tokens of each option, (sequences, slots, length) float32."""
+    width = max(len(sequence.spans) for sequence in sequences)
+    pooling = torch.zeros((len(sequences), width, length))
+    for row, sequence in enumerate(sequences):
+        for slot, (start, end) in enumerate(sequence.spans):
+            pooling[row, slot, start:end] = 1.0 / (end - start)
+    return pooling
+
+
+def _slots(per_question: Sequence[Sequence[TokenSequence]], *, width: int) -> tuple[Tensor, Tensor]:
+    """The row of each option among sequences * slots, and which exist, both (questions, K)."""
+    most = max(sum(len(sequence.spans) for sequence in each) for each in per_question)
+    slots = torch.zeros((len(per_question), most), dtype=torch.int64)
+    present = torch.zeros((len(per_question), most), dtype=torch.bool)
+    row = 0
+    for i, each in enumerate(per_question):
+        places = [(row + r) * width + s for r, q in enumerate(each) for s in range(len(q.spans))]
+        slots[i, : len(places)] = torch.tensor(places)
+        present[i, : len(places)] = True
+        row += len(each)
+    return slots, present
 
 
 def read_places(sequence: TokenSequence) -> list[int]:

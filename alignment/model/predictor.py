@@ -1,10 +1,10 @@
 """The preference predictor: encoder, head, and the scores of options.
 
-Where a policy scores, both have other parts (:mod:`alignment.model.causal`) and nothing else
-changes.
+A causal language model takes the place of both where ``scores = "policy"``
+(:mod:`alignment.model.causal`), and nothing else changes.
 
-The prior is what the adapted encoder and the head say of a question before anything is known of a
-group. :mod:`alignment.model.context` corrects it by the group's own answers.
+The prior holds the scores of a question before anything is known of a group.
+:mod:`alignment.model.context` corrects them by the group's own answers.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class PreferenceHead(nn.Module):
         return scores.squeeze(-1)
 
     def prior(self, pooled: Tensor, present: Tensor) -> Prior:
-        """What is said of pooled options, in their precision; gradients reach the directions only.
+        """The prior of pooled options, in their precision; gradients reach the directions only.
 
         So the loss in context cannot wear down the prior, which must stand without any context.
         """
@@ -145,7 +145,7 @@ class Predictor(nn.Module):
         return collate(questions, self.questions, self.cache, length=length)
 
     def pooled(self, batch: QuestionBatch) -> Tensor:
-        """What the encoder makes of each option, (questions, K, width) float32, for the head."""
+        """Pooled activations of each option, (questions, K, width) float32, for the head."""
         return self.encoder.pooled(batch)
 
     def forward(self, batch: QuestionBatch) -> Tensor:
@@ -185,7 +185,7 @@ class Predictor(nn.Module):
 
     @torch.no_grad()
     def prior(self, questions: Sequence[Question]) -> Prior:
-        """What is said of questions before anything is known of a group."""
+        """The prior of questions, float64."""
         return self._prior(*self.pooled_now(questions))
 
     @torch.no_grad()

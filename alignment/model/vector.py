@@ -19,7 +19,7 @@ Part = Literal["adapter", "prior", "directions"]
 
 @dataclass(frozen=True)
 class AdapterLayout:
-    """Where each named tensor lies in the flat vector of ``dimension`` float32 coordinates.
+    """The place of each named tensor in the flat vector of ``dimension`` float32 coordinates.
 
     Attributes:
         names: Names of the tensors, in the order of the vector.
@@ -81,7 +81,7 @@ def load_vector(predictor: Predictor, vector: NDArray[np.float32]) -> None:
 
 
 def part_of(name: str) -> Part:
-    """Which part of a predictor a parameter belongs to, by its name."""
+    """The part of a predictor that a parameter belongs to, by its name."""
     if name.startswith("head.directions."):
         return "directions"
     return "prior" if name.startswith("head.") else "adapter"

@@ -1,4 +1,4 @@
-"""Gradients unit by unit: one row for each person, or each record, ready to be clipped.
+"""Per-unit gradients: one row for each unit of privacy, ready to be clipped.
 
 A unit of privacy must have one bounded row, and that row must depend on the unit alone, to the
 last bit: otherwise the neighbours of a unit would carry its trace past the clip. So a micro-batch
@@ -152,8 +152,8 @@ class UnitGradients:
             raise ValueError("layout is of another predictor: take it from private_layout()")
         if not layout.names:
             raise ValueError(
-                "layout holds no tensor to train: a policy has no head, let its rounds train the "
-                "adapters (federation.warmup_rounds = 0)"
+                "layout holds no tensor to train: a causal model has no head, let its rounds train "
+                "the adapters (federation.warmup_rounds = 0)"
             )
         if not 0 < metric_scale < math.inf:
             raise ValueError(f"metric_scale = {metric_scale} must be > 0: use metric_scale_for()")
@@ -247,7 +247,7 @@ class UnitGradients:
         return UnitRows(gradients=rows.numpy(), weights=weights)
 
     def _kept(self, unit: UnitRecords, uniforms: Uniforms) -> list[int]:
-        """Which records of a unit count, at most ``shape.records`` of them."""
+        """The records of a unit that count, at most ``shape.records`` of them."""
         count = len(unit.questions)
         if count <= self._shape.records:
             return list(range(count))
@@ -353,7 +353,7 @@ class UnitGradients:
 
     @torch.no_grad()
     def _pooled_alone(self, question: Question) -> Tensor:
-        """What the encoder makes of a question's options, remembered: (options, width)."""
+        """Pooled activations of a question's options, remembered: (options, width)."""
         known = self._pooled.get(question)
         if known is None:
             self._texts(question)

@@ -1,7 +1,7 @@
 """The public shapes of a private step: its coordinates, its metrics and its micro-batches.
 
-Noise grows with the number of coordinates, so tensors that private training does not move have no
-place in the vector that is clipped and noised. Metrics of training have one: within the clipped
+Noise grows with the number of coordinates, so the vector that is clipped and noised leaves out
+tensors that private training does not move. It includes metrics of training: within the clipped
 norm of a unit they cost no privacy of their own.
 """
 
@@ -28,12 +28,12 @@ _CONTEXT_ONLY = "head.directions."
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateLayout:
-    """Which coordinates of the flat vector are trained privately, and what rides behind them.
+    """The coordinates of the flat vector that are trained privately, and the metrics behind them.
 
     Attributes:
         whole: Layout of the full vector, as :func:`alignment.model.vector.to_vector` gives it.
-        names: The tensors trained privately, in the order of the full vector; none where a policy
-            is asked for its head alone.
+        names: The tensors trained privately, in the order of the full vector; none where a causal
+            model is asked for its head alone.
         metrics: Which of ``METRICS`` follow as last coordinates.
     """
 
@@ -97,7 +97,7 @@ class PrivateLayout:
         return row[:size], dict(zip(self.metrics, row[size:].tolist(), strict=True))
 
     def within(self, wider: PrivateLayout) -> NDArray[np.bool_]:
-        """Which coordinates of a wider layout's rows are of this one, (wider.dimension,) bool.
+        """The coordinates of a wider layout's rows that are of this one, (wider.dimension,) bool.
 
         Raises:
             ValueError: The other layout lacks a tensor, or has other metrics.
