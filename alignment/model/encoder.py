@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from peft import (
@@ -34,9 +34,7 @@ from transformers.utils import logging as transformers_logging
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
 from alignment.model.encoder_files import EncoderError, packaged_files
-
-if TYPE_CHECKING:
-    from alignment.model.encoding import QuestionBatch
+from alignment.model.encoding import QuestionBatch
 
 #: Hub name of the default encoder, as written into a published adapter.
 DEFAULT_ENCODER_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"

@@ -20,7 +20,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data.records import Question
-from alignment.model.encoder import Encoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +102,16 @@ class QuestionEncoder:
         return known
 
 
+class FrozenLayers(Protocol):
+    """The layers of an encoder that never change; see :class:`alignment.model.encoder.Encoder`."""
+
+    #: Numbers for each token.
+    prefix_width: int
+
+    def prefix(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Run the layers: (texts, tokens) int64 each to (texts, tokens, prefix_width) float32."""
+
+
 class PrefixCache:
     """Activations of the frozen layers, each distinct text computed once.
 
@@ -116,7 +125,7 @@ class PrefixCache:
     """
 
     def __init__(
-        self, encoder: Encoder, *, memory_limit_bytes: int = 1 << 30, batch: int = 32
+        self, encoder: FrozenLayers, *, memory_limit_bytes: int = 1 << 30, batch: int = 32
     ) -> None:
         self._encoder = encoder
         self._limit = memory_limit_bytes
