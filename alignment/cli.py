@@ -14,6 +14,8 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from alignment.data.answers import GroupAnswers
+    from alignment.data.records import Question
+    from alignment.model.prediction import Distribution
     from alignment.reward.candidates import Ranking
 
 app = typer.Typer(no_args_is_help=True)
@@ -46,37 +48,42 @@ def predict(
 
     The answers stay in this process: nothing is trained on them and nothing is sent.
     """
-    from alignment.data.answers import tally
-    from alignment.data.loading import load_questions, load_records
+    from alignment.data.answers import NO_ANSWERS
+    from alignment.data.loading import load_questions
     from alignment.model.folder import load_predictor
+    from alignment.model.prediction import ContextPredictor
 
     if group is not None and context is None:
         raise ValueError(f"--group {group!r} names a group of --context, which is not given")
     asked = load_questions(questions)
-    answers = None
+    answers = NO_ANSWERS
     if context is not None:
-        groups = tally(load_records(context).records)
-        if group is None and len(groups) > 1:
-            names = ", ".join(list(groups)[:8])
+        groups = _contexts(context, [] if group is None else [group])
+        if len(groups) > 1:
+            names = ", ".join(each.group for each in groups[:8])
             raise ValueError(f"{context}: {len(groups)} groups; choose one by --group: {names}")
-        if group is not None and group not in groups:
-            raise ValueError(f"--group {group!r} is not in {context}: {', '.join(groups)}")
-        answers = groups[group] if group is not None else next(iter(groups.values()))
-    predictor, reading = load_predictor(model)
-    predicted = predictor.predict(asked, answers, reading)
+        (answers,) = groups
+    predictor = ContextPredictor(*load_predictor(model))
+    if context is not None:
+        predictor.require_context(answers)
+    predicted = predictor(asked, answers)
     console = Console()
     for question, distribution in zip(asked, predicted, strict=True):
         if as_json:
             row = {"question": question.text, "options": question.options}
             typer.echo(json.dumps({**row, "distribution": distribution}, ensure_ascii=False))
-            continue
-        # Text, not markup: a question may hold square brackets.
-        title = Text(question.text)
-        table = Table(title=title, title_justify="left", show_header=False, box=None)
-        for option, share in zip(question.options, distribution, strict=True):
-            table.add_row(f"{share:6.1%}", "█" * round(_BAR * share), Text(option))
-        console.print(table)
-        console.print()
+        else:
+            console.print(_prediction_table(question, distribution))
+            console.print()
+
+
+def _prediction_table(question: Question, distribution: Distribution) -> Table:
+    # Text, not markup: a question may hold square brackets.
+    title = Text(question.text)
+    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    for option, share in zip(question.options, distribution, strict=True):
+        table.add_row(f"{share:6.1%}", "█" * round(_BAR * share), Text(option))
+    return table
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""What a predictor is and how it learns, as frozen settings. Cheap to import: no torch here."""
+"""Settings of the predictor, its context and its training. Cheap to import: no torch here."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class PredictorConfig:
             few answers of a group tell where it stands.
         max_tokens: Longest text in tokens. A longer question or prompt loses its middle and keeps
             at least a quarter of the room, three parts of that for its end; an option, or a
-            response, loses what goes beyond its share of the rest. For a
-            policy see :class:`alignment.model.causal.ResponseEncoder`.
+            response, loses what goes beyond its share of the rest. For a causal model see
+            :class:`alignment.model.causal.ResponseEncoder`.
         scores: What scores an option. ``head``: a small head on what a text encoder makes of it.
             ``policy``: how much more probable adapters make it to a causal language model, which
             is direct preference optimisation; head and context have no part in it.
-        beta: Of a policy, how dear it is to leave the base model: its implicit reward is beta
-            times the log-ratio of the two.
+        beta: Of a causal model: its implicit reward is beta times the log-ratio of the adapted
+            model and the base model.
     """
 
     encoder: str = DEFAULT_ENCODER
@@ -67,9 +67,9 @@ class PredictorConfig:
         if self.scores not in ("head", "policy"):
             raise ValueError(f"scores = {self.scores!r} is neither 'head' nor 'policy': choose one")
         if self.scores == "policy":
-            self._check_policy()
+            self._check_causal()
 
-    def _check_policy(self) -> None:
+    def _check_causal(self) -> None:
         if self.encoder == DEFAULT_ENCODER:
             raise ValueError(
                 f"encoder = {self.encoder!r} writes no text and scores = 'policy' wants a causal "
@@ -89,7 +89,7 @@ class PredictorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextConfig:
-    """How strongly a group's own answers correct the prior.
+    """The strength with which a group's own answers correct the prior.
 
     Strength and bandwidth were chosen on the train groups of a public survey by leaving groups out.
     Reading a context trains nothing: it costs no privacy budget and the answers never leave their
@@ -118,7 +118,7 @@ class ContextConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a client trains within one round.
+    """The local training of a client within one round.
 
     Attributes:
         local_epochs: Passes over the group's questions per round.

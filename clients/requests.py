@@ -15,7 +15,7 @@ from flwr.app import Context, Message
 from numpy.typing import NDArray
 
 from alignment.config import PredictorConfig
-from alignment.model.fingerprint import model_fingerprint
+from alignment.model.encoder_files import model_fingerprint
 from clients.data.datastore import Datastore, datastore_of
 from clients.privatizer import Trained
 from clients.sessions.group_ledger import (

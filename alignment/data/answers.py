@@ -12,7 +12,7 @@ from alignment.data.records import PreferenceRecord, Question
 
 @dataclass(frozen=True, kw_only=True)
 class GroupAnswers:
-    """What one group answered, question by question.
+    """The answers of one group, question by question.
 
     Attributes:
         group: Whose answers.
@@ -30,10 +30,10 @@ class GroupAnswers:
         return len(self.questions)
 
     def evidence(self, single_choice: float) -> tuple[float, ...]:
-        """How much each answer says: 1 where many share it, less where it is one person's choice.
+        """The evidence of each answer: 1 where many share it, less where it is one person's choice.
 
         Args:
-            single_choice: What one record says that chose one option alone.
+            single_choice: The evidence of one record that chose one option alone.
         """
         pairs = zip(self.targets, self.counts, strict=True)
         return tuple(single_choice if n == 1 and max(t) == 1 else 1.0 for t, n in pairs)
@@ -65,6 +65,15 @@ class GroupAnswers:
             targets=tuple(self.targets[i] for i in places),
             counts=tuple(self.counts[i] for i in places),
         )
+
+
+#: Of a group of which nothing is known.
+NO_ANSWERS = GroupAnswers(group="", questions=(), targets=(), counts=())
+
+
+def questions_of(answers: Iterable[GroupAnswers]) -> tuple[Question, ...]:
+    """The questions of several groups, each once, in the order in which they come."""
+    return tuple(dict.fromkeys(question for each in answers for question in each.questions))
 
 
 def tally(records: Iterable[PreferenceRecord]) -> dict[str, GroupAnswers]:

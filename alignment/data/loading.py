@@ -1,9 +1,9 @@
 """Loading and writing records: any source to checked records, or one line that says why not.
 
-The way of a row: :mod:`alignment.data.sources` finds and decodes it,
-:mod:`alignment.data.published` adapts it where its shape is foreign, :mod:`alignment.data.records`
-checks it, and here the rows of a source are held against each other. Nothing is dropped without a
-word, nothing is cached on disk.
+A row is found and decoded by :mod:`alignment.data.sources`, adapted by
+:mod:`alignment.data.published` where its shape is foreign, checked by
+:mod:`alignment.data.records`, and compared here with the other rows of its source. Nothing is
+dropped without a word, nothing is cached on disk.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["DataError", "LoadedRecords", "load_questions", "load_records", "writ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedRecords:
-    """What a source holds. Its printed form shows no record.
+    """The records of a source. The printed form shows none of them.
 
     Attributes:
         records: The records, all of one kind, in the order of the source.

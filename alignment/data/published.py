@@ -3,6 +3,8 @@
 An adapter turns one row of a published table into rows for
 :func:`alignment.data.records.parse_record`, which checks them like any other. The columns present
 choose it, so a local copy of a published file reads like the original, whatever its name.
+
+A new shape is a function of this file and its line in :data:`SHAPES`, and nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import ast
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from alignment.data.records import InvalidRecordError, question_digest
@@ -22,15 +25,6 @@ Adapter: TypeAlias = Callable[[Mapping[str, object]], Iterator[tuple[str, dict[s
 MAX_LITERAL_LENGTH = 200_000
 _ASSISTANT_TURN = "\n\nAssistant:"
 _DEFAULTDICT = "defaultdict(<class 'list'>, "
-
-
-def adapter_for(columns: Collection[str]) -> Adapter | None:
-    """Choose the adapter for a row by its columns; None for rows in the project's own schema."""
-    if "selections" in columns and "group" not in columns:
-        return country_rows
-    if "chosen" in columns and "prompt" not in columns and "annotator" not in columns:
-        return transcript_rows
-    return None
 
 
 def country_rows(row: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
@@ -83,6 +77,49 @@ def transcript_rows(row: Mapping[str, object]) -> Iterator[tuple[str, dict[str, 
     answer: dict[str, object] = {"chosen": chosen[cut:], "rejected": rejected[cut:]}
     own = {"group": row["group"]} if row.get("group") is not None else {}
     yield "", {**own, "prompt": chosen[:cut], **answer}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedShape:
+    """One published shape of preference data.
+
+    Attributes:
+        dataset: A data set that has it.
+        present: Columns that a row must have.
+        absent: Columns that it must not have, for they mark other shapes.
+        adapter: Turns a row into rows of the project's schema.
+    """
+
+    dataset: str
+    present: frozenset[str]
+    absent: frozenset[str]
+    adapter: Adapter
+
+
+#: Every shape that is read besides the project's own; the first that fits is taken.
+SHAPES = (
+    PublishedShape(
+        dataset="Anthropic/llm_global_opinions",
+        present=frozenset({"selections"}),
+        absent=frozenset({"group"}),
+        adapter=country_rows,
+    ),
+    PublishedShape(
+        dataset="Anthropic/hh-rlhf",
+        present=frozenset({"chosen"}),
+        absent=frozenset({"prompt", "annotator"}),
+        adapter=transcript_rows,
+    ),
+)
+
+
+def adapter_for(columns: Collection[str]) -> Adapter | None:
+    """Choose the adapter for a row by its columns; None for rows in the project's own schema."""
+    found = frozenset(columns)
+    for shape in SHAPES:
+        if shape.present <= found and shape.absent.isdisjoint(found):
+            return shape.adapter
+    return None
 
 
 def _options(value: object) -> list[str]:

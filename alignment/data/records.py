@@ -1,4 +1,4 @@
-"""Preference records: what a person or a survey said, in one shape for the whole project.
+"""Preference records: the answer of a person or a survey, in one shape for the whole project.
 
 A record is one row of an organisation's data: a survey distribution, one person's choice, or a
 preferred response of two. All three are read alike: a group, a unit of privacy, a question and a
@@ -63,7 +63,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurveyRecord:
-    """How the answers of one group to one question are distributed.
+    """The distribution of one group's answers to one question.
 
     Attributes:
         group: Whose answers these are.
@@ -87,7 +87,7 @@ class SurveyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceRecord:
-    """What one respondent chose.
+    """The choice of one respondent.
 
     Attributes:
         group: The group of the respondent.
@@ -114,7 +114,7 @@ class ChoiceRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairRecord:
-    """Which of two responses to a prompt was preferred.
+    """A preference for one of two responses to a prompt.
 
     Attributes:
         group: The group of the annotator.

@@ -16,7 +16,7 @@ KINDS = ("choice", "survey")
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSource:
-    """Which sample data are meant; the defaults are those of ``sample`` alone.
+    """Parameters of the sample data; the defaults are those of ``sample`` alone.
 
     Attributes:
         groups: Number of groups, up to 4096.

@@ -1,4 +1,4 @@
-"""Where rows come from: files, folders and hub datasets, read as a stream and never cached.
+"""Rows of files, folders and hub datasets, read as a stream and never cached.
 
 Text formats are read line by line from their bytes, so that a bad line is named exactly. Parquet,
 Arrow and everything on a hub go through the ``datasets`` library. The library is asked which files

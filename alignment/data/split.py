@@ -1,4 +1,4 @@
-"""Which groups train, which are held out, and what is shown of the held-out ones.
+"""The split of groups into train and held-out ones, with draws of context and targets.
 
 A split is fixed before training and read from a file or drawn by a seed. Context questions are
 shown to the predictor with the group's answers; target questions are what it must predict.
@@ -51,7 +51,7 @@ class Split:
     unseen_questions: frozenset[str] = field(default_factory=frozenset)
 
     def training_answers(self, answers: GroupAnswers) -> GroupAnswers:
-        """What a train group may train on."""
+        """The answers that a train group may train on."""
         return answers.without(self.unseen_questions)
 
     def check(self, answers: Mapping[str, GroupAnswers]) -> None:

@@ -1,11 +1,14 @@
-"""Units of privacy: whose presence in the data a guarantee hides, with all that they said."""
+"""Units of privacy: the persons, or the records, whose presence in the data a guarantee hides.
+
+:data:`UNITS` is the one place that says how a unit behaves.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from alignment.data.records import PreferenceRecord, Question, record_to_row
@@ -34,6 +37,67 @@ class UnitRecords:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnitKind:
+    """The behaviour of one unit of privacy.
+
+    Attributes:
+        named: Gives each record beside the name of its unit, in any order.
+        most_records: Records that a unit can have; None bounds them by a setting alone.
+        of_people: A unit is all that a person said to the group, so that a person who answers in
+            several groups is a unit of each.
+    """
+
+    named: Callable[[Iterable[PreferenceRecord]], Iterator[tuple[str, PreferenceRecord]]]
+    most_records: int | None = None
+    of_people: bool = False
+
+
+def _by_respondent(records: Iterable[PreferenceRecord]) -> Iterator[tuple[str, PreferenceRecord]]:
+    for record in records:
+        if record.unit is None:
+            raise ValueError(
+                f"unit = 'respondent' but a record of group {record.group!r} names nobody: "
+                "use unit = 'record', or data with a respondent or annotator in every row"
+            )
+        yield record.unit, record
+
+
+def _by_record(records: Iterable[PreferenceRecord]) -> Iterator[tuple[str, PreferenceRecord]]:
+    """Name a record by what was asked, and of whom, not by the answer; equal names are numbered."""
+    met = Counter[str]()
+    for record in sorted(records, key=lambda record: json.dumps(record_to_row(record))):
+        asked = json.dumps([record.question.question_id, record.unit])
+        digest = hashlib.sha256(asked.encode()).hexdigest()
+        met[digest] += 1
+        yield f"{digest}-{met[digest]}", record
+
+
+#: All that sets one unit of privacy apart from another, by the name that settings give it.
+UNITS: Mapping[str, UnitKind] = {
+    "respondent": UnitKind(named=_by_respondent, of_people=True),
+    "record": UnitKind(named=_by_record, most_records=1),
+}
+
+
+def unit_kind(unit: str) -> UnitKind:
+    """The unit of privacy of a name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if unit not in UNITS:
+        names = " nor ".join(map(repr, UNITS))
+        raise ValueError(f"unit = {unit!r} is neither {names}: choose one")
+    return UNITS[unit]
+
+
+def contribution_cap(unit: str, records_per_unit: int) -> int:
+    """Records of a unit that count in a step: no more than the setting, nor than there can be."""
+    most = unit_kind(unit).most_records
+    return records_per_unit if most is None else min(most, records_per_unit)
+
+
 def units_of(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRecords, ...]:
     """Gather the records of one group into units of privacy.
 
@@ -43,33 +107,16 @@ def units_of(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRec
 
     Returns:
         The units by name, and the records of a unit by question and target: the same for the same
-        records in any order. A record is named by what was asked, and of whom, not by the answer:
-        in a selection of the data, or relabelled, it goes on under its name. Where several have
-        one name they are numbered, so that a selection has some of the same names.
+        records in any order. A record goes on under its name in a selection of the data, or
+        relabelled; where several have one name, a selection has some of the same names.
 
     Raises:
         ValueError: Another unit, records of several groups, or a record that names no respondent.
     """
-    if unit not in ("respondent", "record"):
-        raise ValueError(f"unit = {unit!r} is neither 'respondent' nor 'record': choose one")
     gathered: dict[str, list[PreferenceRecord]] = {}
-    groups, met = set(), Counter[str]()
-    if unit == "record":
-        records = sorted(records, key=lambda record: json.dumps(record_to_row(record)))
-    for record in records:
-        groups.add(record.group)
-        name = record.unit
-        if unit == "record":
-            asked = json.dumps([record.question.question_id, record.unit])
-            digest = hashlib.sha256(asked.encode()).hexdigest()
-            met[digest] += 1
-            name = f"{digest}-{met[digest]}"
-        elif name is None:
-            raise ValueError(
-                f"unit = 'respondent' but a record of group {record.group!r} names nobody: "
-                "use unit = 'record', or data with a respondent or annotator in every row"
-            )
+    for name, record in unit_kind(unit).named(records):
         gathered.setdefault(name, []).append(record)
+    groups = {record.group for each in gathered.values() for record in each}
     if len(groups) > 1:
         raise ValueError(f"records of {len(groups)} groups: make the units of each group apart")
     return tuple(_unit_records(name, gathered[name]) for name in sorted(gathered))

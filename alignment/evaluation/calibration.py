@@ -1,4 +1,4 @@
-"""How right predictions of choices are, and whether they know how right they are. numpy only.
+"""Accuracy and calibration of predicted choices. numpy only.
 
 The alignment score compares distributions. Of a single choice, or of two responses of which one
 was preferred, people ask other things: how often the likelier answer was given, and whether of
@@ -88,7 +88,7 @@ class Bin:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Whether confidences are what they say.
+    """Agreement of confidences with outcomes.
 
     Attributes:
         error: Expected calibration error: mean distance of confidence and outcome over the bins,

@@ -1,11 +1,10 @@
-"""How evenly groups are predicted, each figure with an interval. numpy only.
+"""Fairness between groups: figures over their mean scores, each with an interval. numpy only.
 
-Two questions need two kinds of intervals. How wide would the figure be among *other groups like
-these*: groups are drawn anew, as wholes, so that what differs from question to question within a
-group is in it too (Davison and Hinkley 1997, section 3.8). And how sure is what is said of *these
-very groups*, the best and the worst of them: their questions and draws are weighed anew, for
-groups drawn anew could never be worse than the worst, and an interval that begins at the figure
-itself would be too sure of it.
+Two kinds of intervals answer two questions. For *other groups like these*, whole groups are
+resampled, which covers the differences between questions within a group too (Davison and Hinkley
+1997, section 3.8). For *these very groups*, the best and the worst of them, their questions and
+draws are reweighted: resampled groups could never be worse than the worst, and an interval that
+begins at the figure itself would be too narrow.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Fairness:
-    """How evenly groups are predicted: figures over the groups' mean scores, each counted once.
+    """Figures over the groups' mean scores, each group counted once.
 
     A group's score is itself measured on some questions only. So its chance is part of what the
     groups differ by, and of groups with few questions it is most of it.
@@ -115,7 +114,7 @@ def measure_fairness(scores: Sequence[TargetScore], generator: np.random.Generat
 def gap(
     train: Sequence[TargetScore], unseen: Sequence[TargetScore], generator: np.random.Generator
 ) -> Estimate | None:
-    """How much better groups are predicted that took part in training, mean less mean.
+    """The mean score of groups that took part in training less that of unseen groups.
 
     On questions that train groups answered and no others, so that it is the groups that differ.
     Groups of both sides are drawn anew, each counted once. None where a side has no such score.

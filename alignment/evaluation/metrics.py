@@ -1,9 +1,9 @@
-"""How well predictions agree with answers, and how evenly over groups. numpy only."""
+"""Agreement of predictions with answers: alignment score, log-loss, summaries. numpy only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -80,14 +80,6 @@ class TargetScore:
     seen: bool
     score: float
     log_loss: float
-
-    def of_another(self, predicted: Sequence[float], actual: Sequence[float]) -> TargetScore:
-        """The scores of another prediction of the same target."""
-        return replace(
-            self,
-            score=alignment_score(predicted, actual),
-            log_loss=log_loss(predicted, actual),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

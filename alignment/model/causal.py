@@ -4,7 +4,7 @@ Direct preference optimisation (Rafailov et al. 2023, https://arxiv.org/abs/2305
 and 7) is the Bradley-Terry likelihood of a pair whose responses have the scores
 ``beta * (log p(response | prompt) - log p_base(response | prompt))``, where ``p`` has adapters and
 the base model has none. Everything else that this project does with scores therefore holds for a
-policy as it is: training, gradients by unit of privacy, evaluation, secure sums, resuming.
+causal model as it is: training, gradients by unit of privacy, evaluation, secure sums, resuming.
 
 The log-probability of a response is the sum over its tokens and the token that ends it, not their
 mean. The base model's never changes: it is computed once per text and kept beside the activations
@@ -25,11 +25,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from alignment.config import PredictorConfig
 from alignment.data.records import Question
-from alignment.model.context import Prior
+from alignment.model.context import ABSENT, Prior
 from alignment.model.encoder import Encoder, take_tokens
+from alignment.model.encoder_files import EncoderError
 from alignment.model.encoding import QuestionBatch, TokenSequence, tokens_of
-from alignment.model.packaged import EncoderError
-from alignment.training.objectives import ABSENT
 
 #: Between a survey question and the option that answers it; a response carries its own.
 _BEFORE_OPTION = "\n"
@@ -175,7 +174,7 @@ class CausalEncoder(Encoder):
         return torch.cat([hidden, reference], dim=-1)
 
     def pooled(self, batch: QuestionBatch) -> Tensor:
-        """Log-ratio of policy and base model for each option: (questions, K, 1) float32."""
+        """Log-ratio of adapted and base model for each option: (questions, K, 1) float32."""
         hidden, reference = batch.hidden[..., :-1].contiguous(), batch.hidden[..., -1]
         read = batch.read
         if read is None:
@@ -192,9 +191,8 @@ class CausalEncoder(Encoder):
 class ImplicitReward(nn.Module):
     """Scores an option by its log-ratio; nothing in it is trained.
 
-    Groups differ in what their context says, and that takes features to compare options by. A
-    log-ratio is none: a policy reads no context, and what it says of a group is what it says of
-    all.
+    A context corrects scores by features that compare options, and a log-ratio is none. So a causal
+    model reads no context and predicts the same for all groups.
 
     Args:
         beta: Factor of the log-ratio.
@@ -211,7 +209,7 @@ class ImplicitReward(nn.Module):
         return self.beta * pooled.squeeze(-1)
 
     def prior(self, pooled: Tensor, present: Tensor) -> Prior:
-        """What is said of options; without features or directions."""
+        """The prior of options, without features or directions."""
         nothing = pooled[..., :0]
         return Prior(
             scores=self(pooled).masked_fill(~present, ABSENT),

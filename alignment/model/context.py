@@ -7,7 +7,7 @@ the federation has learned them (none, and the second term vanishes). Given the 
 questions, the most probable ``f`` follows by Newton's method (Rasmussen and Williams 2006,
 algorithm 3.3, whose multinomial likelihood takes a distribution as well as a single choice).
 
-Everything here happens where the group's answers are. What it learns from them dies with the call.
+Everything here happens where the group's answers are, and nothing of them outlives the call.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from torch import Tensor
 
 from alignment.config import ContextConfig
 
+#: The score where a slot holds no option. It stands for minus infinity, and is finite so that
+#: gradients stay finite.
+ABSENT = -1e9
 _NEWTON_STEPS = 30
 _TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What the predictor says of questions before it knows anything of a group.
+    """Scores of questions before anything is known of a group, and what a context corrects them by.
 
     Tensors are float64 where a prediction is made and float32 where one is trained.
 
     Attributes:
-        scores: (questions, K), hugely negative where there is no option.
+        scores: (questions, K), ``ABSENT`` where there is no option.
         features: (questions, K, width), on the unit sphere; of width 0 where there is nothing by
             which an answer could speak for others.
         directions: (questions, K, context rank).
@@ -119,7 +122,7 @@ def _mode(prior: Prior, target: Tensor, evidence: Tensor, covariance: Tensor) ->
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """What a group's answers say: read once, then asked for the scores of any options.
+    """A group's context, read once, and the scores of any options that follow from it.
 
     Attributes:
         context: Prior of the questions the group has answered.
@@ -186,31 +189,3 @@ def scores_in_context(
     """
     reading = read_context(context, answers, config, evidence=evidence, to_the_mode=to_the_mode)
     return reading.scores(asked)
-
-
-def predict_in_context(
-    asked: Prior,
-    context: Prior,
-    answers: Tensor,
-    config: ContextConfig,
-    *,
-    evidence: Sequence[float] | None = None,
-) -> Tensor:
-    """Predict how a group answers, given some of its answers; without any, the prior.
-
-    A prior without features stays as it is, for nothing says which options are alike.
-
-    Args:
-        asked: Prior of the questions to predict.
-        context: Prior of the questions the group has answered.
-        answers: (context questions, K) their answers, rows sum to 1.
-        config: How strongly the context speaks.
-        evidence: How much each answer says; None means 1 each.
-
-    Returns:
-        Distributions, (asked questions, K) float64, zero where there is no option.
-    """
-    if len(answers) == 0 or asked.features.shape[-1] == 0:
-        return asked.probabilities()
-    scores = scores_in_context(asked, context, answers, config, evidence=evidence)
-    return torch.softmax(scores, dim=-1)

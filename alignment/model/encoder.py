@@ -1,4 +1,4 @@
-"""The text encoder: found, checked, given adapters, and cut in two.
+"""The text encoder with its adapters, cut in two: frozen layers below, adapted ones above.
 
 Layers below the first adapter never change, so what they make of a text is computed once
 (:meth:`Encoder.prefix`); a training step runs the layers above (:meth:`Encoder.suffix`).
@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from peft import (
@@ -33,10 +33,8 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
-from alignment.model.packaged import EncoderError, packaged_files
-
-if TYPE_CHECKING:
-    from alignment.model.encoding import QuestionBatch
+from alignment.model.encoder_files import EncoderError, packaged_files
+from alignment.model.encoding import QuestionBatch
 
 #: Hub name of the default encoder, as written into a published adapter.
 DEFAULT_ENCODER_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -44,7 +42,7 @@ DEFAULT_ENCODER_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 
 @contextmanager
 def _source(encoder: str) -> Iterator[str]:
-    """Where to load an encoder from; of the package nothing is in reach but the checked files."""
+    """The place to load an encoder from; of the package only the checked files are in reach."""
     if encoder != DEFAULT_ENCODER:
         yield encoder
         return
@@ -381,7 +379,7 @@ class Encoder(nn.Module):
         return last if read is None or early else take_tokens(last, read)
 
     def pooled(self, batch: QuestionBatch) -> Tensor:
-        """What the encoder makes of each option: (questions, K, pooled_width) float32.
+        """Pooled activations of each option: (questions, K, pooled_width) float32.
 
         The mean of the option's own tokens, the sequence's first token, and with early features
         the same mean below the adapted layers; each normalised without parameters.

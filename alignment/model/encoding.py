@@ -1,4 +1,4 @@
-"""From questions to token ids, and the cache of what the frozen layers make of them.
+"""Token ids and batches of questions, and the cache of the frozen layers' activations.
 
 A survey question and its options share one sequence, so that options see each other. A response of
 a pair stands alone after its prompt: its score must not depend on what it is compared with.
@@ -20,7 +20,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data.records import Question
-from alignment.model.encoder import Encoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +102,16 @@ class QuestionEncoder:
         return known
 
 
+class FrozenLayers(Protocol):
+    """The layers of an encoder that never change; see :class:`alignment.model.encoder.Encoder`."""
+
+    #: Numbers for each token.
+    prefix_width: int
+
+    def prefix(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Run the layers: (texts, tokens) int64 each to (texts, tokens, prefix_width) float32."""
+
+
 class PrefixCache:
     """Activations of the frozen layers, each distinct text computed once.
 
@@ -116,7 +125,7 @@ class PrefixCache:
     """
 
     def __init__(
-        self, encoder: Encoder, *, memory_limit_bytes: int = 1 << 30, batch: int = 32
+        self, encoder: FrozenLayers, *, memory_limit_bytes: int = 1 << 30, batch: int = 32
     ) -> None:
         self._encoder = encoder
         self._limit = memory_limit_bytes
@@ -254,20 +263,8 @@ def collate(
     length = length or max(len(s.token_ids) for s in sequences)
     hidden, mask = cache.fetch(sequences, length)
     token_ids, _ = pad_tokens([sequence.token_ids for sequence in sequences], length)
-    width = max(len(sequence.spans) for sequence in sequences)
-    pooling = torch.zeros((len(sequences), width, length))
-    for row, sequence in enumerate(sequences):
-        for slot, (start, end) in enumerate(sequence.spans):
-            pooling[row, slot, start:end] = 1.0 / (end - start)
-    most = max(len(question.options) for question in questions)
-    slots = torch.zeros((len(questions), most), dtype=torch.int64)
-    present = torch.zeros((len(questions), most), dtype=torch.bool)
-    row = 0
-    for i, each in enumerate(per_question):
-        places = [(row + r) * width + s for r, q in enumerate(each) for s in range(len(q.spans))]
-        slots[i, : len(places)] = torch.tensor(places)
-        present[i, : len(places)] = True
-        row += len(each)
+    pooling = _mean_pooling(sequences, length)
+    slots, present = _slots(per_question, width=pooling.shape[1])
     return QuestionBatch(
         hidden=hidden,
         token_ids=token_ids,
@@ -277,6 +274,30 @@ def collate(
         present=present,
         read=read,
     )
+
+
+def _mean_pooling(sequences: Sequence[TokenSequence], length: int) -> Tensor:
+    """Weights that average the tokens of each option, (sequences, slots, length) float32."""
+    width = max(len(sequence.spans) for sequence in sequences)
+    pooling = torch.zeros((len(sequences), width, length))
+    for row, sequence in enumerate(sequences):
+        for slot, (start, end) in enumerate(sequence.spans):
+            pooling[row, slot, start:end] = 1.0 / (end - start)
+    return pooling
+
+
+def _slots(per_question: Sequence[Sequence[TokenSequence]], *, width: int) -> tuple[Tensor, Tensor]:
+    """The row of each option among sequences * slots, and which exist, both (questions, K)."""
+    most = max(sum(len(sequence.spans) for sequence in each) for each in per_question)
+    slots = torch.zeros((len(per_question), most), dtype=torch.int64)
+    present = torch.zeros((len(per_question), most), dtype=torch.bool)
+    row = 0
+    for i, each in enumerate(per_question):
+        places = [(row + r) * width + s for r, q in enumerate(each) for s in range(len(q.spans))]
+        slots[i, : len(places)] = torch.tensor(places)
+        present[i, : len(places)] = True
+        row += len(each)
+    return slots, present
 
 
 def read_places(sequence: TokenSequence) -> list[int]:

@@ -1,10 +1,10 @@
 """The preference predictor: encoder, head, and the scores of options.
 
-Where a policy scores, both have other parts (:mod:`alignment.model.causal`) and nothing else
-changes.
+A causal language model takes the place of both where ``scores = "policy"``
+(:mod:`alignment.model.causal`), and nothing else changes.
 
-The prior is what the adapted encoder and the head say of a question before anything is known of a
-group. :mod:`alignment.model.context` corrects it by the group's own answers.
+The prior holds the scores of a question before anything is known of a group.
+:mod:`alignment.model.context` corrects them by the group's own answers.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alignment.config import ContextConfig, PredictorConfig
-from alignment.data.answers import GroupAnswers
+from alignment.config import PredictorConfig
 from alignment.data.records import Question
 from alignment.model.causal import CausalEncoder, ImplicitReward, ResponseEncoder
-from alignment.model.context import Prior, Reading, read_context
+from alignment.model.context import ABSENT, Prior
 from alignment.model.encoder import Encoder
 from alignment.model.encoding import (
     PrefixCache,
@@ -30,9 +29,7 @@ from alignment.model.encoding import (
     QuestionEncoder,
     TextEncoder,
     collate,
-    pad_targets,
 )
-from alignment.training.objectives import ABSENT
 
 _DIRECTION_STD = 0.01
 #: Questions per forward pass where no gradient is wanted, and questions remembered at most.
@@ -93,7 +90,7 @@ class PreferenceHead(nn.Module):
         return scores.squeeze(-1)
 
     def prior(self, pooled: Tensor, present: Tensor) -> Prior:
-        """What is said of pooled options, in their precision; gradients reach the directions only.
+        """The prior of pooled options, in their precision; gradients reach the directions only.
 
         So the loss in context cannot wear down the prior, which must stand without any context.
         """
@@ -148,7 +145,7 @@ class Predictor(nn.Module):
         return collate(questions, self.questions, self.cache, length=length)
 
     def pooled(self, batch: QuestionBatch) -> Tensor:
-        """What the encoder makes of each option, (questions, K, width) float32, for the head."""
+        """Pooled activations of each option, (questions, K, width) float32, for the head."""
         return self.encoder.pooled(batch)
 
     def forward(self, batch: QuestionBatch) -> Tensor:
@@ -188,7 +185,7 @@ class Predictor(nn.Module):
 
     @torch.no_grad()
     def prior(self, questions: Sequence[Question]) -> Prior:
-        """What is said of questions before anything is known of a group."""
+        """The prior of questions, float64."""
         return self._prior(*self.pooled_now(questions))
 
     @torch.no_grad()
@@ -208,42 +205,6 @@ class Predictor(nn.Module):
             directions=prior.directions.to(torch.float64),
             present=present,
         )
-
-    def read(self, context: GroupAnswers, config: ContextConfig) -> Reading:
-        """Read a group's answers, at least one, so that any options can be scored as it would.
-
-        Raises:
-            ValueError: The head cannot read them.
-        """
-        if not self.head.reads_context:
-            raise ValueError(
-                f"context of {len(context)} answers, but a policy reads none: leave it out"
-            )
-        shown = self.prior(context.questions)
-        answers = pad_targets(context.targets, shown.present.shape[1])
-        return read_context(shown, answers, config, evidence=context.evidence(config.single_choice))
-
-    def predict(
-        self,
-        questions: Sequence[Question],
-        context: GroupAnswers | None,
-        config: ContextConfig,
-    ) -> list[list[float]]:
-        """Predict how a group answers, given some of its answers (or None of them).
-
-        Returns:
-            Per question, a distribution over its options.
-
-        Raises:
-            ValueError: There are answers, and the head cannot read them.
-        """
-        prior = self.prior(questions)
-        if context is None or (len(context) == 0 and self.head.reads_context):
-            distributions = prior.probabilities()
-        else:
-            distributions = torch.softmax(self.read(context, config).scores(prior), dim=-1)
-        rows = zip(questions, distributions.tolist(), strict=True)
-        return [row[: len(question.options)] for question, row in rows]
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Named parameters that a federation trains, in a fixed order."""

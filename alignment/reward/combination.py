@@ -1,4 +1,4 @@
-"""Rewards of several groups become one: whom a policy is to please when groups disagree.
+"""Combinations of several groups' rewards into one, for where the groups disagree.
 
 A :class:`Combination` is a frozen value. It combines a batch of rewards, and after the batch gives
 the combination for the next one; so its state can be looked at, written down and taken up again,
@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float64]
 
 
 class Combination(Protocol):
-    """How rewards of several groups become one."""
+    """Combines the rewards of several groups into one."""
 
     #: By which it is chosen and written down.
     name: ClassVar[str]
@@ -112,7 +112,7 @@ class AdaptiveCombination(_Plain):
     mean reward. That is the weighting by past alignment of Srewa, Zhao and Elmalaki
     (arXiv:2512.08786, and APPA, arXiv:2604.04261). We deviate twice. They take the logarithm of the
     mean of ``exp(weight * reward)``, which is the weighted mean to first order, but for a factor;
-    we take the weighted mean itself, so that a policy climbs towards the best worst group and not
+    we take the weighted mean itself, so that training climbs towards the best worst group and not
     towards completions that one group adores. And they return to the plain mean where rewards are
     even (a fairness index of .9 or more); that index divides by the mean reward, which here may be
     zero or less, and even rewards give even weights anyway.

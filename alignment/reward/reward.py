@@ -1,12 +1,12 @@
-"""The trained predictor as a reward model: what a group would think of a model's completions.
+"""The trained predictor as a reward model of one or several groups.
 
 The reward of a completion is its score after the prompt, as the predictor scores a response of a
 pair: on the scale of log-odds, the common prior plus what the group's own answers add. Two scores
-of one prompt tell how the group chooses between the completions (Bradley-Terry: the difference is
-the log-odds of the choice). A score alone tells nothing, for each prompt has a zero of its own, and
-each group another one: compare completions of one prompt only, and give rewards of several groups
-a common zero (:func:`centred`, or ``references`` of :meth:`RewardModel.rewards`) before they are
-combined or averaged over prompts.
+of one prompt predict the group's choice between the completions (Bradley-Terry: their difference is
+the log-odds). A score alone means nothing, since every prompt and every group has a zero of its
+own: compare completions of one prompt only, and give rewards of several groups a common zero
+(:func:`centred`, or ``references`` of :meth:`RewardModel.rewards`) before they are combined or
+averaged over prompts.
 
 Scoring trains nothing, draws nothing at random and remembers nothing of what it has scored.
 """
@@ -26,6 +26,7 @@ from alignment.data.answers import GroupAnswers
 from alignment.data.records import Question
 from alignment.model.context import Prior, Reading
 from alignment.model.folder import load_predictor
+from alignment.model.prediction import ContextPredictor
 from alignment.model.predictor import Predictor
 from alignment.reward.combination import Combination, FloatArray, MeanCombination
 
@@ -58,6 +59,7 @@ class RewardModel:
         Raises:
             ValueError: There is no group, one comes twice, or one has no answer.
         """
+        predict = ContextPredictor(predictor, config)
         readings: dict[str, Reading] = {}
         with torch.no_grad():
             for each in contexts:
@@ -65,7 +67,7 @@ class RewardModel:
                     raise ValueError(f"group {each.group!r} comes twice: put its answers together")
                 if len(each) == 0:
                     raise ValueError(f"group {each.group!r} has no answer: give at least one")
-                readings[each.group] = predictor.read(each, config)
+                readings[each.group] = predict.read(each)
         return cls(predictor, readings)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Gradients unit by unit: one row for each person, or each record, ready to be clipped.
+"""Per-unit gradients: one row for each unit of privacy, ready to be clipped.
 
 A unit of privacy must have one bounded row, and that row must depend on the unit alone, to the
 last bit: otherwise the neighbours of a unit would carry its trace past the clip. So a micro-batch
@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
+from alignment.model.context import ABSENT
 from alignment.model.encoding import (
     PrefixCache,
     QuestionBatch,
@@ -36,9 +38,8 @@ from alignment.model.encoding import (
 )
 from alignment.model.predictor import Predictor
 from alignment.model.vector import AdapterLayout
-from alignment.training.linear_calls import LinearCall, linear_modules, products, recorded
-from alignment.training.objectives import ABSENT, cross_entropy
-from alignment.training.private_layout import PrivateLayout
+from alignment.training.objectives import cross_entropy
+from alignment.training.private_layout import MicroBatchShape, PrivateLayout
 from alignment.training.weighting import unit_weights
 
 #: Uniform numbers in [0, 1): takes a count, returns (count,) float64. Production hands over the
@@ -47,56 +48,6 @@ Uniforms: TypeAlias = Callable[[int], NDArray[np.float64]]
 
 #: A text of one token, in the place of texts that are not there.
 _NO_TEXT = TokenSequence(token_ids=(0,), spans=())
-
-
-@dataclass(frozen=True, kw_only=True)
-class MicroBatchShape:
-    """The shape that every micro-batch has, from public bounds only.
-
-    Attributes:
-        rows: Units of a micro-batch.
-        records: Records of a unit that count; the contribution cap.
-        length: Tokens that every text is padded to.
-        options: Most options of a question.
-        apart: Whether options may stand alone in a text, as the responses of a pair do; a question
-            then takes ``options`` texts instead of one.
-        read: Tokens of a text that the head reads, the first one and those of all its options: the
-            last layer is spared the others. None bounds them by ``length`` alone.
-    """
-
-    rows: int
-    records: int = 1
-    length: int
-    options: int
-    apart: bool = False
-    read: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse shapes that hold nothing."""
-        least = {"rows": 1, "records": 1, "length": 1, "options": 2, "read": 1}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"{name} = {value} must be >= {bound}: raise it")
-
-    @property
-    def questions(self) -> int:
-        """Questions of a micro-batch, those that fill it up included."""
-        return self.rows * self.records
-
-    @property
-    def texts_per_question(self) -> int:
-        """Texts that every question takes."""
-        return self.options if self.apart else 1
-
-    @property
-    def texts(self) -> int:
-        """Texts of a micro-batch, those that fill it up included, and a short one at the end.
-
-        Libraries take another path where no text has padding, with other roundings. Whether all
-        texts are that long depends on the companions, so one is always shorter.
-        """
-        return self.questions * self.texts_per_question + 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -111,6 +62,58 @@ class UnitRows:
 
     gradients: NDArray[np.float32]
     weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LinearCall:
+    """One use of a linear module within a forward pass."""
+
+    name: str
+    inputs: Tensor
+    outputs: Tensor
+
+
+@contextmanager
+def _recorded(modules: dict[str, nn.Linear]) -> Iterator[list[_LinearCall]]:
+    """Note what goes into modules and what comes out, while the context lasts."""
+    calls: list[_LinearCall] = []
+
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def note(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+            calls.append(_LinearCall(name=name, inputs=inputs[0].detach(), outputs=outputs))
+
+        return note
+
+    hooks = [module.register_forward_hook(hook_of(name)) for name, module in modules.items()]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _products(back: Tensor, inputs: Tensor) -> Tensor:
+    """``back^T inputs`` of each unit: (units, n, out) and (units, n, in) to (units, out, in)."""
+    # With the wider factor on the right it is up to five times faster: a LoRA rank is narrow.
+    if back.shape[-1] > inputs.shape[-1]:
+        return torch.bmm(inputs.transpose(1, 2), back).transpose(1, 2)
+    return torch.bmm(back.transpose(1, 2), inputs)
+
+
+def _linear_modules(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Linear]:
+    """The modules that hold tensors, by name; each must be a plain linear one."""
+    modules: dict[str, nn.Linear] = {}
+    for name in names:
+        owner = name.rpartition(".")[0]
+        module = model.get_submodule(owner)
+        # A subclass may do more than a matrix product.
+        if type(module) is not nn.Linear:
+            raise ValueError(
+                f"{owner} is a {type(module).__name__}, its gradients by unit are unknown here: "
+                "put adapters on linear modules only"
+            )
+        modules[owner] = module
+    return modules
 
 
 class UnitGradients:
@@ -149,8 +152,8 @@ class UnitGradients:
             raise ValueError("layout is of another predictor: take it from private_layout()")
         if not layout.names:
             raise ValueError(
-                "layout holds no tensor to train: a policy has no head, let its rounds train the "
-                "adapters (federation.warmup_rounds = 0)"
+                "layout holds no tensor to train: a causal model has no head, let its rounds train "
+                "the adapters (federation.warmup_rounds = 0)"
             )
         if not 0 < metric_scale < math.inf:
             raise ValueError(f"metric_scale = {metric_scale} must be > 0: use metric_scale_for()")
@@ -159,7 +162,7 @@ class UnitGradients:
         self._shape = shape
         self._metric_scale = metric_scale
         self._fairness = fairness
-        self._modules = linear_modules(predictor, layout.names)
+        self._modules = _linear_modules(predictor, layout.names)
         self._with_adapters = any(not name.startswith("head.") for name in layout.names)
         sizes = np.cumsum([0, *(math.prod(shape) for shape in layout.private.shapes)]).tolist()
         self._places = {name: slice(*sizes[i : i + 2]) for i, name in enumerate(layout.names)}
@@ -227,7 +230,7 @@ class UnitGradients:
                 questions[place], targets[place] = unit.questions[record], unit.targets[record]
             records[row] = len(kept)
         padded = pad_targets(targets, shape.options)
-        with torch.enable_grad(), recorded(self._modules) as calls:
+        with torch.enable_grad(), _recorded(self._modules) as calls:
             scores = self._scores(questions)
             losses = cross_entropy(scores, padded)
             total = losses.sum()
@@ -244,7 +247,7 @@ class UnitGradients:
         return UnitRows(gradients=rows.numpy(), weights=weights)
 
     def _kept(self, unit: UnitRecords, uniforms: Uniforms) -> list[int]:
-        """Which records of a unit count, at most ``shape.records`` of them."""
+        """The records of a unit that count, at most ``shape.records`` of them."""
         count = len(unit.questions)
         if count <= self._shape.records:
             return list(range(count))
@@ -323,7 +326,7 @@ class UnitGradients:
             read=read,
         )
 
-    def _add(self, rows: Tensor, call: LinearCall, gradient: Tensor) -> None:
+    def _add(self, rows: Tensor, call: _LinearCall, gradient: Tensor) -> None:
         """Add what one use of a module contributes to the row of each unit."""
         shape, found = self._shape, call.inputs.shape[0]
         if found not in (shape.texts, shape.questions):
@@ -337,7 +340,7 @@ class UnitGradients:
         inputs = call.inputs[own].reshape(shape.rows, -1, call.inputs.shape[-1])
         weight, bias = f"{call.name}.weight", f"{call.name}.bias"
         if weight in self._places:
-            rows[:, self._places[weight]] += products(back, inputs).flatten(1)
+            rows[:, self._places[weight]] += _products(back, inputs).flatten(1)
         if bias in self._places:
             rows[:, self._places[bias]] += back.sum(dim=1)
 
@@ -350,7 +353,7 @@ class UnitGradients:
 
     @torch.no_grad()
     def _pooled_alone(self, question: Question) -> Tensor:
-        """What the encoder makes of a question's options, remembered: (options, width)."""
+        """Pooled activations of a question's options, remembered: (options, width)."""
         known = self._pooled.get(question)
         if known is None:
             self._texts(question)

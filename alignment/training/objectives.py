@@ -1,10 +1,10 @@
-"""What training minimises: one loss for the three kinds of records.
+"""The training loss: one cross-entropy for the three kinds of records.
 
 Scores of a question's options become probabilities by a softmax. Against a survey distribution the
 cross-entropy is the Kullback-Leibler divergence up to a constant; against a choice it is the
 multinomial log-loss; and for a pair, whose two responses are scored apart, it is the
 Bradley-Terry likelihood ``log sigmoid(score_chosen - score_rejected)`` (Bradley and Terry 1952).
-Where the score is the implicit reward of a policy (:mod:`alignment.model.causal`), that is the
+Where the score is the implicit reward of a causal model (:mod:`alignment.model.causal`), it is the
 loss of direct preference optimisation (Rafailov et al. 2023, equation 7), and with more than two
 options its Plackett-Luce form for the first place.
 """
@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-#: Stands for minus infinity where a slot holds no option: finite, so that gradients stay finite.
-ABSENT = -1e9
 
 
 def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A second opinion on epsilon: Opacus' privacy-random-variable accountant.
+"""A cross-check of epsilon: Opacus' privacy-random-variable accountant.
 
 Whoever plans a run injects `opacus_prv_epsilon` into the privacy room, which itself knows no
 training library.

@@ -1,7 +1,7 @@
-"""Which coordinates of the predictor are trained privately, and the metrics that ride behind them.
+"""The public shapes of a private step: its coordinates, its metrics and its micro-batches.
 
-Noise grows with the number of coordinates, so tensors that private training does not move have no
-place in the vector that is clipped and noised. Metrics of training have one: within the clipped
+Noise grows with the number of coordinates, so the vector that is clipped and noised leaves out
+tensors that private training does not move. It includes metrics of training: within the clipped
 norm of a unit they cost no privacy of their own.
 """
 
@@ -28,12 +28,12 @@ _CONTEXT_ONLY = "head.directions."
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateLayout:
-    """Which coordinates of the flat vector are trained privately, and what rides behind them.
+    """The coordinates of the flat vector that are trained privately, and the metrics behind them.
 
     Attributes:
         whole: Layout of the full vector, as :func:`alignment.model.vector.to_vector` gives it.
-        names: The tensors trained privately, in the order of the full vector; none where a policy
-            is asked for its head alone.
+        names: The tensors trained privately, in the order of the full vector; none where a causal
+            model is asked for its head alone.
         metrics: Which of ``METRICS`` follow as last coordinates.
     """
 
@@ -97,7 +97,7 @@ class PrivateLayout:
         return row[:size], dict(zip(self.metrics, row[size:].tolist(), strict=True))
 
     def within(self, wider: PrivateLayout) -> NDArray[np.bool_]:
-        """Which coordinates of a wider layout's rows are of this one, (wider.dimension,) bool.
+        """The coordinates of a wider layout's rows that are of this one, (wider.dimension,) bool.
 
         Raises:
             ValueError: The other layout lacks a tensor, or has other metrics.
@@ -119,6 +119,56 @@ class PrivateLayout:
             )
         sizes = [math.prod(shape) for shape in self.whole.shapes]
         return np.repeat([name in self.names for name in self.whole.names], sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatchShape:
+    """The shape that every micro-batch has, from public bounds only.
+
+    Attributes:
+        rows: Units of a micro-batch.
+        records: Records of a unit that count; the contribution cap.
+        length: Tokens that every text is padded to.
+        options: Most options of a question.
+        apart: Whether options may stand alone in a text, as the responses of a pair do; a question
+            then takes ``options`` texts instead of one.
+        read: Tokens of a text that the head reads, the first one and those of all its options: the
+            last layer is spared the others. None bounds them by ``length`` alone.
+    """
+
+    rows: int
+    records: int = 1
+    length: int
+    options: int
+    apart: bool = False
+    read: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that hold nothing."""
+        least = {"rows": 1, "records": 1, "length": 1, "options": 2, "read": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise ValueError(f"{name} = {value} must be >= {bound}: raise it")
+
+    @property
+    def questions(self) -> int:
+        """Questions of a micro-batch, those that fill it up included."""
+        return self.rows * self.records
+
+    @property
+    def texts_per_question(self) -> int:
+        """Texts that every question takes."""
+        return self.options if self.apart else 1
+
+    @property
+    def texts(self) -> int:
+        """Texts of a micro-batch, those that fill it up included, and a short one at the end.
+
+        Libraries take another path where no text has padding, with other roundings. Whether all
+        texts are that long depends on the companions, so one is always shorter.
+        """
+        return self.questions * self.texts_per_question + 1
 
 
 def private_layout(

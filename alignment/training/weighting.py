@@ -1,12 +1,11 @@
-"""How much a unit, or a group, counts in training by how badly it is predicted.
+"""Weights of units and groups in training, after q-FFL (Li et al. 2020).
 
-The weights of q-FFL (Li et al. 2020, https://arxiv.org/abs/1905.10497): whoever is predicted badly
-counts more, and none more than 1. What counts is the loss above the entropy of the answers, which
-no prediction undercuts: q-FFL takes losses that can fall to 0 for granted, and else those whose
-answers are merely divided would pass for badly predicted. It is held against what guessing would
-lose, which needs no data of others, so that a weight is a function of one unit alone: where one is
-left out, the weights of all others stay as they are, and with the weight inside the clip so does
-the sensitivity.
+Whoever is predicted badly counts more, and none more than 1 (https://arxiv.org/abs/1905.10497). The
+weight depends on the loss above the entropy of the answers, which no prediction undercuts: q-FFL
+assumes losses that can fall to 0, and without the entropy, divided answers would pass for badly
+predicted ones. The reference is the loss of guessing. It needs no data of others, so a weight is a
+function of one unit alone: where a unit is left out, the weights of all others stay as they are,
+and with the weight inside the clip so does the sensitivity.
 """
 
 from __future__ import annotations

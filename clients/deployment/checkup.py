@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
+from alignment.data.units import contribution_cap
 from clients.data.datastore import Datastore, open_home
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import CA_FILE, IDENTITY_FILE, ROSTER_FILE, Home
@@ -294,8 +295,7 @@ def _members(home: Home, store: Datastore) -> int:
 
 def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:
     """Bytes of an update without differential privacy, in a round that trains everything."""
-    from alignment.model.vector import to_vector
-    from alignment.training.step_sizes import step_sizes
+    from alignment.model.vector import step_sizes, to_vector
 
     asked = _section(settings, "compression")
     if not asked or asked["bits"] == 0:
@@ -344,12 +344,12 @@ def _needed_and_spent(
 
 
 def _private_task(settings: Settings, plan: PrivacyPlan) -> PrivateTask:
-    one = settings["privacy.unit"] == "record"
+    unit, cap = str(settings["privacy.unit"]), int(settings["privacy.records_per_unit"])
     return PrivateTask(
         plan=plan,
         run="forecast",
         group_index=0,
-        records_per_unit=1 if one else int(settings["privacy.records_per_unit"]),
+        records_per_unit=contribution_cap(unit, cap),
         micro_batch=int(settings["privacy.micro_batch"]),
         max_options=int(settings["privacy.max_options"]),
         freeze_a=bool(settings["privacy.freeze_a"]),

@@ -131,7 +131,7 @@ def warm_up(home: Home) -> None:
             logger.warning("the installed code is not the reviewed one: every task is refused")
             return
         from alignment.config import DEFAULT_ENCODER
-        from alignment.model.packaged import packaged_files
+        from alignment.model.encoder_files import packaged_files
         from clients.data.datastore import open_home
 
         store = open_home(home)

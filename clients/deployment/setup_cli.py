@@ -38,7 +38,7 @@ def init(
 ) -> None:
     """Make keys, a policy and a card; nothing is sent, and nothing that exists is overwritten."""
     from alignment.config import PredictorConfig
-    from alignment.model.fingerprint import model_fingerprint
+    from alignment.model.encoder_files import model_fingerprint
     from clients.data.group_policy import GroupPolicyError
     from clients.deployment.enrolment import set_up
     from privacy.identity.enrolment import Invitation

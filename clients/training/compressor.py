@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from alignment.training.step_sizes import step_sizes
+from alignment.model.vector import step_sizes
 from clients.task import RoundTask
 from clients.training.trainer import predictor_for
 from clients.training.updates import Compressed, LocalUpdate

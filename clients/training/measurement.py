@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment.evaluation.evaluation import Evaluator
-from alignment.evaluation.metrics import summarise
+from alignment.evaluation.held_out import predict_draws, summarise_predictions
+from alignment.model.prediction import ContextPredictor
 from alignment.model.vector import load_vector, to_vector
 from clients.data.datastore import Datastore
 from clients.task import RoundTask
@@ -30,10 +30,8 @@ def measured(
     """
     predictor = predictor_for(task.predictor)
     load_vector(predictor, vector)
-    evaluator = Evaluator(
-        predictor, {store.group: store.answers}, seen=frozenset(), context=task.context
-    )
-    predictions = evaluator.evaluate({store.group: store.draws})
-    summary = summarise([prediction.score for prediction in predictions])
+    predict = ContextPredictor(predictor, task.context, questions=store.answers.questions)
+    answers, draws = {store.group: store.answers}, {store.group: store.draws}
+    summary = summarise_predictions(predict_draws(predict, answers, draws, seen=frozenset()))
     targets = sum(len(draw.target) for draw in store.draws)
     return {"alignment": summary.mean, "log_loss": summary.log_loss, "targets": targets}

@@ -17,8 +17,13 @@ from numpy.typing import NDArray
 from alignment.config import PredictorConfig
 from alignment.data.units import UnitRecords
 from alignment.model.vector import load_vector
-from alignment.training.gradients import MicroBatchShape, UnitGradients
-from alignment.training.private_layout import PrivateLayout, metric_scale_for, private_layout
+from alignment.training.gradients import UnitGradients
+from alignment.training.private_layout import (
+    MicroBatchShape,
+    PrivateLayout,
+    metric_scale_for,
+    private_layout,
+)
 from clients.privatizer import noised_sum
 from clients.task import PrivateTask, RoundTask
 from clients.training.trainer import predictor_for

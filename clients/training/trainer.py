@@ -14,12 +14,11 @@ from torch import Tensor
 
 from alignment.config import PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
-from alignment.model.context import scores_in_context
+from alignment.model.context import ABSENT, scores_in_context
 from alignment.model.encoding import pad_targets
 from alignment.model.predictor import Dropout, Predictor
-from alignment.model.vector import load_vector, to_vector
-from alignment.training.objectives import ABSENT, cross_entropy
-from alignment.training.step_sizes import learning_rates, part_of
+from alignment.model.vector import learning_rates, load_vector, part_of, to_vector
+from alignment.training.objectives import cross_entropy
 from alignment.training.weighting import group_weight
 from clients.task import RoundTask
 from clients.training.updates import LocalUpdate

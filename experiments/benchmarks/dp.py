@@ -9,11 +9,12 @@ import torch
 from alignment.config import PredictorConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.units import UnitRecords
+from alignment.model.context import ABSENT
 from alignment.model.encoding import pad_targets
 from alignment.model.predictor import Predictor
-from alignment.training.gradients import MicroBatchShape, UnitGradients
-from alignment.training.objectives import ABSENT, cross_entropy
-from alignment.training.private_layout import metric_scale_for, private_layout
+from alignment.training.gradients import UnitGradients
+from alignment.training.objectives import cross_entropy
+from alignment.training.private_layout import MicroBatchShape, metric_scale_for, private_layout
 from clients.privatizer import noised_sum
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.workloads.questions import batch_of, sample_answers, training_step

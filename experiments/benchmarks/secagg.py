@@ -14,8 +14,7 @@ import numpy as np
 
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
-from alignment.training.gradients import MicroBatchShape
-from alignment.training.private_layout import private_layout
+from alignment.training.private_layout import MicroBatchShape, private_layout
 from clients.task import RoundTask, read_task
 from clients.training.trainer import train_locally
 from experiments.benchmarks.dp import private_step

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from alignment.data.loading import load_records, write_records
 from alignment.data.records import PairRecord
 from alignment.data.split import FEWEST_GROUPS
+from alignment.data.units import unit_kind
 from alignment.evaluation.calibration import BINS
 from atomic import write_atomically
 from experiments.pairs.baselines import (
@@ -193,7 +194,7 @@ def _defaults(config: Path | None, assignments: Sequence[str]) -> Mapping[str, o
 
 def _check_annotators(records: Sequence[PairRecord], config: RunConfig) -> None:
     """A guarantee for persons does not hold for those whose answers lie in several groups."""
-    if not config.privacy.private or config.privacy.unit != "respondent":
+    if not config.privacy.private or not unit_kind(config.privacy.unit).of_people:
         return
     groups: dict[str, set[str]] = {}
     for record in records:

@@ -1,16 +1,19 @@
-"""Yardsticks to hold a trained predictor against, computed without any privacy."""
+"""Baselines that every run reports: even shares, and the train groups' mean answer.
+
+Both are computed in one place and without any privacy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alignment.data.answers import GroupAnswers
 from alignment.data.population import Population
 from alignment.data.records import Question
-from alignment.evaluation.evaluation import Prediction
-from alignment.evaluation.metrics import Summary, summarise
+from alignment.model.prediction import Distribution, Predict
 
 #: Answers that are added to those of every question, spread as what is like it was answered.
 PSEUDO_ANSWERS = 1.0
@@ -18,7 +21,17 @@ PSEUDO_ANSWERS = 1.0
 _Options = tuple[str, ...]
 
 
-def question_mean(population: Population) -> Callable[[Question], tuple[float, ...]]:
+def evenly(question: Question) -> Distribution:
+    """Even shares of the options of a question."""
+    return (1 / len(question.options),) * len(question.options)
+
+
+def even_shares(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
+    """Predict every option alike, whoever asks."""
+    return [evenly(question) for question in questions]
+
+
+def question_mean(population: Population) -> Predict:
     """Predict every question by the mean answer of the train groups, whoever asks.
 
     Computed from the train groups' answers in one place and without any privacy: a yardstick to
@@ -34,7 +47,7 @@ def question_mean(population: Population) -> Callable[[Question], tuple[float, .
         population: Its train groups' training answers are all that is looked at.
 
     Returns:
-        A function from a question to a distribution over its options; none of it is 0.
+        What reads no context; none of its probabilities is 0.
     """
     sums: dict[tuple[str, _Options], NDArray[np.float64]] = {}
     for group in population.split.train_groups:
@@ -50,36 +63,14 @@ def question_mean(population: Population) -> Callable[[Question], tuple[float, .
         means.append(total / total.sum())
     unknown = {options: np.mean(each, axis=0) for options, each in alike.items()}
 
-    def predict(question: Question) -> tuple[float, ...]:
+    def shares(question: Question) -> Distribution:
         options = question.options
         prior = unknown.get(options, np.full(len(options), 1 / len(options)))
         total = sums.get((question.question_id, options), np.zeros(len(options)))
         shrunk = (total + PSEUDO_ANSWERS * prior) / (total.sum() + PSEUDO_ANSWERS)
         return tuple(shrunk.tolist())
 
+    def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
+        return [shares(question) for question in questions]
+
     return predict
-
-
-def question_mean_summary(predictions: Sequence[Prediction], population: Population) -> Summary:
-    """Score :func:`question_mean` on the targets of given predictions, each as often as given.
-
-    Computed without privacy: a yardstick, not a release.
-
-    Raises:
-        ValueError: There is no prediction.
-    """
-    predict = question_mean(population)
-    groups = dict.fromkeys(prediction.score.group for prediction in predictions)
-    answered = {
-        (group, question.question_id): (question, target)
-        for group in groups
-        for question, target in zip(
-            population.answers[group].questions, population.answers[group].targets, strict=True
-        )
-    }
-    scores = []
-    for prediction in predictions:
-        score = prediction.score
-        question, actual = answered[score.group, score.question_id]
-        scores.append(score.of_another(predict(question), actual))
-    return summarise(scores)

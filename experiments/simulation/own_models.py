@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from alignment.data.answers import questions_of
 from alignment.data.population import Population
-from alignment.evaluation.evaluation import Evaluator
-from alignment.evaluation.metrics import summarise
+from alignment.evaluation.held_out import predict_held_out, summarise_predictions
 from alignment.model.folder import ADAPTER_FOLDER, HEAD_FILE, load_predictor
+from alignment.model.prediction import ContextPredictor
 from clients.training.trainer import predictor_for
 from privacy.ledger.paths import MODELS, group_model
 
@@ -80,11 +81,9 @@ def spread_of_models(out: Path, population: Population, groups: Sequence[str]) -
 def _figures(folder: Path, population: Population) -> Mapping[str, float]:
     predictor, context = load_predictor(folder)
     predictor.cache = predictor_for(predictor.config).cache
-    split = population.split
-    held_out = {group: population.answers[group] for group in split.draws}
-    evaluator = Evaluator(predictor, held_out, seen=population.seen, context=context)
-    found = evaluator.evaluate(split.draws, shown="own")
-    summary = summarise([prediction.score for prediction in found])
+    asked = questions_of(population.answers[group] for group in population.split.draws)
+    predict = ContextPredictor(predictor, context, questions=asked)
+    summary = summarise_predictions(predict_held_out(predict, population))
     return {"alignment": summary.mean, "log_loss": summary.log_loss}
 
 

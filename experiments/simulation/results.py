@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alignment.data.answers import GroupAnswers
+from alignment.data.answers import questions_of
 from alignment.data.population import Population
 from alignment.data.records import SurveyRecord
 from alignment.data.split import CONTEXT_QUESTIONS, Draw
 from alignment.evaluation.calibration import JudgedTarget, summarise_choices
-from alignment.evaluation.evaluation import Evaluator, Prediction
 from alignment.evaluation.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
-from alignment.evaluation.metrics import summarise
+from alignment.evaluation.held_out import (
+    Prediction,
+    predict_draws,
+    predict_held_out,
+    summarise_predictions,
+)
 from alignment.model.folder import load_predictor
+from alignment.model.prediction import ContextPredictor
 from alignment.model.vector import to_vector
 from clients.training.trainer import predictor_for
-from experiments.simulation.baseline import question_mean_summary
+from experiments.simulation.baseline import even_shares, question_mean
 from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.own_models import drawn_groups, has_own_models, spread_of_models
 from experiments.simulation.provenance import code, versions
@@ -36,12 +41,24 @@ from server.state.telemetry import ROUNDS_FILE
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Predictions on the held-out groups, shown their own answers, another group's, or none."""
+    """Predictions on the held-out groups, shown their own answers, another group's, or none.
+
+    Attributes:
+        own: Of the predictor, shown the group's own answers.
+        swapped: Shown another group's; empty where there is one held-out group.
+        none: Shown no answers.
+        train: Of the train groups' own questions, shown their own answers.
+        uniform: Even shares on the same targets.
+        question_mean: The train groups' mean answers on the same targets.
+        parameters: That were trained.
+    """
 
     own: Sequence[Prediction]
     swapped: Sequence[Prediction]
     none: Sequence[Prediction]
     train: Sequence[Prediction]
+    uniform: Sequence[Prediction]
+    question_mean: Sequence[Prediction]
     parameters: int
 
 
@@ -63,23 +80,27 @@ def measure(folder: Path, population: Population, seed: int) -> Measured:
     predictor, context = load_predictor(folder)
     # Frozen layers make the same of a text whoever asks: the clients of this process have done it.
     predictor.cache = predictor_for(predictor.config).cache
-    split, seen = population.split, population.seen
-    held_out = {group: population.answers[group] for group in split.draws}
-    evaluator = Evaluator(predictor, held_out, seen=seen, context=context)
-    swapped = evaluator.evaluate(split.draws, shown="swapped") if len(held_out) > 1 else []
-    train = {group: population.answers[group] for group in split.train_groups}
-    train_evaluator = Evaluator(predictor, train, seen=seen, context=context)
+    split, answers = population.split, population.answers
+    held_out, train = (
+        ContextPredictor(predictor, context, questions=questions_of(answers[g] for g in groups))
+        for groups in (split.draws, split.train_groups)
+    )
+    train_draws = _train_draws(population, seed)
     return Measured(
-        own=evaluator.evaluate(split.draws, shown="own"),
-        swapped=swapped,
-        none=evaluator.evaluate(split.draws, shown="none"),
-        train=train_evaluator.evaluate(_train_draws(population, seed)),
+        own=predict_held_out(held_out, population),
+        swapped=(
+            predict_held_out(held_out, population, shown="swapped") if len(split.draws) > 1 else []
+        ),
+        none=predict_held_out(held_out, population, shown="none"),
+        train=predict_draws(train, answers, train_draws, seen=population.seen),
+        uniform=predict_held_out(even_shares, population),
+        question_mean=predict_held_out(question_mean(population), population),
         parameters=to_vector(predictor).size,
     )
 
 
-def _summary(predictions: Iterable[Prediction]) -> dict[str, Any]:
-    return asdict(summarise([prediction.score for prediction in predictions]))
+def _summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    return asdict(summarise_predictions(predictions))
 
 
 def _fairness(measured: Measured, seed: int) -> dict[str, Any]:
@@ -96,20 +117,6 @@ def _fairness(measured: Measured, seed: int) -> dict[str, Any]:
     }
 
 
-def _uniform(
-    predictions: Iterable[Prediction], answers: Mapping[str, GroupAnswers]
-) -> dict[str, Any]:
-    """What guessing every option alike would score on the same targets."""
-    actual = _actual(answers)
-    scores = []
-    for prediction in predictions:
-        score = prediction.score
-        options = len(prediction.predicted)
-        even = [1 / options] * options
-        scores.append(score.of_another(even, actual[score.group, score.question_id]))
-    return asdict(summarise(scores))
-
-
 def _choices(measured: Measured, population: Population) -> dict[str, Any] | None:
     """How often the majority's choice was predicted, and how well calibrated; None for surveys.
 
@@ -119,33 +126,18 @@ def _choices(measured: Measured, population: Population) -> dict[str, Any] | Non
         isinstance(record, SurveyRecord) for each in population.records.values() for record in each
     ):
         return None
-    actual = _actual(population.answers)
 
-    def judged(predictions: Sequence[Prediction], *, even: bool = False) -> dict[str, Any]:
-        targets = []
-        for prediction in predictions:
-            score, options = prediction.score, len(prediction.predicted)
-            targets.append(
-                JudgedTarget(
-                    draw=score.draw,
-                    predicted=[1 / options] * options if even else prediction.predicted,
-                    actual=actual[score.group, score.question_id],
-                )
-            )
+    def judged(predictions: Sequence[Prediction]) -> dict[str, Any]:
+        targets = [
+            JudgedTarget(draw=each.score.draw, predicted=each.predicted, actual=each.actual)
+            for each in predictions
+        ]
         return asdict(summarise_choices(targets))
 
     return {
         "unseen_groups": judged(measured.own),
         "without_context": judged(measured.none),
-        "uniform": judged(measured.own, even=True),
-    }
-
-
-def _actual(answers: Mapping[str, GroupAnswers]) -> dict[tuple[str, str], tuple[float, ...]]:
-    return {
-        (group, question.question_id): target
-        for group, each in answers.items()
-        for question, target in zip(each.questions, each.targets, strict=True)
+        "uniform": judged(measured.uniform),
     }
 
 
@@ -244,8 +236,8 @@ def build_result(
             "unseen_groups": own,
             "without_context": none,
             "swapped_context": swapped,
-            "uniform": _uniform(measured.own, population.answers),
-            "question_mean": asdict(question_mean_summary(measured.own, population)),
+            "uniform": _summary(measured.uniform),
+            "question_mean": _summary(measured.question_mean),
             "train_groups": _summary(measured.train),
         },
         "choices": _choices(measured, population),
@@ -281,32 +273,21 @@ def build_result(
         "versions": versions(),
         "config": config.nested(),
     }
-    return result, _predictions(measured, population)
+    return result, _predictions(measured)
 
 
-def _predictions(measured: Measured, population: Population) -> list[dict[str, Any]]:
-    questions = {
-        (group, q.question_id): q
-        for group in population.split.draws
-        for q in population.answers[group].questions
-    }
-    actual = _actual(population.answers)
-    rows = []
-    for own, none in zip(measured.own, measured.none, strict=True):
-        score = own.score
-        if score.draw != 0:
-            continue
-        key = (score.group, score.question_id)
-        rows.append(
-            {
-                "group": score.group,
-                "question_id": score.question_id,
-                "question": questions[key].text,
-                "options": list(questions[key].options),
-                "actual": list(actual[key]),
-                "with_context": list(own.predicted),
-                "without_context": list(none.predicted),
-                "seen": score.seen,
-            }
-        )
-    return rows
+def _predictions(measured: Measured) -> list[dict[str, Any]]:
+    return [
+        {
+            "group": own.score.group,
+            "question_id": own.question.question_id,
+            "question": own.question.text,
+            "options": list(own.question.options),
+            "actual": list(own.actual),
+            "with_context": list(own.predicted),
+            "without_context": list(none.predicted),
+            "seen": own.score.seen,
+        }
+        for own, none in zip(measured.own, measured.none, strict=True)
+        if own.score.draw == 0
+    ]

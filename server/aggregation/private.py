@@ -11,6 +11,7 @@ import numpy as np
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
+from alignment.data.units import contribution_cap
 from privacy.accounting.release import mean_of_sum, sum_of_shares
 from privacy.accounting.terms import Mode
 from privacy.kernel.quantisation import dequantised_mean
@@ -56,7 +57,7 @@ class PrivateAggregation:
                 plan=self._plan_text,
                 run=self._registered.run,
                 group_index=(self._cohort.group_indices if self._cohort else self._indices)[group],
-                records_per_unit=1 if privacy.unit == "record" else privacy.records_per_unit,
+                records_per_unit=contribution_cap(privacy.unit, privacy.records_per_unit),
                 micro_batch=privacy.micro_batch,
                 max_options=privacy.max_options,
                 freeze_a=privacy.freeze_a,

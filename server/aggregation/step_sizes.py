@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alignment.config import TrainingConfig
 from alignment.model.predictor import Predictor
-from alignment.training.step_sizes import step_sizes
+from alignment.model.vector import step_sizes
 from strategies.wire.compression import StepSizes
 
 

@@ -19,7 +19,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 import clients.requests
 import server.app
-from alignment.model.fingerprint import model_fingerprint
+from alignment.model.encoder_files import model_fingerprint
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.training.private_layout import private_layout

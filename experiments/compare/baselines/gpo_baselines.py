@@ -23,8 +23,9 @@ from torch import Tensor
 from alignment.data.answers import GroupAnswers
 from alignment.data.population import Population
 from alignment.data.records import Question
+from alignment.model.prediction import Distribution, Predict
 from experiments.compare.baselines.gpo import GroupPreferenceOptimization, Points, Shape
-from experiments.compare.baselines.methods import Distribution, Fitted, Predict, Watch
+from experiments.compare.baselines.methods import Fitted, Watch
 from experiments.compare.baselines.sentences import Sentences
 
 #: Steps of a group in a round, and rounds, by PluralLLM's defaults.

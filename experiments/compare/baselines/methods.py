@@ -1,4 +1,4 @@
-"""What every method of a comparison is: something fitted to train groups that answers for others.
+"""The protocol of a comparison's methods: fitted to train groups, they answer for others.
 
 A baseline is one class in one file: :class:`Baseline` says what it must have. It is fitted to what
 the train groups may train on and to nothing else, and is then asked about held-out groups with
@@ -7,19 +7,11 @@ some of their own answers as context, on the same targets as everything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from alignment.data.answers import GroupAnswers
 from alignment.data.population import Population
-from alignment.data.records import Question
-from alignment.evaluation.evaluation import Shown
-from alignment.evaluation.metrics import TargetScore, alignment_score, log_loss
-
-Distribution: TypeAlias = tuple[float, ...]
-#: From questions and a group's answers to others (its context) to a distribution for each.
-Predict: TypeAlias = Callable[[Sequence[Question], GroupAnswers], list[Distribution]]
+from alignment.model.prediction import Predict
 
 
 class Watch(Protocol):
@@ -84,44 +76,3 @@ def training_part(population: Population) -> Population:
         records={},
         skipped=(),
     )
-
-
-def measure(predict: Predict, population: Population, *, shown: Shown = "own") -> list[TargetScore]:
-    """Score a method on all targets of all draws, as an ``Evaluator`` does.
-
-    Args:
-        predict: The method.
-        population: Whose held-out groups are asked about.
-        shown: With ``swapped`` a group is read with the contexts of the next held-out group; with
-            ``none`` it is asked with an empty context.
-
-    Raises:
-        ValueError: Contexts cannot be swapped with fewer than 2 held-out groups.
-    """
-    split, seen = population.split, population.seen
-    names = list(split.draws)
-    if shown == "swapped" and len(names) < 2:
-        raise ValueError(
-            f"swapped contexts need 2 held-out groups, there is {len(names)}: hold out more"
-        )
-    scores = []
-    for place, group in enumerate(names):
-        other = names[(place + 1) % len(names)] if shown == "swapped" else group
-        foreign = split.draws[other]
-        for number, draw in enumerate(split.draws[group]):
-            context = () if shown == "none" else foreign[number % len(foreign)].context
-            asked = population.answers[group].select(draw.target)
-            predictions = predict(asked.questions, population.answers[other].select(context))
-            for question, actual, predicted in zip(
-                asked.questions, asked.targets, predictions, strict=True
-            ):
-                score = TargetScore(
-                    group=group,
-                    draw=number,
-                    question_id=question.question_id,
-                    seen=question.question_id in seen,
-                    score=alignment_score(predicted, actual),
-                    log_loss=log_loss(predicted, actual),
-                )
-                scores.append(score)
-    return scores

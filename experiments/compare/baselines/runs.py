@@ -18,9 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from alignment.data.population import Population
-from alignment.evaluation.metrics import summarise
+from alignment.evaluation.held_out import Shown, predict_held_out, summarise_predictions
+from alignment.evaluation.metrics import Summary
+from alignment.model.prediction import Predict
 from atomic import write_atomically
-from experiments.compare.baselines.methods import Baseline, Predict, measure, training_part
+from experiments.compare.baselines.methods import Baseline, training_part
 from server.config import ConfigError
 
 #: A method of several rounds is measured after every so many of them, and after the last.
@@ -94,6 +96,10 @@ def finished_baseline(run: BaselineRun, data: str) -> dict[str, Any] | None:
     return result
 
 
+def _summary(predict: Predict, population: Population, shown: Shown = "own") -> Summary:
+    return summarise_predictions(predict_held_out(predict, population, shown=shown))
+
+
 def fit_baseline(
     run: BaselineRun,
     population: Population,
@@ -121,7 +127,7 @@ def fit_baseline(
         alignment = None
         if done % EVALUATE_EVERY == 0 or done == rounds:
             begun = time.perf_counter()
-            alignment = summarise(measure(predict, population)).mean
+            alignment = _summary(predict, population).mean
             measuring += time.perf_counter() - begun
             curve.append({"round": done, "alignment": alignment})
         watch(done, rounds, alignment)
@@ -131,11 +137,11 @@ def fit_baseline(
     seconds = time.perf_counter() - started - measuring
     swapped = None
     if run.baseline.reads_context and len(population.split.draws) > 1:
-        swapped = asdict(summarise(measure(fitted.predict, population, shown="swapped")))
+        swapped = asdict(_summary(fitted.predict, population, shown="swapped"))
     result = {
         "method": run.method,
         "seed": run.seed,
-        "own": asdict(summarise(measure(fitted.predict, population))),
+        "own": asdict(_summary(fitted.predict, population)),
         "swapped": swapped,
         "curve": curve,
         "parameters": fitted.parameters,

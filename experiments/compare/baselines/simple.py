@@ -9,16 +9,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from alignment.data.answers import GroupAnswers
+from alignment.data.answers import NO_ANSWERS, GroupAnswers, questions_of
 from alignment.data.population import Population
 from alignment.data.records import Question
-from experiments.compare.baselines.methods import Distribution, Fitted, Watch
+from alignment.model.prediction import Distribution
+from experiments.compare.baselines.methods import Fitted, Watch
 from experiments.compare.baselines.sentences import Sentences
-from experiments.simulation.baseline import question_mean
-
-
-def _even(question: Question) -> Distribution:
-    return (1 / len(question.options),) * len(question.options)
+from experiments.simulation.baseline import even_shares, evenly, question_mean
 
 
 @dataclass(frozen=True)
@@ -31,11 +28,7 @@ class Uniform:
 
     def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
         """Nothing is learned."""
-
-        def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
-            return [_even(question) for question in questions]
-
-        return Fitted(predict=predict)
+        return Fitted(predict=even_shares)
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,7 @@ class OptionPosition:
         }
 
         def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
-            return [means.get(len(q.options), _even(q)) for q in questions]
+            return [means.get(len(q.options), evenly(q)) for q in questions]
 
         return Fitted(predict=predict)
 
@@ -77,12 +70,7 @@ class TrainGroupMean:
 
     def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
         """Average the answers by question and by options."""
-        mean = question_mean(population)
-
-        def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
-            return [mean(question) for question in questions]
-
-        return Fitted(predict=predict)
+        return Fitted(predict=question_mean(population))
 
 
 def match_options(asked: Sequence[str], known: Sequence[str]) -> list[int]:
@@ -124,18 +112,17 @@ class NearestQuestion:
     def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
         """Embed the train questions."""
         mean = question_mean(population)
-        asked = dict.fromkeys(q for each in population.answers.values() for q in each.questions)
         known: dict[int, list[Question]] = {}
-        for question in asked:
+        for question in questions_of(population.answers.values()):
             known.setdefault(len(question.options), []).append(question)
         embedded = {count: self._embed(each) for count, each in known.items()}
 
         def answer(question: Question, row: torch.Tensor) -> Distribution:
             count = len(question.options)
             if count not in known:
-                return _even(question)
+                return evenly(question)
             nearest = known[count][int((embedded[count] @ row).argmax())]
-            shares = mean(nearest)
+            (shares,) = mean([nearest], NO_ANSWERS)
             return tuple(shares[i] for i in match_options(question.options, nearest.options))
 
         def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alignment.data import published
 from alignment.data.loading import DataError, load_records, write_records
+from alignment.data.published import PublishedShape
 from alignment.data.records import (
     ChoiceRecord,
     PairRecord,
@@ -634,6 +636,28 @@ def test_a_bad_transcript_is_one_line(tmp_path: Path, change: dict[str, Any], pr
     path = jsonl(tmp_path / "a.jsonl", [{**TRANSCRIPTS[0], **change}])
     message = error_of(path)
     assert message.startswith(f"{path}:1: field ") and problem in message
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_published_shape_is_read_once_it_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    def versus(row: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
+        pair = {"chosen": row["winner"], "rejected": row["loser"]}
+        yield "", {"group": "arena", "prompt": row["prompt"], **pair}
+
+    path = WRITERS[suffix](
+        tmp_path / f"a{suffix}", [{"prompt": "Tea?", "winner": "[yes]", "loser": "no"}]
+    )
+    assert "no answer" in error_of(path)
+    shape = PublishedShape(
+        dataset="owner/arena", present=frozenset({"winner"}), absent=frozenset(), adapter=versus
+    )
+    monkeypatch.setattr(published, "SHAPES", (*published.SHAPES, shape))
+    (record,) = load_records(path).records
+    assert record == PairRecord(
+        group="arena", annotator=None, prompt="Tea?", chosen="[yes]", rejected="no"
+    )
 
 
 # Sample data and writing

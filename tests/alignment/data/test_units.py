@@ -10,7 +10,8 @@ from alignment.data.records import (
     Question,
     SurveyRecord,
 )
-from alignment.data.units import UnitRecords, units_of
+from alignment.data.units import UNITS, UnitRecords, contribution_cap, units_of
+from privacy.accounting.terms import Unit
 
 TEA = Question(question_id="tea", text="tea ?", options=("yes", "no"))
 WAR = Question(question_id="war", text="war ?", options=("good", "bad"))
@@ -97,6 +98,17 @@ def test_groups_are_kept_apart() -> None:
 def test_another_unit_is_refused() -> None:
     with pytest.raises(ValueError, match="unit = 'group' is neither"):
         units_of([], unit="group")
+
+
+def test_every_unit_that_a_plan_can_promise_has_its_behaviour_here() -> None:
+    assert set(UNITS) == {str(unit) for unit in Unit}
+
+
+def test_a_step_counts_as_many_records_of_a_unit_as_it_can_have_and_the_setting_allows() -> None:
+    assert [contribution_cap("respondent", cap) for cap in (1, 32)] == [1, 32]
+    assert [contribution_cap("record", cap) for cap in (1, 32)] == [1, 1]
+    with pytest.raises(ValueError, match="neither 'respondent' nor 'record'"):
+        contribution_cap("group", 3)
 
 
 def test_no_records_are_no_units() -> None:

@@ -98,19 +98,6 @@ def test_the_log_loss_compares_one_question() -> None:
         log_loss([0.5, 0.5], [0.2, 0.3, 0.5])
 
 
-def test_another_prediction_of_a_target_has_other_scores_and_nothing_else() -> None:
-    score = scored("a", 0.9, draw=3, seen=False, name="q7")
-    other = score.of_another([0.5, 0.5], [1.0, 0.0])
-    assert other == scored(
-        "a",
-        alignment_score([0.5, 0.5], [1.0, 0.0]),
-        draw=3,
-        seen=False,
-        name="q7",
-        loss=math.log(2),
-    )
-
-
 def test_the_mean_is_over_pairs_of_a_draw_and_then_over_draws() -> None:
     scores = [
         scored("a", 0.9, draw=0),

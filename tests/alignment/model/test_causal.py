@@ -1,4 +1,4 @@
-"""Policies: the texts they read, their implicit rewards beside plain DPO, and what is published."""
+"""Causal models: their texts, their implicit rewards beside plain DPO, and what is published."""
 
 import json
 import math
@@ -17,18 +17,18 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignment.config import ContextConfig, PredictorConfig
-from alignment.data.answers import GroupAnswers
+from alignment.data.answers import NO_ANSWERS, GroupAnswers
 from alignment.data.records import Question
 from alignment.model.causal import ResponseEncoder
+from alignment.model.encoder_files import EncoderError, model_fingerprint
 from alignment.model.encoding import pad_targets
-from alignment.model.fingerprint import model_fingerprint
 from alignment.model.folder import load_predictor, save_predictor
-from alignment.model.packaged import EncoderError
+from alignment.model.prediction import ContextPredictor
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
-from alignment.training.gradients import MicroBatchShape, UnitGradients
+from alignment.training.gradients import UnitGradients
 from alignment.training.objectives import cross_entropy
-from alignment.training.private_layout import private_layout
+from alignment.training.private_layout import MicroBatchShape, private_layout
 
 KINDS = ("gpt2", "llama")
 BETA = 0.3
@@ -38,7 +38,7 @@ BETA = 0.3
 def make(
     encoder_folder: Callable[[str], str], make_predictor: Callable[..., Predictor]
 ) -> Callable[..., Predictor]:
-    """A policy on a tiny causal model; keywords go to its configuration."""
+    """A predictor on a tiny causal model; keywords go to its configuration."""
 
     def made(kind: str = "gpt2", **shape: object) -> Predictor:
         settings = {"encoder": encoder_folder(kind), "scores": "policy", "beta": BETA, **shape}
@@ -61,7 +61,7 @@ CHOSEN = (0, 1, 1)
 TARGETS = [tuple(float(i == chosen) for i in range(2)) for chosen in CHOSEN]
 
 
-def policy_loss(predictor: Predictor, questions: Sequence[Question] = PAIRS) -> Tensor:
+def causal_loss(predictor: Predictor, questions: Sequence[Question] = PAIRS) -> Tensor:
     """The way the project goes: scores, then cross-entropy."""
     return cross_entropy(predictor(predictor.batch(questions)), pad_targets(TARGETS, 2)).mean()
 
@@ -72,8 +72,8 @@ def policy_loss(predictor: Predictor, questions: Sequence[Question] = PAIRS) -> 
 class PlainDpo:
     """DPO as the paper writes it: two models, one text at a time, nothing cached or padded."""
 
-    def __init__(self, folder: str, policy: nn.Module) -> None:
-        self._policy = policy
+    def __init__(self, folder: str, adapted: nn.Module) -> None:
+        self._adapted = adapted
         self._reference = AutoModelForCausalLM.from_pretrained(folder).eval()
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
 
@@ -92,7 +92,7 @@ class PlainDpo:
     def _log_ratio(self, prompt: str, response: str) -> Tensor:
         with torch.no_grad():
             base = self._log_probability(self._reference, prompt, response)
-        return self._log_probability(self._policy, prompt, response) - base
+        return self._log_probability(self._adapted, prompt, response) - base
 
     def loss(self, questions: Sequence[Question], chosen: Sequence[int]) -> Tensor:
         losses = []
@@ -115,7 +115,7 @@ def test_loss_and_gradient_are_those_of_plain_dpo(
     shake(predictor, 1)
     plain = PlainDpo(predictor.config.encoder, predictor.encoder.model)
     results = []
-    for loss in (policy_loss(predictor), plain.loss(PAIRS, CHOSEN)):
+    for loss in (causal_loss(predictor), plain.loss(PAIRS, CHOSEN)):
         predictor.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad.ravel() for _, p in predictor.trainable() if p.grad is not None]
@@ -128,10 +128,12 @@ def test_loss_and_gradient_are_those_of_plain_dpo(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_untrained_policy_has_no_preference(make: Callable[..., Predictor], kind: str) -> None:
+def test_an_untrained_causal_model_has_no_preference(
+    make: Callable[..., Predictor], kind: str
+) -> None:
     predictor = make(kind)
     assert predictor(predictor.batch(PAIRS)).abs().max() < 1e-6
-    assert policy_loss(predictor).item() == pytest.approx(math.log(2), abs=1e-6)
+    assert causal_loss(predictor).item() == pytest.approx(math.log(2), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -171,9 +173,9 @@ def test_a_step_asks_neither_the_frozen_layers_nor_the_base_model_again(
     ran: list[int] = []
     for index, layer in enumerate(predictor.encoder._layers):
         layer.register_forward_hook(lambda *_, index=index: ran.append(index))
-    before = policy_loss(predictor)
+    before = causal_loss(predictor)
     shake(predictor, 1)
-    assert abs(policy_loss(predictor).item() - before.item()) > 1e-3
+    assert abs(causal_loss(predictor).item() - before.item()) > 1e-3
     assert ran == [3, 3]  # one pass a step, of the adapted layer
 
 
@@ -250,7 +252,7 @@ def test_a_response_cannot_spell_its_own_end(tokenizer: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_published_policy_loads_with_peft_and_here(
+def test_a_published_causal_model_loads_with_peft_and_here(
     make: Callable[..., Predictor],
     shake: Callable[[nn.Module, int], None],
     tmp_path: Path,
@@ -279,14 +281,14 @@ def test_a_published_policy_loads_with_peft_and_here(
     assert torch.equal(again(again.batch(PAIRS)), predictor(batch))
 
 
-def test_a_fingerprint_covers_what_a_policy_is(make: Callable[..., Predictor]) -> None:
+def test_a_fingerprint_covers_what_a_causal_model_is(make: Callable[..., Predictor]) -> None:
     config = make().config
     shapes: tuple[dict[str, Any], ...] = ({}, {"beta": 0.1}, {"scores": "head"})
     found = {model_fingerprint(PredictorConfig(**{**vars(config), **each})) for each in shapes}
     assert len(found) == 3
 
 
-# --- what a policy does not have -------------------------------------------------------------
+# --- what a causal model lacks ------------------------------------------------------------------
 
 
 def test_only_adapters_are_trained(make: Callable[..., Predictor]) -> None:
@@ -296,15 +298,18 @@ def test_only_adapters_are_trained(make: Callable[..., Predictor]) -> None:
     assert frozen.names and all(".lora_B." in name for name in frozen.names)
 
 
-def test_a_policy_reads_no_context(
+def test_a_causal_model_reads_no_context(
     make: Callable[..., Predictor], shake: Callable[[nn.Module, int], None]
 ) -> None:
     predictor = make()
     shake(predictor, 1)
     context = GroupAnswers(group="a", questions=PAIRS[:1], targets=tuple(TARGETS[:1]), counts=(1,))
-    with pytest.raises(ValueError, match="context of 1 answers, but a policy reads none"):
-        predictor.predict(PAIRS, context, ContextConfig())
-    rows = predictor.predict(PAIRS, None, ContextConfig())
+    predict = ContextPredictor(predictor, ContextConfig())
+    for refused in (predict.read, predict.require_context):
+        with pytest.raises(ValueError, match="context of 1 answers, but a causal model reads none"):
+            refused(context)
+    rows = predict(PAIRS, NO_ANSWERS)
+    assert predict(PAIRS, context) == rows
     expected = torch.softmax(predictor(predictor.batch(PAIRS)), dim=-1)
     assert np.allclose(rows, expected.detach().numpy(), atol=1e-6)
 
@@ -333,7 +338,7 @@ def test_there_is_no_head_to_train_alone(make: Callable[..., Predictor]) -> None
         ({"lora_targets": "query"}, "names no linear module"),
     ],
 )
-def test_a_shape_that_is_no_policy_is_refused(
+def test_a_shape_that_is_no_causal_model_is_refused(
     make: Callable[..., Predictor], change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message) as caught:

@@ -17,7 +17,7 @@ from transformers import AutoModel
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
 from alignment.model.encoder import Encoder, EncoderError, load_base
-from alignment.model.packaged import PINNED
+from alignment.model.encoder_files import PINNED
 
 EncoderFolder = Callable[[str], str]
 Shake = Callable[[torch.nn.Module, int], None]
@@ -414,7 +414,7 @@ def test_a_file_missing_from_the_package_is_refused(package: Package) -> None:
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alignment.model.packaged.PACKAGE", "gt-no-such-package")
+    monkeypatch.setattr("alignment.model.encoder_files.PACKAGE", "gt-no-such-package")
     assert "pip install gt-no-such-package" in refusal(DEFAULT_ENCODER)
 
 

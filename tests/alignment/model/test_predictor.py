@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from alignment.config import ContextConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.records import PairRecord, Question
 from alignment.model.encoding import QuestionBatch, pad_targets
@@ -315,42 +314,3 @@ def test_many_questions_are_pooled_in_parts(predictor: Predictor) -> None:
             assert torch.allclose(
                 prior.scores[i].float(), predictor(predictor.batch([many[i]]))[0], atol=1e-5
             )
-
-
-def test_without_a_context_the_prior_is_predicted(
-    predictor: Predictor, survey: Questions, pairs: Questions
-) -> None:
-    asked = (*survey, *pairs)
-    plain = predictor.predict(asked, None, ContextConfig())
-    empty = predictor.predict(asked, answered(()), ContextConfig())
-    torch.nn.init.zeros_(predictor.head.directions.weight)
-    deaf = predictor.predict(asked, answered(asked), ContextConfig(strength=0))
-    assert [len(row) for row in plain] == [2, 3, 4, 2, 2]
-    assert all(sum(row) == pytest.approx(1, abs=1e-12) for row in plain)
-    assert plain == empty
-    assert plain == deaf
-
-
-def test_a_context_moves_the_prediction_towards_what_it_shows(
-    make_predictor: MakePredictor, survey: Questions
-) -> None:
-    predictor = make_predictor()
-    plain = predictor.predict(survey, None, ContextConfig())
-    for index, question in enumerate(survey):
-        shown = answered((question,), first=0.97)
-        moved = predictor.predict(survey, shown, ContextConfig())[index]
-        wanted = shown.targets[0]
-        assert sum(abs(a - b) for a, b in zip(moved, wanted, strict=True)) < 0.5 * sum(
-            abs(a - b) for a, b in zip(plain[index], wanted, strict=True)
-        )
-
-
-def test_an_answer_of_more_options_than_are_asked_for_can_be_read(
-    predictor: Predictor, survey: Questions
-) -> None:
-    (row,) = predictor.predict(survey[:1], answered(survey[2:]), ContextConfig())
-    assert len(row) == 2
-    assert sum(row) == pytest.approx(1)
-    (row,) = predictor.predict(survey[2:], answered(survey[:1]), ContextConfig())
-    assert len(row) == 4
-    assert sum(row) == pytest.approx(1)

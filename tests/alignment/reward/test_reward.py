@@ -13,6 +13,7 @@ from alignment.config import ContextConfig
 from alignment.data.answers import GroupAnswers, tally
 from alignment.data.records import PairRecord, Question
 from alignment.model.folder import ModelFolderError, save_predictor
+from alignment.model.prediction import ContextPredictor
 from alignment.model.predictor import Predictor
 from alignment.reward.combination import AdaptiveCombination, MeanCombination, MinCombination
 from alignment.reward.reward import RewardModel, best_of_n, centred, standardised
@@ -67,7 +68,7 @@ def test_differences_are_the_log_odds_of_the_predictors_own_choice(
     pair = Question(question_id="p", text=PROMPT, options=("yes", "the state"), together=False)
     scores = model.scores([PROMPT, PROMPT], pair.options)
     for row, group in enumerate(model.groups):
-        first, second = predictor.predict([pair], contexts[group], READING)[0]
+        first, second = ContextPredictor(predictor, READING)([pair], contexts[group])[0]
         assert scores[row, 0] - scores[row, 1] == pytest.approx(math.log(first / second), abs=1e-5)
 
 
@@ -120,7 +121,7 @@ def test_survey_options_are_rewarded_by_their_log_probability(
     logs = model.log_probabilities(survey)
     assert [each.shape for each in logs] == [(3, len(q.options)) for q in survey]
     for row, group in enumerate(model.groups):
-        predicted = predictor.predict(survey, contexts[group], READING)
+        predicted = ContextPredictor(predictor, READING)(survey, contexts[group])
         for each, distribution in zip(logs, predicted, strict=True):
             assert np.exp(each[row]) == pytest.approx(distribution, abs=1e-6)
     assert model.log_probabilities([]) == []

@@ -14,9 +14,9 @@ from alignment.data.units import UnitRecords
 from alignment.model.encoding import pad_targets
 from alignment.model.predictor import Predictor
 from alignment.model.vector import load_vector, to_vector
-from alignment.training.gradients import MicroBatchShape, UnitGradients, UnitRows
+from alignment.training.gradients import UnitGradients, UnitRows
 from alignment.training.objectives import cross_entropy
-from alignment.training.private_layout import PrivateLayout, private_layout
+from alignment.training.private_layout import MicroBatchShape, PrivateLayout, private_layout
 from alignment.training.weighting import unit_weights
 from privacy.kernel.clipping import clip_rows, clip_sum
 from privacy.kernel.types import KernelSettings, Update

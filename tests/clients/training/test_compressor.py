@@ -9,8 +9,7 @@ from flwr.app import ConfigRecord, RecordDict
 
 from alignment.config import PredictorConfig, TrainingConfig
 from alignment.model.predictor import Predictor
-from alignment.model.vector import to_vector
-from alignment.training.step_sizes import part_of, step_sizes
+from alignment.model.vector import part_of, step_sizes, to_vector
 from clients.privatizer import release_in_the_clear
 from clients.task import read_task
 from clients.training.compressor import travelling

@@ -12,7 +12,8 @@ from alignment.data.answers import GroupAnswers
 from alignment.data.population import Population
 from alignment.data.records import Question
 from alignment.data.split import Draw, Split
-from alignment.evaluation.metrics import summarise
+from alignment.evaluation.held_out import predict_held_out, summarise_predictions
+from alignment.model.prediction import Predict
 from experiments.compare.baselines import gpo_baselines
 from experiments.compare.baselines.gpo import (
     GroupPreferenceOptimization,
@@ -28,7 +29,7 @@ from experiments.compare.baselines.gpo_baselines import (
     _Optimizer,
     _sizes,
 )
-from experiments.compare.baselines.methods import Predict, measure, training_part
+from experiments.compare.baselines.methods import training_part
 
 WIDTH = 5
 SMALL = Shape(width=16, embedding_layers=2, layers=2, heads=2, feedforward=16)
@@ -213,7 +214,7 @@ def baseline(
 
 
 def score(predict: Predict, population: Population) -> float:
-    return summarise(measure(predict, population)).mean
+    return summarise_predictions(predict_held_out(predict, population)).mean
 
 
 def ignore(done: int, rounds: int, predict: Predict) -> None:

@@ -12,8 +12,10 @@ from alignment.data.answers import GroupAnswers
 from alignment.data.population import Population
 from alignment.data.records import Question
 from alignment.data.split import Draw, Split
+from alignment.evaluation.held_out import predict_held_out
 from alignment.evaluation.metrics import alignment_score
-from experiments.compare.baselines.methods import Baseline, Distribution, measure, training_part
+from alignment.model.prediction import Distribution
+from experiments.compare.baselines.methods import Baseline, training_part
 from experiments.compare.baselines.sentences import Sentences
 from experiments.compare.baselines.simple import (
     NearestQuestion,
@@ -157,7 +159,7 @@ class TestMeasure:
             heard.extend((context.group, ids, q.question_id) for q in questions)
             return [(1 / len(q.options),) * len(q.options) for q in questions]
 
-        measure(predict, population(), shown=shown)  # type: ignore[arg-type]
+        predict_held_out(predict, population(), shown=shown)  # type: ignore[arg-type]
         return heard
 
     def test_a_group_is_shown_its_own_context(self) -> None:
@@ -179,7 +181,7 @@ class TestMeasure:
 
     def test_scores_stand_beside_group_draw_and_whether_the_question_was_seen(self) -> None:
         fitted = Uniform().fit(training_part(population()), 0, watch=lambda *_: None)
-        scores = measure(fitted.predict, population())
+        scores = [each.score for each in predict_held_out(fitted.predict, population())]
         assert [(s.group, s.draw, s.question_id, s.seen) for s in scores] == [
             ("X", 0, "tea", True),
             ("X", 0, "peace", False),
@@ -193,7 +195,7 @@ class TestMeasure:
         alone = replace(one, split=replace(one.split, draws={"X": one.split.draws["X"]}))
         fitted = Uniform().fit(training_part(alone), 0, watch=lambda *_: None)
         with pytest.raises(ValueError, match="need 2 held-out groups, there is 1"):
-            measure(fitted.predict, alone, shown="swapped")
+            predict_held_out(fitted.predict, alone, shown="swapped")
 
 
 class TestSentences:

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from alignment.data.answers import GroupAnswers
+from alignment.data.answers import NO_ANSWERS, GroupAnswers
 from alignment.data.population import Population
 from alignment.data.records import Question
 from alignment.data.split import Draw, Split
-from alignment.evaluation.evaluation import Prediction
-from alignment.evaluation.metrics import TargetScore, alignment_score, log_loss
-from experiments.simulation.baseline import question_mean, question_mean_summary
+from alignment.evaluation.held_out import predict_held_out, summarise_predictions
+from alignment.evaluation.metrics import alignment_score, log_loss
+from alignment.model.prediction import Distribution
+from experiments.simulation.baseline import even_shares, question_mean
 
 YES_NO = ("yes", "no")
 Q = {
@@ -54,11 +56,9 @@ def population_of(*, unseen: frozenset[str] = frozenset({"hidden"})) -> Populati
     return Population(answers=everyone, split=split, records={}, skipped=())
 
 
-def prediction(name: str, *, draw: int = 0) -> Prediction:
-    score = TargetScore(
-        group="other", draw=draw, question_id=name, seen=name == "tea", score=0.3, log_loss=9.0
-    )
-    return Prediction(score=score, predicted=(0.9, 0.1))
+def mean_of(population: Population, question: Question) -> Distribution:
+    (shares,) = question_mean(population)([question], NO_ANSWERS)
+    return shares
 
 
 #: Nobody trained on it: the mean of nine in ten, one in four, and even shares.
@@ -69,41 +69,46 @@ COFFEE = ((1 + HIDDEN[0]) / 5, (3 + HIDDEN[1]) / 5)
 
 
 def test_a_question_is_predicted_by_the_mean_over_records_of_train_groups() -> None:
-    predict = question_mean(population_of())
-    assert predict(Q["tea"]) == pytest.approx(TEA)
-    assert predict(Q["coffee"]) == pytest.approx(COFFEE)
+    population = population_of()
+    assert mean_of(population, Q["tea"]) == pytest.approx(TEA)
+    assert mean_of(population, Q["coffee"]) == pytest.approx(COFFEE)
 
 
 def test_a_question_without_training_answers_takes_the_mean_of_its_options() -> None:
     """The large group's fifty answers to it are no training answers."""
-    assert question_mean(population_of())(Q["hidden"]) == pytest.approx(HIDDEN)
-    trained = question_mean(population_of(unseen=frozenset()))
+    assert mean_of(population_of(), Q["hidden"]) == pytest.approx(HIDDEN)
+    trained = population_of(unseen=frozenset())
     like_it = (0.9 + 0.25 + 0.0 + 0.5) / 4
-    assert trained(Q["hidden"]) == pytest.approx((like_it / 51, 1 - like_it / 51))
+    assert mean_of(trained, Q["hidden"]) == pytest.approx((like_it / 51, 1 - like_it / 51))
 
 
 def test_options_that_no_train_question_offers_are_guessed_evenly() -> None:
-    predict = question_mean(population_of())
-    assert predict(Q["war"]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    population = population_of()
+    assert mean_of(population, Q["war"]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
     # The same options in another order are others.
-    assert predict(Q["turned"]) == (0.5, 0.5)
+    assert mean_of(population, Q["turned"]) == (0.5, 0.5)
 
 
 def test_an_id_that_means_other_options_elsewhere_is_another_question() -> None:
     tea = Question(question_id="tea", text="tea ?", options=("a", "b", "c"))
-    assert question_mean(population_of())(tea) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert mean_of(population_of(), tea) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
 
 
 def test_predictions_sum_to_one_and_rule_nothing_out() -> None:
-    predict = question_mean(population_of(unseen=frozenset()))
+    population = population_of(unseen=frozenset())
     for question in Q.values():
-        assert math.fsum(predict(question)) == pytest.approx(1)
-        assert min(predict(question)) > 0
+        assert math.fsum(mean_of(population, question)) == pytest.approx(1)
+        assert min(mean_of(population, question)) > 0
 
 
-def test_the_summary_is_of_the_same_targets() -> None:
-    given = [prediction("tea"), prediction("hidden"), prediction("war", draw=1)]
-    summary = question_mean_summary(given, population_of())
+def test_it_is_measured_as_everything_else_is() -> None:
+    population = population_of()
+    draws = (
+        Draw(context=("turned",), target=("tea", "hidden")),
+        Draw(context=(), target=("war",)),
+    )
+    population = replace(population, split=replace(population.split, draws={"other": draws}))
+    summary = summarise_predictions(predict_held_out(question_mean(population), population))
     tea = ((0.0, 1.0), TEA)
     hidden = ((0.5, 0.5), HIDDEN)
     war = ((0.0, 0.0, 1.0), (1 / 3,) * 3)
@@ -115,6 +120,10 @@ def test_the_summary_is_of_the_same_targets() -> None:
     assert set(summary.groups) == {"other"}
 
 
+def test_even_shares_depend_on_the_number_of_options_alone() -> None:
+    assert even_shares([Q["tea"], Q["war"]], NO_ANSWERS) == [(0.5, 0.5), (1 / 3,) * 3]
+
+
 def test_nothing_cannot_be_summarised() -> None:
     with pytest.raises(ValueError, match="no score"):
-        question_mean_summary([], population_of())
+        summarise_predictions([])

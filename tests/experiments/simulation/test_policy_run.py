@@ -126,7 +126,7 @@ def test_a_federated_policy_learns_what_is_preferred(
         "predict", "--model", out, "--questions", asked, "--context", settings["data"],
         "--group", "Group 0",
     )  # fmt: skip
-    assert refused.code != 0 and "a policy reads none" in refused.err
+    assert refused.code != 0 and "a causal model reads none" in refused.err
 
 
 def test_a_private_policy_keeps_its_books(

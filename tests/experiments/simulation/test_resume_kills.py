@@ -36,7 +36,7 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
 PRELOADED = [
     "experiments.simulation.simulate",
     "clients.training.trainer",
-    "alignment.evaluation.evaluation",
+    "alignment.evaluation.held_out",
     "server.app",
     "server.aggregation.private",
 ]

