@@ -65,7 +65,7 @@ def _show(checks: Sequence[Check]) -> None:
     console = Console()
     for check in checks:
         sign, style = _SIGNS[check.status]
-        line = Text(f"{sign:5}", style=style) + Text(f" {check.about}, {check.id}: {check.words}")
+        line = Text(f"{sign:5}", style=style) + Text(f" {check.about}, {check.id}: {check.finding}")
         console.print(line, soft_wrap=True)
     holding, failing, unmade = (sum(check.status == name for check in checks) for name in _SIGNS)
     console.print(f"{holding} checks hold, {failing} fail, {unmade} are open.")

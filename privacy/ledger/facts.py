@@ -1,4 +1,4 @@
-"""What single events of a ledger state: data, budgets, plans, spends, and what is left."""
+"""The facts that events of a ledger state: data, budgets, plans, spends, and what is left."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -32,7 +32,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What may be spent on data: `bound` of Renyi divergence at `order`.
+    """The budget of data: at most `bound` of Renyi divergence at `order`.
 
     `bound` leaves out the part of delta that pays for cut batches; see `privacy.ledger.filter`.
     """
@@ -67,9 +67,7 @@ class Budget:
             )
         return cls(epsilon=epsilon, delta=delta, order=order, bound=bound)
 
-    @property
-    def words(self) -> str:
-        """For messages."""
+    def __str__(self) -> str:
         return f"epsilon = {self.epsilon}, delta = {self.delta}, order = {self.order}"
 
     def within(self, other: Self) -> bool:
@@ -80,7 +78,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """What a run has announced: its data, and what it will do with them.
+    """The announcement of a run: its data and its plan.
 
     Attributes:
         dataset: fingerprint of the data.

@@ -1,4 +1,4 @@
-"""Where the ledgers of a federation lie, and under which names."""
+"""Files and folders of the ledgers of a federation."""
 
 import hashlib
 import re

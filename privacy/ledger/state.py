@@ -1,4 +1,4 @@
-"""What the events of a ledger add up to: units, budgets, plans, spends.
+"""The state that the events of a ledger add up to: units, budgets, plans, spends.
 
 `State.apply` is the only way to change it, for events just written and for events read back, so a
 ledger that is opened again knows what the one that wrote it knew.
@@ -126,7 +126,7 @@ class State:
             epsilon, delta = budget.epsilon, budget.delta * (1 + _ROUNDING)
             if not pays_for_cuts(epsilon=epsilon, delta=delta, cut_chance=chance):
                 raise LedgerRefused(
-                    f"batches are cut with a chance of {chance:.3g}, more than {budget.words} sets "
+                    f"batches are cut with a chance of {chance:.3g}, more than {budget} sets "
                     "aside; plan batches with a higher cap, or q = 1"
                 )
 
@@ -200,8 +200,8 @@ class State:
         plan = self.plans[body["run"]]
         key = attempt_of(body)
         stated = Mechanism(noise_multiplier=float(body["z"]), sampling_rate=float(body["q"]))
-        told = (event.dataset, stated, body["steps"])
-        if told != (plan.dataset, plan.mechanism, plan.per_round):
+        spent = (event.dataset, stated, body["steps"])
+        if spent != (plan.dataset, plan.mechanism, plan.per_round):
             raise LedgerRefused("a spend differs from the plan of its run")
         if key in self.spends or key in self.refused:
             raise LedgerRefused("an attempt is spent that was spent or refused before")

@@ -315,7 +315,7 @@ class RoundCode:
     def _number_of(self, digits: NDArray[np.int64]) -> int:
         """The number that digits, or sums of digits, stand for."""
         base = self.compression.limit + 1
-        return sum(int(digit) * base**place for place, digit in enumerate(digits))
+        return sum(int(digit) * base**position for position, digit in enumerate(digits))
 
 
 def _chance(purpose: int, *, seed: int, round_number: int, count: int) -> NDArray[np.uint64]:

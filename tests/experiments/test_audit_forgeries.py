@@ -605,8 +605,8 @@ def together(
         if adverts and head is not None:
             advert = replace(advert, head_seq=head.seq, head=bytes.fromhex(head.hash))
             attempt = Attempt(run=key[0], round=key[1], attempt=key[2])
-            words = case.key(OTHER).sign("advert", attempt.context(), advert.words())
-            encoded = replace(advert, signature=words).encode()
+            signature = case.key(OTHER).sign("advert", attempt.context(), advert.payload())
+            encoded = replace(advert, signature=signature).encode()
             shown[key][OTHER] = base64.b64encode(encoded).decode("ascii")
 
     def before(event: Line, heads: Mapping[str, Head]) -> bool:
@@ -673,7 +673,7 @@ UNREADABLE: tuple[Any, ...] = (None, [], {"x": []}, "x", -1, 2**70, "\x00\n")
 
 Forgery = tuple[str, str, str, Callable[[Case], object]]
 
-SOURCES = ("verify.py", "verify_book.py", "verify_runs.py")
+SOURCES = ("verify.py", "verify_ledger.py", "verify_runs.py")
 FORGERIES: dict[str, Forgery] = {
     "a number": (NOBODY, "chain", GROUP, a_number),
     "a number and its hash": (NOBODY, "chain", GROUP, lambda c: a_number(c, hashes="its")),
@@ -984,7 +984,7 @@ def case(honest: Case, tmp_path: Path) -> Case:
 
 
 def failing(checks: tuple[Check, ...]) -> set[tuple[str, str]]:
-    assert all(check.words and check.words.isprintable() for check in checks)
+    assert all(check.finding and check.finding.isprintable() for check in checks)
     return {(check.id, check.about) for check in checks if check.status is Status.FAIL}
 
 
@@ -1043,7 +1043,7 @@ def test_the_last_round_of_all_rolled_back_together_is_told_as_denied(case: Case
     checks = case.checks()
     assert [c.id for c in checks if c.status is not Status.PASS] == ["denied"]
     (denied,) = (check for check in checks if check.id == "denied")
-    assert denied.words.startswith("3 released vectors ")
+    assert denied.finding.startswith("3 released vectors ")
 
 
 def test_a_rewriting_of_nothing_changes_nothing_that_is_checked(case: Case) -> None:

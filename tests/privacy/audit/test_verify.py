@@ -92,7 +92,7 @@ def review(folder: Path) -> tuple[Check, ...]:
     """The checks; whatever lies there they are words, of one line each."""
     checks = verify(gather([folder]))
     assert checks
-    assert all(check.words and check.words.isprintable() for check in checks)
+    assert all(check.finding and check.finding.isprintable() for check in checks)
     return checks
 
 
@@ -140,7 +140,7 @@ def test_a_torn_last_line_is_told_and_is_no_finding(copy: Path) -> None:
     path.write_bytes(path.read_bytes() + b'{"body":')
     checks = review(copy)
     assert holds(checks)
-    assert any("8 bytes of a last line torn by a crash" in check.words for check in checks)
+    assert any("8 bytes of a last line torn by a crash" in check.finding for check in checks)
 
 
 def rewritten(events: list[dict[str, Any]]) -> bytes:
@@ -263,4 +263,4 @@ def test_libraries_that_disagree_are_a_finding(
     monkeypatch.setattr("privacy.audit.verify.prv_epsilon", cross_checked)
     (found,) = (check for check in review(ledgers) if check.status is Status.FAIL)
     assert found.id == "epsilon"
-    assert "the two libraries disagree" in found.words
+    assert "the two libraries disagree" in found.finding

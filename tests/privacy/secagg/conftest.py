@@ -100,7 +100,7 @@ class Party:
         opened = self.member.open(Shared.decode(kept), request)
         message, state = self.member.mask(opened, self.vector)
         agreement, names = opened.agreement, opened.agreement.terms.members
-        dealers = {names[place] for place, _ in state.shares}
+        dealers = {names[index] for index, _ in state.shares}
         self.views[agreement.context] = View(names, agreement.graph.shares, frozenset(dealers))
         return message, state.encode()
 
@@ -112,11 +112,11 @@ class Party:
         message = self.member.unmask(Confirmed.decode(kept), request)
         masking = Masking.decode(Confirmed.decode(kept).masking)
         names = self.views[masking.context].members
-        halves = {pair[:32]: (place, "self") for place, pair in masking.shares}
-        halves |= {pair[32:]: (place, "pair") for place, pair in masking.shares}
+        halves = {pair[:32]: (index, "self") for index, pair in masking.shares}
+        halves |= {pair[32:]: (index, "pair") for index, pair in masking.shares}
         for _, share in Unmask.decode(message).shares:
-            place, half = halves[share]
-            self.gave.append((masking.context, names[place], half))
+            index, half = halves[share]
+            self.gave.append((masking.context, names[index], half))
         return message, b""
 
 
@@ -275,7 +275,7 @@ def make_federation(
     sources: Mapping[str, Recorder] | None = None,
 ) -> Federation:
     """Members m000, m001, ... who would send these vectors; t is the least that is permitted."""
-    names = tuple(f"m{place:03d}" for place in range(len(vectors)))
+    names = tuple(f"m{index:03d}" for index in range(len(vectors)))
     identities = {name: Identity.create() for name in names}
     roster = Roster({name: identity.public for name, identity in identities.items()})
     policy = Policy(vector=vector, task="task")

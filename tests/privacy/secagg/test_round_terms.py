@@ -81,10 +81,10 @@ def test_terms_are_read_as_they_were_written(terms: RoundTerms) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(place=st.integers(0, 10**6), byte=st.integers(0, 255), what=st.sampled_from("xid"))
-def test_bytes_are_refused_or_are_the_one_encoding(place: int, byte: int, what: str) -> None:
+@given(index=st.integers(0, 10**6), byte=st.integers(0, 255), what=st.sampled_from("xid"))
+def test_bytes_are_refused_or_are_the_one_encoding(index: int, byte: int, what: str) -> None:
     data = bytearray(TERMS.encode())
-    at = place % len(data)
+    at = index % len(data)
     if what == "x":
         data[at] = byte
     elif what == "i":
