@@ -1,8 +1,8 @@
-"""What a run costs: epsilon of many Poisson-subsampled Gaussian releases.
+"""Accountants: the epsilon of a run of Poisson-subsampled Gaussian releases.
 
 Privacy loss distributions (dp-accounting) give the epsilon that is reported for a plan registered
 before it runs. Renyi divergence at a single order gives the cost per step that may be added up
-adaptively against a lifetime budget. A third, independent library is asked for a second opinion;
+adaptively against a lifetime budget. A third, independent library cross-checks the first;
 the caller injects it, because this room knows nothing of training libraries. The Gaussian
 differential privacy accountant ("gdp") is refused: its central-limit approximation under-reports.
 """
@@ -265,7 +265,7 @@ def cross_check(mechanism: SampledGaussian, *, delta: float, accountant: CrossCh
         AccountantsDisagree: if it does not, or is not a number; nothing may then be released.
         UnsupportedMechanism: for REPLACE_ONE or truncated batches.
     """
-    _require_plain(mechanism, "the second opinion")
+    _require_plain(mechanism, "the cross-check")
     ours = pld_epsilon(mechanism, delta=delta)
     theirs = accountant(
         noise_multiplier=mechanism.noise_multiplier,
@@ -275,7 +275,7 @@ def cross_check(mechanism: SampledGaussian, *, delta: float, accountant: CrossCh
     )
     if not -PLD_TOLERANCE <= theirs - ours <= CROSS_CHECK_EXCESS + PLD_TOLERANCE:
         raise AccountantsDisagree(
-            f"epsilon = {ours:.6f} by PLD but {theirs:.6f} by the second opinion, not within "
+            f"epsilon = {ours:.6f} by PLD but {theirs:.6f} by the cross-check, not within "
             f"[-{PLD_TOLERANCE}, +{CROSS_CHECK_EXCESS + PLD_TOLERANCE}]; check the library versions"
         )
     return theirs

@@ -1,9 +1,9 @@
-"""The canary audit: an attack on the kernel itself, and the epsilon it proves.
+"""The canary audit: an attack on the kernel itself, and the epsilon that it proves.
 
-Accountants say what the noise *should* cost. Here m canaries, units whose membership is decided by
-fair coins, go through the very functions a run goes through; an adversary guesses the coins from
-what is released; and the number of correct guesses proves, with stated confidence, a lower bound
-on the true epsilon (Steinke, Nasr and Jagielski 2023, https://arxiv.org/abs/2305.08846). A bound
+Accountants compute what the noise *should* cost. Here m canaries, units whose membership fair coins
+decide, go through the very functions a run goes through; an adversary guesses the coins from what
+is released; and the number of correct guesses proves, with stated confidence, a lower bound on the
+true epsilon (Steinke, Nasr and Jagielski 2023, https://arxiv.org/abs/2305.08846). A bound
 above the epsilon that the plan claims means that sampling, clipping, noise or grid is broken. One
 run suffices because every canary has a coordinate, and so an experiment, of its own.
 
@@ -12,7 +12,7 @@ about ln(r / 3): 4.98 at r = 500. **Under a plan that claims more, such as epsil
 passes, one without any noise too.** So audit the same code under a plan that claims epsilon 1, and
 watch `regression_limit` as well: what a right kernel of this plan does not exceed, claim or no
 claim. It is the sharper of the two, for between what an audit can prove and what accountants
-promise there is room: at a claim of epsilon 1 a right kernel shows 0.4 and half the noise 0.9, so
+compute there is room: at a claim of epsilon 1 a right kernel shows 0.4 and half the noise 0.9, so
 the claim mostly survives half the noise. A pass is no proof, then; a breach is one.
 """
 
@@ -60,7 +60,7 @@ class Kernel(Protocol):
         Args:
             canaries: `(units,) intp`, the group's units, each named by its coordinate; often none.
             plan: the audited plan, one coordinate a canary.
-            group: the group's place in that plan.
+            group: the group's index in that plan, from 0.
             source: the randomness of sampling and noise.
 
         Returns:
@@ -107,14 +107,14 @@ def canary_updates(canaries: NDArray[np.intp], plan: PrivacyPlan) -> Iterator[Up
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryAudit:
-    """What one audit showed.
+    """The result of one audit.
 
     Attributes:
         mode: the plan's.
-        epsilon_claimed: the epsilon that the plan promises.
-        delta: the delta of both the promise and the bound.
+        epsilon_claimed: the epsilon of the plan.
+        delta: of both the claim and the bound.
         epsilon_lower: the bound that the guesses prove on the kernel's true epsilon.
-        confidence: of that bound: a kernel that keeps its promise fails with at most the rest.
+        confidence: of that bound: a kernel that keeps the claim fails with at most the rest.
         ceiling: the bound that guesses without a mistake would prove. Where it is not above
             `epsilon_claimed`, this audit could not have failed.
         regression_limit: the bound that a right kernel exceeds once in a million audits at most.

@@ -1,4 +1,4 @@
-"""What guesses prove: the statistics of the canary audit, apart from the attack itself.
+"""The statistics of the canary audit: the epsilon that guesses prove.
 
 Steinke, Nasr and Jagielski 2023 (https://arxiv.org/abs/2305.08846) for the bound; the law of a
 right kernel's scores for the limit that such a kernel does not exceed.

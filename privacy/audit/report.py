@@ -1,7 +1,7 @@
-"""What a reviewer reads: the privacy card as a page, as text, and in the forms others ask for.
+"""The reports of a review: the privacy card as a page, as text, and in the forms of registers.
 
-Everything here is made from the card alone. Whatever comes from data is escaped by the environment
-that renders it, wherever it stands in a template; a blank is shown as one wherever it occurs.
+All are made from the card alone. The environment that renders a template escapes whatever comes
+from data; a blank is shown as one wherever it occurs.
 """
 
 import json
@@ -98,7 +98,7 @@ def render(card: Mapping[str, Any], name: str) -> str:
 
 
 class _Blank:
-    """What nobody has stated, and who could."""
+    """A field that nobody has stated, and who could."""
 
     def __init__(self, by: str, question: str) -> None:
         self.by = by
@@ -231,15 +231,15 @@ def _collapsed_history(history: Sequence[Mapping[str, Any]]) -> list[dict[str, A
 def _chart(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A step line of what was left after each entry, and where entries were refused."""
     steps = max(1, len(history) - 1)
-    places = [
+    points = [
         (
             round(_LEFT + (_RIGHT - _LEFT) * number / steps, 1),
             round(_BOTTOM - (_BOTTOM - _TOP) * entry["left_share"], 1),
         )
         for number, entry in enumerate(history)
     ]
-    line = f"M{places[0][0]} {places[0][1]}" if places else ""
-    line += "".join(f"H{x}V{y}" for x, y in places[1:])
+    line = f"M{points[0][0]} {points[0][1]}" if points else ""
+    line += "".join(f"H{x}V{y}" for x, y in points[1:])
     levels = [
         {"y": _BOTTOM - (_BOTTOM - _TOP) * share / 100, "share": share} for share in (0, 50, 100)
     ]
@@ -254,8 +254,8 @@ def _chart(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "levels": levels,
         "entries": len(history),
         "refused": [
-            place
-            for place, entry in zip(places, history, strict=True)
+            point
+            for point, entry in zip(points, history, strict=True)
             if entry["type"] == "refused"
         ],
     }
@@ -269,7 +269,7 @@ def _by_status(checks: Sequence[Mapping[str, str]]) -> dict[str, list[Mapping[st
 
 
 def _verdict(card: Mapping[str, Any]) -> dict[str, Any]:
-    """How the review ended, and the most that can be said: a title and sentences."""
+    """The verdict of the review: a title and sentences."""
     summary = card["summary"]
     passed, failed, left_open = (summary["checks"][name] for name in ("pass", "fail", "open"))
     made = passed + failed
@@ -321,7 +321,7 @@ def _spent_sentence(summary: Mapping[str, Any]) -> str:
 
 
 def _alarms(card: Mapping[str, Any]) -> list[str]:
-    """What a reader must not overlook besides failed checks."""
+    """Warnings besides failed checks."""
     alarms = []
     for run in card["runs"]:
         if run["mode"] == "distributed" and run["secure_aggregation"] is not True:
@@ -330,5 +330,5 @@ def _alarms(card: Mapping[str, Any]) -> list[str]:
         if group["error"]:
             alarms.append(f"{group['name']}: {group['error']}")
     if card["server"] and card["server"]["error"]:
-        alarms.append(f"The server's book: {card['server']['error']}")
+        alarms.append(f"The server ledger: {card['server']['error']}")
     return alarms

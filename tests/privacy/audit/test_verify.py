@@ -37,7 +37,7 @@ UNREADABLE: tuple[Any, ...] = (None, [], {}, "x", "nan", "inf", 0, -1, 2**70, "\
 
 @pytest.fixture(scope="module")
 def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ledger of one group with events of all types, a book and a roster; read it only."""
+    """A group's ledger with events of all types, a server ledger and a roster; read it only."""
     folder = tmp_path_factory.mktemp("review") / LEDGERS
     path = group_ledger(folder, GROUP)
     path.parent.mkdir(parents=True)

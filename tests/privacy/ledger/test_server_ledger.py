@@ -1,4 +1,4 @@
-"""The server's book: what it remembers of ledgers, whom it leaves out, and what it signs."""
+"""The server ledger: what it remembers of ledgers, whom it leaves out, and what it signs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ KEYS = {"North": NORTH.public, "South": SOUTH.public}
 
 
 def advert(name: str, seq: int, hash: int = 7) -> bytes:
-    """An advertisement that names a head; the book's caller has checked its signature."""
+    """An advertisement that names a head; the ledger's caller has checked its signature."""
     some = bytes(32)
     return Advert(name, some, some, some, some, seq, bytes([hash]) * 32, bytes(64)).encode()
 
