@@ -26,7 +26,7 @@ Pair = tuple[str, ...]
 
 @dataclass(kw_only=True)
 class Gossip(FedAdam):
-    """The step that a group takes by itself, and what a meeting makes of two vectors.
+    """The step that a group takes by itself, and the mean of two vectors that meet.
 
     :meth:`move` and all that is remembered are of one group; the server has none of it. The noise
     is as large as in local mode and the step therefore short, with an average over rounds.
@@ -65,7 +65,7 @@ class Gossip(FedAdam):
 
 
 def drawn_pairs(groups: Iterable[str], *, seed: int, round_number: int) -> tuple[Pair, ...]:
-    """Who meets whom in a round: every group in one pair, of an odd number one alone.
+    """The pairs of a round: every group in one, and one group alone of an odd number.
 
     A public choice that everybody can draw again; no guarantee counts on it.
 

@@ -148,7 +148,7 @@ class StepSizes:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Encoded:
-    """What a group sends of a round, and what it keeps to itself.
+    """The integers that a group sends of a round, and the residual that it keeps.
 
     Attributes:
         integers: (size,) int64, each at most ``Compression.limit`` in size.
@@ -161,7 +161,7 @@ class Encoded:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """What the server reads out of a sum.
+    """The mean that the server decodes from a sum.
 
     Attributes:
         update: (d,) float64, the weighted mean; 0 where nothing has travelled.
