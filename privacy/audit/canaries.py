@@ -18,6 +18,7 @@ the claim mostly survives half the noise. A pass is no proof, then; a breach is 
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -176,30 +177,24 @@ def audit_plan(
     """Attack the kernel under a plan and return the epsilon that the attack proves.
 
     Every canary is in the data by a fair coin, and then Poisson-sampled, clipped, summed and noised
-    in all T steps. The adversary is the one the plan accounts for: it sees each step (in local mode
-    each local step, though only their mean is sent), knows which coordinate is whose, and takes the
-    noise of colluding groups off, so that h shares remain. A canary's score is the log likelihood
-    ratio of its own coordinate, added up over the steps, which no other score of one coordinate
-    beats. The r canaries of the most extreme scores are guessed, the higher half to be in the data,
-    the lower half not; the adversary abstains on the rest.
+    in all T steps. `_Adversary` guesses r of the coins from what is released.
 
     The bound holds for any kernel, canaries and adversary: with probability `confidence` a kernel
-    that is (epsilon, delta)-DP, adding or removing a unit, has `epsilon_lower` <= epsilon. Under
-    REPLACE_ONE an absent canary is one replaced by a unit without a gradient: valid, but weaker.
+    that is (epsilon, delta)-DP, adding or removing a unit, has `epsilon_lower` <= epsilon; under
+    REPLACE_ONE, where an absent canary is a unit without a gradient, it is valid but weaker.
 
-    The dimension of the plan does not matter: the audit has one coordinate a canary, the same z, q,
-    T, C and h, and the plan's own integers S and 2^k wherever they serve that dimension. Time and
-    memory grow with T (q m + h) m and m: two seconds at q = .064, T = 200, m = 5000, h = 6.
+    The audit has one coordinate a canary, the plan's z, q, T, C and h, and its integers S and 2^k
+    wherever they serve that dimension. Time grows with T (q m + h) m: two seconds at q = .064,
+    T = 200, m = 5000, h = 6.
 
     Args:
         plan: what is claimed.
         canaries: m; fewer than 1/delta.
-        guesses: r, at most m. More guesses raise the ceiling and lower the share that is correct.
+        guesses: r, at most m. More raise the ceiling and lower the share that is correct.
         confidence: of the bound.
         kernel: what is audited; anything but `run_kernel` is for tests.
         progress: called after every step with the steps done and all steps.
-        source: randomness of coins, sampling and noise. None, as it must be outside tests, takes
-            the operating system's.
+        source: randomness of coins, sampling and noise; None outside tests: the system's.
 
     Raises:
         ValueError: if canaries, guesses or confidence are out of range.
@@ -208,31 +203,21 @@ def audit_plan(
     limit = regression_limit(plan, canaries=canaries, guesses=guesses, confidence=confidence)
     audited = _with_canaries(plan, canaries)
     stream = SystemRandomStream() if source is None else source
-    coins = bernoulli_mask(stream, probability=0.5, count=canaries)
-    adversary = _Adversary(audited)
-    members = np.flatnonzero(coins)
-    for step in range(audited.steps):
-        adversary.observe(*_one_step(kernel, members, audited, stream))
-        if progress is not None:
-            progress(step + 1, audited.steps)
-    correct = adversary.correct_guesses(coins, guesses)
-
-    def bound(hits: int) -> float:
-        return epsilon_lower_bound(
-            guesses=guesses,
-            correct=hits,
-            canaries=canaries,
-            delta=plan.delta,
-            confidence=confidence,
-        )
-
+    correct = _correct_guesses(audited, kernel, stream, guesses, progress or (lambda *_: None))
+    bound = partial(
+        epsilon_lower_bound,
+        guesses=guesses,
+        canaries=canaries,
+        delta=plan.delta,
+        confidence=confidence,
+    )
     return CanaryAudit(
         mode=plan.mode,
         epsilon_claimed=plan.epsilon,
         delta=plan.delta,
-        epsilon_lower=bound(correct),
+        epsilon_lower=bound(correct=correct),
         confidence=confidence,
-        ceiling=bound(guesses),
+        ceiling=bound(correct=guesses),
         regression_limit=limit,
         canaries=canaries,
         guesses=guesses,
@@ -242,6 +227,22 @@ def audit_plan(
         sampling_rate=audited.sampling_rate,
         honest_shares=audited.honest_shares,
     )
+
+
+def _correct_guesses(
+    plan: PrivacyPlan,
+    kernel: Kernel,
+    source: ByteSource,
+    guesses: int,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Toss the coins, run all steps, and return how many guesses of the adversary were right."""
+    coins = bernoulli_mask(source, probability=0.5, count=plan.dimension)
+    adversary, members = _Adversary(plan), np.flatnonzero(coins)
+    for step in range(plan.steps):
+        adversary.observe(*_one_step(kernel, members, plan, source))
+        progress(step + 1, plan.steps)
+    return adversary.correct_guesses(coins, guesses)
 
 
 def _with_canaries(plan: PrivacyPlan, canaries: int) -> PrivacyPlan:
@@ -292,10 +293,16 @@ def _one_step(
 
 
 class _Adversary:
-    """Scores canaries by their coordinates, free of whatever noise can be predicted.
+    """The adversary that the plan accounts for.
+
+    It sees each step (in local mode each local step, though only their mean is sent), knows which
+    coordinate is whose, and takes the noise of colluding groups off, so that h shares remain. A
+    canary's score is the log likelihood ratio of its own coordinate, added up over the steps, which
+    no other score of one coordinate beats. The r canaries of the most extreme scores are guessed,
+    the higher half to be in the data, the lower half not; it abstains on the rest.
 
     Decisions rest on released values and the colluder's share alone, never on the coins, so they
-    leave the bound valid. Against a right kernel the score is the log likelihood ratio.
+    leave the bound valid.
     """
 
     def __init__(self, plan: PrivacyPlan) -> None:

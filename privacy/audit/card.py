@@ -121,19 +121,14 @@ def _group(ledger: LedgerEvidence) -> dict[str, Any]:
 
 def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict[str, Any]:
     budget = state.budgets.get(data.fingerprint)
+    spent = "budget used left used_share epsilon_spent rounds_left newest_run".split()
     entry: dict[str, Any] = {
         "fingerprint": data.fingerprint,
         "units": data.units,
         "unit": str(data.unit),
         "adjacency": str(data.relation),
         "parents": list(data.parents),
-        "budget": None,
-        "used": None,
-        "left": None,
-        "used_share": None,
-        "epsilon_spent": None,
-        "rounds_left": None,
-        "newest_run": None,
+        **dict.fromkeys(spent),
         "history": history,
     }
     if budget is None:

@@ -310,9 +310,7 @@ def _published(evidence: Evidence) -> Iterator[Check]:
         return
     files = last.body.get("files")
     if not isinstance(files, dict) or not all(isinstance(name, str) for name in files.values()):
-        yield failed(
-            "published", "server", "the server ledger does not name the files that were published."
-        )
+        yield failed("published", "server", "the server ledger does not name what was published.")
         return
     if evidence.published is None:
         yield left_open("published", "server", "the files of the model were not handed in.")
@@ -322,9 +320,8 @@ def _published(evidence: Evidence) -> Iterator[Check]:
             finding = f"{', '.join(wrong)}: missing, or not as the server ledger names it."
             yield failed("published", "server", finding)
         else:
-            yield passed(
-                "published", "server", f"{len(files)} files are those of the server ledger."
-            )
+            finding = f"{len(files)} files are those of the server ledger."
+            yield passed("published", "server", finding)
     if evidence.card is None:
         yield left_open("card", "server", "no privacy card was handed in to be compared.")
         return
@@ -344,10 +341,6 @@ def _card(card: Mapping[str, Any], events: tuple[Event, ...]) -> Check:
     named = {str(run.get("run")): (run.get("plan_digest"), run.get("published")) for run in listed}
     for run, digest in plans.items():
         if named.get(run) != (digest, published.get(run)):
-            finding = (
-                f"run {run[:12]}: the card names another plan or model than the server ledger."
-            )
+            finding = f"run {run[:12]}: the card has another plan or model than the server ledger."
             return failed("card", "server", finding)
-    return passed(
-        "card", "server", "the privacy card names the plans and models of the server ledger."
-    )
+    return passed("card", "server", "the privacy card has the plans and models of the ledger.")

@@ -121,9 +121,9 @@ def damages(data: bytes) -> Iterator[bytes]:
     yield b"[" * 100_000 + b"\n"
     yield b"null\n"
     yield data + b"{}\n"
-    for place in range(0, len(data), 149):
-        yield data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-        yield data[place:]
+    for position in range(0, len(data), 149):
+        yield data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+        yield data[position:]
 
 
 @pytest.mark.parametrize("file", ["ledger", "book"])
@@ -163,18 +163,18 @@ def test_words_that_the_owner_signed_and_nobody_can_read_are_a_finding(copy: Pat
     events.append({"type": "HEAD", "dataset": "", "body": body})
     assert {event["type"] for event in events} >= {"REFUSED", "HEAD", "ABORTED"}
     free = {"mechanism", "code", "model", "ctx", "vector", "run", "round", "attempt"}
-    for place in {event["type"]: place for place, event in enumerate(events)}.values():
-        for name in events[place]["body"]:
+    for position in {event["type"]: position for position, event in enumerate(events)}.values():
+        for name in events[position]["body"]:
             for value in UNREADABLE:
-                before = events[place]["body"][name]
+                before = events[position]["body"][name]
                 # The same words written otherwise.
                 if value == before or (value, before) in (({}, []), (0, "0.0")):
                     continue
-                other = json.loads(json.dumps(events))[: place + 1]
-                other[place]["body"][name] = value
+                other = json.loads(json.dumps(events))[: position + 1]
+                other[position]["body"][name] = value
                 path.write_bytes(rewritten(other))
                 checks = review(copy)
-                assert name in free or not holds(checks), (events[place]["type"], name, value)
+                assert name in free or not holds(checks), (events[position]["type"], name, value)
 
 
 def test_files_that_are_no_evidence_are_refused_in_one_line(copy: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from privacy.secagg.messages import (
 )
 from privacy.secagg.round_terms import Attempt
 
-PLACES = st.lists(st.integers(0, MOST_MEMBERS), max_size=6, unique=True).map(sorted)
+INDICES = st.lists(st.integers(0, MOST_MEMBERS), max_size=6, unique=True).map(sorted)
 
 
 def exactly(size: int) -> st.SearchStrategy[bytes]:
@@ -49,7 +49,7 @@ def by_member(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[Any]:
 KEY, BLOB = exactly(32), st.binary(max_size=200)
 TEXT = st.text(max_size=200)
 ATTEMPT = st.builds(Attempt, run=TEXT, round=st.integers(0, 2**53), attempt=st.integers(0, 2**53))
-SET = PLACES.map(tuple)
+SET = INDICES.map(tuple)
 KINDS: dict[type[Message], st.SearchStrategy[Any]] = {
     AdvertiseRequest: st.builds(AdvertiseRequest, ATTEMPT),
     Advert: st.builds(Advert, TEXT, KEY, KEY, KEY, KEY, st.integers(0, 2**53), KEY, exactly(64)),
