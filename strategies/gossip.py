@@ -78,6 +78,6 @@ def drawn_pairs(groups: Iterable[str], *, seed: int, round_number: int) -> tuple
         Pairs, and maybe one group alone, each in alphabetical order, as are the pairs.
     """
     names = sorted(groups)
-    random.Random(f"pairs {seed} {round_number}").shuffle(names)  # noqa: S311
+    random.Random(f"pairs {seed} {round_number}").shuffle(names)  # noqa: S311  # a public draw
     pairs = (tuple(sorted(names[at : at + 2])) for at in range(0, len(names), 2))
     return tuple(sorted(pairs))

@@ -106,6 +106,9 @@ def canary_updates(canaries: NDArray[np.intp], plan: PrivacyPlan) -> Iterator[Up
         buffer[rows, coordinates] = 0
 
 
+_OF_PLAN = ("mode", "delta", "steps", "noise_multiplier", "sampling_rate", "honest_shares")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CanaryAudit:
     """The result of one audit.
@@ -212,9 +215,7 @@ def audit_plan(
         confidence=confidence,
     )
     return CanaryAudit(
-        mode=plan.mode,
         epsilon_claimed=plan.epsilon,
-        delta=plan.delta,
         epsilon_lower=bound(correct=correct),
         confidence=confidence,
         ceiling=bound(correct=guesses),
@@ -222,10 +223,7 @@ def audit_plan(
         canaries=canaries,
         guesses=guesses,
         correct=correct,
-        steps=audited.steps,
-        noise_multiplier=audited.noise_multiplier,
-        sampling_rate=audited.sampling_rate,
-        honest_shares=audited.honest_shares,
+        **{name: getattr(audited, name) for name in _OF_PLAN},
     )
 
 

@@ -87,7 +87,7 @@ def text_in(value: object) -> str | None:
 def number_in(value: object) -> float | None:
     """A finite number, also where it stands as a text; else None."""
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]  # else TypeError
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None

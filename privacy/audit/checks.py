@@ -7,7 +7,7 @@ from enum import StrEnum
 class Status(StrEnum):
     """The status of a check."""
 
-    PASS = "pass"  # noqa: S105
+    PASS = "pass"  # noqa: S105  # no password
     FAIL = "fail"
     OPEN = "open"
     """What it needs was not handed in: nothing was checked."""

@@ -139,11 +139,12 @@ def _markdown(value: object) -> object:
     if hasattr(value, "__html__"):
         return value
     if value is None or isinstance(value, _Blank):
-        return Markup(str(value or _UNNAMED))  # noqa: S704
+        return Markup(str(value or _UNNAMED))  # noqa: S704  # a text of this module
     text = str(escape(_plain(value))).replace("&#39;", "'").replace("&#34;", '"')
     text = _PUNCTUATION.sub(r"\\\1", text)
     text = _AT_START.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", text)
-    return Markup(_LINK.sub(lambda match: "\\:" if match[1] else f"{match[2]}\\.", text))  # noqa: S704
+    text = _LINK.sub(lambda match: "\\:" if match[1] else f"{match[2]}\\.", text)
+    return Markup(text)  # noqa: S704  # escaped above
 
 
 def _yaml(value: object) -> object:
@@ -152,9 +153,9 @@ def _yaml(value: object) -> object:
     if isinstance(value, bool | int | float):
         # Readers of YAML 1.1 take a float without a point for a text.
         number = re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))
-        return Markup(number)  # noqa: S704
+        return Markup(number)  # noqa: S704  # digits
     text = str(value or _UNNAMED) if value is None or isinstance(value, _Blank) else _plain(value)
-    return Markup(json.dumps(text, ensure_ascii=False))  # noqa: S704
+    return Markup(json.dumps(text, ensure_ascii=False))  # noqa: S704  # quoted by json
 
 
 def _rounded_up(value: float | None, digits: int = 4) -> str | None:

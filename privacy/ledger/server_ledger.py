@@ -16,7 +16,7 @@ rewrite history together contradict the ledgers of all others.
 | LOST | run, round, the reason, and what is known of the above |
 | RESUMED | run, the round whose vector it goes on from (0: the start), digest of that vector; rounds begun since are lost |
 | PUBLISHED | run, last model, digests of published files |
-"""  # noqa: E501
+"""  # noqa: E501  # a table
 
 import base64
 import json

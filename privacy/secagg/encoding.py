@@ -201,7 +201,7 @@ class Message:
 
     def encode(self) -> bytes:
         """The bytes of the message."""
-        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
+        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]  # subclasses are
         parts = [c.write(v) for c, v in zip(self.CODECS, values, strict=True)]
         return MAGIC + struct.pack("B", self.KIND) + b"".join(parts)
 
