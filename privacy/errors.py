@@ -38,7 +38,7 @@ class EpsilonExceeded(PlanRefused):
 
 
 class ExecutionMismatch(PrivacyError):
-    """What is about to be executed is not what was accounted for."""
+    """A setting about to be executed differs from the one accounted for."""
 
 
 class TooFewShares(PrivacyError):
@@ -122,7 +122,7 @@ class BadCiphertext(SecaggAbort):
 
 
 class SurvivorSetRefused(SecaggAbort):
-    """Who is said to have answered contradicts what was said before."""
+    """A set of members contradicts an earlier one of the same attempt."""
 
 
 class NoiseShortfall(SecaggAbort):

@@ -31,7 +31,7 @@ PLD_TOLERANCE = 2e-3
 """Largest absolute difference in epsilon between two correct PLD computations."""
 
 CROSS_CHECK_EXCESS = 0.0105
-"""How far above the true epsilon an upper bound with an error of 0.01 may lie."""
+"""Largest excess over the true epsilon of an upper bound with an error of 0.01."""
 
 _FINE_GRID = 1e-4
 _COARSE_GRID = 1e-3
@@ -41,7 +41,7 @@ _CALIBRATION_SLACK = 1e-4
 
 
 class NeighboringRelation(StrEnum):
-    """Which two data sets count as neighbours."""
+    """The relation between two data sets that count as neighbours."""
 
     ADD_OR_REMOVE_ONE = "add_or_remove_one"
     REPLACE_ONE = "replace_one"

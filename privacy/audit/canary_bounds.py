@@ -15,7 +15,7 @@ from scipy.stats import binom
 from privacy.accounting.plan import PrivacyPlan
 
 REGRESSION_FALSE_ALARM = 1e-6
-"""How often an audit of a right kernel exceeds its `regression_limit`, at most."""
+"""Largest chance that an audit of a right kernel exceeds its `regression_limit`."""
 
 # Points at which the law of a right kernel's scores is computed: guesses right to about 1e-4.
 _NODES = 2**16

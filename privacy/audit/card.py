@@ -168,7 +168,7 @@ def _plan_entry(event: Event) -> dict[str, Any]:
 
 
 def _utility(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """How well the model predicts each held-out group."""
+    """The alignment of the model with each held-out group."""
     alignment = (result or {}).get("alignment")
     unseen = alignment.get("unseen_groups") if isinstance(alignment, Mapping) else None
     groups = unseen.get("groups") if isinstance(unseen, Mapping) else None

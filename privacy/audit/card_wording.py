@@ -40,7 +40,7 @@ ABOUT_FIELDS: Mapping[str, str] = {
     "declaration_of_conformity": "Where is the declaration of conformity?",
     "post_market_plan": "How is the system watched once it is in use?",
 }
-"""What only people can state: the name of each field, and the question it answers."""
+"""Fields that only people can state: each name with the question it answers."""
 
 _BY = {
     "dpo_opinion": "the data protection officer",
@@ -70,7 +70,7 @@ NOT_COVERED = (
     "alone, and pays m times.",
     "A group's own computers: whoever controls them sees that group's data.",
 )
-"""What the guarantee says nothing about."""
+"""Limits of the guarantee."""
 
 
 _PAIRS = (
@@ -82,7 +82,7 @@ _PAIRS = (
 def plan_statements(
     plan: PrivacyPlan | None, secure: bool | None, groups: int, *, pairs: bool = False
 ) -> dict[str, str | None]:
-    """What a plan means, a sentence or two for each question; None where there is no plan."""
+    """The meaning of a plan, a sentence or two for each question; None where there is no plan."""
     names = (
         "mechanism noise_added sampling_in_words contribution_cap protocol randomness trust_model "
         "colluding_threshold"

@@ -10,7 +10,7 @@ class Status(StrEnum):
     PASS = "pass"  # noqa: S105  # no password
     FAIL = "fail"
     OPEN = "open"
-    """What it needs was not handed in: nothing was checked."""
+    """The evidence it needs was not handed in: nothing was checked."""
 
 
 @dataclass(frozen=True, kw_only=True)

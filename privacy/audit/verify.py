@@ -126,7 +126,7 @@ def _epsilons(name: str, events: tuple[Event, ...], state: State) -> Iterator[Ch
 
 
 def _number(stated: object) -> float:
-    """What somebody has written as a number; not a number where it is none."""
+    """A stated number; not a number where it is none."""
     try:
         return float(str(stated))
     except ValueError:
@@ -183,7 +183,7 @@ def _plans_and_spends(
 
 
 def _budgets(name: str, state: State) -> Check:
-    """What is spent, by the divergences of dp-accounting instead of the ledger's own."""
+    """Every spend is within its budget, by the divergences of dp-accounting."""
     spent = []
     for dataset, budget in state.budgets.items():
         filtered = budget.delta * (1 - TRUNCATION_SHARE)

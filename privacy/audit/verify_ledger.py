@@ -133,7 +133,7 @@ def _check_rounds(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]
 
 
 def _wrong_survivors(body: Mapping[str, Any], plan: PrivacyPlan, *, secure: bool) -> str:
-    """What is wrong with the survivors of a round; empty if nothing is."""
+    """The first thing wrong with the survivors of a round; empty if nothing is."""
     survivors = body["survivors"]
     if len(set(survivors)) != len(survivors) or set(survivors) != set(body["vectors"]):
         return "survivors and vectors differ"
@@ -148,7 +148,7 @@ def _wrong_survivors(body: Mapping[str, Any], plan: PrivacyPlan, *, secure: bool
 
 
 def _wrong_terms(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str, bytes]) -> str:
-    """What is wrong with the terms of a round; empty if nothing is."""
+    """The first thing wrong with the terms of a round; empty if nothing is."""
     try:
         terms = RoundTerms.decode(body["terms"].encode("ascii"))
         terms.check()
@@ -297,7 +297,7 @@ def _check_both(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
 
 
 class _Paid:
-    """What a group has paid for and released, by attempt."""
+    """The spends and releases of a group, by attempt."""
 
     def __init__(self, ledger: LedgerEvidence) -> None:
         self._spends = {_key_of(e.body): e for e in ledger.events if e.type == "SPEND"}
@@ -307,7 +307,7 @@ class _Paid:
         self.released = [(runs.get(e.body["spend"], ""), e.body["vector"]) for e in events]
 
     def differs(self, key: _Key, ctx: str, digest: str) -> str:
-        """What is wrong with the group's side of a vector; empty if nothing is."""
+        """The first thing wrong with the group's side of a vector; empty if nothing is."""
         spend = self._spends.get(key)
         if spend is None:
             return "the server took a vector that the group has not paid for"

@@ -18,7 +18,7 @@ def paired_runs(server: LedgerEvidence) -> set[str]:
 
 
 def wrong_pairs(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str, bytes]) -> str:
-    """What is wrong with a round of pairs; empty if nothing is.
+    """The first thing wrong with a round of pairs; empty if nothing is.
 
     Args:
         body: of the ROUND.

@@ -80,7 +80,7 @@ class Card:
 
     @property
     def fingerprint(self) -> str:
-        """What the group and the coordinator compare."""
+        """The fingerprint that the group and the coordinator compare."""
         return key_fingerprint(bytes.fromhex(self.identity))
 
     def _payload(self) -> bytes:
@@ -125,7 +125,7 @@ class Invitation:
 
     @property
     def fingerprint(self) -> str:
-        """What the coordinator reads out: over authority and server key together."""
+        """The fingerprint that the coordinator reads out: of authority and server key together."""
         shown = {"ca": self.ca, "server": self.server, "address": self.address}
         return readable(hashlib.sha256(canonical_json(shown)).digest())
 

@@ -97,7 +97,7 @@ class RunPlan:
 
     @property
     def mechanism(self) -> Mechanism:
-        """What a step releases."""
+        """The mechanism of one step."""
         return mechanism_of(self.plan)
 
     @property
@@ -136,7 +136,7 @@ class SpendReceipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Remaining:
-    """What is left for data, at the order of its own budget.
+    """The budget left for data, at its own order.
 
     Attributes:
         bound: what may be spent in all.
@@ -151,5 +151,5 @@ class Remaining:
 
     @property
     def left(self) -> float:
-        """What may still be spent."""
+        """The divergence that may still be spent."""
         return self.bound - self.used

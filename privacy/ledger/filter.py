@@ -40,7 +40,7 @@ Attempt = tuple[str, int, int]
 """Run, round and attempt."""
 
 Steps = Counter[Mechanism]
-"""How many steps of each mechanism were taken."""
+"""Counts of steps, by mechanism."""
 
 
 @lru_cache(maxsize=4096)

@@ -366,7 +366,7 @@ class Ledger:
             self._record("HEAD", "", {**body, "signature": signature.hex()})
 
     def remaining(self, dataset: Dataset, *, run: str | None = None) -> Remaining:
-        """What is left for data, and for a run on them.
+        """The budget left for data, and the rounds left for a run on them.
 
         Raises:
             LedgerRefused: if the data have no budget, or the run no plan on them.

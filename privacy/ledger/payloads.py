@@ -69,7 +69,7 @@ def attempt_key(run: str, round: int, attempt: int) -> Attempt:
 
 
 def attempt_body(key: Attempt) -> dict[str, object]:
-    """How SPEND and REFUSED name an attempt."""
+    """The fields by which SPEND and REFUSED name an attempt."""
     return dict(zip(("run", "round", "attempt"), key, strict=True))
 
 

@@ -79,7 +79,7 @@ class Agreement:
 
     @cached_property
     def graph(self) -> Graph:
-        """Who shares with whom; nobody could choose it."""
+        """The graph of those who share secrets; nobody could choose it."""
         return Graph.of(
             len(self.adverts),
             digest(b"graph", *(advert.nonce for advert in self.adverts)),
@@ -88,7 +88,7 @@ class Agreement:
         )
 
     def pair_context(self, member: int, other: int) -> bytes:
-        """What tells the mask of a pair from every other: the round, and who the two are.
+        """The context of the mask of a pair: the round, and who the two are.
 
         Several public keys agree on one secret (u and 1/u do), so that a member who advertised the
         twin of another's key would else share that one's masks, and cancel them.

@@ -1,4 +1,4 @@
-"""The member's side of one attempt: five stages, each a function of a state, a policy and bytes.
+"""The member's side of one attempt: five stages, each a function of a state, own terms and bytes.
 
 The server relays every message and is trusted with none. Each stage returns the state of the next,
 which is secret and belongs to one attempt. The caller replaces its state *before* it sends the
@@ -66,8 +66,8 @@ _NONCE_BYTES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
-    """What a member insists on, from its own plan and files, whatever the server says.
+class OwnTerms:
+    """The terms that a member insists on, from its own plan and files.
 
     Attributes:
         vector: what it would send.
@@ -171,13 +171,13 @@ class Member:
         advert = self._signed("advert", attempt.context(), unsigned)
         return advert, Advertised(attempt, cipher_secret, mask_seed, self_seed, advert)
 
-    def share(self, state: Advertised, request: bytes, policy: Policy) -> tuple[bytes, Shared]:
+    def share(self, state: Advertised, request: bytes, insisted: OwnTerms) -> tuple[bytes, Shared]:
         """Stage 1: check terms, members and keys, and share both seeds among the neighbours.
 
         Args:
             state: of stage 0.
             request: a `ShareRequest`.
-            policy: what this member insists on.
+            insisted: the terms that this member insists on.
 
         Raises:
             SecaggAbort: one of its subclasses, for the first thing that does not hold.
@@ -185,7 +185,7 @@ class Member:
         agreement = Agreement.of(request)
         if agreement.terms.attempt != state.attempt:
             raise Replayed("the terms are of another attempt than the one advertised for")
-        policy.check(agreement.terms)
+        insisted.check(agreement.terms)
         agreement.check_signatures(self._roster)
         index = self._index_in(agreement, state)
         holders = agreement.graph.holders(index)

@@ -52,7 +52,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Codec(Generic[T]):
-    """How one kind of value is written and read."""
+    """A writer and a reader of one kind of value."""
 
     write: Callable[[T], bytes]
     read: Callable[[Reader], T]

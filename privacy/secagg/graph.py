@@ -36,7 +36,7 @@ def consistency_threshold(members: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Degree:
-    """How sparse a graph is.
+    """The degree of a graph.
 
     Attributes:
         neighbours: k, of every member; even, or n - 1.
@@ -116,12 +116,12 @@ class Graph:
         return tuple(sorted(self.order[(position + step) % self.members] for step in steps))
 
     def holders(self, member: int) -> tuple[int, ...]:
-        """Who holds shares of a member's secrets: the neighbours and the member."""
+        """The holders of shares of a member's secrets: its neighbours and itself."""
         return tuple(sorted((member, *self.neighbours(member))))
 
     @property
     def fewest_neighbours(self) -> int:
-        """How many neighbours must stay, for a secret to be found and a vector to stay hidden.
+        """The least number of neighbours with which a secret is found and a vector stays hidden.
 
         On a sparse graph one more than all that are corrupt, so that an honest one is among them.
         """

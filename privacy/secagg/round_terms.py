@@ -26,7 +26,7 @@ FEWEST_MEMBERS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class VectorTerms:
-    """What a vector is: a member compares it, field by field, with what it would send.
+    """The terms of one vector: a member compares them, field by field, with what it would send.
 
     Attributes:
         dimension: coordinates of the vector.

@@ -123,7 +123,7 @@ class ServerRound:
         return self.sharers
 
     def mask_request(self, name: str) -> bytes:
-        """What a member needs for stage 2."""
+        """The request of stage 2 to a member."""
         index, sharers = self._index(name), self._sharers or ()
         ciphertexts = tuple(
             (sender, self._sealed[sender][index])
@@ -163,7 +163,7 @@ class ServerRound:
         return self.survivors
 
     def consistency_request(self) -> bytes:
-        """What every survivor is asked in stage 3."""
+        """The request of stage 3 to every survivor."""
         return ConsistencyRequest(self.agreement.context, self._survivors or ()).encode()
 
     def take_consistency(self, name: str, data: bytes) -> None:
@@ -178,7 +178,7 @@ class ServerRound:
         self._signatures[index] = consistency.signature
 
     def unmask_request(self) -> bytes:
-        """What every survivor is asked in stage 4.
+        """The request of stage 4 to every survivor.
 
         Raises:
             TooFewMembers: if fewer have signed than the threshold.

@@ -37,7 +37,7 @@ class Hiding:
 
 
 def refusal(strategy: Strategy, hiding: Hiding) -> str:
-    """Why a strategy does not go with what a run hides, in one line; empty where it does."""
+    """The reason, in one line, why a strategy does not go with a run; empty where it does."""
     name, tasks = strategy.name, strategy.tasks()
     individual = strategy.visibility is Visibility.INDIVIDUAL
     nothing = strategy.visibility is Visibility.NOTHING

@@ -46,7 +46,7 @@ class CompressionRefused(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionConfig:
-    """How few bytes an update takes where nothing is private: a section of a run's settings.
+    """The settings of compressed updates, for runs without differential privacy.
 
     What a group's update loses by it stays at the group and is added to its next one.
 
@@ -77,7 +77,7 @@ class CompressionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Compression:
-    """How the updates of a round are written; a section of a round plan.
+    """The encoding of the updates of a round; a section of a round plan.
 
     Attributes:
         bits: Of one coordinate of one group, 2 to 16.
@@ -175,7 +175,7 @@ class Decoded:
 
 
 class RoundCode:
-    """How all groups write their updates in one round.
+    """The code in which all groups write their updates of one round.
 
     Args:
         compression: How they are written.

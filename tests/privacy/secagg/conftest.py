@@ -17,7 +17,7 @@ from privacy.kernel.discrete_gaussian import add_noise
 from privacy.kernel.quantisation import fraction_bits, quantise
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.kernel.types import KernelSettings, Noised, Quantised, Update
-from privacy.secagg.client import Member, Policy
+from privacy.secagg.client import Member, OwnTerms
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import (
     Advertised,
@@ -64,9 +64,9 @@ class View:
 class Party:
     """A member as it is deployed: what it keeps between two messages is bytes."""
 
-    def __init__(self, member: Member, policy: Policy, vector: Noised | Quantised) -> None:
+    def __init__(self, member: Member, terms: OwnTerms, vector: Noised | Quantised) -> None:
         self.member = member
-        self.policy = policy
+        self.terms = terms
         self.vector = vector
         self.state = b""
         self.last: Attempt | None = None
@@ -93,7 +93,7 @@ class Party:
         return message, state.encode()
 
     def _share(self, kept: bytes, request: bytes) -> tuple[bytes, bytes]:
-        message, state = self.member.share(Advertised.decode(kept), request, self.policy)
+        message, state = self.member.share(Advertised.decode(kept), request, self.terms)
         return message, state.encode()
 
     def _mask(self, kept: bytes, request: bytes) -> tuple[bytes, bytes]:
@@ -278,7 +278,7 @@ def make_federation(
     names = tuple(f"m{index:03d}" for index in range(len(vectors)))
     identities = {name: Identity.create() for name in names}
     roster = Roster({name: identity.public for name, identity in identities.items()})
-    policy = Policy(vector=vector, task="task")
+    terms = OwnTerms(vector=vector, task="task")
     stream = SystemRandomStream()
     parties = {
         name: Party(
@@ -288,7 +288,7 @@ def make_federation(
                 roster=roster,
                 source=(sources or {}).get(name, stream),
             ),
-            policy,
+            terms,
             given,
         )
         for name, given in zip(names, vectors, strict=True)

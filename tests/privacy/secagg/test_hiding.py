@@ -183,7 +183,7 @@ def watch(party: Any, shown: list[str]) -> None:
         message = answer(stage, request)
         if party.state:
             shown.append(repr(kinds[party.state[4]].decode(party.state)))
-        shown.append(repr(party.member) + repr(party.vector) + repr(party.policy))
+        shown.append(repr(party.member) + repr(party.vector) + repr(party.terms))
         return message
 
     party.answer = watched

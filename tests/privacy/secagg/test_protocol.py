@@ -218,7 +218,7 @@ def test_the_mean_is_within_the_stated_bound(federation: Any) -> None:
         party.vector = quantise(row, members=10)
     group.vector = replace(group.vector, dimension=1001)
     for party in group.parties.values():
-        party.policy = replace(party.policy, vector=group.vector)
+        party.terms = replace(party.terms, vector=group.vector)
     server, total, _ = group.run([["m000"], ["m007"], ["m003"], []])
     mean = dequantised_mean(total, members=10)
     plain = np.delete(values, [0, 7], axis=0).mean(axis=0)
