@@ -1,4 +1,4 @@
-"""Commands of the reviewer: ``fedaccord audit``. They read files alone, and change none."""
+"""The commands ``fedaccord audit`` of the reviewer: they read files alone, and change none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app.add_typer(audit, name="audit")
 
 _SIGNS = {"pass": ("ok", "green"), "fail": ("FAILS", "bold red"), "open": ("open", "yellow")}
 
-Places = Annotated[
+Paths = Annotated[
     list[Path], typer.Argument(help="Ledgers, a folder of them, or the folder of a run.")
 ]
 RosterFile = Annotated[
@@ -35,23 +35,23 @@ RosterFile = Annotated[
 
 @audit.command(epilog="Example: fedaccord audit verify runs/demo/private --roster keys.json")
 def verify(
-    places: Places,
+    paths: Paths,
     roster: RosterFile = None,
     card: Annotated[
         Path | None, typer.Option(help="Privacy card to compare; else the folder's own.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
-    """Check ledgers, the server's book and what was published; exit 1 if a check fails.
+    """Check ledgers, the server ledger and what was published; exit 1 if a check fails.
 
     Needs no data, no network and no private key. A check that lacks what it needs is left open and
-    said to be: hand in the folder of a run, or ledgers together with the server's book.
+    said to be: hand in the folder of a run, or ledgers together with the server ledger.
     """
     from privacy.audit.evidence import gather
     from privacy.audit.verify import holds
     from privacy.audit.verify import verify as check
 
-    checks = check(gather(places, roster=roster, card=card))
+    checks = check(gather(paths, roster=roster, card=card))
     if as_json:
         content = {"holds": holds(checks), "checks": [each.as_dict() for each in checks]}
         typer.echo(json.dumps(content, indent=2))
@@ -65,7 +65,7 @@ def _show(checks: Sequence[Check]) -> None:
     console = Console()
     for check in checks:
         sign, style = _SIGNS[check.status]
-        line = Text(f"{sign:5}", style=style) + Text(f" {check.about}, {check.id}: {check.words}")
+        line = Text(f"{sign:5}", style=style) + Text(f" {check.about}, {check.id}: {check.finding}")
         console.print(line, soft_wrap=True)
     holding, failing, unmade = (sum(check.status == name for check in checks) for name in _SIGNS)
     console.print(f"{holding} checks hold, {failing} fail, {unmade} are open.")
@@ -77,7 +77,7 @@ def _show(checks: Sequence[Check]) -> None:
     epilog="Example: fedaccord audit report runs/demo/private --out review --about about.toml"
 )
 def report(
-    places: Places,
+    paths: Paths,
     out: Annotated[Path, typer.Option(help="Folder for card, page and exports.")],
     about: Annotated[
         Path | None,
@@ -100,7 +100,7 @@ def report(
     from privacy.audit.verify import holds
     from privacy.audit.verify import verify as check
 
-    evidence = gather(places, roster=roster)
+    evidence = gather(paths, roster=roster)
     checks = check(evidence)
     stated = _read_toml(about) if about else None
     empirical = _read_canaries(canaries) if canaries else None
@@ -230,11 +230,11 @@ def _show_audit(result: CanaryAudit) -> None:
         "attack without a mistake"
     )
     if not result.passed:
-        words = "[bold red]The claim is refuted: do not use this kernel.[/bold red]"
+        verdict = "[bold red]The claim is refuted: do not use this kernel.[/bold red]"
     elif result.regressed:
-        words = "[bold red]More leaks than a right kernel lets through: it is broken.[/bold red]"
+        verdict = "[bold red]More leaks than a right kernel lets through: it is broken.[/bold red]"
     elif not result.conclusive:
-        words = "Nothing speaks against it, but no attack of this size could refute such a claim."
+        verdict = "Nothing speaks against it, but no attack of this size could refute such a claim."
     else:
-        words = "Nothing speaks against the claim. That is no proof; a breach would be one."
-    console.print(words)
+        verdict = "Nothing speaks against the claim. That is no proof; a breach would be one."
+    console.print(verdict)

@@ -38,11 +38,11 @@ class EpsilonExceeded(PlanRefused):
 
 
 class ExecutionMismatch(PrivacyError):
-    """What is about to be executed is not what was accounted for."""
+    """A setting about to be executed differs from the one accounted for."""
 
 
 class TooFewShares(PrivacyError):
-    """Fewer noise shares arrived than the promised epsilon needs: the sum must not be used."""
+    """Fewer noise shares arrived than the epsilon of the plan needs: the sum must not be used."""
 
 
 class AlreadyCharged(PrivacyError):
@@ -94,7 +94,7 @@ class MalformedMessage(SecaggAbort, ValueError):
 
 
 class BadSignature(SecaggAbort):
-    """A signature does not belong to the pinned identity of its sender, or to these words."""
+    """A signature is not of the pinned identity of its sender, or not of this payload."""
 
 
 class Replayed(SecaggAbort):
@@ -106,7 +106,7 @@ class ThresholdRefused(SecaggAbort):
 
 
 class PolicyRefused(SecaggAbort):
-    """The server asks for something else than the client's own policy and plan say."""
+    """The server asks for something else than the client's own policy and plan permit."""
 
 
 class TooFewMembers(SecaggAbort):
@@ -122,11 +122,11 @@ class BadCiphertext(SecaggAbort):
 
 
 class SurvivorSetRefused(SecaggAbort):
-    """Who is said to have answered contradicts what was said before."""
+    """A set of members contradicts an earlier one of the same attempt."""
 
 
 class NoiseShortfall(SecaggAbort):
-    """So few honest shares of noise are in the sum that it would not keep the promised epsilon."""
+    """Too few honest shares of noise are in the sum to keep the epsilon of the plan."""
 
 
 class SplitView(SecaggAbort):
@@ -178,7 +178,7 @@ class LedgerUnwritable(LedgerError):
 
 
 class LedgerRefused(LedgerError, ValueError):
-    """Something a ledger cannot record: an unknown name, or words that contradict earlier ones."""
+    """An event a ledger cannot record: it names something unknown, or contradicts earlier ones."""
 
 
 class BudgetExhausted(LedgerError):

@@ -1,4 +1,4 @@
-"""What every strategy is: what it must see of a round, what it asks of the groups, and its step.
+"""The base of every strategy: its view of a round, what it asks of the groups, and its step.
 
 A strategy is one class in one file. It says how the global vector moves, in :meth:`Strategy.move`;
 what it remembers from round to round it keeps in :attr:`Strategy.memory`, and checkpoints, resuming
@@ -22,7 +22,7 @@ from strategies.wire.round_plan import Scalar
 
 
 class Visibility(Enum):
-    """What a strategy must see of a round."""
+    """The view of a round that a strategy needs."""
 
     #: The sum over all groups: all that secure aggregation shows.
     SUM = "sum"
@@ -33,7 +33,7 @@ class Visibility(Enum):
 
 
 class StateRefused(ValueError):
-    """What is to be restored is no state of this strategy."""
+    """The arrays to be restored are no state of this strategy."""
 
 
 #: What a strategy remembers from round to round, by name.
@@ -57,7 +57,7 @@ class Strategy(ABC):
 
     #: How it is found in settings.
     name: ClassVar[str] = ""
-    #: What a strategy must see of a round.
+    #: The view of a round that it needs.
     visibility: ClassVar[Visibility] = Visibility.SUM
     #: Whether it counts on groups that take many steps of their own in a round.
     local_training: ClassVar[bool] = False
@@ -83,7 +83,7 @@ class Strategy(ABC):
     def move(
         self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Where the global vector goes.
+        """The next global vector.
 
         Args:
             current: (d,), the vector the groups started from; not to be changed.
@@ -93,8 +93,21 @@ class Strategy(ABC):
             (d,), the vector of the next round.
         """
 
+    def combine(self, updates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The one update of a round, where the strategy sees every group's own.
+
+        Called for :attr:`Visibility.INDIVIDUAL` alone; all others move by the mean.
+
+        Args:
+            updates: (n, d), of every group (its vector - current).
+
+        Returns:
+            (d,), the ``mean_update`` of :meth:`move`.
+        """
+        raise NotImplementedError(f"strategy {self.name} does not say how to combine updates")
+
     def tasks(self) -> Mapping[str, Scalar]:
-        """Settings of ``training`` that this strategy decides, told to every group."""
+        """Settings of ``training`` that this strategy decides for every group."""
         return {}
 
     def recall(self, name: str, like: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -130,7 +143,7 @@ class Strategy(ABC):
         return moved.astype(np.float32)
 
     def published(self, current: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What is measured and published when training stands at a vector.
+        """The vector that is measured and published when training stands at another.
 
         Args:
             current: (d,) float32, what :meth:`step` returned last, or the first vector.

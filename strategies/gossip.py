@@ -26,7 +26,7 @@ Pair = tuple[str, ...]
 
 @dataclass(kw_only=True)
 class Gossip(FedAdam):
-    """The step that a group takes by itself, and what a meeting makes of two vectors.
+    """The step that a group takes by itself, and the mean of two vectors that meet.
 
     :meth:`move` and all that is remembered are of one group; the server has none of it. The noise
     is as large as in local mode and the step therefore short, with an average over rounds.
@@ -65,7 +65,7 @@ class Gossip(FedAdam):
 
 
 def drawn_pairs(groups: Iterable[str], *, seed: int, round_number: int) -> tuple[Pair, ...]:
-    """Who meets whom in a round: every group in one pair, of an odd number one alone.
+    """The pairs of a round: every group in one, and one group alone of an odd number.
 
     A public choice that everybody can draw again; no guarantee counts on it.
 
@@ -78,6 +78,6 @@ def drawn_pairs(groups: Iterable[str], *, seed: int, round_number: int) -> tuple
         Pairs, and maybe one group alone, each in alphabetical order, as are the pairs.
     """
     names = sorted(groups)
-    random.Random(f"pairs {seed} {round_number}").shuffle(names)  # noqa: S311
+    random.Random(f"pairs {seed} {round_number}").shuffle(names)  # noqa: S311  # a public draw
     pairs = (tuple(sorted(names[at : at + 2])) for at in range(0, len(names), 2))
     return tuple(sorted(pairs))

@@ -1,4 +1,4 @@
-"""Strategies by name: one class each, in this folder or in a file of your own."""
+"""The registry of strategies: one class each, in this folder or in a file of its own."""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ EXCEPTED = {
     "experiments/pairs/study.py:plan_study": "to be cut",
     "experiments/simulation/results.py:build_result": "to be cut",
     "experiments/studies/console.py:carry_out": "to be cut",
-    "privacy/audit/canaries.py:audit_plan": "to be cut",
     "server/aggregation/private.py:register_plan": "to be cut",
     "server/app.py:run_federation": "to be cut",
     "server/rounds/loop.py:RoundLoop.run": "to be cut",

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import tomllib
@@ -105,6 +106,16 @@ class TestTrackedFiles:
             name = file.relative_to(ROOT).as_posix()
             if name.startswith(ROOMS) and file.suffix == ".py" and name not in longer:
                 assert len(file.read_text(encoding="utf-8").splitlines()) <= 400, name
+
+
+PAGES = (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    rooms = "|".join((*ROOMS, "tests", "deploy"))
+    named = re.findall(rf"`((?:{rooms})/[\w./*-]+|[\w.*-]+\.py)`", page.read_text("utf-8"))
+    assert [name for name in named if not list(ROOT.glob(name))] == []
 
 
 class TestReadme:

@@ -16,7 +16,7 @@ from rich.text import Text
 from clients.deployment.setup_cli import app as setup_app
 
 if TYPE_CHECKING:
-    from privacy.audit.evidence import GroupLedgerEvidence
+    from privacy.audit.evidence import LedgerEvidence
 
 app = typer.Typer(no_args_is_help=True)
 client = typer.Typer(no_args_is_help=True, help="What an organisation's own client does and knows.")
@@ -56,7 +56,7 @@ def status(
         raise typer.Exit(1)
 
 
-def _found(places: Sequence[Path], homes: Sequence[Path]) -> list[GroupLedgerEvidence]:
+def _found(places: Sequence[Path], homes: Sequence[Path]) -> list[LedgerEvidence]:
     """The ledgers at some places, and those of clients under the names of their rosters."""
     from clients.data.home import ROSTER_FILE
     from privacy.audit.evidence import gather
@@ -74,7 +74,7 @@ def _spent_in(home: Path) -> bool:
     return any((home / LEDGERS_FOLDER).rglob("*.jsonl"))
 
 
-def _rows(ledger: GroupLedgerEvidence) -> list[dict[str, Any]]:
+def _rows(ledger: LedgerEvidence) -> list[dict[str, Any]]:
     """The figures of every data set of a ledger, in the order of registration."""
     from privacy.ledger.filter import epsilon_spent
 

@@ -21,7 +21,7 @@ from privacy.errors import PolicyRefused, Replayed
 from privacy.kernel.quantisation import fraction_bits, sum_bits
 from privacy.kernel.types import Noised, Quantised
 from privacy.ledger.chain import NOTHING, Head
-from privacy.secagg.client import Member, Opened, Policy
+from privacy.secagg.client import Member, Opened, OwnTerms
 from privacy.secagg.encoding import Message
 from privacy.secagg.messages import Advertised, Confirmed, Masking, Shared, ShareRequest
 from privacy.secagg.round_terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
@@ -72,7 +72,7 @@ class Session:
         self._keep("advertised", kept, kept.attempt)
         return message
 
-    def share(self, request: bytes, insisted: Policy) -> bytes:
+    def share(self, request: bytes, insisted: OwnTerms) -> bytes:
         """Stage 1: agree to the terms of a round, if they are those insisted on."""
         kept = self._kept("advertised", Advertised)
         message, following = self._member.share(kept, request, insisted)
@@ -193,7 +193,7 @@ def terms_in(request: bytes) -> RoundTerms:
     return terms
 
 
-def insisted_on(task: RoundTask, terms: RoundTerms, *, fewest_members: int) -> Policy:
+def insisted_on(task: RoundTask, terms: RoundTerms, *, fewest_members: int) -> OwnTerms:
     """The terms this client insists on: those of what it would send if it did what it is asked.
 
     Where nothing tells the number of coordinates beforehand it is taken from the terms, and
@@ -223,4 +223,4 @@ def insisted_on(task: RoundTask, terms: RoundTerms, *, fewest_members: int) -> P
         else:
             vector = replace(vector, dimension=plan.dimension + 1, plan=plan.digest())
     fewest = max(FEWEST_MEMBERS, fewest_members)
-    return Policy(vector=vector, task=task.digest, fewest_members=fewest)
+    return OwnTerms(vector=vector, task=task.digest, fewest_members=fewest)

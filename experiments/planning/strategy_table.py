@@ -1,13 +1,21 @@
-"""Which strategies there are, and what each goes with: one table for terminal, plan and docs."""
+"""The table of strategies, and of what each goes with: for terminal, plan and docs.
+
+``python -m experiments.planning.strategy_table docs/strategies.md`` puts it into the page.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from strategies.checks.combinations import Hiding, refusal
 from strategies.registry import known, make, settings_of
 from strategies.wire.round_plan import Scalar
+
+#: Stands above the table in the documentation; the next heading ends it.
+MARKER = "<!-- made by experiments.planning.strategy_table.markdown -->\n"
 
 #: What a run may hide, with a short name for each.
 HIDINGS: Mapping[str, Hiding] = {
@@ -83,3 +91,14 @@ def markdown() -> str:
     rule = f"| --- |{' :-: |' * len(HIDINGS)}"
     notes = [f"({number}) It {words}." for words, number in numbers.items()]
     return "\n".join([head, rule, *lines, "", *(f"{note}  " for note in notes)]) + "\n"
+
+
+def with_table(page: str) -> str:
+    """A page whose table, between `MARKER` and the next heading, is that of the strategies now."""
+    before, marker, rest = page.partition(MARKER)
+    return before + marker + markdown() + "\n" + rest[rest.index("## ") :]
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -159,7 +159,7 @@ def _privacy_card(publication: Publication, result: Mapping[str, Any]) -> dict[s
         first = next(check for check in checks if check.status == "fail")
         raise ConfigError(
             f"--model {publication.model}: its privacy cannot be vouched for: {first.about}, "
-            f"{first.id}: {first.words} See fedaccord audit verify"
+            f"{first.id}: {first.finding} See fedaccord audit verify"
         )
     return build_card(evidence, checks)
 

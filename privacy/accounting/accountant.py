@@ -1,8 +1,8 @@
-"""What a run costs: epsilon of many Poisson-subsampled Gaussian releases.
+"""Accountants: the epsilon of a run of Poisson-subsampled Gaussian releases.
 
 Privacy loss distributions (dp-accounting) give the epsilon that is reported for a plan registered
 before it runs. Renyi divergence at a single order gives the cost per step that may be added up
-adaptively against a lifetime budget. A third, independent library is asked for a second opinion;
+adaptively against a lifetime budget. A third, independent library cross-checks the first;
 the caller injects it, because this room knows nothing of training libraries. The Gaussian
 differential privacy accountant ("gdp") is refused: its central-limit approximation under-reports.
 """
@@ -31,7 +31,7 @@ PLD_TOLERANCE = 2e-3
 """Largest absolute difference in epsilon between two correct PLD computations."""
 
 CROSS_CHECK_EXCESS = 0.0105
-"""How far above the true epsilon an upper bound with an error of 0.01 may lie."""
+"""Largest excess over the true epsilon of an upper bound with an error of 0.01."""
 
 _FINE_GRID = 1e-4
 _COARSE_GRID = 1e-3
@@ -41,7 +41,7 @@ _CALIBRATION_SLACK = 1e-4
 
 
 class NeighboringRelation(StrEnum):
-    """Which two data sets count as neighbours."""
+    """The relation between two data sets that count as neighbours."""
 
     ADD_OR_REMOVE_ONE = "add_or_remove_one"
     REPLACE_ONE = "replace_one"
@@ -265,7 +265,7 @@ def cross_check(mechanism: SampledGaussian, *, delta: float, accountant: CrossCh
         AccountantsDisagree: if it does not, or is not a number; nothing may then be released.
         UnsupportedMechanism: for REPLACE_ONE or truncated batches.
     """
-    _require_plain(mechanism, "the second opinion")
+    _require_plain(mechanism, "the cross-check")
     ours = pld_epsilon(mechanism, delta=delta)
     theirs = accountant(
         noise_multiplier=mechanism.noise_multiplier,
@@ -275,7 +275,7 @@ def cross_check(mechanism: SampledGaussian, *, delta: float, accountant: CrossCh
     )
     if not -PLD_TOLERANCE <= theirs - ours <= CROSS_CHECK_EXCESS + PLD_TOLERANCE:
         raise AccountantsDisagree(
-            f"epsilon = {ours:.6f} by PLD but {theirs:.6f} by the second opinion, not within "
+            f"epsilon = {ours:.6f} by PLD but {theirs:.6f} by the cross-check, not within "
             f"[-{PLD_TOLERANCE}, +{CROSS_CHECK_EXCESS + PLD_TOLERANCE}]; check the library versions"
         )
     return theirs

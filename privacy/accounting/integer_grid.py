@@ -24,7 +24,7 @@ _NOISE_REACH = 12
 
 @dataclass(frozen=True, kw_only=True)
 class GridDemand:
-    """What a grid must serve.
+    """The demand that a grid must meet.
 
     Attributes:
         noise_multiplier: z, to be reached by the honest shares alone.

@@ -99,7 +99,7 @@ class PrivacyPlan(PrivacyTerms):
         """Bits that hold every coordinate of the largest noised sum, and so all that travel.
 
         The extent of the sum lies strictly inside [-2^(bits-1), 2^(bits-1)). Words of 64 bits take
-        33 at least, so that the modulus tells the words.
+        33 at least, so that the modulus tells the size of the words.
         """
         bits = (2 * self._grid.extent(self._demand)).bit_length()
         return bits if self.modulus_bits == 32 else max(bits, 33)

@@ -1,8 +1,8 @@
-"""A second opinion on epsilon without a training library: the accountant of Gopi, Lee and Wutschitz.
+"""The cross-check of epsilon by the accountant of Gopi, Lee and Wutschitz.
 
 `prv-accountant` is the implementation by the authors of the theorem (Gopi, Lee and Wutschitz 2021,
 https://arxiv.org/abs/2106.02848), on numpy and scipy alone. It brackets epsilon from both sides.
-"""  # noqa: E501
+"""
 
 from functools import lru_cache
 

@@ -37,7 +37,7 @@ def own_mean(noised: Noised, plan: PrivacyPlan, *, group: int) -> NDArray[np.flo
     Args:
         noised: one step of the group, with its full noise.
         plan: a plan in local mode.
-        group: the group's place in the plan.
+        group: the group's index in the plan, from 0.
 
     Returns:
         `(d,) float64`, private by itself: whatever is computed from it may be released.

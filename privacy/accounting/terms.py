@@ -1,4 +1,4 @@
-"""The terms of a run: what people decide before any noise is computed.
+"""The terms of a run: the choices made before any noise is computed.
 
 Terms that could not be kept are refused here, before a calibration is paid for.
 """
@@ -36,14 +36,14 @@ _COUNTS = ("groups", "rounds", "local_steps", "survivors", "colluding", "dimensi
 
 
 class Unit(StrEnum):
-    """Whose presence the guarantee hides."""
+    """The unit of privacy, whose presence the guarantee hides."""
 
     RESPONDENT = "respondent"
     RECORD = "record"
 
 
 class Mode(StrEnum):
-    """Where the noise is added: in shares that the sum completes, or in full by every group."""
+    """The place of the noise: in shares that the sum completes, or in full at every group."""
 
     DISTRIBUTED = "distributed"
     LOCAL = "local"
@@ -51,7 +51,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyTerms:
-    """What people decide before any noise is computed.
+    """The choices made before any noise is computed.
 
     Attributes:
         unit: the unit of privacy. A person in m groups pays m times.

@@ -1,9 +1,9 @@
-"""The canary audit: an attack on the kernel itself, and the epsilon it proves.
+"""The canary audit: an attack on the kernel itself, and the epsilon that it proves.
 
-Accountants say what the noise *should* cost. Here m canaries, units whose membership is decided by
-fair coins, go through the very functions a run goes through; an adversary guesses the coins from
-what is released; and the number of correct guesses proves, with stated confidence, a lower bound
-on the true epsilon (Steinke, Nasr and Jagielski 2023, https://arxiv.org/abs/2305.08846). A bound
+Accountants compute what the noise *should* cost. Here m canaries, units whose membership fair coins
+decide, go through the very functions a run goes through; an adversary guesses the coins from what
+is released; and the number of correct guesses proves, with stated confidence, a lower bound on the
+true epsilon (Steinke, Nasr and Jagielski 2023, https://arxiv.org/abs/2305.08846). A bound
 above the epsilon that the plan claims means that sampling, clipping, noise or grid is broken. One
 run suffices because every canary has a coordinate, and so an experiment, of its own.
 
@@ -12,12 +12,13 @@ about ln(r / 3): 4.98 at r = 500. **Under a plan that claims more, such as epsil
 passes, one without any noise too.** So audit the same code under a plan that claims epsilon 1, and
 watch `regression_limit` as well: what a right kernel of this plan does not exceed, claim or no
 claim. It is the sharper of the two, for between what an audit can prove and what accountants
-promise there is room: at a claim of epsilon 1 a right kernel shows 0.4 and half the noise 0.9, so
+compute there is room: at a claim of epsilon 1 a right kernel shows 0.4 and half the noise 0.9, so
 the claim mostly survives half the noise. A pass is no proof, then; a breach is one.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,7 +61,7 @@ class Kernel(Protocol):
         Args:
             canaries: `(units,) intp`, the group's units, each named by its coordinate; often none.
             plan: the audited plan, one coordinate a canary.
-            group: the group's place in that plan.
+            group: the group's index in that plan, from 0.
             source: the randomness of sampling and noise.
 
         Returns:
@@ -105,16 +106,19 @@ def canary_updates(canaries: NDArray[np.intp], plan: PrivacyPlan) -> Iterator[Up
         buffer[rows, coordinates] = 0
 
 
+_OF_PLAN = ("mode", "delta", "steps", "noise_multiplier", "sampling_rate", "honest_shares")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CanaryAudit:
-    """What one audit showed.
+    """The result of one audit.
 
     Attributes:
         mode: the plan's.
-        epsilon_claimed: the epsilon that the plan promises.
-        delta: the delta of both the promise and the bound.
+        epsilon_claimed: the epsilon of the plan.
+        delta: of both the claim and the bound.
         epsilon_lower: the bound that the guesses prove on the kernel's true epsilon.
-        confidence: of that bound: a kernel that keeps its promise fails with at most the rest.
+        confidence: of that bound: a kernel that keeps the claim fails with at most the rest.
         ceiling: the bound that guesses without a mistake would prove. Where it is not above
             `epsilon_claimed`, this audit could not have failed.
         regression_limit: the bound that a right kernel exceeds once in a million audits at most.
@@ -176,30 +180,24 @@ def audit_plan(
     """Attack the kernel under a plan and return the epsilon that the attack proves.
 
     Every canary is in the data by a fair coin, and then Poisson-sampled, clipped, summed and noised
-    in all T steps. The adversary is the one the plan accounts for: it sees each step (in local mode
-    each local step, though only their mean is sent), knows which coordinate is whose, and takes the
-    noise of colluding groups off, so that h shares remain. A canary's score is the log likelihood
-    ratio of its own coordinate, added up over the steps, which no other score of one coordinate
-    beats. The r canaries of the most extreme scores are guessed, the higher half to be in the data,
-    the lower half not; the adversary abstains on the rest.
+    in all T steps. `_Adversary` guesses r of the coins from what is released.
 
     The bound holds for any kernel, canaries and adversary: with probability `confidence` a kernel
-    that is (epsilon, delta)-DP, adding or removing a unit, has `epsilon_lower` <= epsilon. Under
-    REPLACE_ONE an absent canary is one replaced by a unit without a gradient: valid, but weaker.
+    that is (epsilon, delta)-DP, adding or removing a unit, has `epsilon_lower` <= epsilon; under
+    REPLACE_ONE, where an absent canary is a unit without a gradient, it is valid but weaker.
 
-    The dimension of the plan does not matter: the audit has one coordinate a canary, the same z, q,
-    T, C and h, and the plan's own integers S and 2^k wherever they serve that dimension. Time and
-    memory grow with T (q m + h) m and m: two seconds at q = .064, T = 200, m = 5000, h = 6.
+    The audit has one coordinate a canary, the plan's z, q, T, C and h, and its integers S and 2^k
+    wherever they serve that dimension. Time grows with T (q m + h) m: two seconds at q = .064,
+    T = 200, m = 5000, h = 6.
 
     Args:
         plan: what is claimed.
         canaries: m; fewer than 1/delta.
-        guesses: r, at most m. More guesses raise the ceiling and lower the share that is correct.
+        guesses: r, at most m. More raise the ceiling and lower the share that is correct.
         confidence: of the bound.
         kernel: what is audited; anything but `run_kernel` is for tests.
         progress: called after every step with the steps done and all steps.
-        source: randomness of coins, sampling and noise. None, as it must be outside tests, takes
-            the operating system's.
+        source: randomness of coins, sampling and noise; None outside tests: the system's.
 
     Raises:
         ValueError: if canaries, guesses or confidence are out of range.
@@ -208,40 +206,41 @@ def audit_plan(
     limit = regression_limit(plan, canaries=canaries, guesses=guesses, confidence=confidence)
     audited = _with_canaries(plan, canaries)
     stream = SystemRandomStream() if source is None else source
-    coins = bernoulli_mask(stream, probability=0.5, count=canaries)
-    adversary = _Adversary(audited)
-    members = np.flatnonzero(coins)
-    for step in range(audited.steps):
-        adversary.observe(*_one_step(kernel, members, audited, stream))
-        if progress is not None:
-            progress(step + 1, audited.steps)
-    correct = adversary.correct_guesses(coins, guesses)
-
-    def bound(hits: int) -> float:
-        return epsilon_lower_bound(
-            guesses=guesses,
-            correct=hits,
-            canaries=canaries,
-            delta=plan.delta,
-            confidence=confidence,
-        )
-
-    return CanaryAudit(
-        mode=plan.mode,
-        epsilon_claimed=plan.epsilon,
+    correct = _correct_guesses(audited, kernel, stream, guesses, progress or (lambda *_: None))
+    bound = partial(
+        epsilon_lower_bound,
+        guesses=guesses,
+        canaries=canaries,
         delta=plan.delta,
-        epsilon_lower=bound(correct),
         confidence=confidence,
-        ceiling=bound(guesses),
+    )
+    return CanaryAudit(
+        epsilon_claimed=plan.epsilon,
+        epsilon_lower=bound(correct=correct),
+        confidence=confidence,
+        ceiling=bound(correct=guesses),
         regression_limit=limit,
         canaries=canaries,
         guesses=guesses,
         correct=correct,
-        steps=audited.steps,
-        noise_multiplier=audited.noise_multiplier,
-        sampling_rate=audited.sampling_rate,
-        honest_shares=audited.honest_shares,
+        **{name: getattr(audited, name) for name in _OF_PLAN},
     )
+
+
+def _correct_guesses(
+    plan: PrivacyPlan,
+    kernel: Kernel,
+    source: ByteSource,
+    guesses: int,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Toss the coins, run all steps, and return how many guesses of the adversary were right."""
+    coins = bernoulli_mask(source, probability=0.5, count=plan.dimension)
+    adversary, members = _Adversary(plan), np.flatnonzero(coins)
+    for step in range(plan.steps):
+        adversary.observe(*_one_step(kernel, members, plan, source))
+        progress(step + 1, plan.steps)
+    return adversary.correct_guesses(coins, guesses)
 
 
 def _with_canaries(plan: PrivacyPlan, canaries: int) -> PrivacyPlan:
@@ -292,10 +291,16 @@ def _one_step(
 
 
 class _Adversary:
-    """Scores canaries by their coordinates, free of whatever noise can be predicted.
+    """The adversary that the plan accounts for.
+
+    It sees each step (in local mode each local step, though only their mean is sent), knows which
+    coordinate is whose, and takes the noise of colluding groups off, so that h shares remain. A
+    canary's score is the log likelihood ratio of its own coordinate, added up over the steps, which
+    no other score of one coordinate beats. The r canaries of the most extreme scores are guessed,
+    the higher half to be in the data, the lower half not; it abstains on the rest.
 
     Decisions rest on released values and the colluder's share alone, never on the coins, so they
-    leave the bound valid. Against a right kernel the score is the log likelihood ratio.
+    leave the bound valid.
     """
 
     def __init__(self, plan: PrivacyPlan) -> None:

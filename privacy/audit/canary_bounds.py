@@ -1,4 +1,4 @@
-"""What guesses prove: the statistics of the canary audit, apart from the attack itself.
+"""The statistics of the canary audit: the epsilon that guesses prove.
 
 Steinke, Nasr and Jagielski 2023 (https://arxiv.org/abs/2305.08846) for the bound; the law of a
 right kernel's scores for the limit that such a kernel does not exceed.
@@ -15,7 +15,7 @@ from scipy.stats import binom
 from privacy.accounting.plan import PrivacyPlan
 
 REGRESSION_FALSE_ALARM = 1e-6
-"""How often an audit of a right kernel exceeds its `regression_limit`, at most."""
+"""Largest chance that an audit of a right kernel exceeds its `regression_limit`."""
 
 # Points at which the law of a right kernel's scores is computed: guesses right to about 1e-4.
 _NODES = 2**16

@@ -1,6 +1,6 @@
 """The privacy card: everything a reviewer asks about a federation, as one JSON object.
 
-It states what the ledgers, the server's book and the run's own files show, and what people have
+It states what the ledgers, the server ledger and the run's own files show, and what people have
 stated about the purpose around them. What neither shows is a blank: None, and listed by name.
 """
 
@@ -21,7 +21,7 @@ from privacy.audit.card_runs import (
 )
 from privacy.audit.card_wording import ABOUT_FIELDS, NOT_COVERED, blanks_of
 from privacy.audit.checks import Check, Status
-from privacy.audit.evidence import Evidence, GroupLedgerEvidence, file_digest
+from privacy.audit.evidence import Evidence, LedgerEvidence, file_digest
 from privacy.ledger.chain import Event
 from privacy.ledger.facts import Dataset
 from privacy.ledger.filter import epsilon_spent
@@ -82,11 +82,11 @@ def _stated(about: Mapping[str, str]) -> dict[str, str | None]:
             near = get_close_matches(str(name), ABOUT_FIELDS, n=1, cutoff=0.0)[0]
             raise ValueError(f"{name!r} is no field of the card; the closest is {near!r}")
         if not isinstance(value, str):
-            raise ValueError(f"{name} = {value!r} is no text; state it in words")
+            raise ValueError(f"{name} = {value!r} is no text; state it as one")
     return {name: about.get(name, "").strip() or None for name in ABOUT_FIELDS}
 
 
-def _group(ledger: GroupLedgerEvidence) -> dict[str, Any]:
+def _group(ledger: LedgerEvidence) -> dict[str, Any]:
     """One group, as its ledger shows it."""
     state, history, events = replay(ledger.events)
     whole = ledger.state is not None and ledger.error is None
@@ -121,19 +121,14 @@ def _group(ledger: GroupLedgerEvidence) -> dict[str, Any]:
 
 def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict[str, Any]:
     budget = state.budgets.get(data.fingerprint)
+    spent = "budget used left used_share epsilon_spent rounds_left newest_run".split()
     entry: dict[str, Any] = {
         "fingerprint": data.fingerprint,
         "units": data.units,
         "unit": str(data.unit),
         "adjacency": str(data.relation),
         "parents": list(data.parents),
-        "budget": None,
-        "used": None,
-        "left": None,
-        "used_share": None,
-        "epsilon_spent": None,
-        "rounds_left": None,
-        "newest_run": None,
+        **dict.fromkeys(spent),
         "history": history,
     }
     if budget is None:
@@ -173,7 +168,7 @@ def _plan_entry(event: Event) -> dict[str, Any]:
 
 
 def _utility(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """How well the model predicts each held-out group."""
+    """The alignment of the model with each held-out group."""
     alignment = (result or {}).get("alignment")
     unseen = alignment.get("unseen_groups") if isinstance(alignment, Mapping) else None
     groups = unseen.get("groups") if isinstance(unseen, Mapping) else None
@@ -225,12 +220,12 @@ def _server(evidence: Evidence) -> dict[str, Any] | None:
 def _summary(
     groups: list[dict[str, Any]], runs: list[dict[str, Any]], checks: Sequence[Check]
 ) -> dict[str, Any]:
-    """The most that can be said in a few figures."""
+    """The figures at the head of the card."""
     budgeted = [data for group in groups for data in group["datasets"] if data["budget"]]
     spent = [data["epsilon_spent"] for data in budgeted]
     budgets = [data["budget"]["epsilon"] for data in budgeted]
     statuses = Counter(check.status for check in checks)
-    promised = [run["epsilon"] for run in runs if run["epsilon"] is not None]
+    planned = [run["epsilon"] for run in runs if run["epsilon"] is not None]
     return {
         "groups": len(groups),
         "groups_without_figures": [
@@ -242,7 +237,7 @@ def _summary(
         "epsilon_budget_least": min(budgets, default=None),
         "epsilon_budget_most": max(budgets, default=None),
         "delta_most": max((data["budget"]["delta"] for data in budgeted), default=None),
-        "epsilon_promised_by_runs": promised,
+        "epsilon_promised_by_runs": planned,
         "runs": len(runs),
         "checks": {str(status): statuses[status] for status in Status},
         "failed": statuses[Status.FAIL],

@@ -1,4 +1,4 @@
-"""The runs on a privacy card: what was planned, and how every round ended."""
+"""The runs of a privacy card: what was planned, and how every round ended."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 from privacy.accounting.accountant import rdp_per_step
 from privacy.accounting.plan import PrivacyPlan
-from privacy.audit.card_wording import plan_in_words
+from privacy.audit.card_wording import plan_statements
 from privacy.audit.evidence import Evidence
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event
@@ -23,7 +23,7 @@ History = dict[str, list[dict[str, Any]]]
 
 
 def replay(events: Iterable[Event]) -> tuple[State, History, list[Event]]:
-    """Add up events once more, and note what was left of every budget after each that matters.
+    """Replay events, and note what was left of every budget after each that matters.
 
     Stops at the first event that contradicts those before it; the events before it are returned.
     """
@@ -87,55 +87,62 @@ def text_in(value: object) -> str | None:
 def number_in(value: object) -> float | None:
     """A finite number, also where it stands as a text; else None."""
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]  # else TypeError
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
 
 
 def runs_of(evidence: Evidence) -> list[dict[str, Any]]:
-    """Every run that the server's book or a ledger names, in the order of their beginning."""
-    told = [(ledger.name, e) for ledger in evidence.ledgers for e in replay(ledger.events)[2]]
-    server_ledger = evidence.server_ledger.events if evidence.server_ledger else ()
+    """Every run that any ledger names, in the order of their beginning."""
+    events = [(ledger.name, e) for ledger in evidence.ledgers for e in replay(ledger.events)[2]]
+    server = evidence.server_ledger.events if evidence.server_ledger else ()
     try:
-        return _runs_of(told, server_ledger, evidence.result)
+        return _runs_of(events, server, evidence.result)
     except (KeyError, TypeError, ValueError, AttributeError):
-        # A server can sign a book that says nothing sensible; the ledgers still say theirs.
-        return _runs_of(told, (), evidence.result)
+        # A server can sign events without a meaning; the groups' ledgers keep theirs.
+        return _runs_of(events, (), evidence.result)
 
 
-_Told = list[tuple[str, Event]]
+_GroupEvents = list[tuple[str, Event]]
+"""Events, each with the group in whose ledger it stands."""
 
 
-def _runs_of(told: _Told, server_ledger: tuple[Event, ...], result: Any) -> list[dict[str, Any]]:
-    begun = {event.body["run"]: event for event in server_ledger if event.type == "RUN"}
-    named = (str(event.body["run"]) for _, event in told if event.type == "PLAN")
+def _runs_of(
+    events: _GroupEvents, server: tuple[Event, ...], result: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    versions = (result or {}).get("versions")
+    accountant = versions.get("dp-accounting") if isinstance(versions, Mapping) else None
+    begun = [event.body["run"] for event in server if event.type == "RUN"]
+    named = (str(event.body["run"]) for _, event in events if event.type == "PLAN")
     return [
-        _run(name, begun.get(name), told, server_ledger, _versions(result))
+        _run(
+            name,
+            [(group, event) for group, event in events if event.body.get("run") == name],
+            [event for event in server if event.body.get("run") == name],
+            text_in(accountant),
+        )
         for name in dict.fromkeys((*begun, *named))
     ]
 
 
 def _run(
-    name: str,
-    begun: Event | None,
-    told: _Told,
-    server_ledger: tuple[Event, ...],
-    versions: Mapping[str, Any],
+    name: str, events: _GroupEvents, server: list[Event], accountant: str | None
 ) -> dict[str, Any]:
-    mine_told = [(group, event) for group, event in told if event.body.get("run") == name]
-    planned = [(group, event) for group, event in mine_told if event.type == "PLAN"]
-    body = begun.body if begun else planned[0][1].body
+    """One run, by its events in the groups' ledgers and in the server ledger."""
+    begun = next((event.body for event in reversed(server) if event.type == "RUN"), None)
+    planned = [(group, event.body) for group, event in events if event.type == "PLAN"]
+    body = planned[0][1] if begun is None else begun
     plan = plan_in(body)
-    mine = [event for event in server_ledger if event.body.get("run") == name]
-    # A seat that nobody has taken yet has no name.
-    seated = [group for group in body["groups"] if group] if begun else []
-    joined = [str(event.body["group"]) for event in mine if event.type == "JOINED"]
-    groups = [*seated, *joined] if begun else [group for group, _ in planned]
-    secure = body.get("secure") if begun else None
-    published = [event.body for event in mine if event.type == "PUBLISHED"]
-    charged = [event.body for _, event in mine_told if event.type == "SPEND"]
-    rounds = _rounds(mine, groups)
+    # A free seat has no name.
+    groups = [group for group in begun["groups"] if group] if begun else [g for g, _ in planned]
+    if begun:
+        groups += [str(event.body["group"]) for event in server if event.type == "JOINED"]
+        epsilons = dict(begun["epsilons"])
+    else:
+        epsilons = {"dp-accounting PLD": body.get("pld_epsilon")}
+    secure = begun.get("secure") if begun else None
+    rounds = _rounds(server, groups)
     for row in rounds:
         if plan and row["outcome"] != "summed" and row["round"] > plan.rounds:
             row |= {"outcome": "heads", "reason": None}  # The ledgers' last, after the last round.
@@ -146,45 +153,37 @@ def _run(
         "plan_digest": text_in(body.get("digest")),
         **plan_figures(plan),
         "secure_aggregation": secure,
-        "epsilon_by_accountant": {
-            key: number_in(value) for key, value in sorted(_epsilons(begun, planned).items())
-        },
-        "accountant_version": text_in(versions.get("dp-accounting")),
+        "epsilon_by_accountant": {key: number_in(epsilons[key]) for key in sorted(epsilons)},
+        "accountant_version": accountant,
         "rdp_curve": _rdp_curve(plan),
         "delta_against_units": _delta(plan),
-        "charged": {
-            "sampling_rates": sorted({float(spend["q"]) for spend in charged}),
-            "noise_multipliers": sorted({float(spend["z"]) for spend in charged}),
-            "steps": sum(spend["steps"] for spend in charged),
-        },
-        **plan_in_words(plan, secure, len(groups), pairs=body.get("pairs") is True),
+        "charged": _charged([event.body for _, event in events if event.type == "SPEND"]),
+        **plan_statements(plan, secure, len(groups), pairs=body.get("pairs") is True),
         "rounds_summed": sum(row["outcome"] == "summed" for row in rounds),
         "rounds_lost": sum(row["outcome"] == "lost" for row in rounds),
         "threshold": next((row["threshold"] for row in rounds if row["threshold"]), None),
         "round_log": rounds if begun else None,
         "model_before": text_in(body.get("model")),
-        "code": text_in(planned[0][1].body.get("code")) if planned else None,
-        "published": (
-            {"model": published[-1]["model"], "files": dict(published[-1]["files"])}
-            if published
-            else None
-        ),
+        "code": text_in(planned[0][1].get("code")) if planned else None,
+        "published": _published(server),
     }
 
 
-def _epsilons(begun: Event | None, planned: list[tuple[str, Event]]) -> dict[str, Any]:
-    if begun:
-        return dict(begun.body["epsilons"])
-    return {"dp-accounting PLD": planned[0][1].body.get("pld_epsilon")}
+def _charged(spends: list[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "sampling_rates": sorted({float(spend["q"]) for spend in spends}),
+        "noise_multipliers": sorted({float(spend["z"]) for spend in spends}),
+        "steps": sum(spend["steps"] for spend in spends),
+    }
 
 
-def _versions(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    versions = (result or {}).get("versions")
-    return versions if isinstance(versions, Mapping) else {}
+def _published(server: list[Event]) -> dict[str, Any] | None:
+    last = next((event.body for event in reversed(server) if event.type == "PUBLISHED"), None)
+    return None if last is None else {"model": last["model"], "files": dict(last["files"])}
 
 
 def _rounds(events: list[Event], groups: list[str]) -> list[dict[str, Any]]:
-    """One row for every round in the server's book: how it ended, and who was missing."""
+    """One row for every round in the server ledger: how it ended, and who was missing."""
     rows: dict[int, dict[str, Any]] = {}
     tried: dict[int, set[object]] = {}
     for event in events:

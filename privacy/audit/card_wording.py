@@ -1,4 +1,4 @@
-"""The words of the privacy card: what people are asked, what a plan means, what is not covered."""
+"""The fixed texts of the privacy card: questions to people, statements on a plan, and limits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ ABOUT_FIELDS: Mapping[str, str] = {
     "declaration_of_conformity": "Where is the declaration of conformity?",
     "post_market_plan": "How is the system watched once it is in use?",
 }
-"""What only people can state: the name of each field, and the question it answers."""
+"""Fields that only people can state: each name with the question it answers."""
 
 _BY = {
     "dpo_opinion": "the data protection officer",
@@ -70,7 +70,7 @@ NOT_COVERED = (
     "alone, and pays m times.",
     "A group's own computers: whoever controls them sees that group's data.",
 )
-"""What the guarantee says nothing about."""
+"""Limits of the guarantee."""
 
 
 _PAIRS = (
@@ -79,46 +79,53 @@ _PAIRS = (
 )
 
 
-def plan_in_words(
+def plan_statements(
     plan: PrivacyPlan | None, secure: bool | None, groups: int, *, pairs: bool = False
 ) -> dict[str, str | None]:
-    """What a plan means, in words; None where there is no plan to tell."""
+    """The meaning of a plan, a sentence or two for each question; None where there is no plan."""
     names = (
         "mechanism noise_added sampling_in_words contribution_cap protocol randomness trust_model "
         "colluding_threshold"
     ).split()
     if plan is None:
         return dict.fromkeys(names)
-    trust, threshold = _trust(plan, secure, groups)
-    own = "The records of one respondent are summed first:" if _people(plan) else "Every record:"
-    gap = "" if _people(plan) else " A person with several records is not protected as a whole."
-    rate = f"every unit joins each step independently with probability {plan.sampling_rate:g}"
-    values = (
+    sums = {
+        True: "Sums under secure aggregation: pairwise masks, secrets shared among the groups.",
+        False: "Plain sums: the server receives the vector of every group.",
+        None: None,
+    }
+    statements = (
         "Discrete Gaussian noise on integer vectors, one vector of bounded L2 norm for each unit.",
-        "By every group in full, on its own computer, before anything is sent."
-        if plan.mode is Mode.LOCAL
-        else f"By every group, one share each, on its own computer; {plan.honest_shares} honest "
-        "shares together are the noise that is accounted for.",
-        f"Poisson: {rate}"
-        + (" (all of them: sampling hides nobody)." if plan.sampling_rate == 1 else "."),
-        f"{own} each {plan.unit} moves a step by an L2 norm of at most C = {plan.clipping_norm:g}."
-        + gap,
-        _PAIRS
-        if pairs
-        else {
-            True: "Sums under secure aggregation: pairwise masks, secrets shared among the groups.",
-            False: "Plain sums: the server receives the vector of every group.",
-            None: None,
-        }[secure],
+        _noise(plan),
+        _sampling(plan),
+        _contribution(plan),
+        _PAIRS if pairs else sums[secure],
         "AES-256 in counter mode, keyed by the operating system; no seed can be set.",
-        trust,
-        threshold,
+        *_trust(plan, secure, groups),
     )
-    return dict(zip(names, values, strict=True))
+    return dict(zip(names, statements, strict=True))
 
 
-def _people(plan: PrivacyPlan) -> bool:
-    return plan.unit is Unit.RESPONDENT
+def _noise(plan: PrivacyPlan) -> str:
+    if plan.mode is Mode.LOCAL:
+        return "By every group in full, on its own computer, before anything is sent."
+    return (
+        f"By every group, one share each, on its own computer; {plan.honest_shares} honest shares "
+        "together are the noise that is accounted for."
+    )
+
+
+def _sampling(plan: PrivacyPlan) -> str:
+    nobody = " (all of them: sampling hides nobody)" if plan.sampling_rate == 1 else ""
+    rate = f"with probability {plan.sampling_rate:g}"
+    return f"Poisson: every unit joins each step independently {rate}{nobody}."
+
+
+def _contribution(plan: PrivacyPlan) -> str:
+    bound = f"each {plan.unit} moves a step by an L2 norm of at most C = {plan.clipping_norm:g}."
+    if plan.unit is Unit.RESPONDENT:
+        return f"The records of one respondent are summed first: {bound}"
+    return f"Every record: {bound} A person with several records is not protected as a whole."
 
 
 def _trust(plan: PrivacyPlan, secure: bool | None, groups: int) -> tuple[str, str]:
@@ -136,18 +143,18 @@ def _trust(plan: PrivacyPlan, secure: bool | None, groups: int) -> tuple[str, st
             "messages came, and no group's own vector. One's own group is trusted, and enough of "
             "the others to add their share of the noise and to keep their secrets.",
             f"Up to {plan.colluding} of {groups} groups may work together with the server; with "
-            "more of them, the promised epsilon no longer holds.",
+            "more of them, the epsilon of the plan no longer holds.",
         )
     if secure is None:
         return (
-            "Not known: each group adds a share of the noise only, and no server's book shows "
+            "Not known: each group adds a share of the noise only, and no server ledger shows "
             "whether the server could read the vectors one by one.",
             f"The plan assumes at most {plan.colluding} of {groups} groups; whether the sums were "
             "secure is not known.",
         )
     return (
         "The server is trusted with every group's vector, which carries a share of the noise only. "
-        "The promised epsilon holds for whoever sees the sums and the model, not against the "
+        "The epsilon of the plan holds for whoever sees the sums and the model, not against the "
         "server.",
         f"The server must be honest; up to {plan.colluding} of {groups} groups may look at the "
         "sums together.",
@@ -155,7 +162,7 @@ def _trust(plan: PrivacyPlan, secure: bool | None, groups: int) -> tuple[str, st
 
 
 def blanks_of(card: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Every field that nobody has stated and nothing has shown, and who could."""
+    """The blanks of a card: what nobody has stated and nothing has shown, and who could."""
     blanks = [
         {
             "field": name,
@@ -170,7 +177,7 @@ def blanks_of(card: Mapping[str, Any]) -> list[dict[str, str]]:
         "empirical": (card["empirical"], "whoever runs a canary audit", _CANARIES),
         "utility": (utility, "whoever trained the model", "How well does it predict each group?"),
         "utility.intervals": (None, "whoever trained the model", "How far do the scores move?"),
-        "server": (card["server"], "the server", "What does the server's own book show?"),
+        "server": (card["server"], "the server", "What does the server ledger show?"),
         "hashes.config": (card["hashes"]["config"], "the server", "Which configuration was run?"),
         "hashes.code": (card["hashes"]["code"], "the groups", "Which code was run?"),
         "runs": (runs, "the groups", "Which runs were planned?"),
@@ -193,7 +200,7 @@ _CANARIES = "Which epsilon does an attack on the running code prove at least?"
 
 _RUN_QUESTIONS = {
     "epsilon": "Which plan was run?",
-    "accountant_version": "Which version of the accountant computed the promise?",
+    "accountant_version": "Which version of the accountant computed epsilon?",
     "secure_aggregation": "Could the server read the vectors of single groups?",
     "threshold": "How many groups must keep their secrets for a sum to stay one?",
     "round_log": "Which rounds were summed, which were lost, and who dropped out?",

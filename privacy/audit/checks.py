@@ -1,16 +1,16 @@
-"""What a check of a review says, and how it ended."""
+"""The result of one check of a review."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a check ended."""
+    """The status of a check."""
 
-    PASS = "pass"  # noqa: S105
+    PASS = "pass"  # noqa: S105  # no password
     FAIL = "fail"
     OPEN = "open"
-    """What it needs was not handed in: nothing was checked."""
+    """The evidence it needs was not handed in: nothing was checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,34 +21,35 @@ class Check:
         id: its name, for programs; the same in every review.
         about: the group, or "server", "all" where it concerns them together.
         status: how it ended.
-        words: what was found, for somebody who is no engineer: one sentence or two.
+        finding: what was found, for readers who are no engineers: one sentence or two.
     """
 
     id: str
     about: str
     status: Status
-    words: str
+    finding: str
 
     def as_dict(self) -> dict[str, str]:
         """JSON types."""
-        return {name: str(value) for name, value in asdict(self).items()}
+        status = str(self.status)
+        return {"id": self.id, "about": self.about, "status": status, "words": self.finding}
 
 
-def passed(id: str, about: str, words: str) -> Check:
+def passed(id: str, about: str, finding: str) -> Check:
     """A check that holds."""
-    return Check(id=id, about=about, status=Status.PASS, words=_one_line(words))
+    return Check(id=id, about=about, status=Status.PASS, finding=_one_line(finding))
 
 
-def failed(id: str, about: str, words: str) -> Check:
+def failed(id: str, about: str, finding: str) -> Check:
     """A check that does not hold."""
-    return Check(id=id, about=about, status=Status.FAIL, words=_one_line(words))
+    return Check(id=id, about=about, status=Status.FAIL, finding=_one_line(finding))
 
 
-def left_open(id: str, about: str, words: str) -> Check:
+def left_open(id: str, about: str, finding: str) -> Check:
     """A check that could not be made."""
-    return Check(id=id, about=about, status=Status.OPEN, words=_one_line(words))
+    return Check(id=id, about=about, status=Status.OPEN, finding=_one_line(finding))
 
 
-def _one_line(words: str) -> str:
-    """Words with whatever would break a line or a terminal replaced; forgers may have chosen it."""
-    return "".join(each if each.isprintable() else "?" for each in words)
+def _one_line(finding: str) -> str:
+    """The text without what would break a line or a terminal: forgers may have chosen some."""
+    return "".join(each if each.isprintable() else "?" for each in finding)

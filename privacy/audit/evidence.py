@@ -1,4 +1,4 @@
-"""What a reviewer has at hand: ledgers, the server's book, keys, and what a run has published.
+"""The evidence of a review: ledgers, the server ledger, keys, and what a run has published.
 
 Reading changes nothing, needs no private key, and takes a ledger that is in use as it stands.
 Whatever cannot be read is kept as evidence too: a damaged file is a finding, not an error.
@@ -7,16 +7,16 @@ Whatever cannot be read is kept as evidence too: a damaged file is a finding, no
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from privacy.errors import LedgerCorrupt, LedgerError
 from privacy.identity.keys import Roster
-from privacy.ledger.chain import TYPES, Event, read_events
+from privacy.ledger.chain import SERVER_TYPES, Event, each_event, read_events
 from privacy.ledger.paths import GROUPS, ROSTER_FILE, SERVER_LEDGER
-from privacy.ledger.replay import Reading
-from privacy.ledger.server_ledger import read_server_ledger
+from privacy.ledger.replay import Replay
 from privacy.ledger.state import State
 from privacy.ledger.store import whole_lines
 
@@ -26,17 +26,17 @@ RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupLedgerEvidence:
-    """The ledger of one group, as far as it can be read.
+class LedgerEvidence:
+    """The ledger of a group or of the server, as far as it can be read.
 
     Attributes:
-        name: of the group, by the roster; else of the file.
+        name: of the owner, by the roster; else of the file.
         file: where it was read from.
         owner: public key that signs it, 32 bytes; empty where no line names one.
         pinned: whether the roster pins that key.
-        events: all of them if `error` is None; else those of an unbroken, signed chain from the
-            first line on.
-        state: what they add up to; None where they contradict each other.
+        events: all of them if `error` is None. Else those of an unbroken, signed chain from the
+            first line on, and none of a server.
+        state: what they add up to; None where they contradict each other, and for a server.
         torn: bytes of a torn last line.
         error: the first thing that is wrong.
     """
@@ -47,20 +47,8 @@ class GroupLedgerEvidence:
     pinned: bool
     events: tuple[Event, ...]
     state: State | None
-    torn: int = 0
-    error: LedgerError | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerLedgerEvidence:
-    """The server's book; attributes as of `GroupLedger`."""
-
-    name: str
-    file: Path
-    owner: bytes
-    pinned: bool
-    events: tuple[Event, ...]
-    error: LedgerError | None = None
+    torn: int
+    error: LedgerError | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +66,8 @@ class Evidence:
         published: the folder of the run, where its files can be compared.
     """
 
-    ledgers: tuple[GroupLedgerEvidence, ...]
-    server_ledger: ServerLedgerEvidence | None = None
+    ledgers: tuple[LedgerEvidence, ...]
+    server_ledger: LedgerEvidence | None = None
     members: Roster = field(default_factory=lambda: Roster({}))
     servers: Roster = field(default_factory=lambda: Roster({}))
     roster_given: bool = False
@@ -91,7 +79,7 @@ class Evidence:
 def gather(
     paths: Sequence[Path], *, roster: Path | None = None, card: Path | None = None
 ) -> Evidence:
-    """Read everything that lies at some places.
+    """Read all evidence at these paths.
 
     Args:
         paths: ledgers, folders of ledgers, or folders of runs.
@@ -100,7 +88,7 @@ def gather(
         card: privacy card to be compared; without it that of the folder is taken.
 
     Raises:
-        ValueError: if there is no ledger at a place, or a roster or card cannot be read.
+        ValueError: if there is no ledger at a path, or a roster or card cannot be read.
     """
     files: dict[Path, None] = {}
     server_ledger = beside = run = None
@@ -118,10 +106,10 @@ def gather(
     servers = Roster.read(pins, "servers") if pins else Roster({})
     card = card or (_existing(run / CARD_FILE) if run else None)
     result = _existing(run / RESULT_FILE) if run else None
-    ledgers = sorted((_read_ledger(file, members, servers) for file in files), key=_by_name)
+    ledgers = [_read_ledger(file, members, servers) for file in files]
     return Evidence(
-        ledgers=tuple(ledgers),
-        server_ledger=_read_server_ledger(server_ledger, servers) if server_ledger else None,
+        ledgers=tuple(sorted(ledgers, key=lambda ledger: (ledger.name, ledger.file))),
+        server_ledger=_read_ledger(server_ledger, servers, None) if server_ledger else None,
         members=members,
         servers=servers,
         roster_given=roster is not None,
@@ -137,7 +125,7 @@ def file_digest(path: Path) -> str | None:
 
 
 def _ledger_files(path: Path) -> tuple[list[Path], Path | None]:
-    """The ledgers of groups at a place, and the folder that holds what belongs to them."""
+    """The ledgers of groups at a path, and the folder that holds what belongs to them."""
     if path.is_file():
         folder = path.parent.parent if path.parent.name == GROUPS else None
         return ([] if path.name == SERVER_LEDGER else [path]), folder
@@ -160,10 +148,6 @@ def _existing(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _by_name(ledger: GroupLedgerEvidence) -> tuple[str, Path]:
-    return ledger.name, ledger.file
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -183,70 +167,39 @@ def _signer(data: bytes) -> bytes:
     return key if len(key) == 32 else b""
 
 
-def _name_of(owner: bytes, roster: Roster) -> str | None:
-    return next((name for name, key in roster.items() if key == owner), None)
-
-
-def _read_ledger(path: Path, members: Roster, servers: Roster) -> GroupLedgerEvidence:
+def _read_ledger(path: Path, roster: Roster, servers: Roster | None) -> LedgerEvidence:
+    """Read the ledger of a group; without `servers`, who countersign it, that of a server."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}; name a ledger") from error
     data = whole_lines(raw)
     owner = _signer(data)
-    name = _name_of(owner, members)
-    reading = Reading(owner or bytes(32), servers if servers else None)
-    found: LedgerError | None = None
-    events: tuple[Event, ...] = ()
+    name = next((name for name, key in roster.items() if key == owner), None)
+    replay = Replay(owner, servers or None)
+    events: list[Event] = []
+    broken: LedgerError | None = None
     try:
         if not owner:
             raise LedgerCorrupt("line 1 of the ledger names no signer", line=1)
-        reading.take_in(data)
+        if servers is None:
+            events += read_events(data, owner, types=SERVER_TYPES)
+        else:
+            replay.extend(data)
+            events = replay.events
     except LedgerError as error:
-        found = error
-    events = tuple(reading.events) if found is None else _signed_part(data, owner)
-    return GroupLedgerEvidence(
+        broken = error
+    if broken is not None and owner and servers is not None:
+        with suppress(LedgerError):
+            # All that is signed, also what contradicts the lines before it.
+            events.extend(each_event(data, owner))
+    return LedgerEvidence(
         name=name or path.stem,
         file=path,
         owner=owner,
         pinned=name is not None,
-        events=events,
-        state=reading.state if found is None else None,
+        events=tuple(events),
+        state=replay.state if broken is None and servers is not None else None,
         torn=max(0, len(raw) - len(data)),
-        error=found,
-    )
-
-
-def _signed_part(data: bytes, owner: bytes, types: tuple[str, ...] = TYPES) -> tuple[Event, ...]:
-    """The events before the first line whose chain or signature is broken."""
-    lines = data.split(b"\n")[:-1]
-    events: list[Event] = []
-    for line in lines:
-        try:
-            after = {"after": events[-1].head} if events else {}
-            events += read_events(line + b"\n", owner, types=types, **after)
-        except (LedgerError, ValueError):
-            break
-    return tuple(events)
-
-
-def _read_server_ledger(path: Path, servers: Roster) -> ServerLedgerEvidence:
-    data = path.read_bytes()
-    owner = _signer(data)
-    name = _name_of(owner, servers)
-    events: tuple[Event, ...] = ()
-    found: LedgerError | None = None
-    try:
-        if not owner:
-            raise LedgerCorrupt("line 1 of the book names no signer", line=1)
-        events = read_server_ledger(data, owner)
-    except LedgerError as error:
-        found = error
-    return ServerLedgerEvidence(
-        name=name or path.stem,
-        file=path,
-        owner=owner,
-        pinned=name is not None,
-        events=events,
-        error=found,
+        error=broken,
     )

@@ -1,7 +1,7 @@
-"""What a reviewer reads: the privacy card as a page, as text, and in the forms others ask for.
+"""The reports of a review: the privacy card as a page, as text, and in the forms of registers.
 
-Everything here is made from the card alone. Whatever comes from data is escaped by the environment
-that renders it, wherever it stands in a template; a blank is shown as one wherever it occurs.
+All are made from the card alone. The environment that renders a template escapes whatever comes
+from data; a blank is shown as one wherever it occurs.
 """
 
 import json
@@ -98,7 +98,7 @@ def render(card: Mapping[str, Any], name: str) -> str:
 
 
 class _Blank:
-    """What nobody has stated, and who could."""
+    """A field that nobody has stated, and who could."""
 
     def __init__(self, by: str, question: str) -> None:
         self.by = by
@@ -139,11 +139,12 @@ def _markdown(value: object) -> object:
     if hasattr(value, "__html__"):
         return value
     if value is None or isinstance(value, _Blank):
-        return Markup(str(value or _UNNAMED))  # noqa: S704
+        return Markup(str(value or _UNNAMED))  # noqa: S704  # a text of this module
     text = str(escape(_plain(value))).replace("&#39;", "'").replace("&#34;", '"')
     text = _PUNCTUATION.sub(r"\\\1", text)
     text = _AT_START.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", text)
-    return Markup(_LINK.sub(lambda match: "\\:" if match[1] else f"{match[2]}\\.", text))  # noqa: S704
+    text = _LINK.sub(lambda match: "\\:" if match[1] else f"{match[2]}\\.", text)
+    return Markup(text)  # noqa: S704  # escaped above
 
 
 def _yaml(value: object) -> object:
@@ -152,9 +153,9 @@ def _yaml(value: object) -> object:
     if isinstance(value, bool | int | float):
         # Readers of YAML 1.1 take a float without a point for a text.
         number = re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))
-        return Markup(number)  # noqa: S704
+        return Markup(number)  # noqa: S704  # digits
     text = str(value or _UNNAMED) if value is None or isinstance(value, _Blank) else _plain(value)
-    return Markup(json.dumps(text, ensure_ascii=False))  # noqa: S704
+    return Markup(json.dumps(text, ensure_ascii=False))  # noqa: S704  # quoted by json
 
 
 def _rounded_up(value: float | None, digits: int = 4) -> str | None:
@@ -231,15 +232,15 @@ def _collapsed_history(history: Sequence[Mapping[str, Any]]) -> list[dict[str, A
 def _chart(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A step line of what was left after each entry, and where entries were refused."""
     steps = max(1, len(history) - 1)
-    places = [
+    points = [
         (
             round(_LEFT + (_RIGHT - _LEFT) * number / steps, 1),
             round(_BOTTOM - (_BOTTOM - _TOP) * entry["left_share"], 1),
         )
         for number, entry in enumerate(history)
     ]
-    line = f"M{places[0][0]} {places[0][1]}" if places else ""
-    line += "".join(f"H{x}V{y}" for x, y in places[1:])
+    line = f"M{points[0][0]} {points[0][1]}" if points else ""
+    line += "".join(f"H{x}V{y}" for x, y in points[1:])
     levels = [
         {"y": _BOTTOM - (_BOTTOM - _TOP) * share / 100, "share": share} for share in (0, 50, 100)
     ]
@@ -254,8 +255,8 @@ def _chart(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "levels": levels,
         "entries": len(history),
         "refused": [
-            place
-            for place, entry in zip(places, history, strict=True)
+            point
+            for point, entry in zip(points, history, strict=True)
             if entry["type"] == "refused"
         ],
     }
@@ -269,7 +270,7 @@ def _by_status(checks: Sequence[Mapping[str, str]]) -> dict[str, list[Mapping[st
 
 
 def _verdict(card: Mapping[str, Any]) -> dict[str, Any]:
-    """How the review ended, and the most that can be said: a title and sentences."""
+    """The verdict of the review: a title and sentences."""
     summary = card["summary"]
     passed, failed, left_open = (summary["checks"][name] for name in ("pass", "fail", "open"))
     made = passed + failed
@@ -321,7 +322,7 @@ def _spent_sentence(summary: Mapping[str, Any]) -> str:
 
 
 def _alarms(card: Mapping[str, Any]) -> list[str]:
-    """What a reader must not overlook besides failed checks."""
+    """Warnings besides failed checks."""
     alarms = []
     for run in card["runs"]:
         if run["mode"] == "distributed" and run["secure_aggregation"] is not True:
@@ -330,5 +331,5 @@ def _alarms(card: Mapping[str, Any]) -> list[str]:
         if group["error"]:
             alarms.append(f"{group['name']}: {group['error']}")
     if card["server"] and card["server"]["error"]:
-        alarms.append(f"The server's book: {card['server']['error']}")
+        alarms.append(f"The server ledger: {card['server']['error']}")
     return alarms

@@ -1,8 +1,8 @@
-"""The reviewer's checks: offline, on files alone, believing neither a server nor a group.
+"""The reviewer's checks: offline, on files alone, without trust in a server or a group.
 
-Every check ends in words that a lawyer can read. A ledger by itself shows what its owner has
-written and that nothing was changed since; that nothing was left out shows only beside the server's
-book and the ledgers of the others. Epsilon is recomputed by two libraries of different makers.
+Every check ends in a sentence that a lawyer can read. A ledger by itself shows what its owner has
+written and that nothing was changed since. That nothing was left out shows only against the server
+ledger and the ledgers of the other groups. Two libraries of different authors recompute epsilon.
 """
 
 import itertools
@@ -20,8 +20,8 @@ from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.prv_cross_check import prv_epsilon
 from privacy.accounting.terms import TRUNCATION_SHARE
 from privacy.audit.checks import Check, Status, failed, left_open, passed
-from privacy.audit.evidence import Evidence, GroupLedgerEvidence, file_digest
-from privacy.audit.verify_ledger import check_book
+from privacy.audit.evidence import Evidence, LedgerEvidence, file_digest
+from privacy.audit.verify_ledger import check_server_ledger
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event
 from privacy.ledger.facts import RunPlan
@@ -37,14 +37,14 @@ def verify(evidence: Evidence) -> tuple[Check, ...]:
     """Make every check that the evidence permits.
 
     Returns:
-        In a fixed order: of each group's ledger, of the server's book, of both against each other,
+        In a fixed order: of each group's ledger, of the server ledger, of both against each other,
         of what was published. What could not be checked is `Status.OPEN`, never left out.
     """
     checks: list[Check] = []
     for ledger in evidence.ledgers:
         checks += _of_ledger(ledger, evidence)
     checks += _forks(evidence)
-    checks += check_book(evidence)
+    checks += check_server_ledger(evidence)
     checks += _published(evidence)
     return tuple(checks)
 
@@ -57,7 +57,7 @@ def holds(checks: tuple[Check, ...]) -> bool:
 # One ledger.
 
 
-def _of_ledger(ledger: GroupLedgerEvidence, evidence: Evidence) -> Iterator[Check]:
+def _of_ledger(ledger: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     name = ledger.name
     yield _key(ledger, evidence)
     if ledger.state is None:
@@ -83,7 +83,7 @@ def _of_ledger(ledger: GroupLedgerEvidence, evidence: Evidence) -> Iterator[Chec
     yield _countersigned(ledger, evidence)
 
 
-def _key(ledger: GroupLedgerEvidence, evidence: Evidence) -> Check:
+def _key(ledger: LedgerEvidence, evidence: Evidence) -> Check:
     name, key = ledger.name, ledger.owner.hex()[:16]
     if not evidence.members:
         return left_open(
@@ -96,8 +96,8 @@ def _key(ledger: GroupLedgerEvidence, evidence: Evidence) -> Check:
     return passed("key", name, f"signed by the key that {whose} gives this group ({key}...).{hint}")
 
 
-def _of_signed_part(ledger: GroupLedgerEvidence) -> Iterator[Check]:
-    # What cannot be read here is what has broken the ledger: that is said already.
+def _of_signed_part(ledger: LedgerEvidence) -> Iterator[Check]:
+    # What cannot be read here is what has broken the ledger, which has a finding already.
     with suppress(*_UNREADABLE):
         plans = [event.body for event in ledger.events if event.type == "PLAN"]
         stated = {body["run"]: stated_plan(body["plan"]) for body in plans}
@@ -126,7 +126,7 @@ def _epsilons(name: str, events: tuple[Event, ...], state: State) -> Iterator[Ch
 
 
 def _number(stated: object) -> float:
-    """What somebody has written as a number; not a number where it is none."""
+    """A stated number; not a number where it is none."""
     try:
         return float(str(stated))
     except ValueError:
@@ -135,25 +135,25 @@ def _number(stated: object) -> float:
 
 def _epsilon(name: str, run: str, announced: RunPlan, stated: float) -> Check:
     plan = announced.plan
-    words = f"run {run[:12]}"
+    where = f"run {run[:12]}"
     try:
         ours = pld_epsilon(plan.mechanism, delta=plan.accounted_delta)
         lowest, highest = prv_epsilon(plan.mechanism, delta=plan.accounted_delta)
         rdp = rdp_epsilon(plan.mechanism, delta=plan.accounted_delta)
     except (PrivacyError, ValueError, OverflowError) as error:
-        return failed("epsilon", name, f"{words}: epsilon could not be recomputed: {error}.")
+        return failed("epsilon", name, f"{where}: epsilon could not be recomputed: {error}.")
     found = (
         f"epsilon = {ours:.4f} by dp-accounting (PLD), between {lowest:.4f} and {highest:.4f} by "
         f"prv-accountant"
     )
     if not lowest - PLD_TOLERANCE <= ours <= highest + PLD_TOLERANCE or ours > rdp + PLD_TOLERANCE:
-        return failed("epsilon", name, f"{words}: the two libraries disagree: {found}.")
+        return failed("epsilon", name, f"{where}: the two libraries disagree: {found}.")
     if not abs(ours - stated) <= PLD_TOLERANCE:
-        return failed("epsilon", name, f"{words}: the ledger states {stated:.4f}, but {found}.")
+        return failed("epsilon", name, f"{where}: the ledger states {stated:.4f}, but {found}.")
     if ours > plan.epsilon:
-        return failed("epsilon", name, f"{words}: promised {plan.epsilon:g}, but {found}.")
+        return failed("epsilon", name, f"{where}: the plan claims {plan.epsilon:g}, but {found}.")
     return passed(
-        "epsilon", name, f"{words}: {found}; the promise was {plan.epsilon:g} for the whole run."
+        "epsilon", name, f"{where}: {found}; the plan claims {plan.epsilon:g} for the whole run."
     )
 
 
@@ -183,8 +183,8 @@ def _plans_and_spends(
 
 
 def _budgets(name: str, state: State) -> Check:
-    """What is spent, by the divergences of dp-accounting instead of the ledger's own."""
-    words = []
+    """Every spend is within its budget, by the divergences of dp-accounting."""
+    spent = []
     for dataset, budget in state.budgets.items():
         filtered = budget.delta * (1 - TRUNCATION_SHARE)
         used = max(
@@ -198,10 +198,10 @@ def _budgets(name: str, state: State) -> Check:
                 f"data {dataset[:12]} have spent epsilon = {used:.6g}, above the budget of "
                 f"{budget.epsilon:g} (delta = {budget.delta:g}).",
             )
-        words.append(f"epsilon = {used:.4g} of {budget.epsilon:g}")
-    if not words:
+        spent.append(f"epsilon = {used:.4g} of {budget.epsilon:g}")
+    if not spent:
         return left_open("budget", name, "no budget was set, and nothing can be spent without.")
-    return passed("budget", name, f"nobody's data have spent more than {', '.join(words)}.")
+    return passed("budget", name, f"nobody's data have spent more than {', '.join(spent)}.")
 
 
 def _epsilon_of(steps: Steps, *, order: int, delta: float) -> float:
@@ -251,7 +251,7 @@ def _releases(name: str, events: tuple[Event, ...], state: State) -> Check:
     )
 
 
-def _countersigned(ledger: GroupLedgerEvidence, evidence: Evidence) -> Check:
+def _countersigned(ledger: LedgerEvidence, evidence: Evidence) -> Check:
     heads = [event for event in ledger.events if event.type == "HEAD"]
     if not heads:
         return left_open(
@@ -285,8 +285,8 @@ def _two_histories(evidence: Evidence) -> Iterator[Check]:
     for one, other in itertools.combinations(evidence.ledgers, 2):
         pairs = zip(one.events, other.events, strict=False)
         if one.owner == other.owner and any(a.hash != b.hash for a, b in pairs):
-            words = f"{one.file.name} and {other.file.name} are two histories signed by one key."
-            yield failed("forks", one.name, words)
+            finding = f"{one.file.name} and {other.file.name} are two histories signed by one key."
+            yield failed("forks", one.name, finding)
 
 
 def _two_plans(evidence: Evidence) -> Iterator[Check]:
@@ -296,7 +296,7 @@ def _two_plans(evidence: Evidence) -> Iterator[Check]:
             runs.setdefault(run, set()).add(plan.digest)
     for run, digests in runs.items():
         if len(digests) > 1:
-            yield failed("forks", _ALL, f"groups were told {len(digests)} plans of run {run[:12]}.")
+            yield failed("forks", _ALL, f"groups announce {len(digests)} plans of run {run[:12]}.")
 
 
 # What was published.
@@ -306,21 +306,22 @@ def _published(evidence: Evidence) -> Iterator[Check]:
     events = evidence.server_ledger.events if evidence.server_ledger else ()
     last = next((event for event in reversed(events) if event.type == "PUBLISHED"), None)
     if last is None:
-        yield left_open("published", "server", "the server's book names no published model.")
+        yield left_open("published", "server", "the server ledger names no published model.")
         return
     files = last.body.get("files")
     if not isinstance(files, dict) or not all(isinstance(name, str) for name in files.values()):
-        yield failed("published", "server", "the book does not say which files were published.")
+        yield failed("published", "server", "the server ledger does not name what was published.")
         return
     if evidence.published is None:
         yield left_open("published", "server", "the files of the model were not handed in.")
     else:
         wrong = [n for n, digest in files.items() if file_digest(evidence.published / n) != digest]
         if wrong:
-            words = f"{', '.join(wrong)}: missing, or not as the server's book names it"
-            yield failed("published", "server", f"{words}.")
+            finding = f"{', '.join(wrong)}: missing, or not as the server ledger names it."
+            yield failed("published", "server", finding)
         else:
-            yield passed("published", "server", f"{len(files)} files are those of the book.")
+            finding = f"{len(files)} files are those of the server ledger."
+            yield passed("published", "server", finding)
     if evidence.card is None:
         yield left_open("card", "server", "no privacy card was handed in to be compared.")
         return
@@ -328,7 +329,7 @@ def _published(evidence: Evidence) -> Iterator[Check]:
 
 
 def _card(card: Mapping[str, Any], events: tuple[Event, ...]) -> Check:
-    """Whether a privacy card speaks of the plans and models that the server's book names."""
+    """Whether a privacy card names the plans and models of the server ledger."""
     plans = {str(e.body.get("run")): e.body.get("digest") for e in events if e.type == "RUN"}
     published = {
         str(e.body.get("run")): {name: e.body.get(name) for name in ("model", "files")}
@@ -337,9 +338,9 @@ def _card(card: Mapping[str, Any], events: tuple[Event, ...]) -> Check:
     }
     runs = card.get("runs")
     listed = [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
-    told = {str(run.get("run")): (run.get("plan_digest"), run.get("published")) for run in listed}
+    named = {str(run.get("run")): (run.get("plan_digest"), run.get("published")) for run in listed}
     for run, digest in plans.items():
-        if told.get(run) != (digest, published.get(run)):
-            words = f"run {run[:12]}: the privacy card names another plan or model than the book"
-            return failed("card", "server", f"{words}.")
-    return passed("card", "server", "the privacy card names the plans and models of the book.")
+        if named.get(run) != (digest, published.get(run)):
+            finding = f"run {run[:12]}: the card has another plan or model than the server ledger."
+            return failed("card", "server", finding)
+    return passed("card", "server", "the privacy card has the plans and models of the ledger.")

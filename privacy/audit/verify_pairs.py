@@ -1,4 +1,4 @@
-"""What a review can say of rounds without a sum: who met whom, and that both sides paid for it."""
+"""The checks of rounds in which groups meet in pairs, and nothing is summed."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -6,37 +6,33 @@ from typing import Any
 
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import Mode
-from privacy.audit.evidence import ServerLedgerEvidence
+from privacy.audit.evidence import LedgerEvidence
 from privacy.errors import PrivacyError
 from privacy.exchange.messages import MEET, ExchangeTerms, PeerAdvert
 from privacy.secagg.round_terms import Attempt
 
 
-def paired_runs(server_ledger: ServerLedgerEvidence) -> set[str]:
-    """Runs whose groups meet in pairs, as the book says."""
-    return {
-        e.body["run"]
-        for e in server_ledger.events
-        if e.type == "RUN" and e.body.get("pairs") is True
-    }
+def paired_runs(server: LedgerEvidence) -> set[str]:
+    """Runs whose groups meet in pairs, by the server ledger."""
+    return {e.body["run"] for e in server.events if e.type == "RUN" and e.body.get("pairs") is True}
 
 
-def pairs_hold(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str, bytes]) -> str:
-    """What is wrong with a round of pairs; empty if nothing is.
+def wrong_pairs(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str, bytes]) -> str:
+    """The first thing wrong with a round of pairs; empty if nothing is.
 
     Args:
         body: of the ROUND.
         plan: of the run.
-        adverts: those that the book has of this round, by group.
+        adverts: those that the server ledger has of this round, by group.
     """
     if plan.mode is not Mode.LOCAL:
         return "groups met whose single vectors were not private"
     pairs = [tuple(pair) for pair in body["pairs"]]
     names = list(chain.from_iterable(pairs))
     if any(len(pair) not in (1, 2) for pair in pairs) or len(set(names)) != len(names):
-        return "the book has a group meet two others, or more than two meet at once"
+        return "the server ledger has a group meet two others, or more than two meet at once"
     if not set(names) <= set(adverts):
-        return "the book lacks advertisements of the round"
+        return "the server ledger lacks advertisements of the round"
     if set(body["contexts"]) != set(body["survivors"]) or not set(body["survivors"]) <= set(names):
         return "who trained had not been asked to, or met under no terms"
     if body["after"] != body["model"]:

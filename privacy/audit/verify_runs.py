@@ -1,36 +1,36 @@
-"""The checks of a review that follow each run through the server's book: its models, its groups."""
+"""The checks that follow each run through the server ledger: its models, and its groups."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from privacy.audit.checks import Check, failed, passed
-from privacy.audit.evidence import Evidence, ServerLedgerEvidence
+from privacy.audit.evidence import Evidence, LedgerEvidence
 from privacy.ledger.payloads import stated_plan
 from privacy.secagg.round_terms import RoundTerms
 
 _KEY_BYTES = 32
 
 
-def check_models(server_ledger: ServerLedgerEvidence, evidence: Evidence) -> Iterator[Check]:
+def check_models(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     """Every round began from the model that the one before left, or where the run was resumed."""
     runs: dict[str, _RunHistory] = {}
-    for event in server_ledger.events:
+    for event in server.events:
         body = event.body
         if event.type == "RUN":
             runs[body["run"]] = _RunHistory(body["model"])
         elif (step := getattr(runs[body["run"]], event.type.lower(), None)) is not None:
-            if words := step(body):
-                yield failed("models", "server", f"{words}.")
+            if wrong := step(body):
+                yield failed("models", "server", f"{wrong}.")
                 return
-    words = "every round began from the model that the one before left"
-    if restarts := sum(event.type == "RESUMED" for event in server_ledger.events):
-        words += f"; {restarts} restart(s) went on from such a model, and repeated no round"
-    yield passed("models", "server", f"{words}.")
+    finding = "every round began from the model that the one before left"
+    if restarts := sum(event.type == "RESUMED" for event in server.events):
+        finding += f"; {restarts} restart(s) went on from such a model, and repeated no round"
+    yield passed("models", "server", f"{finding}.")
 
 
 class _RunHistory:
-    """The models of one run; every method says what is wrong with an event, in words.
+    """The models of one run; every method returns what is wrong with an event; empty if nothing is.
 
     Args:
         model: digest of the vector at the start.
@@ -52,16 +52,16 @@ class _RunHistory:
         return ""
 
     def round(self, body: Mapping[str, Any]) -> str:
-        if words := self._end(body["round"]):
-            return words
+        if wrong := self._end(body["round"]):
+            return wrong
         if body["model"] != self._at:
             return f"round {body['round']} began from another model than the one before left"
         self._at = self._left[body["round"]] = body["after"]
         return ""
 
     def lost(self, body: Mapping[str, Any]) -> str:
-        if words := self._end(body["round"]):
-            return words
+        if wrong := self._end(body["round"]):
+            return wrong
         if body.get("model", self._at) != self._at:
             return f"round {body['round']} began from another model than the one before left"
         self._left[body["round"]] = self._at
@@ -83,30 +83,30 @@ class _RunHistory:
             return f"round {number} has ended twice, or was lost when the run was resumed"
         # What a restart has cut short has no end of its own.
         if number != self._ended + 1 and not self._gap:
-            return f"round {self._ended + 1} has no end in the book"
+            return f"round {self._ended + 1} has no end in the server ledger"
         self._ended, self._gap = number, False
         self._named = max(self._named, number)
         return ""
 
 
-def check_members(server_ledger: ServerLedgerEvidence, evidence: Evidence) -> Iterator[Check]:
+def check_members(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     """Whoever took part was named when the run began, or had joined it before."""
     runs: dict[str, _Members] = {}
-    for event in server_ledger.events:
+    for event in server.events:
         body = event.body
         if event.type == "RUN":
             members = runs[body["run"]] = _Members(seats=list(body["groups"]))
-            words = members.begun(body)
+            wrong = members.begun(body)
         elif event.type == "JOINED":
-            words = runs[body["run"]].joined(body)
+            wrong = runs[body["run"]].joined(body)
         elif event.type in ("HEADS", "ROUND", "LOST"):
-            words = runs[body["run"]].took_part(body)
+            wrong = runs[body["run"]].took_part(body)
         else:
             continue
-        if words:
-            yield failed("members", "server", f"{words}.")
+        if wrong:
+            yield failed("members", "server", f"{wrong}.")
             return
-    joined = sum(event.type == "JOINED" for event in server_ledger.events)
+    joined = sum(event.type == "JOINED" for event in server.events)
     yield passed(
         "members",
         "server",
@@ -117,10 +117,10 @@ def check_members(server_ledger: ServerLedgerEvidence, evidence: Evidence) -> It
 
 @dataclass(kw_only=True)
 class _Members:
-    """The groups of one run; every method says what is wrong with an event, in words.
+    """The groups of one run; every method returns what is wrong with an event; empty if nothing is.
 
     Attributes:
-        seats: groups by their place in the plan; empty where nobody sits.
+        seats: groups by their index in the plan; empty where the seat is free.
         since: first round of each group.
     """
 
@@ -129,9 +129,9 @@ class _Members:
 
     def begun(self, body: Mapping[str, Any]) -> str:
         names = [name for name in self.seats if name]
-        places = stated_plan(body["plan"]).groups
-        if len(self.seats) != places:
-            return f"the run has {len(self.seats)} seats, its plan {places}"
+        planned = stated_plan(body["plan"]).groups
+        if len(self.seats) != planned:
+            return f"the run has {len(self.seats)} seats, its plan {planned}"
         if len(set(names)) != len(names) or set(names) != set(body["keys"]):
             return "the run begins with groups that have two seats, or no key"
         if any(len(bytes.fromhex(key)) not in (0, _KEY_BYTES) for key in body["keys"].values()):

@@ -62,7 +62,7 @@ class PeerAdvert(Signed):
             BadSignature: if it has not signed it, or for another attempt.
             DuplicateKey: if the key hides nothing.
         """
-        roster.check(self.sender, self.signature, "peer advert", attempt.context(), self.words())
+        roster.check(self.sender, self.signature, "peer advert", attempt.context(), self.payload())
         require_hiding(self.key)
 
 
@@ -126,7 +126,7 @@ class Shown(Message):
     CODECS = (KEY, blob(_ADVERT_BYTES), blob())
 
 
-# What a member keeps between two messages. Secret: never sent.
+# The states of a member between two messages. Secret: never sent.
 
 
 @dataclass(frozen=True, repr=False)
@@ -166,7 +166,7 @@ class Meeting(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class ExchangeTerms:
-    """What two sides agree on before a vector is sealed.
+    """The terms that two sides agree on before a vector is sealed.
 
     Attributes:
         attempt: of the round.

@@ -192,8 +192,7 @@ class Peer:
     ) -> tuple[bytes, Offered]:
         secret = self.source.take(32)
         unsigned = PeerAdvert(self.name, purpose, public_of(secret), *head, NO_SIGNATURE)
-        words = unsigned.words()
-        signature = self.identity.sign("peer advert", attempt.context(), words)
+        signature = self.identity.sign("peer advert", attempt.context(), unsigned.payload())
         advert = replace(unsigned, signature=signature).encode()
         return advert, Offered(attempt, secret, advert)
 
@@ -212,22 +211,22 @@ class Peer:
     def _showing(
         self, offered: Offered, model: str, *, partner: bytes, adverts: tuple[bytes, bytes]
     ) -> Meeting:
-        """What a showing is about; the advertisement of who shows comes first."""
+        """The meeting of who shows with a reader; the advertisement of who shows comes first."""
         terms = ExchangeTerms(attempt=offered.attempt, purpose=SHOW, task="", model=model)
         return Meeting(terms.context(adverts), offered.secret, offered.advert, partner)
 
     def _encrypt(self, meeting: Meeting, vector: NDArray[np.float32]) -> bytes:
         data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-        key, words = _channel(meeting, sender=meeting.advert, receiver=meeting.partner)
+        key, associated = _channel(meeting, sender=meeting.advert, receiver=meeting.partner)
         nonce = self.source.take(_NONCE_BYTES)
-        return nonce + AESGCM(key).encrypt(nonce, data, words)
+        return nonce + AESGCM(key).encrypt(nonce, data, associated)
 
     def _decrypt(self, meeting: Meeting, ciphertext: bytes, dimension: int) -> NDArray[np.float32]:
-        key, words = _channel(meeting, sender=meeting.partner, receiver=meeting.advert)
+        key, associated = _channel(meeting, sender=meeting.partner, receiver=meeting.advert)
         sender = PeerAdvert.decode(meeting.partner).sender
         nonce, text = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
         try:
-            data = AESGCM(key).decrypt(nonce, text, words)
+            data = AESGCM(key).decrypt(nonce, text, associated)
         except (InvalidTag, ValueError) as error:
             raise BadCiphertext(
                 f"{sender!r} has not encrypted this vector for this member in this round"
@@ -243,7 +242,7 @@ class Peer:
 
 
 def _channel(meeting: Meeting, *, sender: bytes, receiver: bytes) -> tuple[bytes, bytes]:
-    """The key of one direction between two members, and what is authenticated beside the text."""
-    words = digest(meeting.context, sender, receiver)
+    """The key of one direction between two members, and the associated data of its ciphertexts."""
+    associated = digest(meeting.context, sender, receiver)
     public = PeerAdvert.decode(meeting.partner).key
-    return derive(agree(meeting.secret, public), "vector", words), words
+    return derive(agree(meeting.secret, public), "vector", associated), associated

@@ -1,4 +1,4 @@
-"""What the parties of a federation hand each other before they meet: an invitation, and cards.
+"""Invitations and cards: what the parties of a federation exchange before they meet.
 
 Both are small files that people exchange and compare by a fingerprint read out over the phone.
 They hold public keys and settings, never a secret.
@@ -27,13 +27,13 @@ def readable(digest: bytes) -> str:
 
 
 def key_fingerprint(public: bytes) -> str:
-    """What two people compare of a public key."""
+    """The fingerprint of a public key that two people compare."""
     return readable(hashlib.sha256(public).digest())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """How a group introduces itself to the coordinator.
+    """The file by which a group introduces itself to the coordinator.
 
     Attributes:
         group: Its name.
@@ -53,7 +53,9 @@ class Card:
     def signed(cls, identity: Identity, *, group: str, role: str, node: str) -> Self:
         """Make a card; only who holds the key can."""
         card = cls(group=group, role=role, identity=identity.public.hex(), node=node)
-        return cls(**{**asdict(card), "signature": identity.sign(_CARD, b"", card._words()).hex()})
+        return cls(
+            **{**asdict(card), "signature": identity.sign(_CARD, b"", card._payload()).hex()}
+        )
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -65,7 +67,7 @@ class Card:
         card = cls(**_fields(cls, path))
         try:
             roster = Roster({card.group: bytes.fromhex(card.identity)})
-            roster.check(card.group, bytes.fromhex(card.signature), _CARD, b"", card._words())
+            roster.check(card.group, bytes.fromhex(card.signature), _CARD, b"", card._payload())
         except (ValueError, BadSignature) as error:
             raise ValueError(
                 f"{path}: the card is not signed by the key on it: ask again"
@@ -78,17 +80,17 @@ class Card:
 
     @property
     def fingerprint(self) -> str:
-        """What the group and the coordinator compare."""
+        """The fingerprint that the group and the coordinator compare."""
         return key_fingerprint(bytes.fromhex(self.identity))
 
-    def _words(self) -> bytes:
-        words = {key: value for key, value in asdict(self).items() if key != "signature"}
-        return canonical_json(words)
+    def _payload(self) -> bytes:
+        signed = {key: value for key, value in asdict(self).items() if key != "signature"}
+        return canonical_json(signed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Invitation:
-    """What the coordinator sends to whoever may join.
+    """The file that the coordinator sends to whoever may join.
 
     Attributes:
         federation: Its name.
@@ -123,9 +125,9 @@ class Invitation:
 
     @property
     def fingerprint(self) -> str:
-        """What the coordinator reads out: over authority and server key together."""
-        words = {"ca": self.ca, "server": self.server, "address": self.address}
-        return readable(hashlib.sha256(canonical_json(words)).digest())
+        """The fingerprint that the coordinator reads out: of authority and server key together."""
+        shown = {"ca": self.ca, "server": self.server, "address": self.address}
+        return readable(hashlib.sha256(canonical_json(shown)).digest())
 
 
 def _is_hex(text: str) -> bool:

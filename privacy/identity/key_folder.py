@@ -50,12 +50,12 @@ class KeyFolder:
         """The signing key of a party."""
         folder = self.folder / role
         folder.mkdir(parents=True, exist_ok=True)
-        place = folder / hashlib.sha256(name.encode()).hexdigest()[:32]
-        key = place.with_suffix(".pem")
+        stem = folder / hashlib.sha256(name.encode()).hexdigest()[:32]
+        key = stem.with_suffix(".pem")
         if not key.exists():
             Identity.create().write(key)
         identity = Identity.read(key)
-        pinned = place.with_suffix(".json")
+        pinned = stem.with_suffix(".json")
         if not pinned.exists():
             entry = {"name": name, "public": identity.public.hex()}
             write_atomically(pinned, json.dumps(entry))

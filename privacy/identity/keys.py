@@ -1,4 +1,4 @@
-"""Identities that are pinned, keys that live for one attempt, and what is derived from both."""
+"""Pinned identities (Ed25519), keys of one attempt (X25519), and the keys derived from both."""
 
 import hashlib
 import json
@@ -82,7 +82,7 @@ class Identity:
         return self._key.public_key().public_bytes_raw()
 
     def sign(self, kind: str, context: bytes, body: bytes) -> bytes:
-        """Sign words of one kind in one context: 64 bytes."""
+        """Sign the bytes of one kind of message in one context: 64 bytes."""
         return self._key.sign(signed_payload(kind, context, body))
 
     def require_pinned(self, name: str, *rosters: "Roster") -> None:
@@ -162,7 +162,7 @@ class Roster(Mapping[str, bytes]):
         return len(self._keys)
 
     def check(self, name: str, signature: bytes, kind: str, context: bytes, body: bytes) -> None:
-        """Check that a member has signed these words.
+        """Check that a member has signed these bytes, as this kind of message in this context.
 
         Raises:
             PolicyRefused: if the name is not pinned.
@@ -175,10 +175,10 @@ class Roster(Mapping[str, bytes]):
 
 
 @lru_cache(maxsize=4096)
-def is_signed(public: bytes, signature: bytes, words: bytes) -> bool:
+def is_signed(public: bytes, signature: bytes, payload: bytes) -> bool:
     """Whether a signature is of a key; remembered, as many members of a process ask the same."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, words)
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, payload)
     except InvalidSignature:
         return False
     return True
@@ -210,7 +210,7 @@ def signed_payload(kind: str, context: bytes, body: bytes) -> bytes:
 
 
 def digest(*parts: bytes) -> bytes:
-    """SHA-256 of parts that are each told by their length."""
+    """SHA-256 of parts, each behind its length."""
     state = hashlib.sha256()
     for part in parts:
         state.update(len(part).to_bytes(8, "big"))

@@ -137,8 +137,8 @@ def _widened(vector: Modular, bits: int) -> tuple[_Words, int]:
 def _join(values: _Words, width: int) -> _Words:
     """Lay values end to end: `(group, rows)` to `(words, rows)`."""
     joined = np.zeros((_shape(width)[1], values.shape[1]), dtype="<u8")
-    for place, value in enumerate(values):
-        word, shift = divmod(place * width, _WORD)
+    for position, value in enumerate(values):
+        word, shift = divmod(position * width, _WORD)
         joined[word] |= value << np.uint64(shift)
         if shift + width > _WORD:
             joined[word + 1] |= value >> np.uint64(_WORD - shift)
@@ -148,8 +148,8 @@ def _join(values: _Words, width: int) -> _Words:
 def _part(words: _Words, width: int) -> _Words:
     """The inverse of `_join`."""
     parted = np.empty((_shape(width)[0], words.shape[1]), dtype="<u8")
-    for place, value in enumerate(parted):
-        word, shift = divmod(place * width, _WORD)
+    for position, value in enumerate(parted):
+        word, shift = divmod(position * width, _WORD)
         np.right_shift(words[word], np.uint64(shift), out=value)
         if shift + width > _WORD:
             value |= words[word + 1] << np.uint64(_WORD - shift)

@@ -1,8 +1,11 @@
-"""Events, each bound to the one before it and signed; checking them needs no secret."""
+"""The hash chain of a ledger: each event names the one before it and is signed by the owner.
+
+Checking a chain needs no secret.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -12,13 +15,13 @@ from privacy.identity.keys import Identity, Roster
 
 VERSION = 1
 TYPES = ("DATASET", "BUDGET", "PLAN", "SPEND", "RELEASED", "ABORTED", "REFUSED", "HEAD")
-"""Of the events in the ledger of a group."""
+"""Types of the events in the ledger of a group."""
 
 SERVER_TYPES = ("RUN", "JOINED", "HEADS", "ROUND", "LOST", "RESUMED", "PUBLISHED")
-"""Of the events in the book of a server."""
+"""Types of the events in a server ledger."""
 
 NO_EVENT = "0" * 64
-"""What the first event names as the one before it."""
+"""The hash that the first event names as that of the event before it."""
 
 _FIELDS = {"v", "seq", "prev", "type", "dataset", "signer", "body", "hash", "sig"}
 _KIND = "ledger"
@@ -45,8 +48,8 @@ class Event:
     Attributes:
         seq: its number, counted from 1: the line it stands on.
         prev: hash of the event before it.
-        type: one of `TYPES`, in the book of a server one of `SERVER_TYPES`.
-        dataset: fingerprint of the data it is about; empty for HEAD and in the book of a server.
+        type: one of `TYPES`, in a server ledger one of `SERVER_TYPES`.
+        dataset: fingerprint of the data it is about; empty for HEAD and in a server ledger.
         signer: public key of the owner, 64 hexadecimal digits.
         body: what happened; floats as repr strings.
         hash: SHA-256 of the canonical JSON of all the others but `sig`.
@@ -96,7 +99,14 @@ NOTHING = Head(seq=0, hash=NO_EVENT)
 def read_events(
     data: bytes, signer: bytes, *, after: Head = NOTHING, types: tuple[str, ...] = TYPES
 ) -> tuple[Event, ...]:
-    """Read whole lines of a ledger and check that each is what its owner wrote there.
+    """The events of whole lines of a ledger, all checked; see `each_event`."""
+    return tuple(each_event(data, signer, after=after, types=types))
+
+
+def each_event(
+    data: bytes, signer: bytes, *, after: Head = NOTHING, types: tuple[str, ...] = TYPES
+) -> Iterator[Event]:
+    """Yield the events of whole lines of a ledger, each checked to be what its owner wrote there.
 
     Checks the form, the numbering, the chain and every signature, and no meaning. A line must be
     the canonical JSON of its event to the byte.
@@ -110,21 +120,19 @@ def read_events(
     Raises:
         LedgerCorrupt: for the first line that is not.
     """
-    events: list[Event] = []
     head = after
     owner = Roster({"owner": signer})
     for number, line in enumerate(data.split(b"\n")[:-1], start=after.seq + 1):
         event = _parse(number, line, types)
         _check(event, head, owner)
-        events.append(event)
+        yield event
         head = event.head
     if not data.endswith(b"\n") and data:
         corrupt(head.seq + 1, "is not ended by a newline")
-    return tuple(events)
 
 
 def require_head(events: tuple[Event, ...], known: Head) -> None:
-    """Check that a ledger contains an event that somebody has seen in it.
+    """Check that a ledger holds a known head.
 
     Raises:
         LedgerRolledBack: if it does not.

@@ -1,4 +1,4 @@
-"""What single events of a ledger state: data, budgets, plans, spends, and what is left."""
+"""The facts that events of a ledger state: data, budgets, plans, spends, and what is left."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -32,7 +32,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What may be spent on data: `bound` of Renyi divergence at `order`.
+    """The budget of data: at most `bound` of Renyi divergence at `order`.
 
     `bound` leaves out the part of delta that pays for cut batches; see `privacy.ledger.filter`.
     """
@@ -67,9 +67,7 @@ class Budget:
             )
         return cls(epsilon=epsilon, delta=delta, order=order, bound=bound)
 
-    @property
-    def words(self) -> str:
-        """For messages."""
+    def __str__(self) -> str:
         return f"epsilon = {self.epsilon}, delta = {self.delta}, order = {self.order}"
 
     def within(self, other: Self) -> bool:
@@ -80,7 +78,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """What a run has announced: its data, and what it will do with them.
+    """The announcement of a run: its data and its plan.
 
     Attributes:
         dataset: fingerprint of the data.
@@ -99,7 +97,7 @@ class RunPlan:
 
     @property
     def mechanism(self) -> Mechanism:
-        """What a step releases."""
+        """The mechanism of one step."""
         return mechanism_of(self.plan)
 
     @property
@@ -138,7 +136,7 @@ class SpendReceipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Remaining:
-    """What is left for data, at the order of its own budget.
+    """The budget left for data, at its own order.
 
     Attributes:
         bound: what may be spent in all.
@@ -153,5 +151,5 @@ class Remaining:
 
     @property
     def left(self) -> float:
-        """What may still be spent."""
+        """The divergence that may still be spent."""
         return self.bound - self.used

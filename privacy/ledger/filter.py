@@ -25,7 +25,7 @@ LARGEST_ORDER = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Mechanism:
-    """What one step releases, as far as its cost depends on it.
+    """The mechanism of one step, as far as its cost depends on it.
 
     Attributes:
         noise_multiplier: z.
@@ -40,7 +40,7 @@ Attempt = tuple[str, int, int]
 """Run, round and attempt."""
 
 Steps = Counter[Mechanism]
-"""How many steps of each mechanism were taken."""
+"""Counts of steps, by mechanism."""
 
 
 @lru_cache(maxsize=4096)
@@ -66,7 +66,7 @@ def total(steps: Iterable[Steps], order: int) -> Fraction:
 
 
 def filter_bound(*, epsilon: float, delta: float, order: int) -> float:
-    """What a budget lets the steps spend at an order, its part for cut batches set aside."""
+    """The Renyi divergence that a budget pays for at an order, less its part for cut batches."""
     return rdp_budget(epsilon=epsilon, delta=delta * (1 - TRUNCATION_SHARE), order=order)
 
 

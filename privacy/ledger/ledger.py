@@ -35,7 +35,7 @@ from privacy.ledger.payloads import (
     spend_body,
 )
 from privacy.ledger.refusals import budget_refusal, steps_refusal
-from privacy.ledger.replay import Reading
+from privacy.ledger.replay import Replay
 from privacy.ledger.state import State
 from privacy.ledger.store import Store
 from privacy.ledger.units import fingerprint, ledger_key
@@ -51,12 +51,12 @@ class Ledger:
     """
 
     def __init__(
-        self, store: Store, identity: Identity, servers: Roster | None, reading: Reading
+        self, store: Store, identity: Identity, servers: Roster | None, replay: Replay
     ) -> None:
         self._store = store
         self._identity = identity
         self._servers = servers
-        self._reading = reading
+        self._replay = replay
         self._turn = RLock()
         self._torn = 0
 
@@ -68,7 +68,7 @@ class Ledger:
             FileExistsError: if there is a file: what was spent is not forgotten.
             LedgerUnwritable: if it could not be made durable.
         """
-        return cls(Store.create(path), identity, servers, Reading(identity.public, servers))
+        return cls(Store.create(path), identity, servers, Replay(identity.public, servers))
 
     @classmethod
     def open(
@@ -99,9 +99,9 @@ class Ledger:
         store = Store.open(path)
         try:
             data = store.read()
-            reading = Reading(identity.public, servers)
-            reading.take_in(data)
-            ledger = cls(store, identity, servers, reading)
+            replay = Replay(identity.public, servers)
+            replay.extend(data)
+            ledger = cls(store, identity, servers, replay)
             if known_head is not None:
                 require_head(ledger.events(), known_head)
             ledger._torn = store.mend(data)
@@ -111,7 +111,7 @@ class Ledger:
         return ledger
 
     def reopen(self) -> Self:
-        """Lock a closed ledger again, and take in what others have written since.
+        """Lock a closed ledger again, and replay what others have written since.
 
         What was read before is compared byte for byte and not checked once more, so that this
         takes a fraction of a millisecond where `open` takes as long as the ledger has events.
@@ -123,14 +123,14 @@ class Ledger:
         store = Store.open(self._store.path)
         try:
             data = store.read()
-            if not self._reading.begins(data):
+            if not self._replay.begins(data):
                 # The full check says what is wrong.
-                Reading(self._identity.public, self._servers).take_in(data)
+                Replay(self._identity.public, self._servers).extend(data)
                 raise LedgerRolledBack(
                     f"{self._store.path}: other lines stand where event {self.head.seq} and those "
                     "before it stood; restore the newest copy"
                 )
-            self._reading.take_in(data)
+            self._replay.extend(data)
             self._torn = store.mend(data)
         except BaseException:
             store.close()
@@ -151,7 +151,7 @@ class Ledger:
     @property
     def head(self) -> Head:
         """The last event: what others keep to tell a rollback."""
-        return self._reading.head
+        return self._replay.head
 
     @property
     def torn_bytes(self) -> int:
@@ -160,7 +160,7 @@ class Ledger:
 
     def events(self) -> tuple[Event, ...]:
         """All events, in order."""
-        return tuple(self._reading.events)
+        return tuple(self._replay.events)
 
     def pending(self) -> tuple[SpendReceipt, ...]:
         """Spends that were neither released nor aborted; they stay charged."""
@@ -234,7 +234,7 @@ class Ledger:
             old = self._state.budgets.get(dataset.fingerprint)
             if old is not None and not budget.within(old):
                 raise BudgetRaised(
-                    f"{budget.words} is not below the budget of {old.words}; budgets only shrink"
+                    f"{budget} is not below the budget of {old}; budgets only shrink"
                 )
             if budget != old:
                 self._record("BUDGET", dataset.fingerprint, asdict(budget))
@@ -267,7 +267,7 @@ class Ledger:
             LedgerRefused: if the data have no budget, or another unit or relation than the plan;
                 or if the budgets do not pay for batches that are cut to their cap.
             ExecutionMismatch: if the run has announced something else.
-            EpsilonExceeded: if the plan does not keep what it promises.
+            EpsilonExceeded: if the noise of the plan does not reach its epsilon.
         """
         known = self._known(dataset)
         budget = self._state.budgets.get(known.fingerprint)
@@ -342,7 +342,7 @@ class Ledger:
 
         Args:
             receipt: of the spend.
-            code: why, in a word: the name of the error.
+            code: why: the name of the error.
 
         Raises:
             AlreadyCharged: if the spend was released or aborted before, or is not of this ledger.
@@ -366,7 +366,7 @@ class Ledger:
             self._record("HEAD", "", {**body, "signature": signature.hex()})
 
     def remaining(self, dataset: Dataset, *, run: str | None = None) -> Remaining:
-        """What is left for data, and for a run on them.
+        """The budget left for data, and the rounds left for a run on them.
 
         Raises:
             LedgerRefused: if the data have no budget, or the run no plan on them.
@@ -376,7 +376,7 @@ class Ledger:
 
     @property
     def _state(self) -> State:
-        return self._reading.state
+        return self._replay.state
 
     def _require(self, run: str, round: int, attempt: int) -> tuple[RunPlan, Attempt]:
         plan = self._state.plans.get(run)
@@ -414,4 +414,4 @@ class Ledger:
         event = write_event(self._identity, self.head, type=type, dataset=dataset, body=body)
         line = event.line()
         self._store.append(line)
-        self._reading.apply(event, line)
+        self._replay.apply(event, line)

@@ -1,4 +1,4 @@
-"""Where the ledgers of a federation lie, and under which names."""
+"""Files and folders of the ledgers of a federation."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ def group_model(out: Path, group: str) -> Path:
 
 
 def _safe(group: str) -> str:
-    """A name for a file; names that no file can have are told apart by a hash."""
+    """A name for a file; names that no file can have get a hash."""
     safe = re.sub(r"[^\w.-]+", "-", group).strip("-.")[:_LONGEST]
     if safe != group:
         safe = f"{safe}-{hashlib.sha256(group.encode()).hexdigest()[:8]}".lstrip("-")

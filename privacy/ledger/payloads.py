@@ -1,4 +1,4 @@
-"""The words of events: what is written of plans and attempts."""
+"""The payloads of events: how a PLAN, a SPEND and a REFUSED state plans and attempts."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,7 +12,7 @@ DIGEST_BYTES = 32
 
 
 def plan_body(plan: PrivacyPlan, run: str, *, code: str, model: str) -> dict[str, object]:
-    """What a PLAN event says of a plan, but for its cost."""
+    """The body of a PLAN event, but for the cost."""
     return {
         "run": run,
         "plan": plan.as_dict(),
@@ -38,14 +38,14 @@ def stated_plan(values: Mapping[str, Any]) -> PrivacyPlan:
 
 
 def mechanism_of(plan: PrivacyPlan) -> Mechanism:
-    """What a step of a plan releases, as far as its cost depends on it."""
+    """The mechanism of one step of a plan, as far as its cost depends on it."""
     return Mechanism(noise_multiplier=plan.noise_multiplier, sampling_rate=plan.sampling_rate)
 
 
 def spend_body(
     mechanism: Mechanism, key: Attempt, context: bytes, *, steps: int, rdp: float
 ) -> dict[str, object]:
-    """What a SPEND event says: one round of a plan, charged at the order of its budget."""
+    """The body of a SPEND event: one round of a plan, charged at the order of its budget."""
     return {
         **attempt_body(key),
         "ctx": digest_hex("context", context),
@@ -69,12 +69,12 @@ def attempt_key(run: str, round: int, attempt: int) -> Attempt:
 
 
 def attempt_body(key: Attempt) -> dict[str, object]:
-    """How SPEND and REFUSED name an attempt."""
+    """The fields by which SPEND and REFUSED name an attempt."""
     return dict(zip(("run", "round", "attempt"), key, strict=True))
 
 
 def named(key: Attempt) -> str:
-    """An attempt in words."""
+    """An attempt as error texts name it."""
     return f"attempt {key[2]} of round {key[1]} of run {key[0]!r}"
 
 

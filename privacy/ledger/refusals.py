@@ -1,4 +1,4 @@
-"""Why a ledger refuses an attempt: the plan of its run, or the budget of its people, is spent."""
+"""The refusals of an attempt: the steps of its plan, or the budget of its units, are spent."""
 
 from privacy.errors import AlreadyCharged, BudgetExhausted, PrivacyError
 from privacy.ledger.facts import RunPlan
@@ -8,7 +8,7 @@ from privacy.ledger.state import State
 
 
 def steps_refusal(state: State, plan: RunPlan, key: Attempt) -> PrivacyError | None:
-    """What an attempt is refused with because its plan has no steps left; None if it has."""
+    """The error of an attempt whose plan has no steps left; None if it has."""
     spent = state.run_steps[key[0]]
     if state.refused.get(key) != "plan" and spent + plan.per_round <= plan.steps:
         return None
@@ -17,7 +17,7 @@ def steps_refusal(state: State, plan: RunPlan, key: Attempt) -> PrivacyError | N
 
 
 def budget_refusal(state: State, plan: RunPlan, key: Attempt) -> PrivacyError | None:
-    """What an attempt is refused with because a budget does not pay for it; None if all do."""
+    """The error of an attempt that a budget does not pay for; None if all do."""
     fits, name = state.affordable(plan.dataset, plan.mechanism)
     if state.refused.get(key) is None and fits >= plan.per_round:
         return None
@@ -26,6 +26,6 @@ def budget_refusal(state: State, plan: RunPlan, key: Attempt) -> PrivacyError | 
     step = plan.per_round * cost(plan.mechanism, budget.order)
     return BudgetExhausted(
         f"{named(key)} costs {step:.6g} and {used:.6g} of {budget.bound:.6g} is used at order "
-        f"{budget.order} ({budget.words} of data {name[:16]}...); stop here, or train on people "
+        f"{budget.order} ({budget} of data {name[:16]}...); stop here, or train on people "
         "who have not been asked before"
     )

@@ -1,4 +1,4 @@
-"""Reading a ledger line by line: what its owner, its client and a reviewer do alike."""
+"""The replay of a ledger, line by line, as its owner and a reviewer both make it."""
 
 from privacy.errors import BadSignature, PolicyRefused
 from privacy.identity.keys import Roster
@@ -8,12 +8,12 @@ from privacy.ledger.chain import (
     Head,
     check_countersigned,
     corrupt,
-    read_events,
+    each_event,
 )
 from privacy.ledger.state import State
 
 
-class Reading:
+class Replay:
     """The events of a ledger so far, and what they add up to.
 
     Args:
@@ -34,21 +34,21 @@ class Reading:
         return self.events[-1].head if self.events else NOTHING
 
     def begins(self, data: bytes) -> bool:
-        """Whether these bytes begin with those that were read."""
+        """Whether these bytes begin with those replayed so far."""
         return data.startswith(self._known)
 
-    def take_in(self, data: bytes) -> None:
-        """Check and add the lines that follow those that were read.
+    def extend(self, data: bytes) -> None:
+        """Check and add the lines that follow those replayed so far.
 
         Args:
-            data: whole lines, those that were read before included.
+            data: whole lines, those replayed before included.
 
         Raises:
             LedgerCorrupt: for the first line that is not what the owner wrote there, or that
                 contradicts the lines before it.
         """
         rest = data[len(self._known) :]
-        for event in read_events(rest, self._owner, after=self.head):
+        for event in each_event(rest, self._owner, after=self.head):
             self.apply(event, event.line())
 
     def apply(self, event: Event, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The book of a server: what it was shown of every ledger, and what it made of every round.
+"""The server ledger: the heads that the server was shown, and how every round ended.
 
 The same chain of signed lines as a group's ledger. It proves nothing by itself, since its owner
 could write anything; held against the ledgers of the groups it shows what either side has left
@@ -16,7 +16,7 @@ rewrite history together contradict the ledgers of all others.
 | LOST | run, round, the reason, and what is known of the above |
 | RESUMED | run, the round whose vector it goes on from (0: the start), digest of that vector; rounds begun since are lost |
 | PUBLISHED | run, last model, digests of published files |
-"""  # noqa: E501
+"""  # noqa: E501  # a table
 
 import base64
 import json
@@ -64,7 +64,7 @@ def advert_head(advert: Advert | PeerAdvert) -> Head:
 
 
 def read_server_ledger(data: bytes, server: bytes) -> tuple[Event, ...]:
-    """Read the book of a server and check form, chain and signatures, and no meaning.
+    """Read a server ledger and check form, chain and signatures, and no meaning.
 
     Args:
         data: the file; a torn last line is left out.
@@ -78,7 +78,7 @@ def read_server_ledger(data: bytes, server: bytes) -> tuple[Event, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Countersigned:
-    """A server's word that it has seen a head.
+    """A server's signature of a head that it has seen.
 
     Attributes:
         server: its name.
@@ -92,8 +92,8 @@ class Countersigned:
 
     def encode(self) -> bytes:
         """Canonical JSON."""
-        words = {"server": self.server, "seq": self.head.seq, "hash": self.head.hash}
-        return canonical_json({**words, "signature": self.signature.hex()})
+        seen = {"server": self.server, "seq": self.head.seq, "hash": self.head.hash}
+        return canonical_json({**seen, "signature": self.signature.hex()})
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -103,10 +103,10 @@ class Countersigned:
             MalformedMessage: for any other bytes.
         """
         try:
-            words: dict[str, Any] = json.loads(data)
-            head = Head(seq=words["seq"], hash=words["hash"])
-            signature = bytes.fromhex(words["signature"])
-            read = cls(server=words["server"], head=head, signature=signature)
+            stated: dict[str, Any] = json.loads(data)
+            head = Head(seq=stated["seq"], hash=stated["hash"])
+            signature = bytes.fromhex(stated["signature"])
+            read = cls(server=stated["server"], head=head, signature=signature)
             exact = read.encode() == data and type(head.seq) is int
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise MalformedMessage("a countersigned head cannot be read") from error
@@ -126,23 +126,21 @@ class Countersigned:
 
 @dataclass
 class _RunHistory:
-    """What a book says of one run.
+    """One run, as the server ledger records it.
 
     Attributes:
         keys: of its groups, by name.
         seats: names of its groups by seat; empty where a seat is not taken.
-        last: the highest number of a round that the book names.
-        published: whether its model was published.
+        last: the highest number of a round that the ledger names.
     """
 
     keys: dict[str, bytes] = field(default_factory=dict)
     seats: list[str] = field(default_factory=list)
     last: int = 0
-    published: bool = False
 
 
 class ServerLedger:
-    """A server's book, open and locked; made by `create` or `open`, closed by `with`.
+    """A server's ledger, open and locked; made by `create` or `open`, closed by `with`.
 
     Args:
         store: the open file.
@@ -162,11 +160,11 @@ class ServerLedger:
         self._current = _RunHistory()
         self._heads: dict[bytes, Head] = {}
         for event in events:
-            self._take_in(event)
+            self._apply(event)
 
     @classmethod
     def open(cls, path: Path, identity: Identity, *, name: str) -> Self:
-        """Open a book, having checked every line, or begin one where there is none.
+        """Open a server ledger, having checked every line, or begin one where there is none.
 
         Raises:
             LedgerError: if it is open elsewhere, corrupt, or cannot be written.
@@ -195,7 +193,7 @@ class ServerLedger:
         return Head(seq=len(self._hashes), hash=self._hashes[-1]) if self._hashes else NOTHING
 
     def require(self, known: Head) -> None:
-        """Check that the book has an event that was seen in it.
+        """Check that the ledger holds a known head.
 
         Raises:
             LedgerRolledBack: if it has not: an older copy was put in its place.
@@ -206,7 +204,7 @@ class ServerLedger:
         """The groups of a run by their seat in its plan; empty where a seat is not taken.
 
         Raises:
-            LedgerRefused: if the book has no such run.
+            LedgerRefused: if the ledger has no such run.
         """
         return tuple(self._history(run).seats)
 
@@ -214,25 +212,17 @@ class ServerLedger:
         """The public keys of the groups of a run, by name.
 
         Raises:
-            LedgerRefused: if the book has no such run.
+            LedgerRefused: if the ledger has no such run.
         """
         return dict(self._history(run).keys)
 
     def last_round(self, run: str) -> int:
-        """The highest number of a round of a run that the book names; 0 before the first.
+        """The highest number of a round of a run that the ledger names; 0 before the first.
 
         Raises:
-            LedgerRefused: if the book has no such run.
+            LedgerRefused: if the ledger has no such run.
         """
         return self._history(run).last
-
-    def has_published(self, run: str) -> bool:
-        """Whether the book names the published model of a run.
-
-        Raises:
-            LedgerRefused: if the book has no such run.
-        """
-        return self._history(run).published
 
     def begin(
         self,
@@ -255,7 +245,7 @@ class ServerLedger:
             model: digest of the vector the run starts from.
             secure: whether vectors are summed under secure aggregation.
             pairs: whether nothing is summed, as groups meet in pairs.
-            epsilons: what each accountant said of the plan.
+            epsilons: of the plan, by accountant.
         """
         keys = {name: key.hex() for name, key in groups.items()}
         body = {"run": run, "plan": plan.as_dict(), "digest": plan.digest(), "model": model}
@@ -273,11 +263,11 @@ class ServerLedger:
             round: the first that the group takes part in.
             group: its name.
             key: its public key, 32 bytes.
-            seat: its place in the plan, from 0.
+            seat: its index in the plan, from 0.
 
         Raises:
-            LedgerRefused: if the book has no such run, the name or the seat is taken, the plan has
-                no such seat, or the key is none.
+            LedgerRefused: if the ledger has no such run, the name or the seat is taken, the plan
+                has no such seat, or the key is none.
         """
         seats = self._history(run).seats
         if len(key) != 32:
@@ -300,13 +290,13 @@ class ServerLedger:
             model: digest of that vector.
 
         Raises:
-            LedgerRefused: if the book has no such run.
+            LedgerRefused: if the ledger has no such run.
         """
         self._history(run)
         self._record("RESUMED", {"run": run, "round": round, "model": model})
 
     def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Record the heads that advertisements name; the advertisements that go on.
+        """Record the heads that advertisements name; return the advertisements that go on.
 
         A group whose ledger has gone back behind a head seen before is left out: it has lost
         spends, and must not spend again.
@@ -319,10 +309,10 @@ class ServerLedger:
         refused = {}
         for name, data in adverts.items():
             advert = read_advert(data)
-            owner, told = self._current.keys[name], advert_head(advert)
+            owner, shown = self._current.keys[name], advert_head(advert)
             known = self._heads.get(owner)
-            if known and (told.seq < known.seq or (told.seq == known.seq and told != known)):
-                refused[name] = f"event {known.seq} was seen before, event {told.seq} is shown"
+            if known and (shown.seq < known.seq or (shown.seq == known.seq and shown != known)):
+                refused[name] = f"event {known.seq} was seen before, event {shown.seq} is shown"
         body = {"run": attempt.run, "round": attempt.round, "attempt": attempt.attempt}
         encoded = {name: base64.b64encode(data).decode("ascii") for name, data in adverts.items()}
         self._record("HEADS", {**body, "adverts": encoded, "refused": refused})
@@ -358,14 +348,16 @@ class ServerLedger:
     def _record(self, type: str, body: Mapping[str, object]) -> None:
         event = write_event(self._identity, self.head, type=type, dataset="", body=body)
         self._store.append(event.line())
-        self._take_in(event)
+        self._apply(event)
 
     def _history(self, run: str) -> _RunHistory:
         if run not in self._runs:
-            raise LedgerRefused(f"the book has no run {run[:12]!r}; put back the newest copy of it")
+            raise LedgerRefused(
+                f"the server ledger has no run {run[:12]!r}; put back the newest copy"
+            )
         return self._runs[run]
 
-    def _take_in(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         self._hashes.append(event.hash)
         body = event.body
         if event.type == "RUN":
@@ -378,8 +370,6 @@ class ServerLedger:
             history.seats[body["seat"]] = body["group"]
         if event.type in ("HEADS", "ROUND", "LOST"):
             history.last = max(history.last, body["round"])
-        if event.type == "PUBLISHED":
-            history.published = True
         if event.type == "HEADS":
             for name, data in body["adverts"].items():
                 if name not in body["refused"]:

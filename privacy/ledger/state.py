@@ -1,4 +1,4 @@
-"""What the events of a ledger add up to: units, budgets, plans, spends.
+"""The state that the events of a ledger add up to: units, budgets, plans, spends.
 
 `State.apply` is the only way to change it, for events just written and for events read back, so a
 ledger that is opened again knows what the one that wrote it knew.
@@ -66,7 +66,7 @@ class State:
         return tuple(name for bit, name in enumerate(self.datasets) if shared >> bit & 1)
 
     def used(self, dataset: str, order: int, *, also: str | None = None) -> Fraction | None:
-        """What the unit of some data that has spent most has spent, at one order.
+        """The divergence spent by the unit of some data that has spent most, at one order.
 
         Every step on any data the unit is in counts, once, whenever it was taken.
 
@@ -79,7 +79,7 @@ class State:
         return max((total([steps], order) for steps in spent), default=None)
 
     def spent_by_units(self, dataset: str, *, also: str | None = None) -> Iterator[Steps]:
-        """What units of some data have spent: one value for all that are in the same data.
+        """Yield the steps spent by units of some data: once for all that are in the same data.
 
         Args:
             dataset: fingerprint of the data.
@@ -98,7 +98,7 @@ class State:
     def affordable(
         self, dataset: str, mechanism: Mechanism, *, slack: float = 0.0
     ) -> tuple[int, str]:
-        """How many steps fit into every budget on these units, and the data whose is tightest.
+        """The number of steps that fit into every budget on these units, and the tightest data set.
 
         Args:
             dataset: fingerprint of data that has a budget.
@@ -126,12 +126,12 @@ class State:
             epsilon, delta = budget.epsilon, budget.delta * (1 + _ROUNDING)
             if not pays_for_cuts(epsilon=epsilon, delta=delta, cut_chance=chance):
                 raise LedgerRefused(
-                    f"batches are cut with a chance of {chance:.3g}, more than {budget.words} sets "
+                    f"batches are cut with a chance of {chance:.3g}, more than {budget} sets "
                     "aside; plan batches with a higher cap, or q = 1"
                 )
 
     def remaining(self, dataset: str, run: str | None) -> Remaining:
-        """What is left for data, and for a run on them; see `Ledger.remaining`."""
+        """The budget left for data, and the rounds left for a run on them; see `Ledger`."""
         budget = self.budgets.get(dataset)
         plan = None if run is None else self.plans.get(run)
         if budget is None or (run is not None and plan is None):
@@ -200,8 +200,8 @@ class State:
         plan = self.plans[body["run"]]
         key = attempt_of(body)
         stated = Mechanism(noise_multiplier=float(body["z"]), sampling_rate=float(body["q"]))
-        told = (event.dataset, stated, body["steps"])
-        if told != (plan.dataset, plan.mechanism, plan.per_round):
+        spent = (event.dataset, stated, body["steps"])
+        if spent != (plan.dataset, plan.mechanism, plan.per_round):
             raise LedgerRefused("a spend differs from the plan of its run")
         if key in self.spends or key in self.refused:
             raise LedgerRefused("an attempt is spent that was spent or refused before")

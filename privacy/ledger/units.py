@@ -1,4 +1,4 @@
-"""What a ledger knows of data: keyed hashes that tell the same units again, and nothing else."""
+"""Fingerprints of data: keyed hashes that recognise the same units, and tell nothing else."""
 
 import base64
 import hashlib
@@ -49,7 +49,7 @@ def unpack_tags(text: str) -> tuple[bytes, ...]:
 def ledger_key(identity: Identity) -> bytes:
     """The key of a group's fingerprints, 32 bytes, which only the owner of its identity can make.
 
-    It follows from a signature that is never sent: Ed25519 signs the same words alike (RFC 8032).
+    It follows from a signature that is never sent: Ed25519 signatures are deterministic (RFC 8032).
     """
     return derive(identity.sign("ledger key", b"", b""), "ledger", b"")
 
@@ -85,5 +85,5 @@ def merkle_root(leaves: list[bytes]) -> bytes:
     return leaves[0]
 
 
-def _keyed(key: bytes, label: bytes, words: bytes) -> bytes:
-    return hmac.new(key, digest(label, words), hashlib.sha256).digest()
+def _keyed(key: bytes, label: bytes, data: bytes) -> bytes:
+    return hmac.new(key, digest(label, data), hashlib.sha256).digest()

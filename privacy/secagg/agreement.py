@@ -1,4 +1,4 @@
-"""What members and server agree on once the advertisements are known: terms, keys and graph."""
+"""The agreement of one round: terms, advertised keys, and the graph that follows from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Agreement:
 
     @classmethod
     def read(cls, request: ShareRequest) -> "Agreement":
-        """Read terms and advertisements: what is in them holds, who has signed is not looked at.
+        """Read terms and advertisements, and check all but the signatures.
 
         Raises:
             SecaggAbort: one of its subclasses.
@@ -79,7 +79,7 @@ class Agreement:
 
     @cached_property
     def graph(self) -> Graph:
-        """Who shares with whom; nobody could choose it."""
+        """The graph of those who share secrets; nobody could choose it."""
         return Graph.of(
             len(self.adverts),
             digest(b"graph", *(advert.nonce for advert in self.adverts)),
@@ -88,7 +88,7 @@ class Agreement:
         )
 
     def pair_context(self, member: int, other: int) -> bytes:
-        """What tells the mask of a pair from every other: the round, and who the two are.
+        """The context of the mask of a pair: the round, and who the two are.
 
         Several public keys agree on one secret (u and 1/u do), so that a member who advertised the
         twin of another's key would else share that one's masks, and cancel them.
@@ -118,16 +118,16 @@ def check_advert(advert: Advert, roster: Roster, context: bytes) -> None:
     Raises:
         DuplicateKey: if a key is of low order: who advertised it is to blame, not who meets it.
     """
-    roster.check(advert.sender, advert.signature, "advert", context, advert.words())
+    roster.check(advert.sender, advert.signature, "advert", context, advert.payload())
     require_hiding(advert.cipher_key)
     require_hiding(advert.mask_key)
 
 
-def require_subset(places: Sequence[int], of: Sequence[int], what: str) -> None:
-    """Refuse members that were not there before.
+def require_subset(members: Sequence[int], of: Sequence[int], what: str) -> None:
+    """Check that members are among those of the stage before; `what` names them in the error.
 
     Raises:
-        SurvivorSetRefused: if there is one.
+        SurvivorSetRefused: if one is not.
     """
-    if not set(places) <= set(of):
+    if not set(members) <= set(of):
         raise SurvivorSetRefused(f"{what}: names members that had not come so far")

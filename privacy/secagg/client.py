@@ -1,8 +1,8 @@
-"""A member's side: five stages, each a function of what it kept, of its own policy, and of bytes.
+"""The member's side of one attempt: five stages, each a function of a state, own terms and bytes.
 
-The server relays everything and is believed nothing. What a member keeps between two stages is
-returned as a state, which is secret and belongs to one attempt: whoever calls keeps it, and
-replaces it by the next one *before* a message is sent, so that no stage is answered twice.
+The server relays every message and is trusted with none. Each stage returns the state of the next,
+which is secret and belongs to one attempt. The caller replaces its state *before* it sends the
+message, so that no stage is answered twice.
 """
 
 from dataclasses import dataclass, fields
@@ -66,8 +66,8 @@ _NONCE_BYTES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
-    """What a member insists on, from its own plan and files, whatever the server says.
+class OwnTerms:
+    """The terms that a member insists on, from its own plan and files.
 
     Attributes:
         vector: what it would send.
@@ -113,7 +113,7 @@ class Opened:
     """
 
     agreement: Agreement
-    _place: int
+    _index: int
     _advertised: Advertised
     _sharers: tuple[int, ...]
     _shares: tuple[tuple[int, bytes], ...]
@@ -171,13 +171,13 @@ class Member:
         advert = self._signed("advert", attempt.context(), unsigned)
         return advert, Advertised(attempt, cipher_secret, mask_seed, self_seed, advert)
 
-    def share(self, state: Advertised, request: bytes, policy: Policy) -> tuple[bytes, Shared]:
+    def share(self, state: Advertised, request: bytes, insisted: OwnTerms) -> tuple[bytes, Shared]:
         """Stage 1: check terms, members and keys, and share both seeds among the neighbours.
 
         Args:
             state: of stage 0.
             request: a `ShareRequest`.
-            policy: what this member insists on.
+            insisted: the terms that this member insists on.
 
         Raises:
             SecaggAbort: one of its subclasses, for the first thing that does not hold.
@@ -185,10 +185,10 @@ class Member:
         agreement = Agreement.of(request)
         if agreement.terms.attempt != state.attempt:
             raise Replayed("the terms are of another attempt than the one advertised for")
-        policy.check(agreement.terms)
+        insisted.check(agreement.terms)
         agreement.check_signatures(self._roster)
-        place = self._place_in(agreement, state)
-        holders = agreement.graph.holders(place)
+        index = self._index_in(agreement, state)
+        holders = agreement.graph.holders(index)
         rows = shamir.split(
             [state.self_seed, state.mask_seed],
             threshold=agreement.graph.shares,
@@ -196,10 +196,10 @@ class Member:
             source=self._source,
         )
         pairs = dict(zip(holders, (b + s for b, s in zip(*rows, strict=True)), strict=True))
-        own = pairs.pop(place)
+        own = pairs.pop(index)
         secret = private_key(state.cipher_secret)
         ciphertexts = tuple(
-            (holder, self._seal(agreement, secret, place, holder, pair))
+            (holder, self._seal(agreement, secret, index, holder, pair))
             for holder, pair in pairs.items()
         )
         unsigned = Shares(agreement.context, ciphertexts, NO_SIGNATURE)
@@ -220,17 +220,17 @@ class Member:
         agreement = Agreement.of(state.request)
         _require_equal(asked.context, agreement.context)
         advertised = Advertised.decode(state.advertised)
-        place = self._place_in(agreement, advertised)
+        index = self._index_in(agreement, advertised)
         everyone = range(len(agreement.adverts))
         require_subset(asked.sharers, everyone, "sharers")
-        if place not in asked.sharers:
+        if index not in asked.sharers:
             raise SurvivorSetRefused("this member has shared but is not said to have")
         if len(asked.sharers) < agreement.terms.survivors:
             raise TooFewMembers(
                 f"{len(asked.sharers)} members have shared, {agreement.terms.survivors} needed"
             )
         sharers = set(asked.sharers)
-        expected = [other for other in agreement.graph.neighbours(place) if other in sharers]
+        expected = [other for other in agreement.graph.neighbours(index) if other in sharers]
         if [sender for sender, _ in asked.ciphertexts] != expected:
             raise SurvivorSetRefused("ciphertexts are not those of the neighbours that have shared")
         needed = agreement.graph.fewest_neighbours
@@ -238,11 +238,11 @@ class Member:
             raise TooFewMembers(f"{len(expected)} neighbours have shared, {needed} needed")
         secret = private_key(advertised.cipher_secret)
         shares = [
-            (sender, self._unseal(agreement, secret, sender, place, ciphertext))
+            (sender, self._unseal(agreement, secret, sender, index, ciphertext))
             for sender, ciphertext in asked.ciphertexts
         ]
-        shares = sorted([*shares, (place, state.own_share)])
-        return Opened(agreement, place, advertised, asked.sharers, tuple(shares))
+        shares = sorted([*shares, (index, state.own_share)])
+        return Opened(agreement, index, advertised, asked.sharers, tuple(shares))
 
     def mask(self, opened: Opened, vector: Noised | Quantised) -> tuple[bytes, Masking]:
         """Stage 2, after training: hide the vector under the masks of all neighbours that shared.
@@ -250,24 +250,24 @@ class Member:
         Raises:
             PolicyRefused: if the vector is not of the terms.
         """
-        terms, place = opened.agreement.terms, opened._place
+        terms, index = opened.agreement.terms, opened._index
         if terms.vector.as_in(vector) != terms.vector:
             raise PolicyRefused("the vector is not what the terms of the round describe")
         keys = [(self_mask_key(opened._advertised.self_seed), 1)]
         secret = private_key(mask_secret(opened._advertised.mask_seed))
         for sender, _ in opened._shares:
-            if sender != place:
+            if sender != index:
                 public = opened.agreement.adverts[sender].mask_key
-                pair = opened.agreement.pair_context(place, sender)
+                pair = opened.agreement.pair_context(index, sender)
                 key = pair_mask_key(secret, public, pair)
-                keys.append((key, opened.agreement.mask_sign(place, sender)))
+                keys.append((key, opened.agreement.mask_sign(index, sender)))
         pad = pad_of(keys, dimension=vector.vector.size, dtype=vector.vector.dtype)
         data = pack(mask(vector, pad).vector, terms.vector.modulus_bits)
         context = opened.agreement.context
         message = self._signed("masked", context, MaskedInput(context, data, NO_SIGNATURE))
         needed = opened.agreement.graph.fewest_neighbours
         return message, Masking(
-            terms.encode(), context, opened._sharers, opened._shares, place, needed
+            terms.encode(), context, opened._sharers, opened._shares, index, needed
         )
 
     def confirm(self, state: Masking, request: bytes) -> tuple[bytes, Confirmed]:
@@ -286,7 +286,7 @@ class Member:
         terms = RoundTerms.decode(state.terms)
         _require_equal(asked.context, state.context)
         require_subset(asked.survivors, state.sharers, "survivors")
-        if state.place not in asked.survivors:
+        if state.index not in asked.survivors:
             raise SurvivorSetRefused("this member has sent its vector but is not a survivor")
         count = len(asked.survivors)
         if count - terms.vector.colluding < terms.vector.honest_shares:
@@ -320,16 +320,16 @@ class Member:
         masking = Masking.decode(state.masking)
         terms = RoundTerms.decode(masking.terms)
         _require_equal(asked.context, masking.context)
-        signers = [place for place, _ in asked.signatures]
+        signers = [index for index, _ in asked.signatures]
         require_subset(signers, state.survivors, "signers")
         if len(signers) < terms.threshold:
             raise SplitView(
                 f"{len(signers)} members have signed these survivors, {terms.threshold} needed"
             )
         signed = Consistency(masking.context, survivors_digest(state.survivors), NO_SIGNATURE)
-        for place, signature in asked.signatures:
+        for index, signature in asked.signatures:
             self._roster.check(
-                terms.members[place], signature, "consistency", masking.context, signed.words()
+                terms.members[index], signature, "consistency", masking.context, signed.payload()
             )
         survivors = set(state.survivors)
         # Of each member exactly one half is read: both are never in one message.
@@ -340,30 +340,30 @@ class Member:
         unsigned = Unmask(masking.context, halves, NO_SIGNATURE)
         return self._signed("unmask", masking.context, unsigned)
 
-    def _place_in(self, agreement: Agreement, state: Advertised) -> int:
-        """The member's place; refuses an agreement without the very advertisement it sent."""
+    def _index_in(self, agreement: Agreement, state: Advertised) -> int:
+        """The member's index; refuses an agreement without the very advertisement it sent."""
         if self._name not in agreement.terms.members:
             raise SurvivorSetRefused("this member has advertised but is not among the members")
-        place = agreement.terms.members.index(self._name)
-        if agreement.encoded[place] != state.advert:
+        index = agreement.terms.members.index(self._name)
+        if agreement.encoded[index] != state.advert:
             raise Replayed("the own advertisement is not the one that was sent for this attempt")
-        return place
+        return index
 
     def _seal(
         self, agreement: Agreement, secret: PrivateKey, sender: int, receiver: int, pair: bytes
     ) -> bytes:
         public = agreement.adverts[receiver].cipher_key
-        key, words = _channel(agreement, secret, public, sender, receiver)
+        key, associated = _channel(agreement, secret, public, sender, receiver)
         nonce = self._source.take(_NONCE_BYTES)
-        return nonce + AESGCM(key).encrypt(nonce, pair, words)
+        return nonce + AESGCM(key).encrypt(nonce, pair, associated)
 
     def _unseal(
         self, agreement: Agreement, secret: PrivateKey, sender: int, receiver: int, data: bytes
     ) -> bytes:
         public = agreement.adverts[sender].cipher_key
-        key, words = _channel(agreement, secret, public, sender, receiver)
+        key, associated = _channel(agreement, secret, public, sender, receiver)
         try:
-            pair = AESGCM(key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], words)
+            pair = AESGCM(key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], associated)
         except (InvalidTag, ValueError) as error:
             raise BadCiphertext(
                 f"the share of {agreement.terms.members[sender]!r} was not encrypted for this "
@@ -381,16 +381,16 @@ class Member:
         context: bytes,
         unsigned: Advert | Shares | MaskedInput | Consistency | Unmask,
     ) -> bytes:
-        words = unsigned.words()
-        return words + self._identity.sign(kind, context, words)
+        payload = unsigned.payload()
+        return payload + self._identity.sign(kind, context, payload)
 
 
 def _channel(
     agreement: Agreement, secret: PrivateKey, public: bytes, sender: int, receiver: int
 ) -> tuple[bytes, bytes]:
-    """The key of one direction between two members, and what is authenticated beside the text."""
-    words = agreement.context + sender.to_bytes(4, "big") + receiver.to_bytes(4, "big")
-    return derive(agree(secret, public), "encrypt", words), words
+    """The key of one direction between two members, and the associated data of its ciphertexts."""
+    associated = agreement.context + sender.to_bytes(4, "big") + receiver.to_bytes(4, "big")
+    return derive(agree(secret, public), "encrypt", associated), associated
 
 
 def _require_equal(found: bytes, expected: bytes) -> None:

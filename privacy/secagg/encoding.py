@@ -1,8 +1,8 @@
-"""How messages between members are written as bytes: one encoding each, and nothing else is read.
+"""The byte encoding of messages between members: one for each message, and nothing else is read.
 
 A message is four bytes of magic, one that names its kind, then its fields in order. Numbers are
-big-endian, lists and texts are told by their length, members are told by their place in the terms
-of the round and listed in rising order. Whatever could be written in two ways is refused.
+big-endian, lists and texts follow their length, a member is its index in the terms of the round,
+and lists of members rise. Whatever could be written in two ways is refused.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Codec(Generic[T]):
-    """How one kind of value is written and read."""
+    """A writer and a reader of one kind of value."""
 
     write: Callable[[T], bytes]
     read: Callable[[Reader], T]
@@ -75,7 +75,9 @@ def number_codec(size: int, *, most: int) -> Codec[int]:
     return Codec(write, read)
 
 
-PLACE = number_codec(4, most=MOST_MEMBERS)
+INDEX = number_codec(4, most=MOST_MEMBERS)
+"""The index of a member in the terms of the round, or a count of members."""
+
 _LENGTH = number_codec(8, most=_MOST_BYTES)
 COUNTER = number_codec(8, most=2**53)
 
@@ -135,23 +137,23 @@ def many(item: Codec[T]) -> Codec[tuple[T, ...]]:
     """A list behind its length."""
 
     def read(reader: Reader) -> tuple[T, ...]:
-        count = PLACE.read(reader)
+        count = INDEX.read(reader)
         # Every item takes a byte at least: a count cannot ask for more memory than was sent.
         if count > reader.left:
             raise MalformedMessage("a list of a message is longer than the message")
         return tuple(item.read(reader) for _ in range(count))
 
     return Codec(
-        lambda values: PLACE.write(len(values)) + b"".join(item.write(v) for v in values), read
+        lambda values: INDEX.write(len(values)) + b"".join(item.write(v) for v in values), read
     )
 
 
-def places() -> Codec[tuple[int, ...]]:
-    """A list of members by their places, which rise; long ones are read and written at once."""
+def indices() -> Codec[tuple[int, ...]]:
+    """A list of members by their indices, which rise; long ones are read and written at once."""
     size = 4
 
     def read(reader: Reader) -> tuple[int, ...]:
-        count = PLACE.read(reader)
+        count = INDEX.read(reader)
         if count > reader.left // size:
             raise MalformedMessage("a list of a message is longer than the message")
         listed = struct.unpack(f">{count}I", reader.take(size * count))
@@ -162,8 +164,8 @@ def places() -> Codec[tuple[int, ...]]:
 
     def write(listed: tuple[int, ...]) -> bytes:
         if listed and not 0 <= min(listed) <= max(listed) <= MOST_MEMBERS:
-            raise ValueError(f"a place is outside [0, {MOST_MEMBERS}]")
-        return PLACE.write(len(listed)) + struct.pack(f">{len(listed)}I", *listed)
+            raise ValueError(f"an index is outside [0, {MOST_MEMBERS}]")
+        return INDEX.write(len(listed)) + struct.pack(f">{len(listed)}I", *listed)
 
     return Codec(write, read)
 
@@ -173,9 +175,9 @@ def _require_rising(listed: Sequence[int]) -> None:
         raise MalformedMessage("members are not listed in rising order, each once")
 
 
-def by_place(*values: Codec[Any]) -> Codec[Any]:
-    """A list of members, each with values; places rise."""
-    codecs = (PLACE, *values)
+def by_member(*values: Codec[Any]) -> Codec[Any]:
+    """A list of members, each with values; indices rise."""
+    codecs = (INDEX, *values)
     listed = many(
         Codec[Any](
             lambda row: b"".join(c.write(v) for c, v in zip(codecs, row, strict=True)),
@@ -199,7 +201,7 @@ class Message:
 
     def encode(self) -> bytes:
         """The bytes of the message."""
-        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
+        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]  # subclasses are
         parts = [c.write(v) for c, v in zip(self.CODECS, values, strict=True)]
         return MAGIC + struct.pack("B", self.KIND) + b"".join(parts)
 
@@ -222,8 +224,8 @@ class Message:
 class Signed(Message):
     """A message of a member; the last field is the signature of all others."""
 
-    def words(self) -> bytes:
-        """What is signed: all fields but the signature."""
+    def payload(self) -> bytes:
+        """The bytes that are signed: all fields but the signature."""
         return self.encode()[:-SIGNATURE_BYTES]
 
 

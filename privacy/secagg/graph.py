@@ -1,4 +1,4 @@
-"""Who shares secrets and masks with whom: everybody in small rounds, a sparse graph in large ones.
+"""The graph of members that share secrets and masks: complete in small rounds, else sparse.
 
 In a sparse round every member has k neighbours on a ring that is shuffled by a seed from all signed
 advertisements, so that neither the server nor a few members choose the neighbours of anybody
@@ -36,7 +36,7 @@ def consistency_threshold(members: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Degree:
-    """How sparse a graph is.
+    """The degree of a graph.
 
     Attributes:
         neighbours: k, of every member; even, or n - 1.
@@ -111,33 +111,33 @@ class Graph:
         """The neighbours of a member, in rising order."""
         if self.order is None:
             return tuple(other for other in range(self.members) if other != member)
-        place = self._places[member]
+        position = self._positions[member]
         steps = [*range(-self.half, 0), *range(1, self.half + 1)]
-        return tuple(sorted(self.order[(place + step) % self.members] for step in steps))
+        return tuple(sorted(self.order[(position + step) % self.members] for step in steps))
 
     def holders(self, member: int) -> tuple[int, ...]:
-        """Who holds shares of a member's secrets: the neighbours and the member."""
+        """The holders of shares of a member's secrets: its neighbours and itself."""
         return tuple(sorted((member, *self.neighbours(member))))
 
     @property
     def fewest_neighbours(self) -> int:
-        """How many neighbours must stay, for a secret to be found and a vector to stay hidden.
+        """The least number of neighbours with which a secret is found and a vector stays hidden.
 
         On a sparse graph one more than all that are corrupt, so that an honest one is among them.
         """
         return self.shares - 1 if self.order is None else self.shares
 
     @property
-    def _places(self) -> tuple[int, ...]:
+    def _positions(self) -> tuple[int, ...]:
         return _inverse(self.order or ())
 
 
 @lru_cache(maxsize=8)
 def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
-    places = [0] * len(order)
-    for place, member in enumerate(order):
-        places[member] = place
-    return tuple(places)
+    positions = [0] * len(order)
+    for position, member in enumerate(order):
+        positions[member] = position
+    return tuple(positions)
 
 
 @lru_cache(maxsize=8)

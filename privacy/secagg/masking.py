@@ -51,7 +51,7 @@ def add_masks(total: Modular, keys: Iterable[tuple[bytes, int]]) -> None:
 
 
 def commitment_of(self_seed: bytes) -> bytes:
-    """What a member advertises of the seed of its own mask."""
+    """The commitment to the seed of a member's own mask that its advertisement holds."""
     return digest(b"self seed", self_seed)
 
 

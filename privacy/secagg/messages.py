@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from privacy.identity.keys import digest
 from privacy.secagg.encoding import (
     COUNTER,
+    INDEX,
     KEY,
-    PLACE,
     SIGNATURE,
     Message,
     Signed,
     attempt_codec,
     blob,
-    by_place,
+    by_member,
     fixed,
+    indices,
     many,
-    places,
     text_codec,
 )
 from privacy.secagg.round_terms import Attempt
@@ -78,7 +78,7 @@ class Shares(Signed):
     ciphertexts: tuple[tuple[int, bytes], ...]
     signature: bytes
     KIND = 4
-    CODECS = (KEY, by_place(blob(4096)), SIGNATURE)
+    CODECS = (KEY, by_member(blob(4096)), SIGNATURE)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class MaskRequest(Message):
     sharers: tuple[int, ...]
     ciphertexts: tuple[tuple[int, bytes], ...]
     KIND = 5
-    CODECS = (KEY, places(), by_place(blob(4096)))
+    CODECS = (KEY, indices(), by_member(blob(4096)))
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ class ConsistencyRequest(Message):
     context: bytes
     survivors: tuple[int, ...]
     KIND = 7
-    CODECS = (KEY, places())
+    CODECS = (KEY, indices())
 
 
 @dataclass(frozen=True)
 class Consistency(Signed):
-    """Member: these are the survivors that it was told of."""
+    """Member: the survivors that the server has named to it, as `survivors_digest`."""
 
     context: bytes
     survivors: bytes
@@ -131,7 +131,7 @@ class UnmaskRequest(Message):
     context: bytes
     signatures: tuple[tuple[int, bytes], ...]
     KIND = 9
-    CODECS = (KEY, by_place(SIGNATURE))
+    CODECS = (KEY, by_member(SIGNATURE))
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ class Unmask(Signed):
     shares: tuple[tuple[int, bytes], ...]
     signature: bytes
     KIND = 10
-    CODECS = (KEY, by_place(fixed(SHARE_BYTES)), SIGNATURE)
+    CODECS = (KEY, by_member(fixed(SHARE_BYTES)), SIGNATURE)
 
 
-# What a member keeps between two stages. Secret: never sent.
+# The states of a member between two stages. Secret: never sent.
 
 
 @dataclass(frozen=True, repr=False)
@@ -183,10 +183,10 @@ class Masking(Message):
     context: bytes
     sharers: tuple[int, ...]
     shares: tuple[tuple[int, bytes], ...]
-    place: int
+    index: int
     needed: int
     KIND = 103
-    CODECS = (blob(), KEY, places(), by_place(fixed(2 * SHARE_BYTES)), PLACE, PLACE)
+    CODECS = (blob(), KEY, indices(), by_member(fixed(2 * SHARE_BYTES)), INDEX, INDEX)
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,9 +196,9 @@ class Confirmed(Message):
     masking: bytes
     survivors: tuple[int, ...]
     KIND = 104
-    CODECS = (blob(), places())
+    CODECS = (blob(), indices())
 
 
 def survivors_digest(survivors: tuple[int, ...]) -> bytes:
-    """What members sign of a set of survivors: 32 bytes."""
-    return digest(places().write(survivors))
+    """The digest of a set of survivors that members sign: 32 bytes."""
+    return digest(indices().write(survivors))

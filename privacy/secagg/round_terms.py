@@ -1,4 +1,4 @@
-"""What is agreed on before a round: who takes part, what is summed, and how many must stay."""
+"""The terms of a round: who takes part, what is summed, and how many must stay."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ FEWEST_MEMBERS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class VectorTerms:
-    """What a vector is: a member compares it, field by field, with what it would send.
+    """The terms of one vector: a member compares them, field by field, with what it would send.
 
     Attributes:
         dimension: coordinates of the vector.
@@ -67,7 +67,7 @@ class VectorTerms:
         )
 
     def as_in(self, vector: Noised | Quantised) -> Self:
-        """These terms, with what a vector itself says in place of what they say of it."""
+        """These terms, with the fields that a vector itself shows taken from the vector."""
         seen = replace(self, dimension=vector.vector.size)
         if isinstance(vector, Quantised):
             return replace(
@@ -96,7 +96,7 @@ class VectorTerms:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """Which attempt at which round of which run a message belongs to.
+    """The attempt, at a round of a run, that a message belongs to.
 
     Attributes:
         run: names the run, ASCII.
@@ -248,6 +248,6 @@ def _typed(cls: Any, values: dict[str, Any]) -> Any:
 
 
 def _well_typed(terms: RoundTerms) -> bool:
-    words = (*terms.members, terms.task, terms.model, terms.attempt.run)
+    texts = (*terms.members, terms.task, terms.model, terms.attempt.run)
     numbers = (terms.threshold, terms.survivors)
-    return all(type(w) is str for w in words) and all(type(n) is int for n in numbers)
+    return all(type(text) is str for text in texts) and all(type(n) is int for n in numbers)

@@ -81,7 +81,7 @@ class ServerRound:
         self.agreement = Agreement.read(request)
         self.share_request = request.encode()
         self._roster = roster
-        self._places = {name: place for place, name in enumerate(terms.members)}
+        self._indices = {name: index for index, name in enumerate(terms.members)}
         self._sealed: dict[int, dict[int, bytes]] = {}
         self._sharers: tuple[int, ...] | None = None
         dtype = word_dtype(terms.vector.modulus_bits)
@@ -103,14 +103,14 @@ class ServerRound:
 
     def take_shares(self, name: str, data: bytes) -> None:
         """Keep the encrypted shares of a member; stage 1."""
-        place = self._place(name)
-        if place in self._sealed or self._sharers is not None:
+        index = self._index(name)
+        if index in self._sealed or self._sharers is not None:
             raise Replayed(f"the shares of {name!r} came twice or too late")
         shares = Shares.decode(data)
         self._check(name, "shares", shares)
-        if tuple(to for to, _ in shares.ciphertexts) != self.agreement.graph.neighbours(place):
+        if tuple(to for to, _ in shares.ciphertexts) != self.agreement.graph.neighbours(index):
             raise SurvivorSetRefused(f"{name!r} has not shared with exactly its neighbours")
-        self._sealed[place] = dict(shares.ciphertexts)
+        self._sealed[index] = dict(shares.ciphertexts)
 
     def close_sharing(self) -> tuple[str, ...]:
         """End stage 1; the members that go on.
@@ -123,27 +123,27 @@ class ServerRound:
         return self.sharers
 
     def mask_request(self, name: str) -> bytes:
-        """What a member needs for stage 2."""
-        place, sharers = self._place(name), self._sharers or ()
+        """The request of stage 2 to a member."""
+        index, sharers = self._index(name), self._sharers or ()
         ciphertexts = tuple(
-            (sender, self._sealed[sender][place])
-            for sender in self.agreement.graph.neighbours(place)
+            (sender, self._sealed[sender][index])
+            for sender in self.agreement.graph.neighbours(index)
             if sender in self._sealed
         )
         return MaskRequest(self.agreement.context, sharers, ciphertexts).encode()
 
     def take_masked(self, name: str, data: bytes) -> None:
         """Add a member's masked vector to the sum; stage 2."""
-        place = self._place(name)
-        if place not in (self._sharers or ()):
+        index = self._index(name)
+        if index not in (self._sharers or ()):
             raise SurvivorSetRefused(f"{name!r} sent a vector but had not shared")
-        if place in self._masked or self._survivors is not None:
+        if index in self._masked or self._survivors is not None:
             raise Replayed(f"the vector of {name!r} came twice or too late")
         masked = MaskedInput.decode(data)
         self._check(name, "masked", masked)
         bits = self.agreement.terms.vector.modulus_bits
         self._total += unpack(masked.vector, count=self._total.size, bits=bits)
-        self._masked.add(place)
+        self._masked.add(index)
 
     def close_masking(self) -> tuple[str, ...]:
         """End stage 2; the members whose vectors are in the sum.
@@ -163,22 +163,22 @@ class ServerRound:
         return self.survivors
 
     def consistency_request(self) -> bytes:
-        """What every survivor is asked in stage 3."""
+        """The request of stage 3 to every survivor."""
         return ConsistencyRequest(self.agreement.context, self._survivors or ()).encode()
 
     def take_consistency(self, name: str, data: bytes) -> None:
         """Keep a survivor's signature of the survivors; stage 3."""
-        place = self._survivor(name)
-        if place in self._signatures:
+        index = self._survivor(name)
+        if index in self._signatures:
             raise Replayed(f"{name!r} has signed twice")
         consistency = Consistency.decode(data)
         self._check(name, "consistency", consistency)
         if consistency.survivors != survivors_digest(self._survivors or ()):
             raise SurvivorSetRefused(f"{name!r} has signed another set of survivors")
-        self._signatures[place] = consistency.signature
+        self._signatures[index] = consistency.signature
 
     def unmask_request(self) -> bytes:
-        """What every survivor is asked in stage 4.
+        """The request of stage 4 to every survivor.
 
         Raises:
             TooFewMembers: if fewer have signed than the threshold.
@@ -192,16 +192,16 @@ class ServerRound:
 
     def take_unmask(self, name: str, data: bytes) -> None:
         """Keep a survivor's shares; stage 4."""
-        place = self._survivor(name)
-        if place in self._given:
+        index = self._survivor(name)
+        if index in self._given:
             raise Replayed(f"the shares of {name!r} for unmasking came twice")
         unmask = Unmask.decode(data)
         self._check(name, "unmask", unmask)
         sharers = set(self._sharers or ())
-        expected = [h for h in self.agreement.graph.holders(place) if h in sharers]
+        expected = [h for h in self.agreement.graph.holders(index) if h in sharers]
         if [owner for owner, _ in unmask.shares] != expected:
             raise SurvivorSetRefused(f"{name!r} has not given one share of each neighbour")
-        self._given[place] = dict(unmask.shares)
+        self._given[index] = dict(unmask.shares)
 
     def total(self) -> tuple[Modular, tuple[str, ...]]:
         """Remove all masks: the sum over the survivors, and members who gave bad shares.
@@ -252,7 +252,7 @@ class ServerRound:
 
         Args:
             owner: whose seed.
-            bad: places of holders whose shares are known to be bad; added to.
+            bad: indices of holders whose shares are known to be bad; added to.
             publish: what an owner advertises of such a seed.
             published: what this owner has advertised.
         """
@@ -284,39 +284,39 @@ class ServerRound:
             members=(name,),
         )
 
-    def _place(self, name: str) -> int:
-        if name not in self._places:
+    def _index(self, name: str) -> int:
+        if name not in self._indices:
             raise SurvivorSetRefused(f"{name!r} is not a member of this round")
-        return self._places[name]
+        return self._indices[name]
 
     def _survivor(self, name: str) -> int:
-        place = self._place(name)
-        if place not in (self._survivors or ()):
+        index = self._index(name)
+        if index not in (self._survivors or ()):
             raise SurvivorSetRefused(f"{name!r} is not a survivor of this round")
-        return place
+        return index
 
     def _check(
         self, name: str, kind: str, message: Shares | MaskedInput | Consistency | Unmask
     ) -> None:
         if message.context != self.agreement.context:
             raise Replayed(f"{name!r} sent a {kind} message of another round")
-        self._roster.check(name, message.signature, kind, message.context, message.words())
+        self._roster.check(name, message.signature, kind, message.context, message.payload())
 
     def _require(self, count: int, what: str) -> None:
         needed = self.agreement.terms.survivors
         if count < needed:
             raise TooFewMembers(f"{count} members {what}, {needed} needed: nothing is unmasked")
 
-    def _names(self, places: tuple[int, ...] | list[int]) -> tuple[str, ...]:
-        return tuple(self.agreement.terms.members[place] for place in places)
+    def _names(self, indices: tuple[int, ...] | list[int]) -> tuple[str, ...]:
+        return tuple(self.agreement.terms.members[index] for index in indices)
 
 
 def _suspects(shares: Mapping[int, bytes], bad: set[int], needed: int) -> Iterator[Collection[int]]:
-    """Points whose shares to leave out: those known to be bad, those that can be told, then all."""
+    """Points whose shares to leave out: those known to be bad, those that are found, then all."""
     yield bad & set(shares)
-    told = shamir.strangers([*shares], [*shares.values()], threshold=needed)
-    if told is not None:
-        yield told
+    found = shamir.strangers([*shares], [*shares.values()], threshold=needed)
+    if found is not None:
+        yield found
     sizes = range(len(shares) - needed + 1)
     sets = itertools.chain.from_iterable(itertools.combinations(shares, size) for size in sizes)
     yield from itertools.islice(sets, _MOST_SETS)

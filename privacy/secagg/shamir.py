@@ -77,13 +77,13 @@ def strangers(
 ) -> tuple[int, ...] | None:
     """Find the shares that do not lie on the polynomial of the others.
 
-    Up to half of those beyond the threshold can be told, wherever they are, and however they were
+    Up to half of those beyond the threshold can be found, wherever they are, and however they were
     chosen (Gao 2003, https://doi.org/10.1007/978-1-4757-3789-9_5): Euclid's algorithm on
     prod(x - point) and the polynomial through all shares comes by the good polynomial times one
     that vanishes at the bad points.
 
     Returns:
-        Their points, or None if more shares are bad than can be told.
+        Their points, or None if more shares are bad than can be found.
     """
     whole = [1]
     through: list[int] = [0]

@@ -21,10 +21,10 @@ Rule: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def rule_for(strategy: Strategy) -> Rule | None:
-    """The rule that a strategy asks for; None where it takes the mean.
+    """The rule that a strategy asks for: Flower's, or its own; None where it takes the mean.
 
     Raises:
-        ValueError: It wants to see every update and there is no rule for it.
+        ValueError: It wants to see every update and does not say how to combine them.
     """
     if strategy.visibility is not Visibility.INDIVIDUAL:
         return None
@@ -36,9 +36,12 @@ def rule_for(strategy: Strategy) -> Rule | None:
     if isinstance(strategy, Krum):
         krum = strategy
         return lambda vectors: _krum(vectors, krum)
-    raise ValueError(
-        f"strategy {strategy.name}: no rule for it stands in server.aggregation.robust; add one"
-    )
+    if type(strategy).combine is Strategy.combine:
+        raise ValueError(
+            f"strategy {strategy.name} sees every update and does not say what to do with them: "
+            "define combine()"
+        )
+    return strategy.combine
 
 
 def _krum(vectors: NDArray[np.float64], krum: Krum) -> NDArray[np.float64]:

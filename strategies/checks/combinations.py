@@ -1,7 +1,6 @@
-"""Which strategies go with secure aggregation and which with differential privacy, and why.
+"""The rules that refuse a strategy under secure aggregation or differential privacy.
 
-Every rule has one place here; settings are refused by it, and the table of the documentation is
-made of it.
+Every rule stands here once: it refuses settings, and it makes the table of the documentation.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class StrategyRefused(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Hiding:
-    """What a run hides, and what else a strategy may not go with.
+    """The properties of a run that a strategy may not go with.
 
     Attributes:
         secure: Whether the server sees the sum of all groups alone.
@@ -38,7 +37,7 @@ class Hiding:
 
 
 def refusal(strategy: Strategy, hiding: Hiding) -> str:
-    """Why a strategy does not go with what a run hides, in one line; empty where it does."""
+    """The reason, in one line, why a strategy does not go with a run; empty where it does."""
     name, tasks = strategy.name, strategy.tasks()
     individual = strategy.visibility is Visibility.INDIVIDUAL
     nothing = strategy.visibility is Visibility.NOTHING

@@ -1,4 +1,4 @@
-"""What every strategy must do, as checks that run on any of them, your own included.
+"""The checks that every strategy must pass, your own included.
 
 ``fedaccord strategies --check NAME`` runs them, and so do the tests for every strategy here.
 """
@@ -35,7 +35,7 @@ def settings_have_defaults_and_come_back(make: Make) -> None:
     settings = settings_of(strategy)
     for name, value in settings.items():
         _require(isinstance(value, bool | int | float | str), f"setting {name} is no scalar")
-    again = type(strategy)(**settings)  # type: ignore[arg-type]
+    again = type(strategy)(**settings)  # type: ignore[arg-type]  # its own settings
     _require(settings_of(again) == settings, "settings do not come back as they were given")
     _require(bool(strategy.name) and strategy.name.isidentifier(), "name is no plain word")
 
@@ -46,7 +46,8 @@ def numbers_that_are_none_are_refused(make: Make) -> None:
     for name, kind in setting_types(type(strategy)).items():
         for value in (np.nan, np.inf) if kind is float else ():
             try:
-                type(strategy)(**{**settings_of(strategy), name: float(value)})  # type: ignore[arg-type]
+                settings = {**settings_of(strategy), name: float(value)}
+                type(strategy)(**settings)  # type: ignore[arg-type]  # its own settings
             except ValueError as error:
                 _require(name in str(error), f"the refusal of {name} = {value} does not name it")
             else:

@@ -46,7 +46,7 @@ class CompressionRefused(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionConfig:
-    """How few bytes an update takes where nothing is private: a section of a run's settings.
+    """The settings of compressed updates, for runs without differential privacy.
 
     What a group's update loses by it stays at the group and is added to its next one.
 
@@ -77,7 +77,7 @@ class CompressionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Compression:
-    """How the updates of a round are written; a section of a round plan.
+    """The encoding of the updates of a round; a section of a round plan.
 
     Attributes:
         bits: Of one coordinate of one group, 2 to 16.
@@ -148,7 +148,7 @@ class StepSizes:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Encoded:
-    """What a group sends of a round, and what it keeps to itself.
+    """The integers that a group sends of a round, and the residual that it keeps.
 
     Attributes:
         integers: (size,) int64, each at most ``Compression.limit`` in size.
@@ -161,7 +161,7 @@ class Encoded:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """What the server reads out of a sum.
+    """The mean that the server decodes from a sum.
 
     Attributes:
         update: (d,) float64, the weighted mean; 0 where nothing has travelled.
@@ -175,7 +175,7 @@ class Decoded:
 
 
 class RoundCode:
-    """How all groups write their updates in one round.
+    """The code in which all groups write their updates of one round.
 
     Args:
         compression: How they are written.
@@ -315,7 +315,7 @@ class RoundCode:
     def _number_of(self, digits: NDArray[np.int64]) -> int:
         """The number that digits, or sums of digits, stand for."""
         base = self.compression.limit + 1
-        return sum(int(digit) * base**place for place, digit in enumerate(digits))
+        return sum(int(digit) * base**position for position, digit in enumerate(digits))
 
 
 def _chance(purpose: int, *, seed: int, round_number: int, count: int) -> NDArray[np.uint64]:

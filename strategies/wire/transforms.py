@@ -138,7 +138,7 @@ def _blockwise(vector: _Vector, *, inverse: bool) -> _Vector:
 
 def _cosines(size: int) -> _Vector:
     """The orthonormal DCT-II: row k holds the cosine of frequency k."""
-    places, frequencies = np.arange(size) + 0.5, np.arange(size)
-    matrix: _Vector = np.cos(np.pi / size * np.outer(frequencies, places)) * np.sqrt(2.0 / size)
+    positions, frequencies = np.arange(size) + 0.5, np.arange(size)
+    matrix: _Vector = np.cos(np.pi / size * np.outer(frequencies, positions)) * np.sqrt(2.0 / size)
     matrix[0] /= np.sqrt(2.0)
     return matrix

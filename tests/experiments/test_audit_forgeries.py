@@ -149,7 +149,7 @@ def by_group(
 
 
 def by_server(change: Callable[[Case, list[Line]], object]) -> Callable[[Case], None]:
-    """A forgery that the server makes in its book, hashes and signatures made again."""
+    """A forgery that the server makes in its ledger, hashes and signatures made again."""
 
     def forge(case: Case) -> None:
         events = read(case.server_ledger)
@@ -208,7 +208,7 @@ def swap(found: list[bytes]) -> None:
 
 
 def write_card(case: Case) -> None:
-    """What a privacy card says of the book, in the fields that are compared."""
+    """What a privacy card says of the server ledger, in the fields that are compared."""
     told = read(case.server_ledger)
     models = {e["body"]["run"]: e["body"] for e in told if e["type"] == "PUBLISHED"}
     runs = [
@@ -582,7 +582,7 @@ def together(
     contexts: bool = True,
     adverts: bool = True,
 ) -> None:
-    """Rewrite the ledger of one group and the book, and the card, so that they agree in everything.
+    """Rewrite a group's ledger, the server ledger and the card, so that they agree in everything.
 
     Args:
         case: the folder.
@@ -605,8 +605,8 @@ def together(
         if adverts and head is not None:
             advert = replace(advert, head_seq=head.seq, head=bytes.fromhex(head.hash))
             attempt = Attempt(run=key[0], round=key[1], attempt=key[2])
-            words = case.key(OTHER).sign("advert", attempt.context(), advert.words())
-            encoded = replace(advert, signature=words).encode()
+            signature = case.key(OTHER).sign("advert", attempt.context(), advert.payload())
+            encoded = replace(advert, signature=signature).encode()
             shown[key][OTHER] = base64.b64encode(encoded).decode("ascii")
 
     def before(event: Line, heads: Mapping[str, Head]) -> bool:
@@ -673,7 +673,7 @@ UNREADABLE: tuple[Any, ...] = (None, [], {"x": []}, "x", -1, 2**70, "\x00\n")
 
 Forgery = tuple[str, str, str, Callable[[Case], object]]
 
-SOURCES = ("verify.py", "verify_book.py", "verify_runs.py")
+SOURCES = ("verify.py", "verify_ledger.py", "verify_runs.py")
 FORGERIES: dict[str, Forgery] = {
     "a number": (NOBODY, "chain", GROUP, a_number),
     "a number and its hash": (NOBODY, "chain", GROUP, lambda c: a_number(c, hashes="its")),
@@ -720,14 +720,19 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "the card of another model": (NOBODY, "card", "server", card),
     "the card of another plan": (NOBODY, "card", "server", lambda c: card(c, plan=True)),
-    "a line of the book removed": (
+    "a line of the server ledger removed": (
         NOBODY,
         "book",
         "server",
         to_lines(lambda f: f.pop(5), server_ledger),
     ),
-    "lines of the book in another order": (NOBODY, "book", "server", to_lines(swap, server_ledger)),
-    "a digest in the book": (
+    "lines of the server ledger in another order": (
+        NOBODY,
+        "book",
+        "server",
+        to_lines(swap, server_ledger),
+    ),
+    "a digest in the server ledger": (
         NOBODY,
         "book",
         "server",
@@ -854,7 +859,7 @@ FORGERIES: dict[str, Forgery] = {
         "server",
         by_server(without(("HEADS", -1))),
     ),
-    "the end of the book cut off": (
+    "the end of the server ledger cut off": (
         HOST,
         "witness",
         "server",
@@ -890,7 +895,7 @@ FORGERIES: dict[str, Forgery] = {
     "another key for a member": (HOST, "witness", OTHER, by_server(a_members_key)),
     "a plan without its digest": (HOST, "plans", "server", by_server(run_plan(digest=False))),
     "another plan than the groups'": (HOST, "plans", GROUP, by_server(run_plan(digest=True))),
-    "a run left out of the book": (HOST, "plans", "server", by_server(run_left_out)),
+    "a run left out of the server ledger": (HOST, "plans", "server", by_server(run_left_out)),
     "a run begun twice": (HOST, "plans", "server", by_server(run_begun_twice)),
     "a group kept out": (HOST, "witness", OTHER, by_server(kept_out)),
     "a group without a seat": (HOST, "members", "server", by_server(no_seat)),
@@ -936,8 +941,13 @@ FORGERIES: dict[str, Forgery] = {
         by_server(resumes(2, at_end=False)),
     ),
     "a restart that goes back at the end": (HOST, "models", "server", by_server(resumes(2))),
-    "a book by another server": (HOST, "book", "server", by_another_server),
-    "a book of nothing readable": (HOST, "book", "server", by_server(in_body("HEADS", adverts=[]))),
+    "a server ledger by another server": (HOST, "book", "server", by_another_server),
+    "a server ledger of nothing readable": (
+        HOST,
+        "book",
+        "server",
+        by_server(in_body("HEADS", adverts=[])),
+    ),
     "a head that the ledger never had": (BOTH, "chain", GROUP, a_head_it_never_had),
     "a round rolled back": (BOTH, "both", GROUP, lambda c: together(c, dropped=7)),
     "a round rolled back, old contexts": (
@@ -962,16 +972,16 @@ FORGERIES: dict[str, Forgery] = {
 def honest(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Mapping[str, Any]) -> Case:
     """The folder of the last of three runs: read it, never write there."""
     base = tmp_path_factory.mktemp("audit")
-    lasting = {"privacy.ledgers": str(base / "books"), "privacy.budget_epsilon": BUDGET}
+    lasting = {"privacy.ledgers": str(base / "lasting"), "privacy.budget_epsilon": BUDGET}
     for name in RUNS:
         out = {"out": str(base / name)}
         run(read_run_config({**tiny_settings, **PRIVATE, **lasting, **out}))
     case = Case(base / "case")
-    published = read(base / "books" / SERVER_LEDGER)[-1]["body"]["files"]
+    published = read(base / "lasting" / SERVER_LEDGER)[-1]["body"]["files"]
     for name in (*published, "result.json"):
         (case.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(base / RUNS[-1] / name, case.folder / name)
-    shutil.copytree(base / "books", case.ledgers)
+    shutil.copytree(base / "lasting", case.ledgers)
     write_card(case)
     return case
 
@@ -984,7 +994,7 @@ def case(honest: Case, tmp_path: Path) -> Case:
 
 
 def failing(checks: tuple[Check, ...]) -> set[tuple[str, str]]:
-    assert all(check.words and check.words.isprintable() for check in checks)
+    assert all(check.finding and check.finding.isprintable() for check in checks)
     return {(check.id, check.about) for check in checks if check.status is Status.FAIL}
 
 
@@ -1009,8 +1019,8 @@ def test_a_forgery_is_found(case: Case, name: str) -> None:
 def test_everybody_forges_and_every_check_that_can_fail_finds_something() -> None:
     assert len(FORGERIES) >= 45
     assert {who for who, *_ in FORGERIES.values()} == {NOBODY, OWNER, HOST, BOTH}
-    rooms = Path(__file__).parents[2] / "privacy"
-    source = "".join((rooms / name).read_text("utf-8") for name in SOURCES)
+    audit = Path(__file__).parents[2] / "privacy" / "audit"
+    source = "".join((audit / name).read_text("utf-8") for name in SOURCES)
     can_fail = set(re.findall(r'failed\(\s*"(\w+)"', source))
     assert can_fail == {check for _, check, *_ in FORGERIES.values()}
 
@@ -1043,7 +1053,7 @@ def test_the_last_round_of_all_rolled_back_together_is_told_as_denied(case: Case
     checks = case.checks()
     assert [c.id for c in checks if c.status is not Status.PASS] == ["denied"]
     (denied,) = (check for check in checks if check.id == "denied")
-    assert denied.words.startswith("3 released vectors ")
+    assert denied.finding.startswith("3 released vectors ")
 
 
 def test_a_rewriting_of_nothing_changes_nothing_that_is_checked(case: Case) -> None:
@@ -1120,7 +1130,7 @@ def test_reading_changes_no_byte(case: Case) -> None:
     assert everything() == before
 
 
-def test_words_of_the_book_that_cannot_be_read_are_a_finding_and_never_an_error(
+def test_events_of_the_server_ledger_that_cannot_be_read_are_a_finding_and_never_an_error(
     case: Case,
 ) -> None:
     """Every field of an event of every type, signed as it is by the server itself."""

@@ -17,7 +17,7 @@ from privacy.kernel.quantisation import dequantised_mean, fraction_bits, quantis
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.kernel.types import Noised, Quantised
 from privacy.secagg.agreement import Agreement, forget_shared
-from privacy.secagg.client import Member, Opened, Policy
+from privacy.secagg.client import Member, Opened, OwnTerms
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import Advertised, AdvertiseRequest, Masking, Shared
 from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
@@ -88,9 +88,9 @@ class _StandIn(Member):
     agreement: Agreement
     measured: range
 
-    def share(self, state: Advertised, request: bytes, policy: Policy) -> tuple[bytes, Shared]:
+    def share(self, state: Advertised, request: bytes, terms: OwnTerms) -> tuple[bytes, Shared]:
         with self._believing():
-            return super().share(state, request, policy)
+            return super().share(state, request, terms)
 
     def open(self, state: Shared, request: bytes) -> Opened:
         with self._believing():
@@ -223,10 +223,10 @@ class _Rehearsal:
         return server
 
     def _share(self, server: ServerRound) -> None:
-        policy = Policy(vector=server.agreement.terms.vector, task=_TASK)
+        terms = OwnTerms(vector=server.agreement.terms.vector, task=_TASK)
         for name in self._present:
             with self._watch.member(name):
-                message = self._sessions[name].share(server.share_request, policy)
+                message = self._sessions[name].share(server.share_request, terms)
             with self._watch.serving():
                 server.take_shares(name, message)
         with self._watch.serving():

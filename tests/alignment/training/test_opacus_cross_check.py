@@ -1,4 +1,4 @@
-"""The injected second opinion: golden values of Opacus, and agreement with the privacy room."""
+"""The injected cross-check: golden values of Opacus, and agreement with the privacy room."""
 
 import json
 from pathlib import Path

@@ -165,7 +165,7 @@ def rows(config: RunConfig) -> list[dict[str, Any]]:
 
 def assert_verified(config: RunConfig) -> None:
     checks = verify(gather([Path(config.out)]))
-    assert [check.words for check in checks if check.status is Status.FAIL] == []
+    assert [check.finding for check in checks if check.status is Status.FAIL] == []
     assert holds(checks)
 
 

@@ -132,12 +132,12 @@ class TestWhatItLeaves:
     def test_a_review_holds(self, out: Path) -> None:
         checks = verify(gather([out]))
         assert holds(checks)
-        words = {check.id: check.words for check in checks if check.about == "server"}
+        words = {check.id: check.finding for check in checks if check.about == "server"}
         assert (
             "groups met in pairs, at least 4 of them, and nothing was summed"
             in (words["survivors"])
         )
-        (both,) = (check.words for check in checks if check.id == "both")
+        (both,) = (check.finding for check in checks if check.id == "both")
         assert both.startswith(f"{5 * len(TRAIN)} vectors that the server took were paid for")
 
 

@@ -375,7 +375,7 @@ class TestPrivate:
         run(configured("other", **lasting))
         assert resumed(config)["aborted_rounds"] == 1
         checks = verify(gather([tmp_path / "books"]))
-        assert [check.words for check in checks if check.status is Status.FAIL] == []
+        assert [check.finding for check in checks if check.status is Status.FAIL] == []
 
     def test_a_group_that_joined_keeps_its_seat(
         self, configured: Any, monkeypatch: pytest.MonkeyPatch
@@ -442,7 +442,7 @@ class TestPrivate:
 
 def assert_verified(out: str) -> None:
     checks = verify(gather([Path(out)]))
-    assert [check.words for check in checks if check.status is Status.FAIL] == []
+    assert [check.finding for check in checks if check.status is Status.FAIL] == []
     assert holds(checks)
 
 
@@ -570,7 +570,7 @@ class TestForgeries:
         copy = shutil.copytree(base / f"{name} books", tmp_path / "books")
         rewritten(copy / SERVER_LEDGER, lambda _: None, keys[name])
         checks = verify(gather([copy]))
-        assert [check.words for check in checks if check.status is Status.FAIL] == []
+        assert [check.finding for check in checks if check.status is Status.FAIL] == []
 
     @pytest.mark.parametrize("forgery", RESTARTS)
     def test_a_forged_restart_is_found(self, folders: Any, tmp_path: Path, forgery: str) -> None:
@@ -592,4 +592,4 @@ class TestForgeries:
         rewritten(copy / SERVER_LEDGER, the_restart_hidden, keys["cut off"])
         failed = [c for c in verify(gather([copy])) if c.status is Status.FAIL]
         assert [(check.id, check.about) for check in failed] == [("models", "server")]
-        assert "round 2 has no end" in failed[0].words
+        assert "round 2 has no end" in failed[0].finding

@@ -141,7 +141,7 @@ def test_a_private_run_that_is_killed_anywhere_pays_for_no_round_twice(
         code, _ = processes.run(going_on)
         assert code == 0, f"point {point} of seed {seed}"
         checks = verify(gather([Path(going_on.out) / "ledgers"]))
-        failed = [check.words for check in checks if check.status is Status.FAIL]
+        failed = [check.finding for check in checks if check.status is Status.FAIL]
         assert not failed, f"point {point} of seed {seed}"
         for path in (Path(going_on.out) / "ledgers" / "groups").glob("*.jsonl"):
             events = [json.loads(line) for line in path.read_bytes().splitlines()]

@@ -183,7 +183,7 @@ def test_calibration_fails_closed() -> None:
         calibrate_noise_multiplier(epsilon=0.0, delta=DELTA, sampling_rate=1.0, steps=1)
 
 
-def test_second_opinion_confirms_within_its_tolerance() -> None:
+def test_the_cross_check_confirms_within_its_tolerance() -> None:
     ours = pld_epsilon(mechanism(1.0), delta=DELTA)
     for offset in (-1.9e-3, 0.0, 0.0104, 0.0124):
         seen = cross_check(mechanism(1.0), delta=DELTA, accountant=lambda **_: ours + offset)  # noqa: B023
@@ -191,7 +191,7 @@ def test_second_opinion_confirms_within_its_tolerance() -> None:
 
 
 @pytest.mark.parametrize("offset", [-0.84, -2.1e-3, 0.0126, math.nan, math.inf])
-def test_second_opinion_that_differs_is_an_error(offset: float) -> None:
+def test_a_cross_check_that_differs_is_an_error(offset: float) -> None:
     """-0.84 is what the refused accountant would have said."""
     ours = pld_epsilon(mechanism(1.0), delta=DELTA)
     with pytest.raises(AccountantsDisagree, match=r"6\.18"):

@@ -314,10 +314,10 @@ def test_an_unknown_field_names_the_closest(federation: Federation) -> None:
 
 
 def test_a_damaged_ledger_is_shown_as_far_as_it_can_be_trusted(federation: Federation) -> None:
-    place = group_ledger(federation.folder / "ledgers", "Alder")
-    lines = place.read_bytes().splitlines(keepends=True)
+    path = group_ledger(federation.folder / "ledgers", "Alder")
+    lines = path.read_bytes().splitlines(keepends=True)
     lines[7] = lines[7].replace(b"SPEND", b"SPENT")
-    place.write_bytes(b"".join(lines))
+    path.write_bytes(b"".join(lines))
     card = build_card(gather([federation.folder]), ())
     (alder,) = (group for group in card["groups"] if group["name"] == "Alder")
     assert (alder["name"], alder["complete"], alder["events"]) == ("Alder", False, 7)

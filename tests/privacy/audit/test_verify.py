@@ -37,7 +37,7 @@ UNREADABLE: tuple[Any, ...] = (None, [], {}, "x", "nan", "inf", 0, -1, 2**70, "\
 
 @pytest.fixture(scope="module")
 def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ledger of one group with events of all types, a book and a roster; read it only."""
+    """A group's ledger with events of all types, a server ledger and a roster; read it only."""
     folder = tmp_path_factory.mktemp("review") / LEDGERS
     path = group_ledger(folder, GROUP)
     path.parent.mkdir(parents=True)
@@ -92,7 +92,7 @@ def review(folder: Path) -> tuple[Check, ...]:
     """The checks; whatever lies there they are words, of one line each."""
     checks = verify(gather([folder]))
     assert checks
-    assert all(check.words and check.words.isprintable() for check in checks)
+    assert all(check.finding and check.finding.isprintable() for check in checks)
     return checks
 
 
@@ -121,9 +121,9 @@ def damages(data: bytes) -> Iterator[bytes]:
     yield b"[" * 100_000 + b"\n"
     yield b"null\n"
     yield data + b"{}\n"
-    for place in range(0, len(data), 149):
-        yield data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-        yield data[place:]
+    for position in range(0, len(data), 149):
+        yield data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+        yield data[position:]
 
 
 @pytest.mark.parametrize("file", ["ledger", "book"])
@@ -140,7 +140,7 @@ def test_a_torn_last_line_is_told_and_is_no_finding(copy: Path) -> None:
     path.write_bytes(path.read_bytes() + b'{"body":')
     checks = review(copy)
     assert holds(checks)
-    assert any("8 bytes of a last line torn by a crash" in check.words for check in checks)
+    assert any("8 bytes of a last line torn by a crash" in check.finding for check in checks)
 
 
 def rewritten(events: list[dict[str, Any]]) -> bytes:
@@ -163,18 +163,18 @@ def test_words_that_the_owner_signed_and_nobody_can_read_are_a_finding(copy: Pat
     events.append({"type": "HEAD", "dataset": "", "body": body})
     assert {event["type"] for event in events} >= {"REFUSED", "HEAD", "ABORTED"}
     free = {"mechanism", "code", "model", "ctx", "vector", "run", "round", "attempt"}
-    for place in {event["type"]: place for place, event in enumerate(events)}.values():
-        for name in events[place]["body"]:
+    for position in {event["type"]: position for position, event in enumerate(events)}.values():
+        for name in events[position]["body"]:
             for value in UNREADABLE:
-                before = events[place]["body"][name]
+                before = events[position]["body"][name]
                 # The same words written otherwise.
                 if value == before or (value, before) in (({}, []), (0, "0.0")):
                     continue
-                other = json.loads(json.dumps(events))[: place + 1]
-                other[place]["body"][name] = value
+                other = json.loads(json.dumps(events))[: position + 1]
+                other[position]["body"][name] = value
                 path.write_bytes(rewritten(other))
                 checks = review(copy)
-                assert name in free or not holds(checks), (events[place]["type"], name, value)
+                assert name in free or not holds(checks), (events[position]["type"], name, value)
 
 
 def test_files_that_are_no_evidence_are_refused_in_one_line(copy: Path, tmp_path: Path) -> None:
@@ -263,4 +263,4 @@ def test_libraries_that_disagree_are_a_finding(
     monkeypatch.setattr("privacy.audit.verify.prv_epsilon", cross_checked)
     (found,) = (check for check in review(ledgers) if check.status is Status.FAIL)
     assert found.id == "epsilon"
-    assert "the two libraries disagree" in found.words
+    assert "the two libraries disagree" in found.finding

@@ -169,7 +169,8 @@ class TestWhoIsMet:
             self.meet(Offered(ROUND, bytes(32), forged.encode()), own=own)
         by_cat = replace(forged, signature=bytes(64))
         signed = replace(
-            by_cat, signature=IDENTITIES["Cat"].sign("peer advert", ROUND.context(), by_cat.words())
+            by_cat,
+            signature=IDENTITIES["Cat"].sign("peer advert", ROUND.context(), by_cat.payload()),
         )
         with pytest.raises(BadSignature):
             self.meet(Offered(ROUND, bytes(32), signed.encode()), own=own)
@@ -212,7 +213,7 @@ class TestWhoIsMet:
 
     def test_a_key_that_hides_nothing_is_refused(self) -> None:
         weak = replace(PeerAdvert.decode(offered("Bob").advert), key=bytes(32))
-        signature = IDENTITIES["Bob"].sign("peer advert", ROUND.context(), weak.words())
+        signature = IDENTITIES["Bob"].sign("peer advert", ROUND.context(), weak.payload())
         weak = replace(weak, signature=signature)
         with pytest.raises(DuplicateKey, match="low order"):
             self.meet(Offered(ROUND, bytes(32), weak.encode()), own=offered("Ann"))

@@ -20,7 +20,7 @@ def drawn(count: int, bits: int, seed: int = 0) -> np.ndarray:
 
 def spelled(vector: np.ndarray, bits: int) -> bytes:
     """The encoding by its definition: one long number, coordinate 0 in its lowest bits."""
-    number = sum((int(word) % 2**bits) << (bits * place) for place, word in enumerate(vector))
+    number = sum((int(word) % 2**bits) << (bits * position) for position, word in enumerate(vector))
     return number.to_bytes(packed_bytes(vector.size, bits), "little")
 
 

@@ -94,13 +94,13 @@ def test_digits_of_small_and_large_rounds() -> None:
     "value", [np.nan, np.inf, -np.inf, 16.000001, -123456.75, 1e300, np.float32(3e38)]
 )
 def test_numbers_out_of_range_are_refused_and_not_quoted(value: float) -> None:
-    for place in range(3):
+    for position in range(3):
         vector = np.zeros(3)
-        vector[place] = value
+        vector[position] = value
         with pytest.raises(OutOfRange, match="diverged") as caught:
             quantise(vector, members=3)
         assert "123456" not in str(caught.value) and "e+" not in str(caught.value)
-        assert str(place) not in str(caught.value).replace("16", "")
+        assert str(position) not in str(caught.value).replace("16", "")
 
 
 @pytest.mark.parametrize("weight", [0.0, -0.5, 1.0000001, 31337.0, np.nan, np.inf])

@@ -57,13 +57,13 @@ def register(ledger: Ledger, data: list[tuple[str, bytes]], epsilon: float = 4.0
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.jsonl"
 
 
 @pytest.fixture
-def ledger(place: Path) -> Ledger:
-    return Ledger.create(place, IDENTITY)
+def ledger(path: Path) -> Ledger:
+    return Ledger.create(path, IDENTITY)
 
 
 def spend_all(ledger: Ledger, run: str) -> int:
@@ -77,7 +77,7 @@ def spend_all(ledger: Ledger, run: str) -> int:
 
 
 def test_order_5_pays_for_200_rounds_at_epsilon_4_and_refuses_the_next(
-    ledger: Ledger, place: Path, terms: Terms
+    ledger: Ledger, path: Path, terms: Terms
 ) -> None:
     """q = .064, delta = 1e-5: z = 1.3604 pays for exactly 200 rounds; 1.360 for 199.82."""
     noise = 1.3604
@@ -95,9 +95,9 @@ def test_order_5_pays_for_200_rounds_at_epsilon_4_and_refuses_the_next(
         ledger.reserve("run", 200, 0, CONTEXT)
     assert "\n" not in str(refused.value)
     assert [event.type for event in ledger.events()[before:]] == ["REFUSED"]
-    assert json.loads(place.read_bytes().splitlines()[-1])["body"]["round"] == 200
+    assert json.loads(path.read_bytes().splitlines()[-1])["body"]["round"] == 200
     ledger.close()
-    with Ledger.open(place, IDENTITY) as again, pytest.raises(BudgetExhausted):
+    with Ledger.open(path, IDENTITY) as again, pytest.raises(BudgetExhausted):
         again.reserve("run", 200, 0, CONTEXT)
 
 
@@ -174,7 +174,7 @@ RELATED = {
 
 @pytest.mark.parametrize("kind", RELATED)
 def test_related_data_go_on_from_what_their_people_have_spent(
-    ledger: Ledger, place: Path, terms: Terms, kind: str
+    ledger: Ledger, path: Path, terms: Terms, kind: str
 ) -> None:
     plan = make_plan(terms, noise=0.9)
     first = register(ledger, units(1, 2, 3, 4))
@@ -184,7 +184,7 @@ def test_related_data_go_on_from_what_their_people_have_spent(
     for number in range(5):
         ledger.reserve("first", number, 0, CONTEXT)
     ledger.close()
-    with Ledger.open(place, IDENTITY) as ledger:
+    with Ledger.open(path, IDENTITY) as ledger:
         related = register(ledger, RELATED[kind])
         assert (related == first) == (kind in ("another run", "shuffled"))
         assert related.parents == (() if related == first else (first.fingerprint,))
@@ -283,13 +283,13 @@ def test_what_cannot_be_recorded_is_refused(ledger: Ledger, terms: Terms, tmp_pa
     assert ledger.remaining(dataset).used == 0
 
 
-def test_no_unit_id_content_or_key_is_in_the_file(ledger: Ledger, place: Path) -> None:
+def test_no_unit_id_content_or_key_is_in_the_file(ledger: Ledger, path: Path) -> None:
     """The same units under another identity have other hashes: nobody else can look them up."""
     secret = [("zebra person", b"zebra answer")]
     mine = ledger.register(secret, unit=Unit.RESPONDENT)
-    text = place.read_bytes()
+    text = path.read_bytes()
     assert b"zebra" not in text
-    with Ledger.create(place.with_name("other"), Identity.create()) as ledger:
+    with Ledger.create(path.with_name("other"), Identity.create()) as ledger:
         theirs = ledger.register(secret, unit=Unit.RESPONDENT)
         assert theirs.fingerprint != mine.fingerprint
         assert json.loads(text)["body"]["tags"] != ledger.events()[0].body["tags"]
@@ -315,9 +315,9 @@ def test_no_sequence_of_operations_overspends_and_reopening_changes_nothing(
     operations: list[tuple[str, object]], tmp_path_factory: pytest.TempPathFactory, terms: Terms
 ) -> None:
     """Against a model that keeps one exact sum for each person."""
-    place = tmp_path_factory.mktemp("any") / "ledger"
+    path = tmp_path_factory.mktemp("any") / "ledger"
     plan = make_plan(terms, noise=0.45, sampling_rate=0.05, rounds=60)
-    ledger = Ledger.create(place, IDENTITY)
+    ledger = Ledger.create(path, IDENTITY)
     step = Fraction(rdp_per_step(noise_multiplier=0.45, sampling_rate=0.05, order=5))
     people = {person: Fraction(0) for person in POOL}
     runs: list[tuple[Dataset, set[int]]] = []
@@ -344,7 +344,7 @@ def test_no_sequence_of_operations_overspends_and_reopening_changes_nothing(
         elif what == "reopen":
             before = (ledger.events(), ledger._state)
             ledger.close()
-            ledger = Ledger.open(place, IDENTITY)
+            ledger = Ledger.open(path, IDENTITY)
             assert (ledger.events(), ledger._state) == before
     for dataset, members in runs:
         left = ledger.remaining(dataset)

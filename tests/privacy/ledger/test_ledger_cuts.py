@@ -231,8 +231,8 @@ def test_batches_of_everybody_are_never_cut(ledger: Ledger, terms: Terms) -> Non
 def test_events_that_nobody_pays_for_are_found_though_the_owner_signed_them(
     tmp_path: Path, terms: Terms, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
-    place = tmp_path / "ledger"
-    with monkeypatch.context() as lenient, Ledger.create(place, IDENTITY) as ledger:
+    path = tmp_path / "ledger"
+    with monkeypatch.context() as lenient, Ledger.create(path, IDENTITY) as ledger:
         lenient.setattr(State, "require_cuts_paid", lambda *_, **__: None)
         first = known(ledger, "one", 40.0 if order == "budget first" else 8.0)
         ledger.register_plan("run", first, make_plan(terms))
@@ -240,7 +240,7 @@ def test_events_that_nobody_pays_for_are_found_though_the_owner_signed_them(
             known(ledger, "two", 40.0)
         bad = ledger.head.seq
     with pytest.raises(LedgerCorrupt, match="batches are cut") as found:
-        Ledger.open(place, IDENTITY)
+        Ledger.open(path, IDENTITY)
     assert found.value.line == bad
 
 
@@ -248,12 +248,12 @@ def test_a_stated_chance_of_cuts_is_computed_anew(
     tmp_path: Path, terms: Terms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever states a lower one could register any plan."""
-    place = tmp_path / "ledger"
+    path = tmp_path / "ledger"
     plan = make_plan(terms)
-    with monkeypatch.context() as lying, Ledger.create(place, IDENTITY) as ledger:
+    with monkeypatch.context() as lying, Ledger.create(path, IDENTITY) as ledger:
         dataset = known(ledger, "person", 8.0)
         chance = plan.cut_chance()
         lying.setattr(PrivacyPlan, "cut_chance", lambda _: chance / 2)
         ledger.register_plan("run", dataset, replace(plan))
     with pytest.raises(LedgerCorrupt, match=r"cut_chance = .* is stated"):
-        Ledger.open(place, IDENTITY)
+        Ledger.open(path, IDENTITY)

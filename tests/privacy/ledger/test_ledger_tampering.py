@@ -143,9 +143,9 @@ def test_every_removed_repeated_or_swapped_line_is_found(
         if first < len(lines) - 1:
             with pytest.raises(LedgerCorrupt, match=f"line {first + 1} "):
                 opened(b"".join(rest))
-        for place in range(len(lines) + 1):
+        for index in range(len(lines) + 1):
             with pytest.raises(LedgerCorrupt):
-                opened(b"".join([*lines[:place], lines[first], *lines[place:]]))
+                opened(b"".join([*lines[:index], lines[first], *lines[index:]]))
         for second in range(first):
             swapped = list(lines)
             swapped[first], swapped[second] = swapped[second], swapped[first]

@@ -1,4 +1,4 @@
-"""The server's book: what it remembers of ledgers, whom it leaves out, and what it signs."""
+"""The server ledger: what it remembers of ledgers, whom it leaves out, and what it signs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ KEYS = {"North": NORTH.public, "South": SOUTH.public}
 
 
 def advert(name: str, seq: int, hash: int = 7) -> bytes:
-    """An advertisement that names a head; the book's caller has checked its signature."""
+    """An advertisement that names a head; the ledger's caller has checked its signature."""
     some = bytes(32)
     return Advert(name, some, some, some, some, seq, bytes([hash]) * 32, bytes(64)).encode()
 
@@ -34,13 +34,13 @@ def begin(server_ledger: ServerLedger, run: str, plan: PrivacyPlan) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     return tmp_path / "server.jsonl"
 
 
 @pytest.fixture
-def server_ledger(place: Path, plan: PrivacyPlan) -> Iterator[ServerLedger]:
-    with ServerLedger.open(place, SERVER, name="server") as server_ledger:
+def server_ledger(path: Path, plan: PrivacyPlan) -> Iterator[ServerLedger]:
+    with ServerLedger.open(path, SERVER, name="server") as server_ledger:
         begin(server_ledger, "one", plan)
         yield server_ledger
 
@@ -56,12 +56,12 @@ def test_a_ledger_that_went_back_or_branched_off_is_left_out(server_ledger: Serv
 
 
 def test_who_was_left_out_stays_so_in_later_runs_and_after_a_restart(
-    server_ledger: ServerLedger, place: Path, plan: PrivacyPlan
+    server_ledger: ServerLedger, path: Path, plan: PrivacyPlan
 ) -> None:
     server_ledger.saw(Attempt(run="one", round=1), {"North": advert("North", 5)})
     server_ledger.saw(Attempt(run="one", round=2), {"North": advert("North", 3)})
     server_ledger.__exit__()
-    with ServerLedger.open(place, SERVER, name="server") as again:
+    with ServerLedger.open(path, SERVER, name="server") as again:
         begin(again, "two", plan)
         told = {"North": advert("North", 4), "South": advert("South", 1)}
         assert list(again.saw(Attempt(run="two", round=1), told)) == ["South"]
@@ -90,14 +90,14 @@ def test_other_bytes_are_no_signed_head(data: bytes) -> None:
 
 
 def test_the_book_is_locked_and_every_changed_line_is_found(
-    server_ledger: ServerLedger, place: Path
+    server_ledger: ServerLedger, path: Path
 ) -> None:
     with pytest.raises(LedgerLocked):
-        ServerLedger.open(place, SERVER, name="server")
+        ServerLedger.open(path, SERVER, name="server")
     server_ledger.round({"run": "one", "round": 1, "attempt": 1}, after="11")
     server_ledger.lost({"run": "one", "round": 2, "attempt": 1}, reason="TooFewMembers")
     server_ledger.published("one", model="11", files={"head": "22"})
-    data = place.read_bytes()
+    data = path.read_bytes()
     kinds = [event.type for event in read_server_ledger(data, SERVER.public)]
     assert kinds == ["RUN", "ROUND", "LOST", "PUBLISHED"]
     for at in range(0, len(data), 97):
@@ -111,21 +111,21 @@ class TestJoined:
     EAST = Identity.create()
 
     @pytest.fixture
-    def open_run(self, place: Path, plan: PrivacyPlan) -> Iterator[ServerLedger]:
+    def open_run(self, path: Path, plan: PrivacyPlan) -> Iterator[ServerLedger]:
         """A run whose plan has ten seats, of which two are taken."""
-        with ServerLedger.open(place, SERVER, name="server") as server_ledger:
+        with ServerLedger.open(path, SERVER, name="server") as server_ledger:
             begin(server_ledger, "one", plan)
             yield server_ledger
 
     def test_a_group_that_joined_is_one_of_the_run_also_after_a_restart(
-        self, open_run: ServerLedger, place: Path
+        self, open_run: ServerLedger, path: Path
     ) -> None:
         assert open_run.seats("one") == ("North", "South", *[""] * 8)
         open_run.joined("one", round=3, group="East", key=self.EAST.public, seat=2)
         told = {"East": advert("East", 4)}
         assert open_run.saw(Attempt(run="one", round=3), told) == told
         open_run.__exit__()
-        with ServerLedger.open(place, SERVER, name="server") as again:
+        with ServerLedger.open(path, SERVER, name="server") as again:
             assert again.seats("one") == ("North", "South", "East", *[""] * 7)
             assert again.keys("one") == {**KEYS, "East": self.EAST.public}
             assert again.last_round("one") == 3
@@ -147,14 +147,14 @@ class TestJoined:
         ids=str,
     )
     def test_whoever_cannot_join_leaves_no_line(
-        self, open_run: ServerLedger, place: Path, wrong: dict[str, Any], words: str
+        self, open_run: ServerLedger, path: Path, wrong: dict[str, Any], words: str
     ) -> None:
-        before = place.read_bytes()
+        before = path.read_bytes()
         told = {"run": "one", "round": 2, "group": "East", "key": bytes(32), "seat": 2, **wrong}
         with pytest.raises(LedgerRefused, match=words) as refused:
             open_run.joined(told.pop("run"), **told)
         assert "\n" not in str(refused.value)
-        assert place.read_bytes() == before
+        assert path.read_bytes() == before
 
 
 class TestResumed:
@@ -174,7 +174,7 @@ class TestResumed:
         assert (server_ledger.last_round("one"), server_ledger.last_round("two")) == (1, 0)
 
     def test_a_book_that_lacks_what_was_seen_in_it_is_an_older_copy(
-        self, server_ledger: ServerLedger, place: Path
+        self, server_ledger: ServerLedger, path: Path
     ) -> None:
         early = server_ledger.head
         server_ledger.lost({"run": "one", "round": 1}, reason="TooFewMembers")
@@ -182,8 +182,8 @@ class TestResumed:
         server_ledger.require(early)
         server_ledger.require(late)
         server_ledger.__exit__()
-        place.write_bytes(place.read_bytes().splitlines(keepends=True)[0])
-        with ServerLedger.open(place, SERVER, name="server") as older:
+        path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+        with ServerLedger.open(path, SERVER, name="server") as older:
             older.require(early)
             with pytest.raises(LedgerRolledBack):
                 older.require(late)

@@ -17,7 +17,7 @@ from privacy.kernel.discrete_gaussian import add_noise
 from privacy.kernel.quantisation import fraction_bits, quantise
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.kernel.types import KernelSettings, Noised, Quantised, Update
-from privacy.secagg.client import Member, Policy
+from privacy.secagg.client import Member, OwnTerms
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import (
     Advertised,
@@ -64,9 +64,9 @@ class View:
 class Party:
     """A member as it is deployed: what it keeps between two messages is bytes."""
 
-    def __init__(self, member: Member, policy: Policy, vector: Noised | Quantised) -> None:
+    def __init__(self, member: Member, terms: OwnTerms, vector: Noised | Quantised) -> None:
         self.member = member
-        self.policy = policy
+        self.terms = terms
         self.vector = vector
         self.state = b""
         self.last: Attempt | None = None
@@ -93,14 +93,14 @@ class Party:
         return message, state.encode()
 
     def _share(self, kept: bytes, request: bytes) -> tuple[bytes, bytes]:
-        message, state = self.member.share(Advertised.decode(kept), request, self.policy)
+        message, state = self.member.share(Advertised.decode(kept), request, self.terms)
         return message, state.encode()
 
     def _mask(self, kept: bytes, request: bytes) -> tuple[bytes, bytes]:
         opened = self.member.open(Shared.decode(kept), request)
         message, state = self.member.mask(opened, self.vector)
         agreement, names = opened.agreement, opened.agreement.terms.members
-        dealers = {names[place] for place, _ in state.shares}
+        dealers = {names[index] for index, _ in state.shares}
         self.views[agreement.context] = View(names, agreement.graph.shares, frozenset(dealers))
         return message, state.encode()
 
@@ -112,11 +112,11 @@ class Party:
         message = self.member.unmask(Confirmed.decode(kept), request)
         masking = Masking.decode(Confirmed.decode(kept).masking)
         names = self.views[masking.context].members
-        halves = {pair[:32]: (place, "self") for place, pair in masking.shares}
-        halves |= {pair[32:]: (place, "pair") for place, pair in masking.shares}
+        halves = {pair[:32]: (index, "self") for index, pair in masking.shares}
+        halves |= {pair[32:]: (index, "pair") for index, pair in masking.shares}
         for _, share in Unmask.decode(message).shares:
-            place, half = halves[share]
-            self.gave.append((masking.context, names[place], half))
+            index, half = halves[share]
+            self.gave.append((masking.context, names[index], half))
         return message, b""
 
 
@@ -275,10 +275,10 @@ def make_federation(
     sources: Mapping[str, Recorder] | None = None,
 ) -> Federation:
     """Members m000, m001, ... who would send these vectors; t is the least that is permitted."""
-    names = tuple(f"m{place:03d}" for place in range(len(vectors)))
+    names = tuple(f"m{index:03d}" for index in range(len(vectors)))
     identities = {name: Identity.create() for name in names}
     roster = Roster({name: identity.public for name, identity in identities.items()})
-    policy = Policy(vector=vector, task="task")
+    terms = OwnTerms(vector=vector, task="task")
     stream = SystemRandomStream()
     parties = {
         name: Party(
@@ -288,7 +288,7 @@ def make_federation(
                 roster=roster,
                 source=(sources or {}).get(name, stream),
             ),
-            policy,
+            terms,
             given,
         )
         for name, given in zip(names, vectors, strict=True)

@@ -94,8 +94,8 @@ class Liar:
             self.lied.append((str(lie), name))
         return changed
 
-    def place(self, name: str, of: str) -> int | None:
-        """The place of a member in the round that another was told of."""
+    def index(self, name: str, of: str) -> int | None:
+        """The index of a member in the terms that another was sent."""
         members = self.told[of].members
         return members.index(name) if name in members else None
 
@@ -112,31 +112,31 @@ class Liar:
     def _mask(self, name: str) -> bytes:
         sharers, ciphertexts = [], []
         for other, message in self.got["share"].items():
-            place, own = self.place(other, name), self.place(name, other)
-            if place is None or own is None:
+            index, own = self.index(other, name), self.index(name, other)
+            if index is None or own is None:
                 continue
-            sharers.append(place)
+            sharers.append(index)
             sealed = dict(Shares.decode(message).ciphertexts)
             if other != name:
-                ciphertexts.append((place, sealed[own]))
+                ciphertexts.append((index, sealed[own]))
         return MaskRequest(
             self.context(name), tuple(sorted(sharers)), tuple(sorted(ciphertexts))
         ).encode()
 
     def _confirm(self, name: str) -> bytes:
         asked = MaskRequest.decode(self.asked["mask"][name])
-        survivors = {self.place(other, name) for other in self.got["mask"]}
-        chosen = tuple(place for place in asked.sharers if place in survivors)
+        survivors = {self.index(other, name) for other in self.got["mask"]}
+        chosen = tuple(index for index in asked.sharers if index in survivors)
         return ConsistencyRequest(self.context(name), chosen).encode()
 
     def _unmask(self, name: str) -> bytes:
         own = Consistency.decode(self.got["confirm"][name])
         fitting, others = {}, {}
         for other, message in self.got["confirm"].items():
-            signed, place = Consistency.decode(message), self.place(other, name)
-            if place is not None:
+            signed, index = Consistency.decode(message), self.index(other, name)
+            if index is not None:
                 same = (signed.context, signed.survivors) == (own.context, own.survivors)
-                (fitting if same else others)[place] = signed.signature
+                (fitting if same else others)[index] = signed.signature
         needed = self.told[name].threshold
         padded = [*fitting.items(), *others.items()][: max(needed, len(fitting))]
         return UnmaskRequest(own.context, tuple(sorted(padded))).encode()
@@ -176,8 +176,8 @@ def edit(kind: type[Message], **changes: Callable[[Liar, str, Any], Any]) -> Any
     return change
 
 
-def without(rows: tuple[Any, ...], place: Any) -> tuple[Any, ...]:
-    return tuple(row for row in rows if (row[0] if isinstance(row, tuple) else row) != place)
+def without(rows: tuple[Any, ...], index: Any) -> tuple[Any, ...]:
+    return tuple(row for row in rows if (row[0] if isinstance(row, tuple) else row) != index)
 
 
 def values_swapped(rows: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -195,5 +195,5 @@ def flipped(data: bytes) -> bytes:
 
 def other_place(liar: Liar, victim: str, asked: Any) -> int:
     """Somebody who is not the member that is lied to."""
-    own = liar.place(victim, victim)
-    return next(place for place in (3, 2) if place != own)
+    own = liar.index(victim, victim)
+    return next(index for index in (3, 2) if index != own)

@@ -38,30 +38,30 @@ def sealed(liar: Liar, name: str) -> tuple[tuple[int, bytes], ...]:
     return Shares.decode(liar.got["share"][name]).ciphertexts
 
 
-def member_at(liar: Liar, victim: str, place: int) -> str:
-    return liar.told[victim].members[place]
+def member_at(liar: Liar, victim: str, index: int) -> str:
+    return liar.told[victim].members[index]
 
 
-def for_another(liar: Liar, victim: str, place: int) -> bytes:
-    rows = sealed(liar, member_at(liar, victim, place))
-    return next(data for to, data in rows if to != liar.place(victim, victim))
+def for_another(liar: Liar, victim: str, index: int) -> bytes:
+    rows = sealed(liar, member_at(liar, victim, index))
+    return next(data for to, data in rows if to != liar.index(victim, victim))
 
 
-def of_before(liar: Liar, victim: str, place: int) -> bytes:
-    message = liar.earlier["share"][member_at(liar, victim, place)]
+def of_before(liar: Liar, victim: str, index: int) -> bytes:
+    message = liar.earlier["share"][member_at(liar, victim, index)]
     return dict(Shares.decode(message).ciphertexts)[liar.group.names.index(victim)]
 
 
-def before_signed(liar: Liar, victim: str, place: int) -> bytes:
-    message = liar.earlier["confirm"][member_at(liar, victim, place)]
+def before_signed(liar: Liar, victim: str, index: int) -> bytes:
+    message = liar.earlier["confirm"][member_at(liar, victim, index)]
     return Consistency.decode(message).signature
 
 
 def evil_signed(
     liar: Liar, context: bytes, survivors: tuple[int, ...] | None, kind: str = "consistency"
 ) -> bytes:
-    places = tuple(range(MEMBERS)) if survivors is None else survivors
-    words = Consistency(context, survivors_digest(places), NO_SIGNATURE).words()
+    indices = tuple(range(MEMBERS)) if survivors is None else survivors
+    words = Consistency(context, survivors_digest(indices), NO_SIGNATURE).payload()
     return liar.group.identities[EVIL].sign(kind, context, words)
 
 
@@ -77,7 +77,7 @@ LIES_OF_SETS: list[Lie] = [
     Lie(
         "sharers: without the member",
         "mask",
-        edit(MaskRequest, sharers=lambda liar, v, a: without(a.sharers, liar.place(v, v))),
+        edit(MaskRequest, sharers=lambda liar, v, a: without(a.sharers, liar.index(v, v))),
         (SurvivorSetRefused,),
     ),
     Lie(
@@ -85,7 +85,7 @@ LIES_OF_SETS: list[Lie] = [
         "mask",
         edit(
             MaskRequest,
-            sharers=lambda liar, v, asked: (liar.place(v, v),),
+            sharers=lambda liar, v, asked: (liar.index(v, v),),
             ciphertexts=lambda *_: (),
         ),
         (TooFewMembers,),
@@ -164,7 +164,7 @@ LIES_OF_SETS: list[Lie] = [
             (
                 "one from the member itself",
                 lambda liar, v, rows: tuple(
-                    sorted({**dict(rows), liar.place(v, v): rows[0][1]}.items())
+                    sorted({**dict(rows), liar.index(v, v): rows[0][1]}.items())
                 ),
                 (SurvivorSetRefused,),
             ),
@@ -187,18 +187,18 @@ LIES_OF_SETS: list[Lie] = [
             ("a stranger", lambda liar, v, rows: (*rows, 77), (SurvivorSetRefused,)),
             (
                 "without the member",
-                lambda liar, v, rows: without(rows, liar.place(v, v)),
+                lambda liar, v, rows: without(rows, liar.index(v, v)),
                 (SurvivorSetRefused,),
             ),
             (
                 "the member alone",
-                lambda liar, v, rows: (liar.place(v, v),),
+                lambda liar, v, rows: (liar.index(v, v),),
                 (TooFewMembers, NoiseShortfall),
             ),
             (
                 "two too few",
                 lambda liar, v, rows: tuple(
-                    sorted({liar.place(v, v), *without(rows, liar.place(v, v))[:3]})
+                    sorted({liar.index(v, v), *without(rows, liar.index(v, v))[:3]})
                 ),
                 (TooFewMembers, NoiseShortfall),
             ),

@@ -68,7 +68,7 @@ def adverts_lie(
 def signed_advert(liar: Liar, name: str, key: Identity, **changes: Any) -> bytes:
     """The advertisement of a member with fields changed, signed by a key for this attempt."""
     advert = replace(Advert.decode(liar.got["advertise"][name]), **changes, signature=NO_SIGNATURE)
-    return advert.words() + key.sign("advert", liar.group.attempt.context(), advert.words())
+    return advert.payload() + key.sign("advert", liar.group.attempt.context(), advert.payload())
 
 
 FORGED: dict[str, Any] = {

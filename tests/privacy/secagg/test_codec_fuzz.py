@@ -137,7 +137,7 @@ def test_mutated_messages_crash_nothing_and_change_nothing(
     counts = {"tried": 0, "answered": 0, "refused": 0}
 
     def at(stage: str, server: Any) -> None:
-        place = STAGES.index(stage)
+        index = STAGES.index(stage)
         party, kept = group.parties[name], recorded.states[stage]
         take = {
             "share": "take_shares",
@@ -148,14 +148,14 @@ def test_mutated_messages_crash_nothing_and_change_nothing(
         context = b"" if server is None else server.agreement.context
         for _ in range(each):
             data = mutated(recorded.answers[stage], samples["all"], rng)
-            check_codec(ANSWERS[place], data)
+            check_codec(ANSWERS[index], data)
             with pytest.raises(SecaggAbort):
                 if take is None:
                     accept_advert(name, data, attempt=group.attempt, roster=group.roster)
                 else:
                     getattr(server, take)(name, data)
             data = mutated(recorded.requests[stage], samples["all"], rng)
-            check_codec(REQUESTS[place], data)
+            check_codec(REQUESTS[index], data)
             party.state, party.last = kept
             counts["tried"] += 2
             try:

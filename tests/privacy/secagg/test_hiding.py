@@ -135,7 +135,7 @@ def test_planted_weak_masks_are_detected() -> None:
 def test_secrets_are_in_no_message_and_no_repr(dropped: bool, federate: Any, recorder: Any) -> None:
     """Everything drawn, but for the public nonce, and all that is derived, in 3 and 5 members."""
     members = 5 if dropped else 3
-    names = [f"m{place:03d}" for place in range(members)]
+    names = [f"m{index:03d}" for index in range(members)]
     sources = {name: recorder() for name in names}
     values = np.random.default_rng(2).uniform(-RANGE, RANGE, (members, 20))
     vectors = [quantise(row, members=members) for row in values]
@@ -152,10 +152,10 @@ def test_secrets_are_in_no_message_and_no_repr(dropped: bool, federate: Any, rec
         kept = party.secrets[0]
         nonce = source.taken[3]
         assert [len(taken) for taken in source.taken[:4]] == [32, 31, 31, 32]
-        for place, taken in enumerate(source.taken):
+        for index, taken in enumerate(source.taken):
             # Nonces travel in the clear: one in the advertisement, and 12 bytes a ciphertext.
             if taken != nonce and len(taken) != 12:
-                secrets |= {taken[at : at + 31]: f"draw {place}" for at in range(0, len(taken), 48)}
+                secrets |= {taken[at : at + 31]: f"draw {index}" for at in range(0, len(taken), 48)}
         secrets[mask_secret(kept.mask_seed)] = "mask secret"
         secrets[self_mask_key(kept.self_seed)] = "self key"
         pad = pad_of([(self_mask_key(kept.self_seed), 1)], dimension=21, dtype=np.dtype("u4"))
@@ -183,7 +183,7 @@ def watch(party: Any, shown: list[str]) -> None:
         message = answer(stage, request)
         if party.state:
             shown.append(repr(kinds[party.state[4]].decode(party.state)))
-        shown.append(repr(party.member) + repr(party.vector) + repr(party.policy))
+        shown.append(repr(party.member) + repr(party.vector) + repr(party.terms))
         return message
 
     party.answer = watched

@@ -50,7 +50,7 @@ def signed(group: Any, name: str, kind: str, message: Any, context: bytes | None
     """A message with the member's own good signature."""
     unsigned = replace(message, signature=NO_SIGNATURE)
     where = message.context if context is None else context
-    return unsigned.words() + group.identities[name].sign(kind, where, unsigned.words())
+    return unsigned.payload() + group.identities[name].sign(kind, where, unsigned.payload())
 
 
 def lying_in_unmask(
@@ -73,9 +73,9 @@ def plus(error: int) -> Callable[[tuple[tuple[int, bytes], ...]], Any]:
     """Add to every share an error, or a multiple of the prime where it is zero."""
 
     def change(rows: tuple[tuple[int, bytes], ...]) -> Any:
-        numbers = [(place, int.from_bytes(share, "big")) for place, share in rows]
+        numbers = [(index, int.from_bytes(share, "big")) for index, share in rows]
         wrong = [(p, (n + error) % PRIME if error else n + PRIME) for p, n in numbers]
-        return tuple((place, n.to_bytes(32, "big")) for place, n in wrong)
+        return tuple((index, n.to_bytes(32, "big")) for index, n in wrong)
 
     return change
 
@@ -96,7 +96,7 @@ def test_bad_shares_are_left_out_and_their_holders_named(
     group = federation(10)
     present = [name for name in group.names if name not in dropped]
     for liars in itertools.islice(itertools.combinations(present, count), 0, 120, 10):
-        lying_in_unmask(group, {name: plus(7 ** (80 + place)) for place, name in enumerate(liars)})
+        lying_in_unmask(group, {name: plus(7 ** (80 + index)) for index, name in enumerate(liars)})
         server, total, bad = group.run([(), dropped, (), ()])
         assert bad == liars
         assert np.array_equal(total, group.exact(server.survivors))
@@ -215,7 +215,7 @@ def wrong_messages(group: Any, earlier: dict, name: str, stage: str, good: bytes
     message: Any = message_type.decode(good)
     other = next(n for n in group.names if n != name)
     unsigned = replace(message, signature=NO_SIGNATURE)
-    words = unsigned.words()
+    words = unsigned.payload()
     yield unsigned.encode(), BadSignature
     yield words + group.identities[other].sign(kind, message.context, words), BadSignature
     yield words + group.identities[name].sign("advert", message.context, words), BadSignature

@@ -113,8 +113,8 @@ def test_two_lies_are_refused_and_nothing_is_learned(part: int, liar: Liar, expo
         (["m000", "m001", "m002"], ["m003", "m004"]),
         (AUDIENCES["all"], AUDIENCES["all"]),
     ]
-    for place, (one, other) in enumerate(SAMPLED[part::8]):
-        victims = audiences[place % len(audiences)]
+    for index, (one, other) in enumerate(SAMPLED[part::8]):
+        victims = audiences[index % len(audiences)]
         liar.ready()
         liar.run([(one, victims[0]), (other, victims[1])])
         learns_nothing(liar, exposed)
@@ -181,7 +181,7 @@ def test_a_third_of_the_members_cannot_have_two_sets_unmasked(
     honest member is known twice.
     """
     honest = members - members // 3
-    colluding = [f"m{place:03d}" for place in range(honest, members)]
+    colluding = [f"m{index:03d}" for index in range(honest, members)]
     for dropped, believing in itertools.product(range(honest), range(1, honest)):
         group = federation(members)
         liar = Liar(group)
@@ -211,16 +211,16 @@ def sign_for(colluding: list[str]) -> Any:
         own = Consistency.decode(liar.got["confirm"][victim])
         rows = dict(asked.signatures)
         for name in colluding:
-            place = liar.place(name, victim)
-            words = Consistency(own.context, own.survivors, NO_SIGNATURE).words()
+            index = liar.index(name, victim)
+            words = Consistency(own.context, own.survivors, NO_SIGNATURE).payload()
             key = liar.group.identities[name]
-            rows[place] = key.sign("consistency", own.context, words)
+            rows[index] = key.sign("consistency", own.context, words)
         fitting = {
-            liar.place(name, victim)
+            liar.index(name, victim)
             for name, message in liar.got["confirm"].items()
             if Consistency.decode(message).survivors == own.survivors
-        } | {liar.place(name, victim) for name in colluding}
-        chosen = {place: signature for place, signature in rows.items() if place in fitting}
+        } | {liar.index(name, victim) for name in colluding}
+        chosen = {index: signature for index, signature in rows.items() if index in fitting}
         return replace(asked, signatures=tuple(sorted(chosen.items()))).encode()
 
     return change
@@ -234,9 +234,9 @@ def twins(key: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("copied", range(3))
-@pytest.mark.parametrize("liar_place", range(3))
+@pytest.mark.parametrize("liar_index", range(3))
 def test_a_twin_of_a_members_key_does_not_cancel_its_masks(
-    copied: int, liar_place: int, federation: Any
+    copied: int, liar_index: int, federation: Any
 ) -> None:
     """A colluding member advertises a key that agrees on all the secrets of another's.
 
@@ -245,30 +245,30 @@ def test_a_twin_of_a_members_key_does_not_cancel_its_masks(
     once its own mask is removed.
     """
     names = ("m000", "m001", "m002")
-    if copied == liar_place:
+    if copied == liar_index:
         return
-    victim = next(name for place, name in enumerate(names) if place not in (copied, liar_place))
+    victim = next(name for index, name in enumerate(names) if index not in (copied, liar_index))
     for which in range(3):
         group = federation(3)
         group.rounds += 1
         request = AdvertiseRequest(group.attempt).encode()
         adverts = [group.ask(name, "advertise", request) for name in names]
         key = twins(Advert.decode(adverts[copied]).mask_key)[which]
-        twin = replace(Advert.decode(adverts[liar_place]), mask_key=key, signature=NO_SIGNATURE)
-        signer = group.identities[names[liar_place]]
-        adverts[liar_place] = twin.words() + signer.sign(
-            "advert", group.attempt.context(), twin.words()
+        twin = replace(Advert.decode(adverts[liar_index]), mask_key=key, signature=NO_SIGNATURE)
+        signer = group.identities[names[liar_index]]
+        adverts[liar_index] = twin.payload() + signer.sign(
+            "advert", group.attempt.context(), twin.payload()
         )
         request = ShareRequest(group.terms().encode(), tuple(adverts)).encode()
-        honest = [name for name in names if name != names[liar_place]]
+        honest = [name for name in names if name != names[liar_index]]
         sent = {name: Shares.decode(group.ask(name, "share", request)) for name in honest}
         party = group.parties[victim]
         agreement = Agreement.read(ShareRequest.decode(request))
         other = names[copied]
-        evil = sealed_by(agreement, group.parties[names[liar_place]].secrets[0], liar_place, victim)
+        evil = sealed_by(agreement, group.parties[names[liar_index]].secrets[0], liar_index, victim)
         ciphertexts = {
             copied: dict(sent[other].ciphertexts)[names.index(victim)],
-            liar_place: evil,
+            liar_index: evil,
         }
         asked = MaskRequest(agreement.context, (0, 1, 2), tuple(sorted(ciphertexts.items())))
         message = group.ask(victim, "mask", asked.encode())

@@ -33,14 +33,14 @@ from privacy.secagg.messages import (
 )
 from privacy.secagg.round_terms import Attempt
 
-PLACES = st.lists(st.integers(0, MOST_MEMBERS), max_size=6, unique=True).map(sorted)
+INDICES = st.lists(st.integers(0, MOST_MEMBERS), max_size=6, unique=True).map(sorted)
 
 
 def exactly(size: int) -> st.SearchStrategy[bytes]:
     return st.binary(min_size=size, max_size=size)
 
 
-def by_place(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[Any]:
+def by_member(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[Any]:
     return st.dictionaries(st.integers(0, MOST_MEMBERS), values, max_size=6).map(
         lambda rows: tuple(sorted(rows.items()))
     )
@@ -49,18 +49,18 @@ def by_place(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[Any]:
 KEY, BLOB = exactly(32), st.binary(max_size=200)
 TEXT = st.text(max_size=200)
 ATTEMPT = st.builds(Attempt, run=TEXT, round=st.integers(0, 2**53), attempt=st.integers(0, 2**53))
-SET = PLACES.map(tuple)
+SET = INDICES.map(tuple)
 KINDS: dict[type[Message], st.SearchStrategy[Any]] = {
     AdvertiseRequest: st.builds(AdvertiseRequest, ATTEMPT),
     Advert: st.builds(Advert, TEXT, KEY, KEY, KEY, KEY, st.integers(0, 2**53), KEY, exactly(64)),
     ShareRequest: st.builds(ShareRequest, BLOB, st.lists(BLOB, max_size=5).map(tuple)),
-    Shares: st.builds(Shares, KEY, by_place(BLOB), exactly(64)),
-    MaskRequest: st.builds(MaskRequest, KEY, SET, by_place(BLOB)),
+    Shares: st.builds(Shares, KEY, by_member(BLOB), exactly(64)),
+    MaskRequest: st.builds(MaskRequest, KEY, SET, by_member(BLOB)),
     MaskedInput: st.builds(MaskedInput, KEY, BLOB, exactly(64)),
     ConsistencyRequest: st.builds(ConsistencyRequest, KEY, SET),
     Consistency: st.builds(Consistency, KEY, KEY, exactly(64)),
-    UnmaskRequest: st.builds(UnmaskRequest, KEY, by_place(exactly(64))),
-    Unmask: st.builds(Unmask, KEY, by_place(exactly(32)), exactly(64)),
+    UnmaskRequest: st.builds(UnmaskRequest, KEY, by_member(exactly(64))),
+    Unmask: st.builds(Unmask, KEY, by_member(exactly(32)), exactly(64)),
     Advertised: st.builds(Advertised, ATTEMPT, KEY, exactly(31), exactly(31), BLOB),
     Shared: st.builds(Shared, BLOB, BLOB, exactly(64)),
     Masking: st.builds(
@@ -68,7 +68,7 @@ KINDS: dict[type[Message], st.SearchStrategy[Any]] = {
         BLOB,
         KEY,
         SET,
-        by_place(exactly(64)),
+        by_member(exactly(64)),
         st.integers(0, MOST_MEMBERS),
         st.integers(0, MOST_MEMBERS),
     ),
@@ -160,7 +160,7 @@ def test_a_message_is_of_one_kind(message: Message) -> None:
 
 def pairs(*rows: tuple[int, bytes]) -> bytes:
     return struct.pack(">I", len(rows)) + b"".join(
-        struct.pack(">I", place) + value for place, value in rows
+        struct.pack(">I", index) + value for index, value in rows
     )
 
 
@@ -183,13 +183,13 @@ LISTS: dict[str, tuple[type[Message], Callable[[list[int]], bytes]]] = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("places", [[1, 0], [0, 0], [0, 2, 2], [0, 3, 1], [MOST_MEMBERS + 1]])
-def test_unsorted_doubled_and_impossible_members_are_refused(name: str, places: list[int]) -> None:
+@pytest.mark.parametrize("indices", [[1, 0], [0, 0], [0, 2, 2], [0, 3, 1], [MOST_MEMBERS + 1]])
+def test_unsorted_doubled_and_impossible_members_are_refused(name: str, indices: list[int]) -> None:
     kind, build = LISTS[name]
     head = MAGIC + bytes([kind.KIND])
     kind.decode(head + build([0, 1, MOST_MEMBERS]))
     with pytest.raises(MalformedMessage):
-        kind.decode(head + build(places))
+        kind.decode(head + build(indices))
 
 
 @every_kind
@@ -252,7 +252,7 @@ def test_what_could_not_be_read_is_not_written() -> None:
     ids=lambda message: type(message).__name__,
 )
 def test_what_is_signed_is_everything_but_the_signature(message: Signed) -> None:
-    assert message.words() + b"s" * 64 == message.encode()
+    assert message.payload() + b"s" * 64 == message.encode()
 
 
 def test_states_do_not_show_what_is_in_them() -> None:

@@ -145,7 +145,7 @@ def test_a_vector_with_stray_bits_or_of_another_length_is_not_added(
     context = server.agreement.context
     for wrong in (data[:-1] + bytes([data[-1] | 0x80]), data + b"\0", data[:-1]):
         unsigned = replace(message, vector=wrong)
-        signature = group.identities["m000"].sign("masked", context, unsigned.words())
+        signature = group.identities["m000"].sign("masked", context, unsigned.payload())
         with pytest.raises(MalformedMessage, match=r"behind its last|44 needed"):
             server.take_masked("m000", replace(unsigned, signature=signature).encode())
     server.take_masked("m000", message.encode())
@@ -218,7 +218,7 @@ def test_the_mean_is_within_the_stated_bound(federation: Any) -> None:
         party.vector = quantise(row, members=10)
     group.vector = replace(group.vector, dimension=1001)
     for party in group.parties.values():
-        party.policy = replace(party.policy, vector=group.vector)
+        party.terms = replace(party.terms, vector=group.vector)
     server, total, _ = group.run([["m000"], ["m007"], ["m003"], []])
     mean = dequantised_mean(total, members=10)
     plain = np.delete(values, [0, 7], axis=0).mean(axis=0)
@@ -417,9 +417,9 @@ def test_fewer_holders_than_the_threshold_know_no_seed(federation: Any) -> None:
         server.take_shares(name, group.ask(name, "share", server.share_request))
     server.close_sharing()
     dealt = {}
-    for place, name in enumerate(group.names):
+    for index, name in enumerate(group.names):
         group.ask(name, "mask", server.mask_request(name))
-        dealt[place + 1] = dict(Masking.decode(group.parties[name].state).shares)[3]
+        dealt[index + 1] = dict(Masking.decode(group.parties[name].state).shares)[3]
     secrets = group.parties["m003"].secrets[0]
     for half, seed in ((slice(0, 32), secrets.self_seed), (slice(32, 64), secrets.mask_seed)):
         for first in range(3):

@@ -18,7 +18,7 @@ from privacy.errors import (
     ThresholdRefused,
     TooFewMembers,
 )
-from privacy.secagg.client import Policy
+from privacy.secagg.client import OwnTerms
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 
@@ -81,10 +81,10 @@ def test_terms_are_read_as_they_were_written(terms: RoundTerms) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(place=st.integers(0, 10**6), byte=st.integers(0, 255), what=st.sampled_from("xid"))
-def test_bytes_are_refused_or_are_the_one_encoding(place: int, byte: int, what: str) -> None:
+@given(index=st.integers(0, 10**6), byte=st.integers(0, 255), what=st.sampled_from("xid"))
+def test_bytes_are_refused_or_are_the_one_encoding(index: int, byte: int, what: str) -> None:
     data = bytearray(TERMS.encode())
-    at = place % len(data)
+    at = index % len(data)
     if what == "x":
         data[at] = byte
     elif what == "i":
@@ -217,19 +217,19 @@ def test_the_context_tells_every_field() -> None:
 @pytest.mark.parametrize("field", CHANGED_VECTOR)
 def test_wrong_terms_of_the_server_are_refused_at_the_member(field: str) -> None:
     """Wrong S, h, q, d and the rest: every field of the vector against the member's own plan."""
-    policy = Policy(vector=VECTOR, task="task")
-    policy.check(TERMS)
+    terms = OwnTerms(vector=VECTOR, task="task")
+    terms.check(TERMS)
     wrong = replace(TERMS, vector=replace(VECTOR, **{field: CHANGED_VECTOR[field]}))
     with pytest.raises(PolicyRefused, match=field):
-        policy.check(wrong)
+        terms.check(wrong)
 
 
 def test_a_member_insists_on_its_task_and_on_company() -> None:
     with pytest.raises(PolicyRefused, match="another task"):
-        Policy(vector=VECTOR, task="own").check(TERMS)
-    Policy(vector=VECTOR, task="task", fewest_members=5).check(TERMS)
+        OwnTerms(vector=VECTOR, task="own").check(TERMS)
+    OwnTerms(vector=VECTOR, task="task", fewest_members=5).check(TERMS)
     with pytest.raises(TooFewMembers, match="insists"):
-        Policy(vector=VECTOR, task="task", fewest_members=6).check(TERMS)
+        OwnTerms(vector=VECTOR, task="task", fewest_members=6).check(TERMS)
 
 
 def test_attempts_follow_in_order() -> None:

@@ -43,10 +43,10 @@ def test_any_threshold_of_shares_recovers_every_secret(data: st.DataObject, hold
     chosen = data.draw(st.permutations(range(holders)))[:threshold]
     for secret, row in zip(secrets, rows, strict=True):
         assert {len(share) for share in row} == {SHARE_BYTES}
-        at = [points[place] for place in chosen]
-        assert shamir.recover(at, [row[place] for place in chosen]) == number(secret)
+        at = [points[index] for index in chosen]
+        assert shamir.recover(at, [row[index] for index in chosen]) == number(secret)
         for point, share in zip(points, row, strict=True):
-            found = shamir.recover(at, [row[place] for place in chosen], at=point)
+            found = shamir.recover(at, [row[index] for index in chosen], at=point)
             assert found == number(share)
 
 
@@ -93,7 +93,7 @@ def test_bad_shares_are_told_up_to_half_of_those_to_spare(
     data: st.DataObject, holders: int
 ) -> None:
     threshold = data.draw(st.integers(1, holders))
-    points = [1 + 7 * place for place in range(holders)]
+    points = [1 + 7 * index for index in range(holders)]
     row = shamir.split(
         [os.urandom(SECRET_BYTES)], threshold=threshold, points=points, source=SOURCE
     )
@@ -101,10 +101,10 @@ def test_bad_shares_are_told_up_to_half_of_those_to_spare(
     liars = data.draw(
         st.lists(st.sampled_from(range(holders)), max_size=(holders - threshold) // 2, unique=True)
     )
-    for place in liars:
-        shares[place] = ((number(shares[place]) + 1 + place) % PRIME).to_bytes(SHARE_BYTES, "big")
+    for index in liars:
+        shares[index] = ((number(shares[index]) + 1 + index) % PRIME).to_bytes(SHARE_BYTES, "big")
     found = shamir.strangers(points, shares, threshold=threshold)
-    assert found == tuple(points[place] for place in sorted(liars))
+    assert found == tuple(points[index] for index in sorted(liars))
 
 
 def test_a_share_beyond_the_prime_is_the_element_it_stands_for() -> None:
@@ -120,8 +120,8 @@ def test_more_bad_shares_than_can_be_told_are_not_guessed() -> None:
         row = shamir.split(
             [os.urandom(SECRET_BYTES)], threshold=7, points=range(1, 11), source=SOURCE
         )[0]
-        for place in liars:
-            row[place] = b"\0" + os.urandom(SHARE_BYTES - 1)
+        for index in liars:
+            row[index] = b"\0" + os.urandom(SHARE_BYTES - 1)
         assert shamir.strangers(range(1, 11), row, threshold=7) is None
 
 

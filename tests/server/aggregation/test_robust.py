@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from server.aggregation.robust import rule_for
+from strategies.base import Visibility
+from strategies.fedavg import FedAvg
 from strategies.registry import make
 
 #: Nine groups around 1, and one that sends anything.
@@ -39,6 +41,23 @@ def test_they_are_what_their_names_say() -> None:
     assert made("krum").tolist() in vectors.tolist()
     np.testing.assert_allclose(made("krum", keep=4), vectors.mean(axis=0))
     np.testing.assert_allclose(made("krum", keep=9), vectors.mean(axis=0))
+
+
+def test_a_strategy_of_ones_own_brings_its_rule_along() -> None:
+    class Largest(FedAvg):
+        name = "largest"
+        visibility = Visibility.INDIVIDUAL
+
+    with pytest.raises(ValueError, match=r"^strategy largest sees .* define combine\(\)$"):
+        rule_for(Largest())
+
+    class Combining(Largest):
+        def combine(self, updates: np.ndarray) -> np.ndarray:
+            return updates.max(axis=0)
+
+    rule = rule_for(Combining())
+    assert rule is not None
+    np.testing.assert_array_equal(rule(GOOD), GOOD.max(axis=0))
 
 
 def test_whoever_sees_the_sum_takes_the_mean() -> None:

@@ -131,11 +131,11 @@ def quadratic(*, feedback: bool, bits: int, keep: float, transform: str) -> floa
             plan(number, bits=bits, keep=keep, transform=transform, scale=scale), steps
         )
         total = np.zeros(code.size, dtype=np.int64)
-        for place, target in enumerate(offsets):
-            whole = 0.1 * (target - vector) + residuals[place]
+        for position, target in enumerate(offsets):
+            whole = 0.1 * (target - vector) + residuals[position]
             encoded = code.encode(whole, loss=0.0, weight=1.0)
             if feedback:
-                residuals[place] = encoded.residual
+                residuals[position] = encoded.residual
             total += encoded.integers
         decoded = code.decode(total, summed=4)
         vector = vector + decoded.update
