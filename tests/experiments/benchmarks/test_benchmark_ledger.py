@@ -1,6 +1,5 @@
 """The benchmark of ledgers: its books hold, nothing is left out, and figures have their keys."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ import pytest
 
 from alignment.data.units import UnitRecords
 from clients.sessions.group_ledger import GroupLedger
-from clients.task import verified_plan
+from clients.task import RoundTask, verified_plan
 from experiments.benchmarks import ledger
 from experiments.benchmarks.harness import BENCHMARKS, Figure, find, values_by_key
 from experiments.benchmarks.ledger import (
@@ -132,16 +131,16 @@ def test_training_is_a_private_round_of_every_group(
 ) -> None:
     asked: list[tuple[int, bool, int, str]] = []
 
-    def train(vector: object, own: Sequence[UnitRecords], plan: object) -> None:
-        privacy = plan.privacy  # type: ignore[attr-defined]
-        asked.append(
-            (len(own), plan.train_adapter, privacy["place"], privacy["sampling"])  # type: ignore[attr-defined]
-        )
-        assert json.loads(privacy["plan"])["dimension"] < 100_000
+    def train(vector: object, own: Sequence[UnitRecords], task: RoundTask) -> None:
+        private = task.private
+        assert private is not None
+        plan = private.plan
+        asked.append((len(own), task.train_adapter, private.group_index, plan.sampling))
+        assert plan.dimension < 100_000
 
     monkeypatch.setattr(ledger, "train_privately", train)
     seconds = Training(config, units)()
-    assert asked == [(20, False, place, "poisson") for place in range(3)]
+    assert asked == [(20, False, index, "poisson") for index in range(3)]
     assert list(seconds) == list(units)
 
 

@@ -219,16 +219,16 @@ def test_secure_and_plain_runs_weigh_groups_alike(
     Half a digit for every member in numerator and sum of weights: ``n / 2 (1 + |mean|)`` digits
     over the sum of the weights.
     """
-    import clients.privatizer
+    import clients.app
 
     plain_vectors: list[np.ndarray] = []
-    release = clients.privatizer.release_in_the_clear
+    release = clients.app.release_in_the_clear
 
     def watch_release(trained: Any) -> Any:
         plain_vectors.append(release(trained))
         return plain_vectors[-1]
 
-    monkeypatch.setattr(clients.privatizer, "release_in_the_clear", watch_release)
+    monkeypatch.setattr(clients.app, "release_in_the_clear", watch_release)
     from alignment.data.population import load_population
     from alignment.model.folder import load_predictor
 
