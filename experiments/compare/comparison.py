@@ -19,7 +19,7 @@ from experiments.compare.findings import CAVEATS, claims, intervals, to_reach
 from experiments.report.wording import Json
 from experiments.studies.engine import (
     RUNS_FOLDER,
-    Place,
+    KeyPath,
     StudyRun,
     check_draws,
     figures_of,
@@ -81,7 +81,7 @@ OWN: Mapping[str, Own] = {
 METHODS = (*BASELINES, *OWN)
 
 #: Figures of a simulation, each with its place in ``result.json``.
-_FIGURES: Mapping[str, Place] = {
+_FIGURES: Mapping[str, KeyPath] = {
     **{
         name: ("alignment", "unseen_groups", place)
         for name, place in {
@@ -100,7 +100,7 @@ _FIGURES: Mapping[str, Place] = {
     "bytes_up_per_client_per_round": ("bytes", "up_per_client_per_round"),
 }
 #: Together, the seconds of a simulation that are no measuring: a fit's are counted so, too.
-_SECONDS: Mapping[str, Place] = {"train": ("seconds", "train"), "secagg": ("seconds", "secagg")}
+_SECONDS: Mapping[str, KeyPath] = {"train": ("seconds", "train"), "secagg": ("seconds", "secagg")}
 
 #: Of a row, what means are made of.
 AVERAGED = (

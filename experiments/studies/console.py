@@ -1,4 +1,4 @@
-"""What the commands of all studies do alike: tell progress, stop at Ctrl-C, show figures."""
+"""Progress, Ctrl-C and figures on a terminal, alike for the commands of all studies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from experiments.studies.engine import StudyRun
+    from experiments.studies.parallel import Workers
 
     Run = TypeVar("Run", bound=StudyRun)
 
@@ -31,6 +32,13 @@ SplitOption = Annotated[
     typer.Option(help="Which groups train and which are held out; drawn once without it."),
 ]
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with settings.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Runs at a time, each in a process and on a core of its own. One by one without it; "
+        "on a cluster, as many as that has cores."
+    ),
+]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Run again what was run with other settings.")
 ]
@@ -43,8 +51,7 @@ def carry_out(
     keep: Callable[[Mapping[Run, dict[str, Any]]], None],
     publish: Callable[[Mapping[Run, dict[str, Any]]], None],
     go_on: bool = False,
-    workers: int | None = 1,
-    ray_address: str = "",
+    workers: Workers | None = None,
 ) -> None:
     """Run a study to its end, or until Ctrl-C: what has finished is kept and shown.
 
@@ -54,25 +61,22 @@ def carry_out(
         keep: Told after every run what has finished.
         publish: Told once, at the end.
         go_on: Name a run that fails, and go on with the others; the command fails in the end.
-        workers: So many runs at a time; see :func:`experiments.studies.engine.execute`.
-        ray_address: Of a Ray cluster.
+        workers: Processes that run them; without any they are run here, one by one.
     """
     from experiments.studies.engine import execute
 
-    say = sayer()
+    say, stopped = sayer(), False
     results: dict[Run, dict[str, Any]] = {}
+    failures: list[Run] = []
 
     def finished(run: Run, result: dict[str, Any]) -> None:
         results[run] = result
         keep(results)
 
-    failures: list[Run] = []
-
     def failed(run: Run, line: str) -> None:
         failures.append(run)
         say(f"{run}: failed, {line}")
 
-    stopped = False
     try:
         execute(
             runs,
@@ -81,21 +85,32 @@ def carry_out(
             finished=finished,
             failed=failed if go_on else None,
             workers=workers,
-            ray_address=ray_address,
         )
     except KeyboardInterrupt:
         stopped = True
     if results:
         publish(results)
+    _end(say, len(runs), finished=len(results), failures=failures, stopped=stopped)
+
+
+def _end(
+    say: Callable[[str], None],
+    count: int,
+    *,
+    finished: int,
+    failures: Sequence[Run],
+    stopped: bool,
+) -> None:
+    """Say how to go on with what is missing, and fail."""
     if stopped:
         say(
-            f"stopped: {len(results)} of {len(runs)} runs have finished and are kept; the same "
-            "command goes on with the others"
+            f"stopped: {finished} of {count} runs have finished and are kept; the same command "
+            "goes on with the others"
         )
         raise typer.Exit(130)
     if failures:
         say(
-            f"{len(failures)} of {len(runs)} runs failed, {failures[0]} for one; the others are "
+            f"{len(failures)} of {count} runs failed, {failures[0]} for one; the others are "
             "kept, and the same command tries those again"
         )
         raise typer.Exit(1)
@@ -138,12 +153,3 @@ def show_study(
     for path in files:
         kind = _KINDS.get(path.suffix, "Table")
         console.print(f"{kind}: {path}", highlight=False, markup=False, soft_wrap=True)
-
-
-def cell(figure: dict[str, float | None], *, spread: bool) -> str:
-    """A figure of a table, with its spread over draws where that is asked for."""
-    mean, deviation = figure["mean"], figure["spread"]
-    if mean is None:
-        return "\N{EN DASH}"
-    beside = f" ± {deviation:.3f}" if spread and deviation is not None else ""
-    return f"{mean:.3f}{beside}"

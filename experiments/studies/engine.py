@@ -1,4 +1,4 @@
-"""What studies of many runs have in common: a run that has finished is never run again.
+"""Runs of a study: planned, run, kept and averaged; one that has finished is never run again.
 
 A study is a sequence of :class:`StudyRun`, each a simulation with settings and a folder of its own.
 Stopped at any time, the same command goes on where it was; a folder that holds a run with other
@@ -18,6 +18,7 @@ from alignment.data.population import Population, load_population
 from alignment.data.split import read_split
 from atomic import write_atomically
 from experiments.report.wording import Json, is_number, plural
+from experiments.studies.parallel import Workers, first_line, run_side_by_side
 from server.config import ConfigError, RunConfig
 from server.settings import assemble
 from strategies.wire.round_plan import flatten
@@ -28,8 +29,8 @@ SPLIT_FILE = "split.json"
 RUNS_FOLDER = "runs"
 _RESULT_FILE = "result.json"
 
-#: Where a figure of a run stands in its ``result.json``.
-Place = tuple[str, ...]
+#: Keys that lead to a figure in ``result.json``, outermost first.
+KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +154,7 @@ def execute(
     say: Callable[[str], None],
     finished: Callable[[Run, dict[str, Any]], None],
     failed: Callable[[Run, str], None] | None = None,
-    workers: int | None = 1,
-    ray_address: str = "",
+    workers: Workers | None = None,
 ) -> None:
     """Run what has not been run, and hand over every result, old or new, as soon as it is there.
 
@@ -165,54 +165,54 @@ def execute(
         finished: Called once per run, in the order in which they finish.
         failed: Called once per run that failed, with the first line of why; the others go on.
             Without it a failure ends the study.
-        workers: So many runs at a time, each in a process of its own where it is more than one;
-            None takes as many as a cluster has cores.
-        ray_address: Of a Ray cluster on which to run; empty stays on this machine.
+        workers: Processes that run them; without any they are run here, one by one.
 
     Raises:
         ConfigError: A folder holds a run with other settings; nothing has been run or handed over
             then.
     """
-    found, seconds = {}, _Seconds()
-    for each in runs:
-        try:
-            found[each] = finished_result(each)
-        except ConfigError:
-            if not overwrite:
-                raise
-            found[each] = None
+    found = {each: _kept(each, overwrite=overwrite) for each in runs}
     waiting = [each for each in runs if found[each] is None]
-    kept = len(runs) - len(waiting)
-    for each, result in found.items():
-        if result is not None:
-            seconds.add(each.kind, result["seconds"]["total"])
-            finished(each, result)
-    if kept:
-        say(f"{kept} of {plural(len(runs), 'run')} had finished before")
-    begun = kept
-
-    def begins(run: Run) -> None:
-        nonlocal begun
-        left = seconds.text([other.kind for other in waiting[begun - kept :]], at_a_time=slots)
-        begun += 1
-        say(f"run {begun} of {len(runs)}: {run}{left}")
+    kept, seconds = len(runs) - len(waiting), _Seconds()
 
     def ends(run: Run, result: dict[str, Any]) -> None:
         seconds.add(run.kind, result["seconds"]["total"])
         finished(run, result)
 
-    slots = workers or 1
-    if ray_address or slots > 1:
-        _side_by_side(waiting, workers, ray_address, begins=begins, ends=ends, failed=failed)
-    else:
-        _one_by_one(waiting, begins=begins, ends=ends, failed=failed)
+    for each, result in found.items():
+        if result is not None:
+            ends(each, result)
+    if kept:
+        say(f"{kept} of {plural(len(runs), 'run')} had finished before")
+    slots = (workers.count if workers else None) or 1
+    numbers = {each: number for number, each in enumerate(waiting)}
+
+    def begins(run: Run) -> None:
+        rest = [other.kind for other in waiting[numbers[run] :]]
+        left = seconds.text(rest, at_a_time=slots)
+        say(f"run {kept + numbers[run] + 1} of {len(runs)}: {run}{left}")
+
+    if workers is None:
+        _one_by_one(waiting, begins=begins, finished=ends, failed=failed)
+    elif waiting:
+        run_side_by_side(waiting, workers, begins=begins, finished=ends, failed=failed)
+
+
+def _kept(run: Run, *, overwrite: bool) -> dict[str, Any] | None:
+    """The result of a run that need not be run; one with other settings only to be overwritten."""
+    try:
+        return finished_result(run)
+    except ConfigError:
+        if not overwrite:
+            raise
+        return None
 
 
 def _one_by_one(
     runs: Sequence[Run],
     *,
     begins: Callable[[Run], None],
-    ends: Callable[[Run, dict[str, Any]], None],
+    finished: Callable[[Run, dict[str, Any]], None],
     failed: Callable[[Run, str], None] | None,
 ) -> None:
     if runs:
@@ -227,35 +227,7 @@ def _one_by_one(
                 raise
             failed(each, first_line(error))
         else:
-            ends(each, result)
-
-
-def _side_by_side(
-    runs: Sequence[Run],
-    workers: int | None,
-    address: str,
-    *,
-    begins: Callable[[Run], None],
-    ends: Callable[[Run, dict[str, Any]], None],
-    failed: Callable[[Run, str], None] | None,
-) -> None:
-    def fail(run: Run, line: str) -> None:
-        if failed is None:
-            raise RuntimeError(f"{run}: {line}")
-        failed(run, line)
-
-    if runs:
-        from experiments.studies.parallel import run_side_by_side
-
-        run_side_by_side(
-            runs, workers=workers, address=address, begins=begins, finished=ends, failed=fail
-        )
-
-
-def first_line(error: BaseException) -> str:
-    """What is said of a failure: its class, unless it is about input, and its first line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0] if isinstance(error, ValueError) else f"{type(error).__name__}: {lines[0]}"
+            finished(each, result)
 
 
 class _Seconds:
@@ -277,10 +249,10 @@ class _Seconds:
         return f", about {hours} h {minutes:02} min left" if total >= 60 else ", a minute left"
 
 
-def figures_of(result: Json, places: Mapping[str, Place]) -> dict[str, Any]:
+def figures_of(result: Json, paths: Mapping[str, KeyPath]) -> dict[str, Any]:
     """Figures of a run by name; None where its result has none."""
     figures = {}
-    for name, path in places.items():
+    for name, path in paths.items():
         value: Any = result
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
@@ -299,14 +271,14 @@ def mean_rows(
         figures: What is put together.
 
     Returns:
-        One row for each place, in the order of the first ones: ``by``, ``draws``, and of each
+        One row for each condition, in the order of the first ones: ``by``, ``draws``, and of each
         figure ``mean`` and ``spread``, the sample standard deviation over draws; None of one draw.
     """
-    places = dict.fromkeys(tuple(row[key] for key in by) for row in rows)
+    conditions = dict.fromkeys(tuple(row[key] for key in by) for row in rows)
     means = []
-    for place in places:
-        members = [row for row in rows if tuple(row[key] for key in by) == place]
-        mean: dict[str, Any] = {**dict(zip(by, place, strict=True)), "draws": len(members)}
+    for condition in conditions:
+        members = [row for row in rows if tuple(row[key] for key in by) == condition]
+        mean: dict[str, Any] = {**dict(zip(by, condition, strict=True)), "draws": len(members)}
         for name in figures:
             values = [row[name] for row in members if is_number(row[name])]
             mean[name] = {

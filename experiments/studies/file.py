@@ -1,8 +1,8 @@
-"""Studies as files: what a TOML file says of one, checked before anything runs.
+"""Studies read from TOML files and checked before anything runs.
 
-A study is a grid: every named case with every combination of the values that are varied, in draws
-that differ by seed. Keys are those of :class:`server.config.RunConfig`, dotted or nested, and
-``sample.*`` for the parameters of the built-in data.
+A study is a grid of conditions: every named case with every combination of the values that are
+varied, in draws that differ by seed. Keys are those of :class:`server.config.RunConfig`, dotted or
+nested, and ``sample.*`` for the parameters of the built-in data.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ from typing import Any
 
 from alignment.data.sample_source import PARAMETERS, SAMPLE, is_sample, read_sample, sample_with
 from experiments.report.wording import is_number
+from experiments.studies import SHIPPED
 from experiments.studies.engine import MOST_DRAWS
+from experiments.studies.figures import DRAWN, FIGURES, REFERENCES
 from server.config import ConfigError, RunConfig
 from strategies.wire.round_plan import Scalar, flatten
 
 #: Most runs of a study: more are a slip of the pen.
 MOST_RUNS = 10_000
-#: Studies to start from.
-_SHIPPED = Path(__file__).parent / "files"
-_KEYS = ("title", "data", "split", "draws", "target", "settings", "vary", "cases")
-_CASE_KEYS = ("name", "settings")
+#: Keys that name figures, with those that may be named.
+_LISTS = {"figures": tuple(FIGURES), "pictures": DRAWN, "references": REFERENCES}
+_KEYS = (
+    *("title", "data", "split", "draws", "target", "settings", "vary", "cases", "caveats"),
+    *_LISTS,
+)
+_CASE_KEYS = ("name", "settings", "alone")
 _SAMPLE = f"{SAMPLE}."
 _STRATEGY = "strategy."
 #: What a study sets itself, with what says it instead.
@@ -42,13 +47,13 @@ _DATA = {"data": "the key data beside the title"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """One place of the grid: what its runs share but for the seed.
+class Condition:
+    """One cell of the grid: what its runs share but for the seed.
 
     Attributes:
         case: Name of the case; empty where the study has none.
-        varied: Values of what the grid varies, by key.
-        settings: All settings that the file gives it, ``data`` among them.
+        varied: Values of what the grid varies, by key; none of a case that stands alone.
+        settings: All settings that the study gives it, ``data`` among them.
     """
 
     case: str
@@ -56,7 +61,7 @@ class Place:
     settings: Mapping[str, Scalar]
 
     def label(self, names: Mapping[str, str]) -> str:
-        """The place in words: ``FedAvg, dropout 0.2``; empty where a study has but one.
+        """The condition in words: ``FedAvg, dropout 0.2``; empty where a study has but one.
 
         Args:
             names: What each key is called.
@@ -66,22 +71,42 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyFile:
-    """What a study file says.
+class Case:
+    """Settings under a name.
 
     Attributes:
-        path: Of the file.
+        settings: By dotted key.
+        alone: One condition that nothing is varied in, to hold the others against.
+    """
+
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    alone: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Everything that a file, or the options of a command, say of a study.
+
+    Attributes:
+        source: Its file or its command, for errors.
+        remedy: What to do about a setting that the study sets itself, for errors.
         title: In words.
-        data: Where a place does not say otherwise.
+        data: Where a condition does not say otherwise.
         split: Split file; empty draws one for each data.
-        draws: Runs of each place, with seeds from 0.
+        draws: Runs of each condition, with seeds from 0.
         target: Alignment to which rounds, bytes and seconds are reported; None where not asked for.
         settings: Of all runs, by dotted key.
         vary: Values of each varied key, in the order of the file.
-        cases: Settings of each named case.
+        cases: By name.
+        caveats: What no single run can say.
+        figures: Columns of the table on a terminal, and first ones of reports; empty leaves it to
+            them.
+        pictures: Figures that are drawn against what is varied.
+        references: Predictors that nobody trained, drawn beside these.
     """
 
-    path: Path
+    source: str
+    remedy: str = "change it there"
     title: str
     data: str = SAMPLE
     split: str = ""
@@ -89,23 +114,31 @@ class StudyFile:
     target: float | None = None
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     vary: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
-    cases: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    cases: Mapping[str, Case] = field(default_factory=dict)
+    caveats: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ("alignment",)
+    references: tuple[str, ...] = ()
 
-    def places(self) -> tuple[Place, ...]:
+    def conditions(self) -> tuple[Condition, ...]:
         """The full grid, cases outside, the last varied key inside.
 
         Raises:
             ConfigError: Parameters of sample data are given where data are others.
         """
         return tuple(
-            Place(
-                case=case,
-                varied=(varied := dict(zip(self.vary, values, strict=True))),
-                settings=self._with_data({**self.settings, **own, **varied}),
+            Condition(
+                case=name,
+                varied=varied,
+                settings=self._with_data({**self.settings, **case.settings, **varied}),
             )
-            for case, own in (self.cases or {"": {}}).items()
-            for values in product(*self.vary.values())
+            for name, case in (self.cases or {"": Case()}).items()
+            for varied in ([{}] if case.alone else self._combinations())
         )
+
+    def _combinations(self) -> list[dict[str, Scalar]]:
+        """Every combination of the values that are varied."""
+        return [dict(zip(self.vary, each, strict=True)) for each in product(*self.vary.values())]
 
     def names(self) -> dict[str, str]:
         """What each varied key is called: its last word, or all of it where two share that."""
@@ -125,8 +158,8 @@ class StudyFile:
 
     @property
     def many_data(self) -> bool:
-        """Whether places differ in their data, so that each needs a split of its own."""
-        keys = {*self.vary, *(key for own in self.cases.values() for key in own)}
+        """Whether conditions differ in their data, so that each needs a split of its own."""
+        keys = {*self.vary, *(key for case in self.cases.values() for key in case.settings)}
         return any(key == "data" or key.startswith(_SAMPLE) for key in keys)
 
     def _with_data(self, settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -135,13 +168,13 @@ class StudyFile:
         given = {k.removeprefix(_SAMPLE): v for k, v in settings.items() if k.startswith(_SAMPLE)}
         if given and not is_sample(data):
             raise ConfigError(
-                f"{self.path}: {_SAMPLE}{next(iter(given))}: data are {data!r}, not the built-in "
+                f"{self.source}: {_SAMPLE}{next(iter(given))}: data are {data!r}, not the built-in "
                 f"ones; leave it out, or say data = {SAMPLE!r}"
             )
         if is_sample(data):
             named = read_sample(data)
             usual = {name: getattr(named, name) for name in PARAMETERS}
-            data = str(sample_with({**usual, **given}, where=f"{self.path}: {SAMPLE}"))
+            data = str(sample_with({**usual, **given}, where=f"{self.source}: {SAMPLE}"))
         kept = {k: v for k, v in settings.items() if not k.startswith(_SAMPLE)}
         return {**kept, "data": data}
 
@@ -161,13 +194,12 @@ def find_study(path: Path) -> Path:
     """
     if path.exists():
         return path
-    shipped = {each.stem: each for each in sorted(_SHIPPED.glob("*.toml"))}
-    if str(path) not in shipped:
-        raise ConfigError(f"{path}: is no file, and no study of {', '.join(shipped)}")
-    return shipped[str(path)]
+    if str(path) not in SHIPPED:
+        raise ConfigError(f"{path}: is no file, and no study of {', '.join(SHIPPED)}")
+    return SHIPPED[str(path)]
 
 
-def read_study(path: Path) -> StudyFile:
+def read_study(path: Path) -> Study:
     """Read a study file and check its shape and keys; values are checked with the runs they make.
 
     Raises:
@@ -180,34 +212,38 @@ def read_study(path: Path) -> StudyFile:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
     _known(content, _KEYS, f"{path}: ")
-    title = content.get("title", path.stem)
-    for key, value in {
-        "title": title,
-        **{k: content.get(k, "") for k in ("data", "split")},
-    }.items():
-        if not isinstance(value, str):
-            raise ConfigError(f"{path}: {key} = {value!r} must be a text")
-    study = StudyFile(
-        path=path,
-        title=title,
-        data=content.get("data", SAMPLE),
-        split=content.get("split", ""),
+    study = Study(
+        source=str(path),
+        title=_text(path, content, "title", path.stem),
+        data=_text(path, content, "data", SAMPLE),
+        split=_text(path, content, "split", ""),
         draws=_draws(path, content.get("draws", 3)),
         target=_target(path, content.get("target")),
         settings=_settings(content.get("settings", {}), f"{path}: settings", own=_OWN | _DATA),
         vary=_vary(content.get("vary", {}), f"{path}: vary"),
         cases=_cases(content.get("cases", []), path),
+        caveats=_texts(path, content, "caveats"),
+        figures=_names(path, content, "figures"),
+        pictures=_names(path, {"pictures": ["alignment"], **content}, "pictures"),
+        references=_names(path, content, "references"),
     )
-    for name, own in study.cases.items():
-        both = [key for key in own if key in study.vary]
+    _check_grid(study)
+    return study
+
+
+def _check_grid(study: Study) -> None:
+    """Refuse a setting that is given twice, and a grid that nobody means."""
+    for name, case in study.cases.items():
+        both = [key for key in case.settings if key in study.vary and not case.alone]
         if both:
             raise ConfigError(
-                f"{path}: case {name!r} sets {both[0]}, which is varied; take it out of one"
+                f"{study.source}: case {name!r} sets {both[0]}, which is varied; take it out of one"
             )
-    count = math.prod(map(len, study.vary.values())) * max(1, len(study.cases)) * study.draws
+    combinations = math.prod(map(len, study.vary.values()))
+    cases = study.cases.values() or [Case()]
+    count = study.draws * sum(1 if case.alone else combinations for case in cases)
     if count > MOST_RUNS:
-        raise ConfigError(f"{path}: makes {count:,} runs, at most {MOST_RUNS:,}: vary less")
-    return study
+        raise ConfigError(f"{study.source}: makes {count:,} runs, at most {MOST_RUNS:,}: vary less")
 
 
 def _known(given: Mapping[str, object], known: Sequence[str], where: str) -> None:
@@ -219,6 +255,27 @@ def _known(given: Mapping[str, object], known: Sequence[str], where: str) -> Non
             close = close or [each for each in known if each.rpartition(".")[2] == key]
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
             raise ConfigError(f"{where}unknown key {key!r}: {hint}")
+
+
+def _text(path: Path, content: Mapping[str, object], key: str, default: str) -> str:
+    value = content.get(key, default)
+    if not isinstance(value, str):
+        raise ConfigError(f"{path}: {key} = {value!r} must be a text")
+    return value
+
+
+def _texts(path: Path, content: Mapping[str, object], key: str) -> tuple[str, ...]:
+    value = content.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ConfigError(f"{path}: {key} = {value!r} must be a list of texts")
+    return tuple(dict.fromkeys(value))
+
+
+def _names(path: Path, content: Mapping[str, object], key: str) -> tuple[str, ...]:
+    """The figures that a key names, each once."""
+    names = _texts(path, content, key)
+    _known(dict.fromkeys(names), _LISTS[key], f"{path}: {key}: ")
+    return names
 
 
 def _draws(path: Path, draws: object) -> int:
@@ -284,10 +341,10 @@ def _vary(value: object, where: str) -> dict[str, tuple[Scalar, ...]]:
     return lists
 
 
-def _cases(value: object, path: Path) -> dict[str, dict[str, Scalar]]:
+def _cases(value: object, path: Path) -> dict[str, Case]:
     if not isinstance(value, list):
         raise ConfigError(f"{path}: cases must be a list of tables: begin each with [[cases]]")
-    cases: dict[str, dict[str, Scalar]] = {}
+    cases: dict[str, Case] = {}
     for number, each in enumerate(value, start=1):
         where = f"{path}: case {number}"
         _known(_table(each, where), _CASE_KEYS, f"{where}: ")
@@ -296,5 +353,9 @@ def _cases(value: object, path: Path) -> dict[str, dict[str, Scalar]]:
             raise ConfigError(f"{where}: name = {name!r} must be a text that says what it is")
         if name in cases:
             raise ConfigError(f"{where}: name = {name!r} is that of another case; name each once")
-        cases[name] = _settings(each.get("settings", {}), f"{path}: case {name!r}")
+        alone = each.get("alone", False)
+        if not isinstance(alone, bool):
+            raise ConfigError(f"{where}: alone = {alone!r} must be true or false")
+        settings = _settings(each.get("settings", {}), f"{path}: case {name!r}")
+        cases[name] = Case(settings=settings, alone=alone)
     return cases

@@ -1,18 +1,17 @@
-"""A study as text and as a page: ``study.md`` and ``study.html``, from the same cells."""
+"""Reports of a study: ``study.md`` and ``study.html``, from the same cells."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from atomic import write_atomically
-from experiments.compare.report import bytes_text, count_text
 from experiments.report.pages import embedded, render
-from experiments.report.wording import Json, gain_text, is_number, plural, score_text
+from experiments.report.wording import Json, is_number, plural
+from experiments.studies.figures import FIGURES, Figure
 from experiments.studies.file import text_of
-from experiments.studies.findings import PICTURES, picture_title, sentences
+from experiments.studies.findings import Picture, picture_title, pictures_of, sentences
 from experiments.studies.series import label_of
 
 MARKDOWN_FILE = "study.md"
@@ -22,95 +21,54 @@ _DASH = "\N{EN DASH}"
 
 _EXPLAINED = (
     "Alignment: 1 minus the Jensen-Shannon distance of predicted and actual answers, mean over "
-    "held-out groups and their targets; 1 is perfect. ± is the standard deviation over draws. Seen "
-    "questions: those that a train group answered. Swap drop: what a predictor loses when it is "
-    "shown another group's answers in place of the group's own. Bytes up: of one client in one "
-    "round. Bytes in all: up and down, of all clients and rounds. Groups: in the sum of a round, "
-    "on average. To the target: what it took until the first measured round that reaches it; of "
-    "bytes, those that one client had sent. Seconds are of the machine that ran it."
+    "held-out groups and their targets; 1 is perfect. ± is the standard deviation over draws."
 )
 _DESCRIPTIONS = {
-    "round": "Line chart of alignment on held-out groups against rounds, a line for each place.",
+    "round": (
+        "Line chart of alignment on held-out groups against rounds, a line for each condition."
+    ),
     "bytes_up": (
         "Line chart of alignment on held-out groups against the bytes that a client has sent, on a "
-        "logarithmic axis, a line for each place."
+        "logarithmic axis, a line for each condition."
     ),
-    "value": "Line chart of final alignment on held-out groups against the value that is varied.",
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Figure:
-    """A column of figures.
+def _columns(study: Json, only: Sequence[str] = ()) -> dict[str, Figure]:
+    """The figures of the table: those that the study names, then usual ones; or those of ``only``.
 
-    Attributes:
-        title: Its heading.
-        text: How a mean is written; a dash where there is none.
-        spread: Whether the spread over draws stands beside it.
-        shown: What makes the column worth showing, of all its means that are known.
+    Figures that no condition has are left out, and so are aborted rounds where there are none.
     """
-
-    title: str
-    text: Callable[[float | None], str]
-    spread: bool = False
-    shown: Callable[[Sequence[float]], bool] = bool
-
-
-def _score(value: float | None) -> str:
-    return score_text(value, 4)
+    usual = [name for name, figure in FIGURES.items() if figure.usual]
+    columns = {}
+    for key in only or dict.fromkeys((*study["figures"], *usual)):
+        known = [v for mean in study["means"] if is_number(v := mean[key]["mean"])]
+        if FIGURES[key].shown(known):
+            columns[key] = FIGURES[key]
+    return columns
 
 
-_FIGURES: Mapping[str, _Figure] = {
-    "alignment": _Figure(title="alignment", text=_score, spread=True),
-    "worst_group": _Figure(title="worst group", text=_score),
-    "log_loss": _Figure(title="log-loss", text=_score),
-    "seen_questions": _Figure(title="seen questions", text=_score),
-    "unseen_questions": _Figure(title="unseen questions", text=_score),
-    "context_swap_drop": _Figure(title="swap drop", text=lambda value: gain_text(value, 4)),
-    "rounds": _Figure(title="rounds", text=count_text),
-    "aborted_rounds": _Figure(title="aborted", text=lambda v: _number(v), shown=any),
-    "groups_per_round": _Figure(title="groups", text=lambda v: _number(v)),
-    "bytes_up_per_client_per_round": _Figure(title="bytes up", text=bytes_text),
-    "bytes_total": _Figure(title="bytes in all", text=bytes_text),
-    "seconds": _Figure(title="seconds", text=count_text),
-    "rounds_to_target": _Figure(title="rounds to target", text=lambda v: _number(v)),
-    "bytes_to_target": _Figure(title="bytes to target", text=bytes_text),
-    "seconds_to_target": _Figure(title="seconds to target", text=count_text),
-}
-
-
-def _number(value: float | None) -> str:
-    return f"{value:.3g}" if is_number(value) else _DASH
-
-
-def table(
-    study: Json, *, only: Sequence[str] = tuple(_FIGURES)
-) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table, in the order of places: names first, then figures.
-
-    Figures that no place has are left out, and so are aborted rounds where there are none.
+def table(study: Json, *, only: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table, in the order of conditions: names first, then figures.
 
     Args:
         study: Contents of ``study.json``.
-        only: Figures to choose from.
+        only: Figures to choose from; empty chooses as reports do.
     """
     means, names = study["means"], study["names"]
-    figures = {}
-    for key in only:
-        known = [v for mean in means if is_number(v := mean[key]["mean"])]
-        if _FIGURES[key].shown(known):
-            figures[key] = _FIGURES[key]
+    columns = _columns(study, only)
     several = bool(study["cases"])
     heading = [*(["case"] if several else []), *names.values(), "draws"]
-    heading += [figure.title for figure in figures.values()]
+    heading += [figure.title for figure in columns.values()]
     reached = any(0 < mean["reached"] < mean["draws"] for mean in means)
     rows = []
     for mean in means:
-        place = study["places"][mean["place"]]
-        cells = [place["case"]] if several else []
-        cells += [text_of(place["varied"][key]) for key in names]
+        condition = study["conditions"][mean["condition"]]
+        varied = {key: text_of(value) for key, value in condition["varied"].items()}
+        cells = [condition["case"]] if several else []
+        cells += [varied.get(key, _DASH) for key in names]
         cells.append(str(mean["draws"]))
-        for key, figure in figures.items():
+        for key, figure in columns.items():
             cells.append(_cell(mean[key], figure))
             if key == "rounds_to_target" and reached:
                 cells[-1] += f" ({mean['reached']} of {mean['draws']})"
@@ -118,7 +76,13 @@ def table(
     return heading, rows
 
 
-def _cell(value: Json, figure: _Figure) -> str:
+def _explained(study: Json) -> str:
+    """What the headings leave open."""
+    notes = (figure.note for figure in _columns(study).values())
+    return " ".join((_EXPLAINED, *(note for note in notes if note)))
+
+
+def _cell(value: Json, figure: Figure) -> str:
     text = figure.text(value["mean"])
     if figure.spread and is_number(value["spread"]):
         text += f" ± {figure.text(value['spread'])}"
@@ -137,7 +101,7 @@ def markdown(study: Json) -> str:
         [
             f"# {study['title']}",
             "",
-            f"{_described(study)} {_EXPLAINED}",
+            f"{_described(study)} {_explained(study)}",
             "",
             *(f"| {line} |" for line in lines),
             "",
@@ -150,7 +114,7 @@ def markdown(study: Json) -> str:
 
 
 def _names(study: Json) -> int:
-    """How many columns say which place a row is of."""
+    """How many columns say which condition a row is of."""
     return len(study["names"]) + bool(study["cases"])
 
 
@@ -160,7 +124,7 @@ def _described(study: Json) -> str:
     who = " to ".join(dict.fromkeys(f"{each:,}" for each in (train[:1] + train[-1:]))) or "no"
     draws = plural(len(study["seeds"]), "draw")
     return (
-        f"{plural(len(study['places']), 'place')} in {draws} each, {study['finished']} of "
+        f"{plural(len(study['conditions']), 'condition')} in {draws} each, {study['finished']} of "
         f"{plural(study['runs'], 'run')} finished; {who} groups trained on {study['data']}."
     )
 
@@ -182,31 +146,38 @@ def write_reports(out: Path, study: Json) -> list[Path]:
     """
     write_atomically(out / MARKDOWN_FILE, markdown(study))
     pictures = [
-        embedded(path, title=picture_title(study, what), description=_DESCRIPTIONS[what])
-        for what, stem in PICTURES.items()
-        if (path := out / f"{stem}.png").is_file()
+        embedded(path, title=picture_title(study, picture), description=_description(picture))
+        for picture in pictures_of(study)
+        if (path := out / f"{picture.stem}.png").is_file()
     ]
     heading, rows = table(study)
     page = render(
         _TEMPLATE,
         study=study,
         described=_described(study),
-        explained=_EXPLAINED,
+        explained=_explained(study),
         heading=heading,
         names=_names(study),
         rows=rows,
         sentences=sentences(study),
         pictures=pictures,
         given=_given(study),
-        places=[
-            (label_of(study, each["place"]), sorted(each["config"].items()))
-            for each in study["places"]
+        conditions=[
+            (label_of(study, each["condition"]), sorted(each["config"].items()))
+            for each in study["conditions"]
         ],
         made_by=_made_by(study),
         versions=sorted(study["versions"].items()),
     )
     write_atomically(out / PAGE_FILE, page)
     return [out / MARKDOWN_FILE, out / PAGE_FILE]
+
+
+def _description(picture: Picture) -> str:
+    """A picture in words, for who cannot see it."""
+    if picture.across != "value":
+        return _DESCRIPTIONS[picture.across]
+    return f"Line chart of {FIGURES[picture.figure].thing} against the value that is varied."
 
 
 def _given(study: Json) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""From a study file to its runs: settings, folders and splits of every place and draw."""
+"""The runs of a study: settings, folders and splits of every condition and draw."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.studies.engine import RUNS_FOLDER, SPLIT_FILE, StudyRun, fix_split, split_file
-from experiments.studies.file import Place, StudyFile, text_of
+from experiments.studies.file import Case, Condition, Study, text_of
 from server.config import ConfigError, RunConfig
 from server.settings import assemble, given_settings
 
@@ -19,71 +19,81 @@ _LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlacedRun(StudyRun):
-    """One simulation of a study from a file.
+class ConditionRun(StudyRun):
+    """One simulation of a study.
 
     Attributes:
-        place: Number of its place in the grid, from 0.
+        condition: Number of its condition, from 0.
     """
 
-    place: int
+    condition: int
 
 
 def plan_runs(
-    study: StudyFile, out: Path, *, assignments: Sequence[str] = ()
-) -> tuple[PlacedRun, ...]:
-    """Put together the settings of all runs; draw by draw, so that one cut short has every place.
+    study: Study, out: Path, *, config: Path | None = None, assignments: Sequence[str] = ()
+) -> tuple[ConditionRun, ...]:
+    """Put together the settings of all runs, draw by draw; nothing is read or written but config.
 
-    Where a target is asked for, every round is measured unless the file says otherwise. Nothing is
-    read or written.
+    So a study cut short has every condition. Where a target is asked for, every round is measured
+    unless the study says otherwise.
 
     Args:
-        study: What the file says.
+        study: What is to be run.
         out: Folder of the study.
-        assignments: ``key=value`` for every run, over the settings of the file.
+        config: TOML file with settings for every run, below those of the study.
+        assignments: ``key=value`` for every run, over the settings of the study.
 
     Raises:
-        ConfigError: One line that names file, place and setting.
+        ConfigError: One line that names study, condition and setting.
     """
-    names, places = study.names(), _places(study)
+    names, conditions = study.names(), _conditions(study)
+    _check_assignments(study, conditions, assignments)
     defaults = {} if study.target is None else {_EVALUATE_EVERY: 1}
-    changed = given_settings(config=None, assignments=assignments)
     made = []
     for seed in range(study.draws):
-        for number, place in enumerate(places):
-            label = place.label(names) or study.title
-            own = {**study.cases.get(place.case, {}), **place.varied}
-            for key in changed:
-                if key in (*own, "data", "split", "out", "seed", "resume"):
-                    raise ConfigError(f"--set {key}: {study.path} sets it; change it there")
+        for number, condition in enumerate(conditions):
+            label = condition.label(names) or study.title
             given = {
-                "split": str(_split(study, place, out)),
-                "out": str(out / RUNS_FOLDER / f"{_folder(place, study)}-seed{seed}"),
+                "split": str(_split(study, condition, out)),
+                "out": str(out / RUNS_FOLDER / f"{_folder(condition, study)}-seed{seed}"),
                 "seed": seed,
             }
             try:
-                config = assemble(
-                    config=None,
+                settings = assemble(
+                    config=config,
                     assignments=assignments,
-                    given={**place.settings, **given},
+                    given={**condition.settings, **given},
                     defaults=defaults,
                 )
             except ValueError as error:
-                raise ConfigError(f"{study.path}: {label}: {error}") from error
-            made.append(PlacedRun(kind=label, seed=seed, place=number, config=config))
+                raise ConfigError(f"{study.source}: {label}: {error}") from error
+            made.append(ConditionRun(kind=label, seed=seed, condition=number, config=settings))
     return tuple(made)
 
 
-def _places(study: StudyFile) -> tuple[Place, ...]:
+def _conditions(study: Study) -> tuple[Condition, ...]:
     try:
-        return study.places()
+        return study.conditions()
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(f"{study.path}: {error}") from error
+        raise ConfigError(f"{study.source}: {error}") from error
 
 
-def fix_splits(study: StudyFile, runs: Sequence[PlacedRun], out: Path) -> None:
+def _check_assignments(
+    study: Study, conditions: Sequence[Condition], assignments: Sequence[str]
+) -> None:
+    """Refuse to set for all runs what tells conditions or draws apart."""
+    own = {"data", "split", "out", "seed", "resume"}
+    for condition in conditions:
+        case = study.cases.get(condition.case, Case())
+        own |= {*case.settings, *condition.varied}
+    for key in given_settings(config=None, assignments=assignments):
+        if key in own:
+            raise ConfigError(f"--set {key}: {study.source} sets it; {study.remedy}")
+
+
+def fix_splits(study: Study, runs: Sequence[ConditionRun], out: Path) -> None:
     """Load all data that runs need, once each, and keep the splits that are drawn of them.
 
     Raises:
@@ -101,21 +111,21 @@ def _kept_in(config: RunConfig, out: Path) -> Path:
     return split.parent if split.is_relative_to(out) else out
 
 
-def _split(study: StudyFile, place: Place, out: Path) -> Path:
-    """The split of a place: of groups and questions of its own data."""
+def _split(study: Study, condition: Condition, out: Path) -> Path:
+    """The split of a condition: of groups and questions of its own data."""
     if study.split:
         return split_file(Path(study.split), out)
     fixed = split_file(None, out)
     if not study.many_data:
         return fixed
-    return out / SPLITS_FOLDER / _name(str(place.settings["data"])) / SPLIT_FILE
+    return out / SPLITS_FOLDER / _name(str(condition.settings["data"])) / SPLIT_FILE
 
 
-def _folder(place: Place, study: StudyFile) -> str:
-    """The folder of a place: the same however a study file is ordered or added to."""
+def _folder(condition: Condition, study: Study) -> str:
+    """The folder of a condition: the same however a study file is ordered or added to."""
     names = study.names()
-    parts = [f"{names[k].replace(' ', '_')}={text_of(v)}" for k, v in place.varied.items()]
-    return _name(",".join([place.case, *parts] if place.case else parts) or "run")
+    parts = [f"{names[k].replace(' ', '_')}={text_of(v)}" for k, v in condition.varied.items()]
+    return _name(",".join([condition.case, *parts] if condition.case else parts) or "run")
 
 
 def _name(text: str) -> str:

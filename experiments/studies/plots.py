@@ -1,6 +1,6 @@
-"""The pictures of a study: alignment against rounds, against bytes, and against what is varied.
+"""Pictures of a study: alignment against rounds and bytes, figures against what is varied.
 
-Each is drawn twice: a sheet as all pictures of the project are, and as PDF a single panel as wide
+Each is drawn twice: a canvas as all pictures of the project are, and as PDF a single panel as wide
 as a column of a paper, with letters of 7 points.
 """
 
@@ -29,15 +29,18 @@ from experiments.report.canvas import (
     font,
     text_width,
 )
-from experiments.report.wording import Json, plural, scale_note, score_limits, score_text
-from experiments.studies.findings import PICTURES, picture_title
-from experiments.studies.series import MOST_LINES, Series, against, curves
+from experiments.report.wording import Json, plural, score_text
+from experiments.studies.figures import FIGURES
+from experiments.studies.findings import Picture, picture_title, pictures_of
+from experiments.studies.series import MOST_LINES, Series, against, beside, curves
 
 _LEFT = MARGIN + 0.45
 _ACROSS = WIDTH - MARGIN - _LEFT
 _HEIGHT = 3.3
 #: With so many values or fewer, each has its tick.
 _FEW = 10
+#: Values that reach so far, highest over lowest, stand by their logarithm.
+_WIDE = 8
 
 
 def draw_study(folder: Path, study: Json) -> list[Path]:
@@ -52,18 +55,14 @@ def draw_study(folder: Path, study: Json) -> list[Path]:
     Returns:
         The PNG files, in the order in which they tell the story.
     """
-    lines = {
-        "round": curves(study, "round"),
-        "bytes_up": curves(study, "bytes_up"),
-        "value": against(study, study["axis"]) if study["axis"] else [],
-    }
     drawn = []
-    for what, stem in PICTURES.items():
-        canvas, column = folder / f"{stem}.png", folder / f"{stem}.pdf"
-        if any(len(each.xs) > (what == "value") for each in lines[what]):
-            shown = lines[what][:MOST_LINES]
-            _draw_canvas(canvas, study, what, shown, len(lines[what]))
-            _draw_column(column, study, what, shown)
+    for picture in pictures_of(study):
+        canvas, column = (folder / f"{picture.stem}.{kind}" for kind in ("png", "pdf"))
+        lines = _lines(study, picture)
+        if any(len(each.xs) > (picture.across == "value") for each in lines):
+            shown = [*lines[:MOST_LINES], *_beside(study, picture, lines)]
+            _draw_canvas(canvas, study, picture, shown, len(lines) - len(lines[:MOST_LINES]))
+            _draw_column(column, study, picture, shown)
             drawn.append(canvas)
         else:
             canvas.unlink(missing_ok=True)
@@ -71,25 +70,44 @@ def draw_study(folder: Path, study: Json) -> list[Path]:
     return drawn
 
 
-def _draw_canvas(path: Path, study: Json, what: str, lines: Sequence[Series], count: int) -> None:
-    low, high = _limits(study, lines)
+def _lines(study: Json, picture: Picture) -> list[Series]:
+    if picture.across != "value":
+        return curves(study, picture.across)
+    return against(study, study["axis"], picture.figure) if study["axis"] else []
+
+
+def _beside(study: Json, picture: Picture, lines: Sequence[Series]) -> list[Series]:
+    if picture.across != "value":
+        return []
+    xs = sorted({x for each in lines for x in each.xs})
+    return beside(study, study["axis"], picture.figure, xs)
+
+
+def _draw_canvas(
+    path: Path, study: Json, picture: Picture, lines: Sequence[Series], left_out: int
+) -> None:
+    low, high = _limits(study, picture, lines)
     canvas = Canvas()
-    top = canvas.heading(picture_title(study, what), _note(study, lines, low, count))
+    note = _note(study, picture, low)
+    if left_out:
+        note += f" The first {MOST_LINES} of {MOST_LINES + left_out} lines."
+    top = canvas.heading(picture_title(study, picture), note)
     if lines[1:]:
         top = _key(canvas, top, lines)
     axes = canvas.axes(_LEFT, top + 0.05, _ACROSS, _HEIGHT)
-    _dress(axes, study, what, lines, size=8.5)
+    _dress(axes, study, picture, lines, size=8.5)
     axes.set_ylim(low, high)
-    _draw_lines(axes, lines, width=1.8, marker=4.5, every=what == "value")
+    _draw_lines(axes, lines, width=1.8, marker=4.5, every=picture.across == "value")
     canvas.save(path, height=top + 0.05 + _HEIGHT + 0.6)
 
 
-def _draw_column(path: Path, study: Json, what: str, lines: Sequence[Series]) -> None:
+def _draw_column(path: Path, study: Json, picture: Picture, lines: Sequence[Series]) -> None:
     column = Column()
-    _dress(column.axes, study, what, lines, size=7)
-    column.axes.set_ylim(*_limits(study, lines))
-    column.axes.set_ylabel("alignment", fontproperties=font(7), color=INK)
-    _draw_lines(column.axes, lines, width=1.2, marker=3, every=what == "value")
+    _dress(column.axes, study, picture, lines, size=7)
+    column.axes.set_ylim(*_limits(study, picture, lines))
+    title = FIGURES[picture.figure].title
+    column.axes.set_ylabel(title, fontproperties=font(7), color=INK)
+    _draw_lines(column.axes, lines, width=1.2, marker=3, every=picture.across == "value")
     rows = 0
     if lines[1:]:
         longest = max(text_width(each.label, 6.5) for each in lines)
@@ -106,9 +124,15 @@ def _draw_column(path: Path, study: Json, what: str, lines: Sequence[Series]) ->
     column.save(path, height=2.1 + 0.14 * rows)
 
 
-def _limits(study: Json, lines: Sequence[Series]) -> tuple[float, float]:
-    goal = [] if study["target"] is None else [study["target"]]
-    return score_limits([v for each in lines for v in (*each.lows, *each.highs)] + goal)
+def _limits(study: Json, picture: Picture, lines: Sequence[Series]) -> tuple[float, float]:
+    values = [v for each in lines for v in (*each.lows, *each.highs)]
+    return FIGURES[picture.figure].limits([*values, *_goal(study, picture)])
+
+
+def _goal(study: Json, picture: Picture) -> list[float]:
+    """The target, where it is one of what is drawn."""
+    known = study["target"] is not None and picture.figure == "alignment"
+    return [study["target"]] if known else []
 
 
 def _marked(series: Series) -> dict[str, Any]:
@@ -129,43 +153,48 @@ def _draw_lines(
         step = 1 if every else max(1, len(each.xs) // 6)
         # Begun at unlike points, marks of lines that run together do not cover each other.
         marks = (number % step, step)
+        own = width if each.style["marker"] else 0.6 * width
         axes.plot(
-            each.xs, each.means, lw=width, ms=marker, markevery=marks, zorder=3, **_marked(each)
+            each.xs, each.means, lw=own, ms=marker, markevery=marks, zorder=3, **_marked(each)
         )
 
 
-def _dress(axes: Axes, study: Json, what: str, lines: Sequence[Series], *, size: float) -> None:
+def _dress(
+    axes: Axes, study: Json, picture: Picture, lines: Sequence[Series], *, size: float
+) -> None:
     """Scales, ticks, grid and the target."""
-    xs = sorted({x for each in lines for x in each.xs})
-    log = what == "bytes_up" or (what == "value" and xs[0] > 0 and xs[-1] / xs[0] >= 20)
+    xs, across = sorted({x for each in lines for x in each.xs}), picture.across
+    log = across == "bytes_up" or (across == "value" and xs[0] > 0 and xs[-1] / xs[0] >= _WIDE)
     if log:
         axes.set_xscale("log")
-    if what == "value" and len(xs) <= _FEW:
+    if across == "value" and len(xs) <= _FEW:
         axes.xaxis.set_major_locator(FixedLocator(xs))
         axes.xaxis.set_minor_locator(FixedLocator([]))
     elif log:
         wide = xs[-1] > 20 * xs[0]
         axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1, 2, 5)))
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(7, integer=what == "round"))
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=across == "round"))
     texts: Mapping[str, Any] = {"bytes_up": lambda value, _: bytes_text(value)}
-    axes.xaxis.set_major_formatter(FuncFormatter(texts.get(what, lambda value, _: f"{value:.6g}")))
+    plain = FuncFormatter(lambda value, _: f"{value:.6g}")
+    axes.xaxis.set_major_formatter(FuncFormatter(texts[across]) if across in texts else plain)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
+    digits = score_text if FIGURES[picture.figure].score else "{:.{}f}".format
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: digits(value, 2)))
     axes.grid(axis="y", color=RULE, lw=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(axis="x", which="both", length=3, color=FAINT)
     axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
-    if study["target"] is not None:
-        axes.axhline(study["target"], color=QUIET, lw=1.0, ls=(0, (5, 2)), zorder=1)
-    axes.set_xlabel(_name(study, what), fontproperties=font(size), color=QUIET, parse_math=False)
+    for target in _goal(study, picture):
+        axes.axhline(target, color=QUIET, lw=1.0, ls=(0, (5, 2)), zorder=1)
+    axes.set_xlabel(_name(study, across), fontproperties=font(size), color=QUIET, parse_math=False)
 
 
-def _name(study: Json, what: str) -> str:
-    if what == "value":
+def _name(study: Json, across: str) -> str:
+    if across == "value":
         return str(study["names"][study["axis"]])
-    return {"round": "round", "bytes_up": "bytes sent by a client"}[what]
+    return {"round": "round", "bytes_up": "bytes sent by a client"}[across]
 
 
 def _key(canvas: Canvas, top: float, lines: Sequence[Series]) -> float:
@@ -187,22 +216,27 @@ def _key(canvas: Canvas, top: float, lines: Sequence[Series]) -> float:
     return top + 0.25
 
 
-def _note(study: Json, lines: Sequence[Series], low: float, count: int) -> str:
+def _note(study: Json, picture: Picture, low: float) -> str:
     """What was measured on whom, and how to read the picture."""
+    figure = FIGURES[picture.figure]
     held_out = {row["held_out_groups"] for row in study["rows"]} - {None}
     whom = plural(held_out.pop(), "held-out group") if len(held_out) == 1 else "held-out groups"
     draws = {mean["draws"] for mean in study["means"]}
-    parts = [f"Mean alignment on {whom}, which took no part in training, with context."]
+    thing = "Mean alignment" if picture.figure == "alignment" else figure.thing
+    parts = [
+        f"{thing[:1].upper()}{thing[1:]}"
+        f"{' on' if picture.figure == 'alignment' else ':'} {whom}, which took no part in "
+        "training, with context."
+    ]
     if max(draws) > 1:
         parts.append(
             f"Lines: mean over {plural(max(draws), 'draw')}"
-            f"{'' if len(draws) == 1 else ', in places fewer'}; bands: lowest to highest draw."
+            f"{'' if len(draws) == 1 else ', in some conditions fewer'}; bands: lowest to highest "
+            "draw."
         )
-    if study["target"] is not None:
+    if _goal(study, picture):
         parts.append(f"Dashed across: the target, {score_text(study['target'])}.")
-    parts.append(scale_note(low))
-    if len(lines) < count:
-        parts.append(f"The first {len(lines)} of {count} lines.")
+    parts.append(figure.scale(low))
     if study["finished"] < study["runs"]:
         parts.append(f"Unfinished: {study['finished']} of {plural(study['runs'], 'run')}.")
     return " ".join(parts)

@@ -1,4 +1,4 @@
-"""What a study from a file found: figures of every run, curves, and what a target cost."""
+"""The contents of ``study.json``: figures of every run, curves, and what a target cost."""
 
 from __future__ import annotations
 
@@ -11,45 +11,20 @@ from typing import Any
 from atomic import write_atomically
 from experiments.report.wording import Json, is_number
 from experiments.simulation.provenance import code, versions
-from experiments.studies.engine import Place as ResultPlace
 from experiments.studies.engine import figures_of, mean_rows
-from experiments.studies.file import StudyFile
-from experiments.studies.plan import PlacedRun
+from experiments.studies.figures import FIGURES, OF_THE_MACHINE, TO_TARGET
+from experiments.studies.file import Study
+from experiments.studies.plan import ConditionRun
 from server.state.telemetry import ROUNDS_FILE
 
 STUDY_FILE = "study.json"
 
-#: Figures of a row, each with its place in ``result.json``; a row has None where there is none.
-FIGURES: Mapping[str, ResultPlace] = {
-    "alignment": ("alignment", "unseen_groups", "mean"),
-    "worst_group": ("alignment", "unseen_groups", "worst_group"),
-    "log_loss": ("alignment", "unseen_groups", "log_loss"),
-    "seen_questions": ("alignment", "unseen_groups", "seen_questions"),
-    "unseen_questions": ("alignment", "unseen_groups", "unseen_questions"),
-    "without_context": ("alignment", "without_context", "mean"),
-    "uniform": ("alignment", "uniform", "mean"),
-    "train_alignment": ("alignment", "train_groups", "mean"),
-    "context_swap_drop": ("context_swap_drop",),
-    "parameters": ("parameters",),
-    "train_groups": ("data", "train_groups"),
-    "held_out_groups": ("data", "held_out_groups"),
-    "rounds": ("rounds",),
-    "aborted_rounds": ("aborted_rounds",),
-    "bytes_up_per_client_per_round": ("bytes", "up_per_client_per_round"),
-    "bytes_down_per_client_per_round": ("bytes", "down_per_client_per_round"),
-    "seconds": ("seconds", "total"),
-}
-#: Of a run as a whole, from its rounds.
-_OF_ROUNDS = ("groups_per_round", "bytes_total")
-#: To the first measured round that reaches the target.
-TO_TARGET = ("rounds_to_target", "bytes_to_target", "seconds_to_target")
-AVERAGED = (*FIGURES, *_OF_ROUNDS, *TO_TARGET)
-#: All others are alike on every machine, but for the noise of private runs.
-_OF_THE_MACHINE = ("seconds", "seconds_to_target")
+#: Of a row: from ``result.json``; None where it has none.
+_PATHS = {name: figure.path for name, figure in FIGURES.items() if figure.path}
 
 _CAVEATS = (
     "Draws differ by seed: first weights, batches and who drops out. The split and the data are "
-    "the same for all draws of a place.",
+    "the same for all draws of a condition.",
     "Choosing settings by these figures is choosing by the held-out groups: hold out others to say "
     "how well the choice does.",
 )
@@ -64,30 +39,24 @@ _CODE_CAVEAT = (
 
 
 def summarise_study(
-    study: StudyFile, runs: Sequence[PlacedRun], results: Mapping[PlacedRun, Json]
+    study: Study, runs: Sequence[ConditionRun], results: Mapping[ConditionRun, Json]
 ) -> dict[str, Any]:
-    """The contents of ``study.json``: places in the order of the file, each with its draws.
+    """The contents of ``study.json``: conditions in the order of the file, each with its draws.
 
     Args:
-        study: What the file says.
+        study: What is run.
         runs: All that it makes.
         results: Of those that have finished, whose folders are read.
     """
-    known = sorted((run for run in runs if run in results), key=lambda run: (run.place, run.seed))
+    known = sorted(results, key=lambda run: (run.condition, run.seed))
     rows = [_row(run, results[run], study.target) for run in known]
-    means = mean_rows(rows, by=("place",), figures=AVERAGED)
+    means = mean_rows(rows, by=("condition",), figures=tuple(FIGURES))
     for mean in means:
-        own = [row for row in rows if row["place"] == mean["place"]]
+        own = [row for row in rows if row["condition"] == mean["condition"]]
         mean["reached"] = sum(is_number(row["rounds_to_target"]) for row in own)
-    made_by = {json.dumps(row["code"], sort_keys=True) for row in rows}
-    caveats = [
-        *_CAVEATS,
-        *([_TARGET_CAVEAT] if study.target is not None else []),
-        *([_CODE_CAVEAT] if made_by - {json.dumps(code(), sort_keys=True)} else []),
-    ]
     return {
         "title": study.title,
-        "file": study.path.name,
+        "file": Path(study.source).name,
         "data": study.data,
         "split": study.split,
         "seeds": list(range(study.draws)),
@@ -96,41 +65,57 @@ def summarise_study(
         "finished": len(rows),
         "code": code(),
         "versions": versions(),
-        "of_the_machine": list(_OF_THE_MACHINE),
-        "caveats": caveats,
+        "of_the_machine": list(OF_THE_MACHINE),
+        "caveats": _caveats(study, rows),
+        "figures": list(study.figures),
+        "pictures": list(study.pictures),
+        "references": list(study.references),
         "settings": dict(study.settings),
         "vary": {key: list(values) for key, values in study.vary.items()},
         "names": study.names(),
         "axis": study.axis(),
-        "cases": [{"name": name, "settings": dict(own)} for name, own in study.cases.items()],
-        "places": _places(study, runs),
+        "cases": [
+            {"name": name, "settings": dict(case.settings), "alone": case.alone}
+            for name, case in study.cases.items()
+        ],
+        "conditions": _conditions(study, runs),
         "means": means,
         "rows": rows,
     }
 
 
-def _places(study: StudyFile, runs: Sequence[PlacedRun]) -> list[dict[str, Any]]:
-    """Every place of the grid, with all settings of its runs but those that a draw decides."""
-    configs = {run.place: run.config for run in reversed(runs)}
+def _caveats(study: Study, rows: Sequence[Json]) -> list[str]:
+    made_by = {json.dumps(row["code"], sort_keys=True) for row in rows}
+    return [
+        *study.caveats,
+        *_CAVEATS,
+        *([_TARGET_CAVEAT] if study.target is not None else []),
+        *([_CODE_CAVEAT] if made_by - {json.dumps(code(), sort_keys=True)} else []),
+    ]
+
+
+def _conditions(study: Study, runs: Sequence[ConditionRun]) -> list[dict[str, Any]]:
+    """Every condition, with all settings of its runs but those that a draw decides."""
+    configs = {run.condition: run.config for run in reversed(runs)}
     names = study.names()
     found = []
-    for number, place in enumerate(study.places()):
+    for number, condition in enumerate(study.conditions()):
         config = configs[number].flat()
         found.append(
             {
-                "place": number,
-                "label": place.label(names),
-                "case": place.case,
-                "varied": dict(place.varied),
+                "condition": number,
+                "label": condition.label(names),
+                "case": condition.case,
+                "varied": dict(condition.varied),
                 "config": {k: v for k, v in config.items() if k not in ("out", "seed", "resume")},
             }
         )
     return found
 
 
-def _row(run: PlacedRun, result: Json, target: float | None) -> dict[str, Any]:
+def _row(run: ConditionRun, result: Json, target: float | None) -> dict[str, Any]:
     """The figures of a run."""
-    figures = figures_of(result, FIGURES)
+    figures = figures_of(result, _PATHS)
     rounds = _rounds(run.out)
     curve = curve_of(rounds, figures)
     first = next((p for p in curve if target is not None and p["alignment"] >= target), None)
@@ -139,14 +124,18 @@ def _row(run: PlacedRun, result: Json, target: float | None) -> dict[str, Any]:
         reached = (first["round"], first["bytes_up"], first["seconds"])
     sent = [record.get(f"bytes_{way}") for record in rounds for way in ("up", "down")]
     groups = [record["groups"] for record in rounds if record["round"] > 0]
+    # Round 0 is the predictor as initialised, with context.
+    untrained = rounds[0] if rounds and rounds[0]["round"] == 0 else {}
     return {
-        "place": run.place,
+        "condition": run.condition,
         "seed": run.seed,
         "run": run.out.name,
         "code": result.get("code"),
         **figures,
         "groups_per_round": math.fsum(groups) / len(groups) if groups else None,
         "bytes_total": sum(sent) if sent and all(map(is_number, sent)) else None,
+        "untrained": untrained.get("alignment"),
+        "untrained_log_loss": untrained.get("log_loss"),
         **dict(zip(TO_TARGET, reached, strict=True)),
         "curve": curve,
     }

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from experiments.report.canvas import COLUMN, Canvas, Column
 from experiments.studies.engine import mean_rows
-from experiments.studies.findings import picture_title, sentences
+from experiments.studies.figures import FIGURES
+from experiments.studies.findings import Picture, picture_title, sentences
 from experiments.studies.plots import draw_study
-from experiments.studies.series import against, curves
-from experiments.studies.summary import AVERAGED
+from experiments.studies.series import against, beside, curves
 
 NAMES = ("alignment_by_round", "alignment_by_bytes", "alignment_by_value")
 
@@ -29,16 +31,16 @@ def made(
     rounds: int = 5,
     target: float | None = None,
 ) -> dict[str, Any]:
-    """Alignment rises by .03 a round and falls by .021 a place; draws are .01 apart."""
-    places, rows = [], []
+    """Alignment rises by .03 a round, falls by .021 a condition; draws are .01 apart."""
+    conditions, rows = [], []
     grid = list(product(cases or [""], *vary.values()))
     for number, (case, *values) in enumerate(grid):
         names = [
             f"{key.rpartition('.')[2]} {value}" for key, value in zip(vary, values, strict=True)
         ]
-        places.append(
+        conditions.append(
             {
-                "place": number,
+                "condition": number,
                 "label": ", ".join([*([case] if case else []), *names]),
                 "case": case,
                 "varied": dict(zip(vary, values, strict=True)),
@@ -58,8 +60,8 @@ def made(
             found = [p for p in curve if target is not None and p["alignment"] >= target]
             rows.append(
                 {
-                    **dict.fromkeys(AVERAGED),
-                    "place": number,
+                    **dict.fromkeys(FIGURES),
+                    "condition": number,
                     "seed": seed,
                     "alignment": last,
                     "held_out_groups": 3,
@@ -68,23 +70,46 @@ def made(
                     "curve": curve,
                 }
             )
-    means = mean_rows(rows, by=("place",), figures=AVERAGED)
+    means = mean_rows(rows, by=("condition",), figures=tuple(FIGURES))
     for mean in means:
-        own = [row for row in rows if row["place"] == mean["place"]]
+        own = [row for row in rows if row["condition"] == mean["condition"]]
         mean["reached"] = sum(row["rounds_to_target"] is not None for row in own)
     numeric = [k for k, values in vary.items() if not isinstance(values[0], str | bool)]
     return {
         "title": "Trial",
+        "pictures": ["alignment"],
+        "references": [],
         "target": target,
         "runs": len(rows),
         "finished": len(rows),
         "axis": numeric[0] if len(numeric) == 1 else None,
         "names": {key: key.rpartition(".")[2] for key in vary},
         "vary": {key: list(values) for key, values in vary.items()},
-        "places": places,
+        "conditions": conditions,
         "means": means,
         "rows": rows,
     }
+
+
+def private(*, draws: int = 2) -> dict[str, Any]:
+    """Two modes at three epsilons, one case alone, and what nobody trained."""
+    study = made(
+        vary={"privacy.epsilon": [1, 4, 16]}, cases=("distributed", "local", "free"), draws=draws
+    )
+    # The last case is one condition, and meets no epsilon.
+    study["conditions"] = study["conditions"][:7]
+    study["conditions"][6] |= {"label": "free", "varied": {}}
+    study["rows"] = [row for row in study["rows"] if row["condition"] < 7]
+    for row in study["rows"]:
+        free = row["condition"] == 6
+        row["alignment"] = 0.9 + 0.01 * row["seed"] if free else row["alignment"]
+        row |= {"log_loss": 2 - row["alignment"], "uniform": 0.5, "uniform_log_loss": 1.6}
+        row["untrained"] = 0.3 if free else 0.55 + 0.02 * row["seed"]
+    study["means"] = mean_rows(study["rows"], by=("condition",), figures=tuple(FIGURES))
+    for mean in study["means"]:
+        mean["reached"] = 0
+    pictures, references = ["alignment", "log_loss"], ["untrained", "uniform", "question_mean"]
+    return {**study, "pictures": pictures, "references": references, "runs": 7 * draws}
 
 
 NUMBERS = {"sample.severity": [0, 0.5, 2]}
@@ -97,6 +122,7 @@ STUDIES = {
     "too many": made(vary=MANY, draws=1),
     "far apart": made(vary={"privacy.epsilon": [0.5, 1, 2, 4, 8, 16]}),
     "one round": made(vary=NUMBERS, rounds=1),
+    "beside others": private(),
 }
 
 
@@ -126,8 +152,28 @@ class TestSeries:
         assert [(line.label, line.xs) for line in lines] == [("a", (0, 0.5, 2)), ("b", (0, 0.5, 2))]
         assert lines[0].means == pytest.approx([0.734, 0.713, 0.755])
 
+    def test_a_case_alone_and_what_nobody_trained_stand_beside_the_lines(self) -> None:
+        lines = against(STUDIES["beside others"], "privacy.epsilon")
+        assert [line.label for line in lines] == ["distributed", "local"]
+        others = beside(STUDIES["beside others"], "privacy.epsilon", "alignment", (1, 4, 16))
+        free, untrained, uniform = others
+        assert (free.label, free.xs) == ("free", (1, 16))
+        assert free.means == pytest.approx((0.905, 0.905))
+        assert (free.lows[0], free.highs[0]) == pytest.approx((0.9, 0.91))
+        # No training is that of the runs on the lines, not of those beside them.
+        assert (untrained.label, untrained.xs) == ("no training", (1, 4, 16))
+        assert untrained.means == pytest.approx((0.56, 0.56, 0.56))
+        assert (uniform.label, uniform.means) == ("uniform guessing", (0.5, 0.5, 0.5))
+        assert {line.style["marker"] for line in others} == {""}
+        assert len({str(line.style) for line in others}) == 3
+
+    def test_what_was_not_measured_stands_nowhere(self) -> None:
+        others = beside(STUDIES["beside others"], "privacy.epsilon", "log_loss", (1, 4, 16))
+        assert [line.label for line in others] == ["free", "uniform guessing"]
+        assert others[1].means == (1.6, 1.6, 1.6)
+
     def test_no_two_lines_look_alike(self) -> None:
-        for name in ("numbers", "numbers and cases", "names", "far apart"):
+        for name in ("numbers", "numbers and cases", "names", "far apart", "beside others"):
             styles = [str(line.style) for line in curves(STUDIES[name], "round")]
             assert len(set(styles)) == len(styles), name
         many = [str(line.style) for line in curves(STUDIES["too many"], "round")[:24]]
@@ -228,6 +274,25 @@ class TestPictures:
             levels = [line.get_ydata() for line in canvas.figure.axes[-1].get_lines()]
             assert [0.7, 0.7] in [list(each) for each in levels]
 
+    def test_a_loss_has_a_scale_and_a_sentence_of_its_own(
+        self, tmp_path: Path, drawn: list[Canvas | Column]
+    ) -> None:
+        names = [path.stem for path in draw_study(tmp_path, STUDIES["beside others"])]
+        assert names == [*NAMES, "log_loss_by_value"]
+        said = " ".join(text.get_text().replace("\n", " ") for text in texts(drawn[-2]))
+        assert "lower is better" in said
+        assert "The axis does not start at 0." in said
+        assert "Going from epsilon 1 to 16 lifts log-loss on groups never seen" in said
+        assert "; free: 1.09" in said
+        low, high = drawn[-2].figure.axes[-1].get_ylim()
+        assert low < 1.09 and high > 1.6
+
+    def test_values_far_apart_stand_by_their_logarithm(
+        self, tmp_path: Path, drawn: list[Canvas | Column]
+    ) -> None:
+        draw_study(tmp_path, STUDIES["beside others"])
+        assert drawn[4].figure.axes[-1].get_xscale() == "log"
+
     def test_more_lines_than_can_be_told_apart_are_said_to_be_left_out(
         self, tmp_path: Path, drawn: list[Canvas | Column]
     ) -> None:
@@ -241,6 +306,14 @@ def _inflated(stream: bytes) -> bytes:
         return zlib.decompress(stream)
     except zlib.error:
         return b""
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=9))
+def test_limits_of_a_loss_hold_all_values_and_leave_room_for_ticks(values: list[float]) -> None:
+    low, high = FIGURES["log_loss"].limits(values)
+    assert 0 <= low <= min(values) <= max(values) < high
+    assert low < min(values) or low == 0
+    assert high - low >= 0.03
 
 
 class TestTitles:
@@ -262,21 +335,29 @@ class TestTitles:
                 "How alignment on groups never seen rises with the bytes that a client has sent",
             ),
             (
+                "beside others", "value",
+                "Going from epsilon 1 to 16 lowers alignment on groups never seen from .76 to .71 "
+                "(distributed); free: .91",
+            ),
+            (
                 "numbers", "value",
                 "Going from severity 0 to 2 lowers alignment on groups never seen from .76 to .71",
             ),
         ],
     )  # fmt: skip
     def test_they_say_what_is_to_be_seen(self, name: str, what: str, title: str) -> None:
-        assert picture_title(STUDIES[name], what) == title
+        assert picture_title(STUDIES[name], Picture(across=what)) == title
 
     def test_what_lies_within_the_spread_of_draws_is_not_sold_as_a_finding(self) -> None:
         study = made(vary={"sample.severity": [0, 1]}, draws=2)
         for row in study["rows"]:
-            row["alignment"] = 0.7 + 0.02 * row["seed"] + 0.001 * row["place"]
-        study["means"] = mean_rows(study["rows"], by=("place",), figures=AVERAGED)
-        assert picture_title(study, "round").startswith("All end alike, severity 1 at .711")
-        assert picture_title(study, "value").endswith(": no more than draws differ")
+            row["alignment"] = 0.7 + 0.02 * row["seed"] + 0.001 * row["condition"]
+        study["means"] = mean_rows(study["rows"], by=("condition",), figures=tuple(FIGURES))
+        assert picture_title(study, Picture(across="round")).startswith(
+            "All end alike, severity 1 at .711"
+        )
+        title = picture_title(study, Picture(across="value"))
+        assert title.endswith(": no more than draws differ")
 
     def test_targets_that_are_missed_and_aborted_rounds_are_told(self) -> None:
         study = made(vary=NUMBERS, target=0.73)

@@ -137,7 +137,7 @@ class TestCommand:
         assert outcome.code == 0
         text = " ".join(outcome.out.split())
         words = text.partition("Example: fedaccord experiment run ")[2].split()
-        assert read_study(find_study(Path(words[0]))).places()
+        assert read_study(find_study(Path(words[0]))).conditions()
         for option in ("out", "set", "workers", "ray-address", "overwrite", "json"):
             assert re.search(rf" --{option} +([A-Z]+ +)?[A-Z]\w* \w+", outcome.out), option
 
@@ -177,21 +177,21 @@ class TestCommand:
         assert found["vary"] == {"training.batch_size": [8, 16]}
         assert found["axis"] == "training.batch_size"
         assert found["settings"] == {"federation.adapter_rounds": 0}
-        assert [each["label"] for each in found["places"]][:2] == [
+        assert [each["label"] for each in found["conditions"]][:2] == [
             "long, batch size 8",
             "long, batch size 16",
         ]
-        config = found["places"][3]["config"]
+        config = found["conditions"][3]["config"]
         assert (config["training.batch_size"], config["federation.warmup_rounds"]) == (16, 2)
         assert config["federation.evaluate_every"] == 1
         assert config.keys() == RunConfig().flat().keys() - {"out", "seed", "resume"}
         row = found["rows"][1]
-        assert (row["place"], row["seed"], row["run"]) == (0, 1, "long,batch_size=8-seed1")
+        assert (row["condition"], row["seed"], row["run"]) == (0, 1, "long,batch_size=8-seed1")
         assert row["alignment"] == pytest.approx(0.91)
         assert (row["unseen_questions"], row["groups_per_round"]) == (None, 4)
         assert row["bytes_total"] == 4 * (400 + 800)
         mean = found["means"][0]
-        assert (mean["place"], mean["draws"]) == (0, 2)
+        assert (mean["condition"], mean["draws"]) == (0, 2)
         assert mean["alignment"] == pytest.approx({"mean": 0.905, "spread": 0.01 / 2**0.5})
         assert "not all runs were made by the same code" not in str(found["caveats"]).lower()
 
@@ -305,7 +305,7 @@ class TestReport:
         assert "default-src 'none'" in text
 
     @pytest.mark.usefixtures("undrawn")
-    def test_the_table_has_a_row_for_each_place_and_no_empty_column(
+    def test_the_table_has_a_row_for_each_condition_and_no_empty_column(
         self, study: Command, simulated: Runs, tmp_path: Path
     ) -> None:
         assert study().code == 0
@@ -421,7 +421,7 @@ def test_runs_side_by_side_are_the_same_runs_and_failures_are_named(
         "lower training.learning_rate"
     ) in done.err.splitlines()
     rows = json.loads(done.out)["rows"]
-    assert [row["place"] for row in rows] == [0, 2]
+    assert [row["condition"] for row in rows] == [0, 2]
     alone = shell(*words, "one")
     for row, other in zip(rows, json.loads(alone.out)["rows"], strict=True):
         assert row["alignment"] == other["alignment"]

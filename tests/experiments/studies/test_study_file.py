@@ -1,18 +1,22 @@
 """Study files: what they mean, and one line for each way to get them wrong."""
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from experiments.studies.file import StudyFile, find_study, read_study, text_of
+from experiments.studies import SHIPPED
+from experiments.studies.file import Study, find_study, read_study, text_of
 from experiments.studies.plan import plan_runs
 from server.config import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
-STUDIES = sorted((REPOSITORY / "experiments" / "studies" / "files").glob("*.toml"))
 GRID = """
 title = "Trial"
 draws = 2
@@ -34,12 +38,12 @@ name = "long"
 settings.federation.adapter_rounds = 9
 """
 
-Read = Callable[[str], StudyFile]
+Read = Callable[[str], Study]
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    def made(text: str) -> StudyFile:
+    def made(text: str) -> Study:
         path = tmp_path / "s.toml"
         path.write_text(text, encoding="utf-8")
         return read_study(path)
@@ -60,7 +64,7 @@ class TestGrid:
             for run in runs
         ]
         assert found == list(product((0, 1), (1, 9), (True, False), (8, 16)))
-        assert [run.place for run in runs] == [*range(8), *range(8)]
+        assert [run.condition for run in runs] == [*range(8), *range(8)]
         assert {run.config.federation.warmup_rounds for run in runs} == {3}
         assert {run.config.seed == run.seed for run in runs} == {True}
         # Defaults of private runs hold where the file says nothing, as in any run.
@@ -214,6 +218,15 @@ class TestRefusals:
                 "[[cases]]\nname = 'a'\nsettings = {seeds = 3}",
                 "case 'a': unknown key 'seeds'",
             ),
+            ("[[cases]]\nname = 'a'\nalone = 1", "case 1: alone = 1 must be true or false"),
+            (
+                "figures = ['alinment']",
+                "figures: unknown key 'alinment': did you mean 'alignment'?",
+            ),
+            ("figures = 'alignment'", "figures = 'alignment' must be a list of texts"),
+            ("pictures = ['rounds']", "pictures: unknown key 'rounds'"),
+            ("references = ['alignment']", "references: unknown key 'alignment'"),
+            ("caveats = [1]", "caveats = [1] must be a list of texts"),
             (
                 "[vary]\nseed = [1]",
                 "vary: seed is set by the study itself; use draws, which counts them up from 0",
@@ -253,7 +266,7 @@ class TestRefusals:
             ),
         ],
     )
-    def test_a_bad_value_is_one_line_that_names_file_and_place(
+    def test_a_bad_value_is_one_line_that_names_file_and_condition(
         self, read: Read, text: str, said: str
     ) -> None:
         with pytest.raises(ConfigError) as refused:
@@ -267,13 +280,40 @@ class TestRefusals:
             read_study(tmp_path / "no.toml")
 
 
+class TestAlone:
+    TEXT = """
+    draws = 2
+    [vary]
+    privacy.epsilon = [1, 4]
+    [[cases]]
+    name = "private"
+    settings = { privacy.mode = "distributed" }
+    [[cases]]
+    name = "non-private"
+    alone = true
+    settings = { privacy.mode = "none", privacy.epsilon = 9 }
+    """
+
+    def test_a_case_alone_meets_no_value_and_may_set_what_is_varied(self, read: Read) -> None:
+        runs = plan_runs(read(self.TEXT), Path("out"))
+        assert [str(run) for run in runs[:3]] == [
+            "private, epsilon 1, draw 1", "private, epsilon 4, draw 1", "non-private, draw 1",
+        ]  # fmt: skip
+        assert (len(runs), runs[2].out.name) == (6, "non-private-seed0")
+        assert (runs[2].config.privacy.mode, runs[2].config.privacy.epsilon) == ("none", 9)
+
+    def test_it_counts_once_among_runs(self, read: Read) -> None:
+        many = f"draws = 1000\n[vary]\ntraining.batch_size = {list(range(1, 10))}\n"
+        assert read(f"{many}[[cases]]\nname = 'a'\n[[cases]]\nname = 'b'\nalone = true").cases
+
+
 class TestShipped:
     def test_there_are_studies_and_the_package_holds_them(self) -> None:
         import tomllib
 
-        names = {path.stem for path in STUDIES}
-        shipped = "bytes dropouts epsilon groups local-epochs rank severity strategies"
-        assert names == set(shipped.split())
+        folder = REPOSITORY / "experiments" / "studies" / "files"
+        assert SHIPPED == {path.stem: path for path in sorted(folder.glob("*.toml"))}
+        assert {"epsilon", "fairness", "strategies"} < set(SHIPPED)
         project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
         assert "*.toml" in project["tool"]["setuptools"]["package-data"]["*"]
 
@@ -281,26 +321,77 @@ class TestShipped:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        assert find_study(Path("strategies")).samefile(STUDIES[-1])
+        for name, path in SHIPPED.items():
+            assert find_study(Path(name)).samefile(path)
         Path("severity").write_text("")
         assert find_study(Path("severity")) == Path("severity")
         with pytest.raises(ConfigError) as refused:
             find_study(Path("severty.toml"))
         assert str(refused.value) == (
-            "severty.toml: is no file, and no study of bytes, dropouts, epsilon, groups, "
-            "local-epochs, rank, severity, strategies"
+            f"severty.toml: is no file, and no study of {', '.join(SHIPPED)}"
         )
 
-    @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-    def test_each_plans_runs_on_sample_data_and_draws_a_line_against_numbers(
-        self, path: Path
+    def test_a_file_in_their_folder_is_a_study_and_nothing_else_need_be_touched(
+        self, tmp_path: Path
     ) -> None:
+        """The package, copied with one more file, in a process that has never seen it."""
+        for name in ("alignment", "experiments", "privacy", "server", "strategies", "clients"):
+            (tmp_path / name).symlink_to(REPOSITORY / name)
+        package = tmp_path / "experiments"
+        package.unlink()
+        package.mkdir()
+        for each in (REPOSITORY / "experiments").iterdir():
+            if each.name != "studies":
+                (package / each.name).symlink_to(each)
+        shutil.copytree(REPOSITORY / "experiments" / "studies", package / "studies")
+        added = package / "studies" / "files" / "mine.toml"
+        added.write_text("title = 'Mine'\n", encoding="utf-8")
+        told = (
+            "from pathlib import Path; from experiments.studies.file import *; "
+            "print(read_study(find_study(Path('mine'))).title)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", told], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "Mine\n"
+
+    @pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED)
+    def test_each_plans_runs_on_sample_data(self, path: Path) -> None:
         study = read_study(path)
         runs = plan_runs(study, Path("out"))
-        # Those that compare cases by their curves alone vary no numbers.
-        assert (study.axis() is None) == (path.stem in ("bytes", "strategies"))
-        assert len(runs) == len({run.out for run in runs}) >= 3 * 4
+        assert len(runs) == len({run.out for run in runs}) > study.draws
         assert {run.config.data.partition(":")[0] for run in runs} == {"sample"}
+
+    @pytest.mark.parametrize(
+        ("name", "axis"),
+        [
+            ("dropouts", "simulation.dropout"),
+            ("epsilon", "privacy.epsilon"),
+            ("fairness", "training.fairness"),
+            ("groups", "sample.groups"),
+            ("local-epochs", "training.local_epochs"),
+            ("rank", "predictor.lora_rank"),
+            ("severity", "sample.severity"),
+            ("units", "privacy.epsilon"),
+            # These compare cases by their curves alone.
+            ("bytes", None),
+            ("strategies", None),
+        ],
+    )
+    def test_numbers_that_are_varied_are_an_axis(self, name: str, axis: str | None) -> None:
+        assert read_study(SHIPPED[name]).axis() == axis
+
+    def test_the_documentation_names_them_by_their_titles(self) -> None:
+        text = (REPOSITORY / "docs" / "researcher.md").read_text(encoding="utf-8")
+        listed = text.partition("| study | what it asks |\n|---|---|\n")[2].partition("\n\n")[0]
+        known = [f"| `{name}` | {read_study(path).title} |" for name, path in SHIPPED.items()]
+        assert len(listed.splitlines()) >= 10
+        assert set(listed.splitlines()) <= set(known)
+
+    def test_the_help_of_the_command_names_all(self, command: Callable[..., Any]) -> None:
+        # Lines end anywhere, also after a hyphen.
+        text = re.sub(r"\s+", "", command("experiment", "run", "--help").out)
+        assert f"Studiestostartfrom:{','.join(SHIPPED)}." in text
 
 
 @pytest.mark.parametrize(

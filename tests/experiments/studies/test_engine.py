@@ -1,4 +1,4 @@
-"""A study of epsilon: its runs, what is kept of them and what refused, its rows and means."""
+"""Runs of a study: planned, what is kept of them and what refused, their rows and means."""
 
 import json
 import os
@@ -13,39 +13,52 @@ import pytest
 
 from alignment.data.population import load_population
 from alignment.data.split import SplitError
-from experiments.studies.engine import MOST_DRAWS, execute, finished_result
-from experiments.studies.epsilon_study import (
-    CAVEATS,
-    STUDY_FILE,
-    EpsilonRun,
-    describe,
-    mean_rows,
-    plan_study,
-    read_epsilons,
-    read_modes,
-    row_of,
-    summarise_study,
-    write_study,
-)
+from experiments.studies.engine import MOST_DRAWS, check_draws, execute, finished_result, mean_rows
+from experiments.studies.figures import FIGURES
+from experiments.studies.file import Case, Study
+from experiments.studies.plan import ConditionRun, fix_splits, plan_runs
+from experiments.studies.summary import STUDY_FILE, summarise_study, write_study
 from server.config import PRIVATE_DEFAULTS, ConfigError, RunConfig
 
-PlanStudy = Callable[..., tuple[EpsilonRun, ...]]
+PlanStudy = Callable[..., tuple[ConditionRun, ...]]
+Epsilons = tuple[float | None, ...]
+
+
+def study_of(
+    data: str,
+    *,
+    epsilons: Epsilons = (1.0, 4.0, None),
+    modes: Sequence[str] = ("distributed", "local"),
+    draws: int = 1,
+    split: str = "",
+) -> Study:
+    """Modes against epsilons, and beside them, for None, a case alone."""
+    values = tuple(each for each in epsilons if each is not None)
+    cases = {mode: Case(settings={"privacy.mode": mode}) for mode in modes if values}
+    if None in epsilons:
+        cases["non-private"] = Case(settings={"privacy.mode": "none"}, alone=True)
+    return Study(
+        source="the study", title="Trial", data=data, split=split, draws=draws,
+        vary={"privacy.epsilon": values} if values else {}, cases=cases,
+    )  # fmt: skip
 
 
 @pytest.fixture
 def plan(tmp_path: Path, tiny_data: Path) -> PlanStudy:
     """Plan a study of the tiny data in ``study``, changed: ``plan(draws=2)``."""
 
-    def call(**changes: Any) -> tuple[EpsilonRun, ...]:
-        given: dict[str, Any] = {
-            "data": str(tiny_data),
-            "split": None,
-            "out": tmp_path / "study",
-            "epsilons": (1.0, 4.0, None),
-            "modes": ("distributed", "local"),
-            "draws": 1,
-        }
-        return plan_study(**{**given, **changes})
+    def call(
+        *,
+        out: Path = tmp_path / "study",
+        data: str = str(tiny_data),
+        assignments: Sequence[str] = (),
+        config: Path | None = None,
+        **changes: Any,
+    ) -> tuple[ConditionRun, ...]:
+        study = study_of(data, **changes)
+        runs = plan_runs(study, out, config=config, assignments=assignments)
+        fix_splits(study, runs, out)
+        return runs
 
     return call
 
@@ -87,7 +100,10 @@ class Runs:
             config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
         )
         (out / "split.json").write_text(population.split.to_json(), encoding="utf-8")
-        rounds = [{"round": i, "alignment": 0.4 + i, "log_loss": 1.4 - i} for i in range(2)]
+        usual = {"groups": 4, "seconds_train": 1.0, "seconds_secagg": 0.5}
+        rounds = [
+            {**usual, "round": i, "alignment": 0.4 + i, "log_loss": 1.4 - i} for i in range(2)
+        ]
         lines = "".join(json.dumps(record) + "\n" for record in rounds)
         (out / "rounds.jsonl").write_text(lines, encoding="utf-8")
         (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
@@ -111,13 +127,13 @@ class Heard:
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.results: dict[EpsilonRun, dict[str, Any]] = {}
+        self.results: dict[ConditionRun, dict[str, Any]] = {}
 
-    def finished(self, run: EpsilonRun, result: dict[str, Any]) -> None:
+    def finished(self, run: ConditionRun, result: dict[str, Any]) -> None:
         assert run not in self.results, "handed over twice"
         self.results[run] = result
 
-    def execute(self, runs: Sequence[EpsilonRun], *, overwrite: bool = False) -> None:
+    def execute(self, runs: Sequence[ConditionRun], *, overwrite: bool = False) -> None:
         execute(runs, overwrite=overwrite, say=self.said.append, finished=self.finished)
 
 
@@ -126,83 +142,52 @@ def heard() -> Heard:
     return Heard()
 
 
-class TestReading:
-    def test_epsilons_rise_each_once_and_none_comes_last(self) -> None:
-        assert read_epsilons("8, none,1,2.5,1.0,none") == (1.0, 2.5, 8.0, None)
-        assert read_epsilons("none") == (None,)
-        assert read_epsilons("1e-3,50") == (0.001, 50.0)
-
-    @pytest.mark.parametrize(
-        ("text", "word"),
-        [
-            ("", ""), ("1,", ""), ("1,two", "two"), ("0", "0"), ("-1", "-1"), ("50.1", "50.1"),
-            ("nan", "nan"), ("inf", "inf"), ("None", "None"), ("1;4", "1;4"),
-        ],
-    )  # fmt: skip
-    def test_what_is_no_epsilon_is_named_with_bound_and_remedy(self, text: str, word: str) -> None:
-        with pytest.raises(ConfigError) as refused:
-            read_epsilons(text)
-        assert str(refused.value) == (
-            f"--epsilons {text!r}: {word!r} must be 'none' or a number in (0, 50], "
-            "as in --epsilons 1,4,none"
-        )
-
-    def test_modes_keep_their_order_each_once(self) -> None:
-        assert read_modes("local, distributed,local") == ("local", "distributed")
-        assert read_modes("distributed") == ("distributed",)
-
-    @pytest.mark.parametrize(("text", "word"), [("", ""), ("local,none", "none"), ("l", "l")])
-    def test_what_is_no_mode_is_named(self, text: str, word: str) -> None:
-        with pytest.raises(ConfigError) as refused:
-            read_modes(text)
-        assert str(refused.value) == (
-            f"--modes {text!r}: {word!r} must be 'distributed' or 'local'"
-        )
-
-    def test_places_in_words(self) -> None:
-        assert describe("local", 0.5) == "local, epsilon 0.5"
-        assert describe("none", None) == "no privacy"
-
-
 class TestPlan:
-    def test_draw_by_draw_the_least_epsilon_first_in_folders_of_their_own(
+    def test_draw_by_draw_the_first_value_first_in_folders_of_their_own(
         self, plan: PlanStudy, tmp_path: Path
     ) -> None:
         runs = plan(epsilons=(0.5, 4.0, None), draws=2)
         assert [str(run) for run in runs] == [
-            f"{place}, draw {draw}"
+            f"{condition}, draw {draw}"
             for draw in (1, 2)
-            for place in (
-                *("distributed, epsilon 0.5", "local, epsilon 0.5"),
-                *("distributed, epsilon 4", "local, epsilon 4", "no privacy"),
+            for condition in (
+                *("distributed, epsilon 0.5", "distributed, epsilon 4"),
+                *("local, epsilon 0.5", "local, epsilon 4", "non-private"),
             )
         ]
         assert [run.out.relative_to(tmp_path / "study").as_posix() for run in runs[5:]] == [
-            "runs/distributed-eps0.5-seed1",
-            "runs/local-eps0.5-seed1",
-            "runs/distributed-eps4-seed1",
-            "runs/local-eps4-seed1",
-            "runs/none-seed1",
+            "runs/distributed,epsilon=0.5-seed1",
+            "runs/distributed,epsilon=4-seed1",
+            "runs/local,epsilon=0.5-seed1",
+            "runs/local,epsilon=4-seed1",
+            "runs/non-private-seed1",
         ]
         assert len({run.out for run in runs}) == len(runs)
 
-    def test_every_run_has_the_settings_of_its_place(
+    def test_every_run_has_the_settings_of_its_condition(
         self, plan: PlanStudy, tiny_data: Path
     ) -> None:
-        for run in plan(draws=2, assignments=["privacy.unit=record", "predictor.lora_rank=2"]):
+        runs = plan(draws=2, assignments=["privacy.unit=record", "predictor.lora_rank=2"])
+        modes = [("distributed", 1.0), ("distributed", 4.0), ("local", 1.0), ("local", 4.0)]
+        for run in runs:
             config = run.config
             assert (config.data, config.seed) == (str(tiny_data), run.seed)
-            assert (config.privacy.mode, config.privacy.unit) == (run.mode, "record")
-            assert config.predictor.lora_rank == 2
-            if run.epsilon is not None:
-                assert config.privacy.epsilon == run.epsilon
+            assert (config.privacy.unit, config.predictor.lora_rank) == ("record", 2)
+            alone = run.condition == 4
+            if not alone:
+                found = (config.privacy.mode, config.privacy.epsilon)
+                assert found == modes[run.condition]
             # Each kind has the defaults that the product gives it.
             width = PRIVATE_DEFAULTS["predictor.head_width"]
-            assert (config.predictor.head_width == width) == (run.mode != "none")
+            assert (config.predictor.head_width == width) == (not alone)
+            assert (config.privacy.mode == "none") == alone
 
-    def test_without_none_every_run_is_private(self, plan: PlanStudy) -> None:
-        assert [run.mode for run in plan(epsilons=(1.0,))] == ["distributed", "local"]
-        assert [run.mode for run in plan(epsilons=(None,))] == ["none"]
+    def test_what_stands_alone_meets_no_value(self, plan: PlanStudy) -> None:
+        assert [run.kind for run in plan(epsilons=(1.0,))] == [
+            "distributed, epsilon 1",
+            "local, epsilon 1",
+        ]
+        assert [run.kind for run in plan(epsilons=(None,))] == ["non-private"]
 
     def test_a_split_is_drawn_once_and_holds_for_every_draw(
         self, plan: PlanStudy, tmp_path: Path, tiny_data: Path
@@ -219,7 +204,7 @@ class TestPlan:
     def test_a_split_that_is_given_is_used_as_it_is(self, plan: PlanStudy, tmp_path: Path) -> None:
         plan()
         mine = (tmp_path / "study" / "split.json").rename(tmp_path / "mine.json")
-        runs = plan(split=mine, out=tmp_path / "other", draws=2)
+        runs = plan(split=str(mine), out=tmp_path / "other", draws=2)
         assert {run.config.split for run in runs} == {str(mine)}
         assert not (tmp_path / "other").exists()
 
@@ -235,10 +220,8 @@ class TestPlan:
     ) -> None:
         with pytest.raises(ConfigError) as refused:
             plan(assignments=[assignment])
-        assert str(refused.value) == (
-            f"--set {assignment.replace('=3', '=3.0')}: the study sets it itself; use --data, "
-            "--split, --out, --epsilons, --modes or --draws"
-        )
+        key = assignment.partition("=")[0]
+        assert str(refused.value) == f"--set {key}: the study sets it; change it there"
         assert not (tmp_path / "study").exists()
 
     def test_a_file_of_settings_counts_for_all_runs(self, plan: PlanStudy, tmp_path: Path) -> None:
@@ -247,11 +230,6 @@ class TestPlan:
         runs = plan(config=file, assignments=["privacy.delta=1e-3"])
         assert {run.config.privacy.unit for run in runs} == {"record"}
         assert {run.config.privacy.delta for run in runs} == {1e-3}
-
-    @pytest.mark.parametrize("draws", [0, -1, MOST_DRAWS + 1])
-    def test_draws_out_of_bounds(self, plan: PlanStudy, draws: int) -> None:
-        with pytest.raises(ConfigError, match=rf"^--draws {draws} must lie in \[1, 1000\]$"):
-            plan(draws=draws)
 
     def test_a_file_is_no_folder_for_a_study(self, plan: PlanStudy, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("mine")
@@ -263,7 +241,7 @@ class TestPlan:
         for changes, said in (
             ({"assignments": ["privacy.epsilonn=1"]}, "unknown setting 'privacy.epsilonn'"),
             ({"data": nowhere}, nowhere),
-            ({"split": Path(nowhere)}, f"{nowhere}: cannot be read"),
+            ({"split": nowhere}, f"{nowhere}: cannot be read"),
         ):
             with pytest.raises(ValueError, match=re.escape(said)):
                 plan(**changes)
@@ -289,10 +267,10 @@ class TestFinished:
         split = tmp_path / "split.json"
         (run,) = plan(epsilons=(None,))
         Path(run.config.split).rename(split)
-        (run,) = plan(epsilons=(None,), split=split)
+        (run,) = plan(epsilons=(None,), split=str(split))
         simulated(run.config)
         (tmp_path / "study").rename(tmp_path / "moved")
-        (moved,) = plan(epsilons=(None,), split=split, out=tmp_path / "moved")
+        (moved,) = plan(epsilons=(None,), split=str(split), out=tmp_path / "moved")
         assert finished_result(moved) is not None
 
     def test_other_settings_are_named_with_a_remedy(self, plan: PlanStudy, simulated: Runs) -> None:
@@ -383,10 +361,10 @@ class TestExecute:
         assert heard.said == [
             "run 1 of 6: distributed, epsilon 1, draw 1",
             "run 2 of 6: local, epsilon 1, draw 1, about 0 h 50 min left",
-            "run 3 of 6: no privacy, draw 1, about 0 h 40 min left",
+            "run 3 of 6: non-private, draw 1, about 0 h 40 min left",
             "run 4 of 6: distributed, epsilon 1, draw 2, about 0 h 30 min left",
             "run 5 of 6: local, epsilon 1, draw 2, about 0 h 20 min left",
-            "run 6 of 6: no privacy, draw 2, about 0 h 10 min left",
+            "run 6 of 6: non-private, draw 2, about 0 h 10 min left",
         ]
 
     def test_what_has_finished_is_kept_and_counted(
@@ -397,7 +375,9 @@ class TestExecute:
             simulated(run.config)
         simulated.configs.clear()
         heard.execute(runs)
-        assert simulated.names == ["distributed-eps1-seed0", "distributed-eps4-seed0", "none-seed0"]
+        assert simulated.names == [
+            "distributed,epsilon=1-seed0", "local,epsilon=1-seed0", "non-private-seed0",
+        ]  # fmt: skip
         assert set(heard.results) == set(runs)
         assert list(heard.results)[:2] == [runs[1], runs[3]]
         assert heard.said[0] == "2 of 5 runs had finished before"
@@ -420,7 +400,7 @@ class TestExecute:
         Heard().execute(plan(epsilons=(None,)))
         simulated.configs.clear()
         heard.execute(plan(epsilons=(None,), draws=3))
-        assert simulated.names == ["none-seed1", "none-seed2"]
+        assert simulated.names == ["non-private-seed1", "non-private-seed2"]
 
     def test_a_run_with_other_settings_stops_all_before_anything_happens(
         self, plan: PlanStudy, simulated: Runs, heard: Heard
@@ -431,7 +411,9 @@ class TestExecute:
         runs = plan(epsilons=(0.5, 1.0), assignments=["training.batch_size=5"])
         simulated(runs[0].config)
         simulated.configs.clear()
-        with pytest.raises(ConfigError, match=r"distributed-eps1-seed0: was run with training\.b"):
+        with pytest.raises(
+            ConfigError, match=r"distributed,epsilon=1-seed0: was run with training\.b"
+        ):
             heard.execute(runs)
         assert simulated.configs == []
         assert (heard.said, heard.results) == ([], {})
@@ -441,12 +423,12 @@ class TestExecute:
     ) -> None:
         Heard().execute(plan(epsilons=(1.0,)))
         runs = plan(epsilons=(1.0, 4.0), assignments=["training.batch_size=5"])
-        simulated(runs[2].config)
+        simulated(runs[1].config)
         (runs[3].out).mkdir(parents=True)
         (runs[3].out / "result.json").write_text("{", encoding="utf-8")
         simulated.configs.clear()
         heard.execute(runs, overwrite=True)
-        assert simulated.configs == [runs[0].config, runs[1].config, runs[3].config]
+        assert simulated.configs == [runs[0].config, runs[2].config, runs[3].config]
         assert simulated.overwrites[-3:] == [True] * 3
         assert heard.said[0] == "1 of 4 runs had finished before"
         assert all(finished_result(run) is not None for run in runs)
@@ -466,7 +448,7 @@ class TestExecute:
             heard.execute(runs)
         assert list(heard.results) == [runs[0]]
 
-    def test_the_time_left_goes_by_mode_and_ends_within_a_minute(
+    def test_the_time_left_goes_by_kind_and_ends_within_a_minute(
         self, plan: PlanStudy, heard: Heard, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seconds = {"distributed": 4000.0, "local": 10.0, "none": 5.0}
@@ -482,25 +464,23 @@ class TestExecute:
         assert [line.rpartition(", ")[2] for line in heard.said[4:]] == ["a minute left"] * 2
 
 
-def a_run(out: Path, mode: str = "local", epsilon: float | None = 1.0, seed: int = 0) -> EpsilonRun:
-    return EpsilonRun(
-        kind=describe(mode, epsilon),
-        mode=mode,
-        epsilon=epsilon,
-        seed=seed,
-        config=RunConfig(out=str(out)),
-    )
+def rows_of(run: ConditionRun, result: Mapping[str, Any], data: Path) -> Mapping[str, Any]:
+    """The only row of a study of one finished run."""
+    study = study_of(str(data))
+    runs = plan_runs(study, run.out.parents[1])
+    return dict(summarise_study(study, runs, {run: result})["rows"][0])
 
 
 class TestRows:
     def test_a_row_holds_the_figures_of_the_run_and_of_round_0(
-        self, plan: PlanStudy, simulated: Runs
+        self, plan: PlanStudy, simulated: Runs, tiny_data: Path
     ) -> None:
-        run = plan()[1]
-        assert row_of(run, simulated(run.config)) == {
-            "mode": "local",
-            "epsilon": 1.0,
+        run = plan()[2]
+        row = rows_of(run, simulated(run.config), tiny_data)
+        expected = {
+            "condition": 2,
             "seed": 0,
+            "run": "local,epsilon=1-seed0",
             "alignment": 0.5,
             "seen_questions": 0.6,
             "unseen_questions": 0.4,
@@ -518,44 +498,51 @@ class TestRows:
             "untrained": 0.4,
             "untrained_log_loss": 1.4,
         }
+        assert {name: row[name] for name in expected} == expected
 
     @pytest.mark.parametrize("result", [{}, {"alignment": None}, {"alignment": {"uniform": None}}])
-    def test_what_is_missing_is_none(self, tmp_path: Path, result: Mapping[str, Any]) -> None:
-        row = row_of(a_run(tmp_path), result)
-        assert (row.pop("mode"), row.pop("epsilon"), row.pop("seed")) == ("local", 1.0, 0)
-        assert len(row) == 16
-        assert set(row.values()) == {None}
+    def test_what_is_missing_is_none(
+        self, plan: PlanStudy, tiny_data: Path, result: Mapping[str, Any]
+    ) -> None:
+        row = rows_of(plan()[0], result, tiny_data)
+        assert {row[name] for name in FIGURES} == {None}
 
     @pytest.mark.parametrize(
-        ("text", "untrained"),
+        ("record", "untrained"),
         [
-            ('{"round": 0, "alignment": 0.7, "log_loss": 1.0}\n{"round": 1}\n', (0.7, 1.0)),
-            ('{"round": 0, "alignment": 0.7}\n', (0.7, None)),
-            ('{"round": 0, "alignment": null, "log_loss": null}', (None, None)),
-            ('{"round": 1, "alignment": 0.7, "log_loss": 1.0}\n', (None, None)),
-            ("", (None, None)),
-            ("{broken\n", (None, None)),
-            ("[0]\n", (None, None)),
+            ({"round": 0, "alignment": 0.7, "log_loss": 1.0}, (0.7, 1.0)),
+            ({"round": 0, "alignment": 0.7}, (0.7, None)),
+            ({"round": 0, "alignment": None, "log_loss": None}, (None, None)),
+            ({"round": 1, "alignment": 0.7, "log_loss": 1.0}, (None, None)),
         ],
     )
     def test_what_came_before_training_is_read_as_far_as_it_is_there(
-        self, tmp_path: Path, text: str, untrained: tuple[float | None, float | None]
+        self,
+        plan: PlanStudy,
+        tiny_data: Path,
+        record: Mapping[str, Any],
+        untrained: tuple[float | None, float | None],
     ) -> None:
-        (tmp_path / "rounds.jsonl").write_text(text, encoding="utf-8")
-        row = row_of(a_run(tmp_path), {})
+        run = plan()[0]
+        run.out.mkdir(parents=True)
+        usual = {"groups": 4, "seconds_train": 1.0, "seconds_secagg": 0.5}
+        text = json.dumps({**usual, **record})
+        (run.out / "rounds.jsonl").write_text(text, encoding="utf-8")
+        row = rows_of(run, {}, tiny_data)
         assert (row["untrained"], row["untrained_log_loss"]) == untrained
 
 
 class TestMeans:
-    def test_mean_and_spread_over_the_draws_of_each_place(self, tmp_path: Path) -> None:
-        rows = []
-        for mode, epsilon, scores in (
-            ("local", 1.0, (0.5, 0.6, 0.8)), ("local", 4.0, (0.7,)), ("none", None, (0.8, 0.9)),
-        ):  # fmt: skip
-            for seed, score in enumerate(scores):
-                own = {"unseen_groups": {"mean": score}}
-                rows.append(row_of(a_run(tmp_path, mode, epsilon, seed), {"alignment": own}))
-        first, second, third = mean_rows(rows)
+    def test_mean_and_spread_over_the_draws_of_each_condition(self) -> None:
+        rows = [
+            {"mode": mode, "epsilon": epsilon, "alignment": score, "log_loss": None}
+            for mode, epsilon, scores in (
+                ("local", 1.0, (0.5, 0.6, 0.8)), ("local", 4.0, (0.7,)), ("none", None, (0.8, 0.9)),
+            )
+            for score in scores
+        ]  # fmt: skip
+        figures = ("alignment", "log_loss")
+        first, second, third = mean_rows(rows, by=("mode", "epsilon"), figures=figures)
         assert (first["mode"], first["epsilon"], first["draws"]) == ("local", 1.0, 3)
         assert first["alignment"]["mean"] == pytest.approx(1.9 / 3)
         assert first["alignment"]["spread"] == pytest.approx(statistics.stdev((0.5, 0.6, 0.8)))
@@ -564,58 +551,47 @@ class TestMeans:
         assert third["alignment"]["mean"] == pytest.approx(0.85)
         assert first["log_loss"] == {"mean": None, "spread": None}
 
-    def test_draws_that_were_not_measured_do_not_count(self, tmp_path: Path) -> None:
-        scores = (0.5, None, float("nan"), 0.7)
-        rows = [
-            row_of(
-                a_run(tmp_path, seed=seed), {"alignment": {"unseen_groups": {"mean": score}}}
-            )
-            for seed, score in enumerate(scores)
-        ]  # fmt: skip
-        (mean,) = mean_rows(rows)
+    def test_draws_that_were_not_measured_do_not_count(self) -> None:
+        rows = [{"mode": "local", "alignment": a} for a in (0.5, None, float("nan"), 0.7)]
+        (mean,) = mean_rows(rows, by=("mode",), figures=("alignment",))
         assert mean["draws"] == 4
         assert mean["alignment"]["mean"] == pytest.approx(0.6)
         assert mean["alignment"]["spread"] == pytest.approx(statistics.stdev((0.5, 0.7)))
 
     def test_no_rows_no_means(self) -> None:
-        assert mean_rows([]) == []
+        assert mean_rows([], by=("mode",), figures=("alignment",)) == []
 
 
 class TestStudy:
-    def test_rows_stand_in_the_order_of_modes_epsilons_and_draws(
-        self, plan: PlanStudy, simulated: Runs, heard: Heard, tiny_data: Path, tmp_path: Path
+    def test_rows_stand_in_the_order_of_conditions_and_draws(
+        self, plan: PlanStudy, simulated: Runs, heard: Heard, tiny_data: Path
     ) -> None:
-        runs = plan(modes=("local", "distributed"), draws=2, assignments=["privacy.delta=1e-4"])
+        runs = plan(draws=2, assignments=["privacy.delta=1e-4"])
         heard.execute(runs)
-        study = summarise_study(runs, heard.results)
-        places = [(row["mode"], row["epsilon"], row["seed"]) for row in study["rows"]]
-        assert places == [
-            *(("distributed", epsilon, seed) for epsilon in (1.0, 4.0) for seed in (0, 1)),
-            *(("local", epsilon, seed) for epsilon in (1.0, 4.0) for seed in (0, 1)),
-            *(("none", None, seed) for seed in (0, 1)),
-        ]
-        means = [(mean["mode"], mean["epsilon"], mean["draws"]) for mean in study["means"]]
-        assert means == [(mode, epsilon, 2) for mode, epsilon, seed in places if seed == 0]
+        study = summarise_study(study_of(str(tiny_data), draws=2), runs, heard.results)
+        conditions = [(row["condition"], row["seed"]) for row in study["rows"]]
+        assert conditions == [(condition, seed) for condition in range(5) for seed in (0, 1)]
+        means = [(mean["condition"], mean["draws"]) for mean in study["means"]]
+        assert means == [(condition, 2) for condition in range(5)]
         assert study["means"][0]["alignment"]["mean"] == pytest.approx(0.55)
-        assert {name: value for name, value in study.items() if name not in ("rows", "means")} == {
-            "runs": 10,
-            "finished": 10,
-            "data": str(tiny_data),
-            "split": str(tmp_path / "study" / "split.json"),
-            "unit": "respondent",
-            "delta": 1e-4,
-            "train_groups": 4,
-            "held_out_groups": 2,
-            "caveats": list(CAVEATS),
-        }
+        assert (study["runs"], study["finished"], study["data"]) == (10, 10, str(tiny_data))
+        config = study["conditions"][0]["config"]
+        assert (config["privacy.delta"], config["privacy.unit"]) == (1e-4, "respondent")
+        assert [each["varied"] for each in study["conditions"]] == [
+            *({"privacy.epsilon": e} for e in (1.0, 4.0, 1.0, 4.0)), {},
+        ]  # fmt: skip
+        assert {row["train_groups"] for row in study["rows"]} == {4}
+        assert {row["held_out_groups"] for row in study["rows"]} == {2}
 
-    def test_an_unfinished_study_counts_what_it_has(self, plan: PlanStudy, simulated: Runs) -> None:
-        runs = plan()
-        study = summarise_study(runs, {runs[2]: simulated(runs[2].config)})
+    def test_an_unfinished_study_counts_what_it_has(
+        self, plan: PlanStudy, simulated: Runs, tiny_data: Path
+    ) -> None:
+        runs, named = plan(), study_of(str(tiny_data))
+        study = summarise_study(named, runs, {runs[1]: simulated(runs[1].config)})
         assert (study["runs"], study["finished"], len(study["rows"])) == (5, 1, 1)
-        assert study["rows"][0]["epsilon"] == 4.0
-        empty = summarise_study(runs, {})
-        assert (empty["finished"], empty["rows"], empty["train_groups"]) == (0, [], None)
+        assert study["rows"][0]["condition"] == 1
+        empty = summarise_study(named, runs, {})
+        assert (empty["finished"], empty["rows"], empty["means"]) == (0, [], [])
 
     def test_it_is_written_completely_or_not_at_all(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -636,10 +612,11 @@ class TestStudy:
         write_study(out, {"rows": [1, 2]})
         assert [path.name for path in out.iterdir()] == [STUDY_FILE]
 
-    def test_caveats_say_that_runs_add_up_and_that_none_differs_by_more_than_noise(self) -> None:
-        adds_up, differs = CAVEATS
-        assert "runs on the same data add up" in adds_up
-        assert "differ from private runs by more than noise" in differs
+
+@pytest.mark.parametrize("draws", [0, -1, MOST_DRAWS + 1])
+def test_draws_out_of_bounds(draws: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^--draws {draws} must lie in \[1, 1000\]$"):
+        check_draws(draws)
 
 
 def test_runs_can_be_told_apart_and_looked_up(plan: PlanStudy) -> None:
