@@ -25,7 +25,7 @@ from experiments.studies.engine import (
     settings_of,
     split_file,
 )
-from privacy.accounting.terms import MAX_EPSILON
+from privacy.accounting.choices import MAX_EPSILON
 from server.config import ConfigError
 from server.state.telemetry import ROUNDS_FILE
 
