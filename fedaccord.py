@@ -8,28 +8,23 @@ import sys
 import traceback
 from typing import Annotated
 
-# Before any library reads them: no call home, no fork warnings, and threads that soon sleep while
-# they wait. Spinning on, they make a step several times slower as soon as another program runs.
-for _name, _value in {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "GOMP_SPINCOUNT": "20000",
-}.items():
+from supervision import QUIET_ENVIRONMENT
+
+# Before any library reads them.
+for _name, _value in QUIET_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
-import typer  # noqa: E402
+import typer
 
-from alignment.cli import app as alignment_app  # noqa: E402
-from clients.deployment.cli import app as clients_app  # noqa: E402
-from experiments.cli import app as experiments_app  # noqa: E402
-from experiments.planning.cli import app as plan_app  # noqa: E402
-from experiments.planning.strategies_cli import app as strategies_app  # noqa: E402
-from experiments.publishing.cli import app as publish_app  # noqa: E402
-from experiments.studies.cli import app as study_app  # noqa: E402
-from privacy.cli import app as privacy_app  # noqa: E402
-from server.deployment.cli import app as server_app  # noqa: E402
+from alignment.cli import app as alignment_app
+from clients.deployment.cli import app as clients_app
+from experiments.cli import app as experiments_app
+from experiments.planning.cli import app as plan_app
+from experiments.planning.strategies_cli import app as strategies_app
+from experiments.publishing.cli import app as publish_app
+from experiments.studies.cli import app as study_app
+from privacy.cli import app as privacy_app
+from server.deployment.cli import app as server_app
 
 app = typer.Typer(
     name="fedaccord",

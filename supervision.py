@@ -1,7 +1,7 @@
-"""Keeps the programs of a deployment alive, with supervisord; used by both sides, of no room.
+"""Keeps the programs of a deployment running, with supervisord; of no room, used by both sides.
 
-A program that ends is started anew, its output goes to a log that is rotated, and all end together
-when supervisord is told to. systemd or a container runtime watches over supervisord.
+A program that ends is restarted, its output goes to a rotated log, and all programs stop together
+with supervisord. systemd or a container runtime watches over supervisord.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ CONFIGURATION_FILE = "supervisord.conf"
 _LOG_BYTES = 10 * 2**20
 _LOG_FILES = 5
 
-#: No call home, no installing of packages, and threads that soon sleep while they wait.
-_ENVIRONMENT = {
+#: No call home, no fork warnings, and threads that soon sleep while they wait. Threads that spin
+#: make a step several times slower as soon as another program runs.
+QUIET_ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "GOMP_SPINCOUNT": "20000",
 }
 
+_ENVIRONMENT = {**QUIET_ENVIRONMENT, "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
+
 
 def flower_home(folder: Path) -> Path:
-    """Where Flower keeps what it needs of its own, made if it is not there."""
+    """The folder for Flower's own files, made where it is missing."""
     home = folder.resolve() / FLOWER_FOLDER
     home.mkdir(exist_ok=True)
     return home
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """What the programs of a folder have in their environment beyond that of their parent."""
+    """Variables that the programs of a folder have beyond those of their parent."""
     # Flower looks its own programs up by name.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {**_ENVIRONMENT, "PATH": path, "FLWR_HOME": str(flower_home(folder))}
@@ -54,7 +56,7 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
     """Write the configuration of supervisord; returns its path.
 
     Args:
-        folder: Of the deployment; logs lie in it.
+        folder: Folder of the deployment; its logs lie there.
         programs: Command lines by name.
     """
     folder = folder.resolve()
@@ -62,7 +64,7 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
     config = configparser.RawConfigParser()
     config["supervisord"] = {
         "nodaemon": "true",
-        # Said for a user who is root already: supervisord warns where nothing is said.
+        # supervisord warns a root user who does not name one.
         **({"user": "root"} if os.getuid() == 0 else {}),
         "logfile": f"%(here)s/{LOGS_FOLDER}/supervisord.log",
         "pidfile": "%(here)s/supervisord.pid",
@@ -73,13 +75,13 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
             "command": _quoted(arguments),
             "autorestart": "true",
             "startsecs": "5",
-            # As long as it takes: a server lets a node that vanished in again after a minute.
+            # Without end: a server admits a node that vanished again after a minute.
             "startretries": "1000000",
             "stopwaitsecs": "20",
             "stopasgroup": "true",
             "killasgroup": "true",
             "redirect_stderr": "true",
-            # Read as a variable in the second of two readings, so that none is left to read.
+            # supervisord expands this value twice.
             "stdout_logfile": f"%%(here)s/{LOGS_FOLDER}/{name}.log",
             "stdout_logfile_maxbytes": str(_LOG_BYTES),
             "stdout_logfile_backups": str(_LOG_FILES),
@@ -92,10 +94,12 @@ def write_configuration(folder: Path, programs: Mapping[str, Sequence[str]]) -> 
 
 
 def supervise(configuration: Path) -> NoReturn:
-    """Become supervisord; the environment of its programs is handed down, as no file can quote all.
+    """Replace this process by supervisord.
+
+    Its programs inherit their environment, since no configuration file can quote every value.
 
     Args:
-        configuration: In the folder of the deployment.
+        configuration: File in the folder of the deployment.
     """
     os.execve(  # noqa: S606 - no shell is wanted
         sys.executable,
@@ -105,10 +109,10 @@ def supervise(configuration: Path) -> NoReturn:
 
 
 def _quoted(arguments: Sequence[str]) -> str:
-    """A command line as supervisord splits it: like a shell's, without variables.
+    """A command line as supervisord splits it: as a shell does, without variables.
 
-    Its files take ``#`` and ``;`` behind a space for comments, within quotes too, and ``%`` for the
-    beginning of a variable.
+    In its files ``#`` and ``;`` after a space begin a comment, even within quotes, and ``%`` begins
+    a variable.
     """
     quoted = shlex.join(arguments).replace("%", "%%")
     return re.sub(r"(?<=\s)([#;])", r"''\1", quoted)

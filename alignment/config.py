@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+MAX_FAIRNESS = 10.0
 
 
 def _require(holds: bool, name: str, value: float, bound: str, remedy: str) -> None:
@@ -185,4 +186,10 @@ class TrainingConfig:
             self.context_questions >= 1, "context_questions", self.context_questions, ">= 1", "20"
         )
         # Above, next to nothing is left of whoever is predicted a little better than by guessing.
-        _require(0 <= self.fairness <= 10, "fairness", self.fairness, "in [0, 10]", "0 for none")
+        _require(
+            0 <= self.fairness <= MAX_FAIRNESS,
+            "fairness",
+            self.fairness,
+            f"in [0, {MAX_FAIRNESS:g}]",
+            "0 for none",
+        )

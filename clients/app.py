@@ -34,6 +34,7 @@ from clients.sessions import gossip
 from clients.sessions.group_ledger import RefusedByLedger
 from clients.sessions.secagg_session import Session, insisted_on, terms_in
 from privacy.errors import PolicyRefused
+from privacy.identity.roles import HELD_OUT, TRAIN
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.ledger.chain import NOTHING
 from privacy.secagg.client import Member, Opened
@@ -51,7 +52,7 @@ def setup(message: Message, context: Context) -> Message:
     together those who know each other.
     """
     store = open_store(context)
-    role = "idle" if store is None else "train" if store.training else "held_out"
+    role = "idle" if store is None else TRAIN if store.training else HELD_OUT
     answer = ConfigRecord({"group": "" if store is None else store.group, "role": role})
     asked = message.content.config_records["setup"]
     unit = str(asked["unit"])

@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from privacy.accounting.choices import NO_PRIVACY, Mode
+from privacy.file_names import CONFIG_FILE, RESULT_FILE
+
 if TYPE_CHECKING:
     from server.config import RunConfig
 
@@ -77,7 +80,7 @@ def _show(result: dict[str, Any], out: Path) -> None:
 
 def _show_privacy(console: Console, result: dict[str, Any]) -> None:
     privacy, secure = result["privacy"], result["secure_aggregation"]
-    if privacy["mode"] == "none":
+    if privacy["mode"] == NO_PRIVACY:
         seen = "each group's update alone" if not secure else "the sum of the groups' updates only"
         console.print(
             "[bold red]No privacy is guaranteed: without differential privacy the model may reveal "
@@ -89,7 +92,7 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
         f"{privacy['delta']:g} over the whole run ({privacy['mode']} noise; a second library says "
         f"{privacy['second_opinion']:.3f})."
     )
-    if privacy["mode"] == "distributed" and not secure:
+    if privacy["mode"] == Mode.DISTRIBUTED and not secure:
         console.print(
             "[bold red]Not against the server: without secure aggregation it saw each group's "
             "share of the noise alone.[/bold red]"
@@ -106,7 +109,7 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
 
 def _finish(result: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if as_json:
-        typer.echo((out / "result.json").read_text(encoding="utf-8"), nl=False)
+        typer.echo((out / RESULT_FILE).read_text(encoding="utf-8"), nl=False)
     else:
         _show(result, out)
 
@@ -217,9 +220,9 @@ def simulate(
     if resume:
         chosen = {"config": config, "set": settings, "overwrite": overwrite or None}
         _refuse_with_resume({**given, **chosen, "out": None})
-        config, given = out / "config.toml", {"out": str(out), "resume": True}
+        config, given = out / CONFIG_FILE, {"out": str(out), "resume": True}
         if not config.is_file():
-            raise ValueError(f"--out {out}: holds no config.toml of a run to go on with")
+            raise ValueError(f"--out {out}: holds no {CONFIG_FILE} of a run to go on with")
     assembled = assemble(config=config, assignments=settings or [], given=given)
     _finish(run(assembled, overwrite=overwrite), Path(assembled.out), as_json=as_json)
 

@@ -183,8 +183,9 @@ def canaries(
 def _plan(
     epsilon: float, delta: float, mode: str, sampling_rate: float, rounds: int
 ) -> PrivacyPlan:
+    from privacy.accounting.choices import Mode
     from privacy.accounting.plan import PrivacyPlan
-    from privacy.accounting.terms import Mode, PrivacyTerms
+    from privacy.accounting.terms import PrivacyTerms
 
     if mode not in list(Mode):
         raise ValueError(f"--mode {mode!r} must be 'distributed' or 'local'")

@@ -16,6 +16,7 @@ from flwr.serverapp import Grid, ServerApp
 from numpy.typing import NDArray
 
 from atomic import write_atomically
+from privacy.file_names import CONFIG_FILE, PRIVACY_FILE
 from server.aggregation.base import Aggregation, MeanOfUpdates
 from server.aggregation.compressed import MeanOfCompressed
 from server.aggregation.robust import rule_for
@@ -40,8 +41,6 @@ from strategies.wire.round_plan import vector_digest
 if TYPE_CHECKING:
     from alignment.model.predictor import Predictor
 
-CONFIG_FILE = "config.toml"
-PRIVACY_FILE = "privacy.json"
 
 app = ServerApp()
 

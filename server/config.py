@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
+from privacy.accounting.choices import MAX_EPSILON, NO_PRIVACY, Mode, ModeSetting, UnitSetting
 from server.simulation import SimulationConfig
 from strategies import registry
 from strategies.base import Strategy, Visibility
@@ -172,8 +173,8 @@ class PrivacyConfig:
             belong to the data; empty begins ledgers in the folder of the run.
     """
 
-    mode: Literal["none", "distributed", "local"] = "none"
-    unit: Literal["respondent", "record"] = "respondent"
+    mode: ModeSetting = NO_PRIVACY
+    unit: UnitSetting = "respondent"
     epsilon: float = 8.0
     delta: float = 1e-5
     sampling_rate: float = 1.0
@@ -192,31 +193,29 @@ class PrivacyConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no plan could be made of."""
-        least = dict.fromkeys(("records_per_unit", "micro_batch", "local_steps"), 1)
-        least |= {"max_options": 2, "units_per_seat": 0}
+        least = dict.fromkeys(("survivors", "units_per_seat", "colluding"), 0)
+        least |= dict.fromkeys(("records_per_unit", "micro_batch", "local_steps"), 1)
+        least |= {"max_options": 2}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} = {getattr(self, name)} must be >= {bound}: raise it")
-        if min(self.survivors, self.colluding) < 0:
-            raise ValueError(
-                f"survivors = {self.survivors} and colluding = {self.colluding} must be >= 0"
-            )
         if not 0 < self.local_learning_rate < math.inf:
             raise ValueError(
                 f"local_learning_rate = {self.local_learning_rate} must be finite and > 0"
             )
-        if not 0 < self.epsilon <= 50:
-            raise ValueError(f"epsilon = {self.epsilon} must lie in (0, 50]: 8 is usual")
-        if not 0 <= self.budget_epsilon <= 50:
+        if not 0 < self.epsilon <= MAX_EPSILON:
             raise ValueError(
-                f"budget_epsilon = {self.budget_epsilon} must lie in [0, 50]: 0 is for one run"
+                f"epsilon = {self.epsilon} must lie in (0, {MAX_EPSILON:g}]: 8 is usual"
             )
-        if self.ledgers and self.mode == "none":
+        if not 0 <= self.budget_epsilon <= MAX_EPSILON:
+            allowed = f"must lie in [0, {MAX_EPSILON:g}]: 0 is for one run"
+            raise ValueError(f"budget_epsilon = {self.budget_epsilon} {allowed}")
+        if self.ledgers and not self.private:
             raise ValueError(
                 f"ledgers = {self.ledgers!r} with mode = none, which spends without bound: choose "
                 "a mode, or leave the ledgers out"
             )
-        if self.mode == "distributed" and self.local_steps != 1:
+        if self.mode == Mode.DISTRIBUTED.value and self.local_steps != 1:
             raise ValueError(
                 f"local_steps = {self.local_steps} in distributed mode, where no group has the "
                 "noise for a step of its own: use 1, or mode = local"
@@ -225,7 +224,7 @@ class PrivacyConfig:
     @property
     def private(self) -> bool:
         """Whether there is a guarantee at all."""
-        return self.mode != "none"
+        return self.mode != NO_PRIVACY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,7 +379,7 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
         raise ConfigError(f"unknown setting {unknown[0]!r}: {hint}")
     if flat.get("predictor.scores") == "policy":
         flat = {**POLICY_DEFAULTS, **flat}
-    if flat.get("privacy.mode", "none") != "none":
+    if flat.get("privacy.mode", NO_PRIVACY) != NO_PRIVACY:
         flat = {**_defaults_for(flat), **flat}
     try:
         return _adapter().validate_python(unflatten(flat))

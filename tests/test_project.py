@@ -118,6 +118,36 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert [name for name in named if not list(ROOT.glob(name))] == []
 
 
+class TestDeclarations:
+    """What stands twice is changed once."""
+
+    def test_a_file_has_its_name_from_one_place(self) -> None:
+        """Files of two kinds in folders of two kinds may be called alike."""
+        alike = {
+            "card.json": "of a group that asks to join, and of privacy beside a published model",
+            "executor.secret": "of a client and of a server; neither can import the other",
+            "model": "of a client, and of a study of policies",
+            "runs": "of a server, and of a study",
+        }
+        declared: dict[str, set[str]] = {}
+        for file in (file for package in PACKAGES for file in package.glob("*.py")):
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                targets = (
+                    node.targets
+                    if isinstance(node, ast.Assign)
+                    else [getattr(node, "target", None)]
+                )
+                names = [target.id for target in targets if isinstance(target, ast.Name)]
+                value = getattr(node, "value", None)
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    if any(name.endswith(("_FILE", "_FOLDER")) for name in names):
+                        declared.setdefault(value.value, set()).add(str(file.relative_to(ROOT)))
+        assert len(declared) > 30
+        twice = {name: files for name, files in declared.items() if len(files) > 1}
+        assert not {name: files for name, files in twice.items() if name not in alike}
+        assert set(alike) == set(twice)
+
+
 class TestReadme:
     def test_it_names_the_two_commands_of_a_newcomer(self) -> None:
         text = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,6 +15,8 @@ import numpy as np
 
 from alignment.data.answers import GroupAnswers
 
+SPLIT_FILE = "split.json"
+
 #: Most questions shown of a held-out group, share of groups and of questions held out by default.
 CONTEXT_QUESTIONS = 20
 HELD_OUT_GROUPS = 0.25

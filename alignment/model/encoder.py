@@ -35,6 +35,7 @@ from transformers.utils import logging as transformers_logging
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
 from alignment.model.encoder_files import EncoderError, packaged_files
 from alignment.model.encoding import QuestionBatch
+from alignment.model.file_names import ADAPTER_WEIGHTS
 
 #: Hub name of the default encoder, as written into a published adapter.
 DEFAULT_ENCODER_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -180,7 +181,7 @@ def _lora_config(
 
 def _fill(model: PeftModel, adapter: Path) -> None:
     """Read adapters from a folder in PEFT format: safetensors only, and exactly those there are."""
-    file = adapter / "adapter_model.safetensors"
+    file = adapter / ADAPTER_WEIGHTS
     try:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:

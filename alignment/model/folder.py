@@ -16,11 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from alignment.config import ContextConfig, PredictorConfig
+from alignment.model.file_names import ADAPTER_FOLDER, ADAPTER_SETTINGS, HEAD_FILE
 from alignment.model.predictor import Predictor
 from alignment.model.vector import load_vector, to_vector
 
-ADAPTER_FOLDER = "adapter"
-HEAD_FILE = "head.safetensors"
 METADATA_KEY = "fedaccord"
 FORMAT = "fedaccord-predictor-1"
 
@@ -61,7 +60,7 @@ def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -
 
 def _tidy(adapter: Path) -> None:
     """Make PEFT's files reproducible and free of this machine's paths."""
-    file = adapter / "adapter_config.json"
+    file = adapter / ADAPTER_SETTINGS
     content = json.loads(file.read_text(encoding="utf-8"))
     content["target_modules"] = sorted(content["target_modules"])
     file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

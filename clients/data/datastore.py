@@ -15,18 +15,12 @@ from alignment.data.records import PreferenceRecord
 from alignment.data.split import Draw, draws_of
 from alignment.data.units import UnitRecords, units_of
 from clients.data.group_policy import GroupPolicy
-from clients.data.home import (
-    IDENTITY_FILE,
-    LEDGERS_FOLDER,
-    MODEL_FOLDER,
-    POLICY_FILE,
-    ROSTER_FILE,
-    SERVED_FILE,
-    Home,
-)
+from clients.data.home import IDENTITY_FILE, MODEL_FOLDER, POLICY_FILE, SERVED_FILE, Home
 from clients.data.simulated import SimulatedClientConfig
+from privacy.file_names import LEDGERS_FOLDER, ROSTER_FILE
 from privacy.identity.key_folder import MEMBERS, READERS, KeyFolder
 from privacy.identity.keys import Identity, Roster
+from privacy.identity.roles import TRAIN
 from privacy.ledger.paths import group_ledger, group_model, ledgers_folder
 
 #: Key of a node's own configuration that names the folder of its group policy.
@@ -133,14 +127,14 @@ def open_home(home: Home) -> Datastore:
     source = home.data(policy)
     skip_invalid = policy.data.skip_invalid
     answers, records = _own_records(str(source), policy.group, skip_invalid, stamp(str(source)))
-    trains = policy.role == "train"
+    trains = policy.role == TRAIN
     return Datastore(
         group=policy.group,
         training=answers if trains else None,
         answers=answers,
         draws=() if trains else draws_of(answers, seed=0),
         units=lambda unit: _own_units(records, unit),
-        private=policy.privacy.mode != "none",
+        private=policy.privacy.private,
         secure=True,
         fewest_members=policy.accept.members,
         keys=PinnedKeys(home),

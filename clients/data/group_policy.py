@@ -9,13 +9,15 @@ from __future__ import annotations
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from privacy.accounting.choices import MAX_EPSILON, NO_PRIVACY, Mode, ModeSetting, UnitSetting
 from privacy.accounting.plan import PrivacyPlan
 from privacy.errors import PolicyRefused
+from privacy.identity.roles import HELD_OUT, TRAIN, Role
 from privacy.secagg.round_terms import RoundTerms
 
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -54,11 +56,16 @@ class PrivacySection(_Section):
         run_epsilon: The most that one run may promise.
     """
 
-    mode: Literal["distributed", "local", "none"] = "distributed"
-    unit: Literal["respondent", "record"] = "respondent"
-    budget_epsilon: float = Field(default=8.0, gt=0, le=50)
+    mode: ModeSetting = "distributed"
+    unit: UnitSetting = "respondent"
+    budget_epsilon: float = Field(default=8.0, gt=0, le=MAX_EPSILON)
     budget_delta: float = Field(default=1e-5, gt=0, lt=1)
-    run_epsilon: float = Field(default=8.0, gt=0, le=50)
+    run_epsilon: float = Field(default=8.0, gt=0, le=MAX_EPSILON)
+
+    @property
+    def private(self) -> bool:
+        """Whether the group insists on a guarantee at all."""
+        return self.mode != NO_PRIVACY
 
 
 class AcceptSection(_Section):
@@ -117,7 +124,7 @@ class GroupPolicy(_Section):
     """
 
     group: str = Field(min_length=1, max_length=100)
-    role: Literal["train", "held_out"] = "train"
+    role: Role = TRAIN
     data: DataSection
     privacy: PrivacySection = PrivacySection()
     accept: AcceptSection
@@ -126,7 +133,7 @@ class GroupPolicy(_Section):
 
     @model_validator(mode="after")
     def _sense(self) -> GroupPolicy:
-        if self.role == "held_out" and not self.data.public:
+        if self.role == HELD_OUT and not self.data.public:
             raise ValueError(
                 "role = 'held_out' with data.public = false: what is measured would leave as it "
                 "is; set data.public = true if the answers are public, or role = 'train'"
@@ -159,7 +166,7 @@ class GroupPolicy(_Section):
                 f"delta = {plan.delta:g} is above the {wanted.budget_delta:g} of this group's "
                 "policy"
             )
-        if plan.mode != "distributed":
+        if plan.mode is not Mode.DISTRIBUTED:
             return
         for name in ("honest_shares", "colluding"):
             asked, least = getattr(plan, name), getattr(accept, name)

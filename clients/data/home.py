@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 POLICY_FILE = "policy.toml"
 IDENTITY_FILE = "identity.pem"
-ROSTER_FILE = "roster.json"
 CA_FILE = "ca.crt"
-LEDGERS_FOLDER = "ledgers"
 SERVED_FILE = "served.json"
 MODEL_FOLDER = "model"
 REFUSED_FOLDER = "refused"

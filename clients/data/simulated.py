@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from pydantic import TypeAdapter
 
+from privacy.accounting.choices import NO_PRIVACY
+
 #: Settings of the run that a client takes as they are, by field.
 _OF_THE_RUN = {
     "data": "data",
@@ -75,7 +77,7 @@ class SimulatedClientConfig:
                 "node": node_config["partition-id"],
                 "nodes": node_config["num-partitions"],
                 # Whatever is not plainly said to be unprotected is protected.
-                "private": run_config["privacy.mode"] != "none",
+                "private": run_config["privacy.mode"] != NO_PRIVACY,
                 "secure": run_config["federation.secure_aggregation"] is not False,
             }
         )

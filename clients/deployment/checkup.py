@@ -15,16 +15,19 @@ from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from alignment.data.units import contribution_cap
 from clients.data.datastore import Datastore, open_home
 from clients.data.group_policy import GroupPolicy
-from clients.data.home import CA_FILE, IDENTITY_FILE, ROSTER_FILE, Home
+from clients.data.home import CA_FILE, IDENTITY_FILE, Home
 from clients.deployment.bundle import code_digest
 from clients.deployment.connection import Registration, node_is_registered, probe
 from clients.deployment.enrolment import NODE_KEY_FILE, SECRET_FILE
 from clients.task import PrivateTask, RoundTask
+from privacy.accounting.choices import NO_PRIVACY, Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode, PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.evidence import gather
+from privacy.file_names import ROSTER_FILE
 from privacy.identity.key_folder import SERVER, SERVERS
 from privacy.identity.keys import Identity, Roster
+from privacy.identity.roles import TRAIN
 from privacy.kernel.packing import packed_bytes
 from privacy.kernel.quantisation import sum_bits
 from privacy.ledger.filter import cost, epsilon_spent, least_budget
@@ -161,9 +164,9 @@ def _roster(home: Home, policy: GroupPolicy) -> str:
     if SERVER not in servers:
         raise _Amiss(f"{path} names no server: get it from the coordinator again")
     own = _identity(home).public
-    if policy.role == "train" and members.get(policy.group) != own:
+    if policy.role == TRAIN and members.get(policy.group) != own:
         raise _Amiss(f"{path} has another key for {policy.group!r}: pin the roster anew")
-    if policy.role == "train" and len(members) < policy.accept.members:
+    if policy.role == TRAIN and len(members) < policy.accept.members:
         raise _Amiss(
             f"{path} names {len(members)} member(s), the policy wants {policy.accept.members} in "
             "a sum: fedaccord client roster FILE pins the coordinator's"
@@ -174,7 +177,7 @@ def _roster(home: Home, policy: GroupPolicy) -> str:
 def _data(home: Home, policy: GroupPolicy) -> str:
     store = open_home(home)
     asked = f"{len(store.answers):,} questions"
-    if policy.privacy.mode == "none" or store.training is None:
+    if not policy.privacy.private or store.training is None:
         return asked
     units = len(store.units(policy.privacy.unit))
     return f"{asked}, {units:,} units of privacy ({policy.privacy.unit})"
@@ -219,7 +222,7 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     training = store.training
     if training is None:
         raise ValueError("a held-out group trains nothing: there is nothing to forecast")
-    if settings["privacy.mode"] == "none":
+    if settings["privacy.mode"] == NO_PRIVACY:
         task = _task(settings)
         before, step = _twice(lambda: train_locally(vector, training, task))
         return Forecast(

@@ -58,8 +58,8 @@ def status(
 
 def _found(places: Sequence[Path], homes: Sequence[Path]) -> list[LedgerEvidence]:
     """The ledgers at some places, and those of clients under the names of their rosters."""
-    from clients.data.home import ROSTER_FILE
     from privacy.audit.evidence import gather
+    from privacy.file_names import ROSTER_FILE
 
     found = list(gather(places).ledgers) if places else []
     for home in filter(_spent_in, homes):
@@ -69,7 +69,7 @@ def _found(places: Sequence[Path], homes: Sequence[Path]) -> list[LedgerEvidence
 
 def _spent_in(home: Path) -> bool:
     """Whether a client has a ledger."""
-    from clients.data.home import LEDGERS_FOLDER
+    from privacy.file_names import LEDGERS_FOLDER
 
     return any((home / LEDGERS_FOLDER).rglob("*.jsonl"))
 

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
@@ -22,16 +21,18 @@ from clients.data.group_policy import (
     ServerSection,
     group_policy_text,
 )
-from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, ROSTER_FILE, Home
+from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, Home
 from clients.deployment.bundle import code_digest
 from clients.deployment.connection import create_node_key, node_public
 from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC
+from privacy.accounting.choices import MAX_EPSILON, Mode, Unit
+from privacy.file_names import INVITATION_FILE, ROSTER_FILE
 from privacy.identity.enrolment import Card, Invitation
 from privacy.identity.key_folder import MEMBERS, READERS, SERVER, SERVERS
 from privacy.identity.keys import Identity, Roster, rosters_json
+from privacy.identity.roles import HELD_OUT, TRAIN, Role
 
 CARD_FILE = "card.json"
-INVITATION_FILE = "invitation.json"
 SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
 NODE_KEY_FILE = NODE_KEY
 
@@ -42,7 +43,7 @@ def set_up(
     *,
     group: str,
     data: Path,
-    role: Literal["train", "held_out"] = "train",
+    role: Role = TRAIN,
     model: str = "",
     budget_epsilon: float | None = None,
     port: int = 9094,
@@ -84,7 +85,7 @@ def set_up(
     write_atomically(home.file(CA_FILE), invitation.ca)
     invitation.write(home.file(INVITATION_FILE))
     server = Roster({SERVER: bytes.fromhex(invitation.server)})
-    own = Roster({group: identity.public} if role == "train" else {})
+    own = Roster({group: identity.public} if role == TRAIN else {})
     write_atomically(home.file(ROSTER_FILE), rosters_json(own, server) + "\n")
     node = node_public(home.file(NODE_KEY_FILE))
     card = Card.signed(identity, group=group, role=role, node=node)
@@ -111,7 +112,7 @@ def _policy(
     invitation: Invitation,
     *,
     group: str,
-    role: Literal["train", "held_out"],
+    role: Role,
     data: str,
     model: str,
     budget_epsilon: float | None,
@@ -126,11 +127,11 @@ def _policy(
         return GroupPolicy(
             group=group,
             role=role,
-            data=DataSection(path=data, public=role == "held_out"),
+            data=DataSection(path=data, public=role == HELD_OUT),
             privacy=PrivacySection.model_validate(
                 {
-                    "mode": str(settings.get("privacy.mode", "distributed")),
-                    "unit": str(settings.get("privacy.unit", "respondent")),
+                    "mode": str(settings.get("privacy.mode", Mode.DISTRIBUTED)),
+                    "unit": str(settings.get("privacy.unit", Unit.RESPONDENT)),
                     "budget_epsilon": lifetime,
                     "budget_delta": float(settings.get("privacy.delta", 1e-5)),
                     "run_epsilon": epsilon,
@@ -161,7 +162,7 @@ def _policy(
 
 def _lifetime(epsilon: float) -> float:
     """A budget that pays for one run: the filter that outlasts runs asks for a little more."""
-    return min(50.0, round(1.25 * epsilon, 2))
+    return min(MAX_EPSILON, round(1.25 * epsilon, 2))
 
 
 def _from(folder: Path, data: Path) -> str:
@@ -196,7 +197,7 @@ def compare_roster(home: Home, path: Path) -> RosterChange:
         own = Identity.read(home.file(IDENTITY_FILE)).public
     except OSError as error:
         raise GroupPolicyError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    if policy.role == "train" and new.get(policy.group) != own:
+    if policy.role == TRAIN and new.get(policy.group) != own:
         raise GroupPolicyError(
             f"{path}: has another key for {policy.group!r}, or none: the coordinator has not "
             "admitted this client's card"

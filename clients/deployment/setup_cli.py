@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+from privacy.identity.roles import HELD_OUT, TRAIN, Role
 
 app = typer.Typer()
 
@@ -30,7 +32,7 @@ def init(
     data: Annotated[Path, typer.Option(help="Your records: a file or a folder.")],
     role: Annotated[
         str, typer.Option(help="train, or held_out to be measured on public answers.")
-    ] = "train",
+    ] = TRAIN,
     budget: Annotated[
         float, typer.Option(help="Epsilon that these data may ever spend; 0: one run of these.")
     ] = 0.0,
@@ -47,9 +49,9 @@ def init(
     invited = Invitation.read(invitation)
     if not data.exists():
         raise GroupPolicyError(f"--data {data}: is not there; name a file or a folder")
-    if role not in ("train", "held_out"):
+    if role not in (TRAIN, HELD_OUT):
         raise GroupPolicyError(f"--role {role!r}: use train or held_out")
-    chosen: Literal["train", "held_out"] = "train" if role == "train" else "held_out"
+    chosen: Role = TRAIN if role == TRAIN else HELD_OUT
     shape = unflatten(invited.settings).get("predictor", {})
     try:
         model = model_fingerprint(PredictorConfig(**shape))  # type: ignore[arg-type]  # checked by it
@@ -137,7 +139,7 @@ def check(
             _say(f"  {mark}  {each.name:10}{escape(each.text)}")
     holds = all(each.holds for each in found)
     expected = None
-    if holds and not quick and home.group_policy.role == "train" and settings_of(home):
+    if holds and not quick and home.group_policy.role == TRAIN and settings_of(home):
         try:
             expected = forecast(home, settings_of(home))
         except (ValueError, PrivacyError) as error:

@@ -30,7 +30,7 @@ from clients.requests import (
 from clients.sessions.gossip_session import ExchangeSession
 from clients.sessions.own_model import Kept, OwnModel
 from clients.task import PrivateTask, RoundTask
-from privacy.accounting.terms import Mode
+from privacy.accounting.choices import Mode
 from privacy.errors import PolicyRefused, Replayed
 from privacy.exchange.messages import MEET, SHOW
 from privacy.exchange.peer import Peer

@@ -18,8 +18,8 @@ from typing import Self
 from alignment.data.units import UnitRecords
 from clients.deployment.bundle import code_digest
 from clients.task import PrivateTask
+from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Unit
 from privacy.errors import AlreadyCharged, LedgerError
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Dataset, Ledger, SpendReceipt, best_order, least_budget

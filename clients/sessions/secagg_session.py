@@ -16,7 +16,7 @@ from flwr.app import ConfigRecord, RecordDict
 
 from atomic import write_atomically
 from clients.task import RoundTask
-from privacy.accounting.terms import Mode
+from privacy.accounting.choices import Mode
 from privacy.errors import PolicyRefused, Replayed
 from privacy.kernel.quantisation import fraction_bits, sum_bits
 from privacy.kernel.types import Noised, Quantised

@@ -27,8 +27,8 @@ from alignment.training.private_layout import (
 from clients.privatizer import noised_sum
 from clients.task import PrivateTask, RoundTask
 from clients.training.trainer import predictor_for
+from privacy.accounting.choices import Mode
 from privacy.accounting.release import own_mean
-from privacy.accounting.terms import Mode
 from privacy.errors import PolicyRefused
 from privacy.kernel.randomness import (
     ByteSource,

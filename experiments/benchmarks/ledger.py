@@ -29,9 +29,10 @@ from experiments.benchmarks.workloads.ledger_rehearsal import (
     rehearsal,
 )
 from privacy.accounting.accountant import pld_epsilon, rdp_epsilon
+from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.prv_cross_check import prv_epsilon
-from privacy.accounting.terms import PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.evidence import gather
 from privacy.audit.verify import holds, verify
 from privacy.identity.keys import Identity, Roster

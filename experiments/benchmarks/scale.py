@@ -15,10 +15,12 @@ from typing import Any
 
 import clients.training.trainer
 from alignment.data.population import load_population
+from alignment.data.split import SPLIT_FILE
 from clients.training.updates import LocalUpdate
 from experiments.benchmarks.harness import Figure, Goal
 from experiments.simulation.simulate import simulate
 from server.config import RunConfig, read_run_config
+from server.state.telemetry import ROUNDS_FILE
 
 #: With this in the environment, as in ``10,100,1000``, federations have these sizes.
 SIZES = "FEDACCORD_SCALE_GROUPS"
@@ -76,7 +78,7 @@ def _of_size(size: int) -> Iterator[Figure]:
         config = _settings(size, Path(folder))
         population = load_population(config.data, split=config.split, seed=0, skip_invalid=False)
         grid = simulate(config, population)
-        lines = (Path(config.out) / "rounds.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (Path(config.out) / ROUNDS_FILE).read_text(encoding="utf-8").splitlines()
     rounds = [row for row in map(json.loads, lines) if row["round"] > 0]
     largest = size == _sizes()[-1]
     for kind, row in zip(_KINDS, rounds, strict=True):
@@ -103,7 +105,7 @@ def _settings(size: int, folder: Path) -> RunConfig:
     for name in names[-_HELD_OUT:]:
         ids = [question.question_id for question in population.answers[name].questions]
         draws[name] = {"0": {"context": ids[:5], "target": ids[5:10]}}
-    split = folder / "split.json"
+    split = folder / SPLIT_FILE
     split.write_text(json.dumps({"train_groups": names[:-_HELD_OUT], "eval": draws}))
     return read_run_config(
         {

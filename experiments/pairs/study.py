@@ -32,14 +32,15 @@ from experiments.pairs.baselines import (
 from experiments.pairs.figures import LEVEL, RESAMPLES, Judged, draw_dialogues
 from experiments.pairs.folds import PairFold, deal_groups, digest_of, make_folds, pairs_of
 from experiments.report.wording import Json
+from experiments.simulation.run import PREDICTIONS_FILE
 from experiments.studies.engine import RUNS_FOLDER, StudyRun, check_draws, settings_of
+from privacy.accounting.choices import NO_PRIVACY
 from server.config import PAIR_DEFAULTS, ConfigError, RunConfig
 from server.settings import assemble, given_settings
 
 STUDY_FILE = "pairs.json"
 FOLDS_FOLDER = "folds"
 _BASELINES_FILE = "baselines.json"
-_PREDICTIONS_FILE = "predictions.jsonl"
 FOLDS, GROUPS = 5, 4
 _OPTIONS = "--data, --out, --folds, --groups or --draws"
 
@@ -187,7 +188,7 @@ def plan_study(
 def _defaults(config: Path | None, assignments: Sequence[str]) -> Mapping[str, object]:
     """What holds where nothing is set; a private run has its own defaults for how it trains."""
     asked = given_settings(config=config, assignments=assignments)
-    if asked.get("privacy.mode", "none") == "none":
+    if asked.get("privacy.mode", NO_PRIVACY) == NO_PRIVACY:
         return {**PAIR_DEFAULTS, **_UNUSED}
     return _UNUSED
 
@@ -278,7 +279,7 @@ def run_predictions(study: PairsStudy, finished: Sequence[PairsRun]) -> dict[str
         draws = max(each.seed for each in study.runs) + 1
         table = found.setdefault(run.method, np.full((draws, len(study.targets)), np.nan))
         asked = {i for i, target in enumerate(study.targets) if target.fold == run.fold}
-        lines = (run.out / _PREDICTIONS_FILE).read_text(encoding="utf-8").splitlines()
+        lines = (run.out / PREDICTIONS_FILE).read_text(encoding="utf-8").splitlines()
         for line in lines:
             row = json.loads(line)
             group = row["group"].rpartition(" / ")[0]

@@ -141,7 +141,7 @@ def _groups(count: int) -> str:
 
 
 def _against(plan: PrivacyPlan) -> str:
-    from privacy.accounting.terms import Mode
+    from privacy.accounting.choices import Mode
 
     outsiders = "the coordinator and everybody who is given the trained model"
     if plan.mode is Mode.LOCAL:
@@ -162,7 +162,7 @@ def _against(plan: PrivacyPlan) -> str:
 
 
 def _assumptions(plan: PrivacyPlan) -> str:
-    from privacy.accounting.terms import Mode
+    from privacy.accounting.choices import Mode
 
     who = str(plan.unit)
     common = (
@@ -181,7 +181,7 @@ def _assumptions(plan: PrivacyPlan) -> str:
 
 
 def _not_covered(plan: PrivacyPlan) -> str:
-    from privacy.accounting.terms import Unit
+    from privacy.accounting.choices import Unit
 
     several = (
         "A person in several groups, whose epsilons add up."
@@ -278,7 +278,7 @@ def _shorter(made: Forecast) -> Block:
 
 
 def _unchecked(made: Forecast) -> Block:
-    from privacy.accounting.terms import MAX_EPSILON
+    from privacy.accounting.choices import MAX_EPSILON
 
     table = _table("honest shares", "epsilon")
     for row in made.unchecked:

@@ -16,8 +16,9 @@ import numpy as np
 
 from alignment.training.opacus_cross_check import opacus_prv_epsilon
 from privacy.accounting.accountant import cross_check, pld_epsilon
+from privacy.accounting.choices import MAX_EPSILON
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import MAX_EPSILON, PrivacyTerms
+from privacy.accounting.terms import PrivacyTerms
 from privacy.errors import CalibrationFailed, PlanRefused
 from privacy.kernel.clipping import clip_sum
 from privacy.kernel.discrete_gaussian import discrete_gaussian, effective_noise_multiplier

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from privacy.accounting.choices import NO_PRIVACY
 from strategies.checks.combinations import Hiding, refusal
 from strategies.registry import known, make, settings_of
 from strategies.wire.round_plan import Scalar
@@ -19,8 +20,8 @@ MARKER = "<!-- made by experiments.planning.strategy_table.markdown -->\n"
 
 #: What a run may hide, with a short name for each.
 HIDINGS: Mapping[str, Hiding] = {
-    "secure sums": Hiding(secure=True, mode="none"),
-    "no hiding": Hiding(secure=False, mode="none"),
+    "secure sums": Hiding(secure=True, mode=NO_PRIVACY),
+    "no hiding": Hiding(secure=False, mode=NO_PRIVACY),
     "distributed DP, secure sums": Hiding(secure=True, mode="distributed"),
     "distributed DP": Hiding(secure=False, mode="distributed"),
     "local DP, secure sums": Hiding(secure=True, mode="local"),

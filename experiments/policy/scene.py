@@ -17,14 +17,14 @@ import numpy as np
 
 from alignment.data.answers import GroupAnswers
 from alignment.data.population import Population, load_population
-from alignment.data.split import CONTEXT_QUESTIONS, Split, draws_of
+from alignment.data.split import CONTEXT_QUESTIONS, SPLIT_FILE, Split, draws_of
 from alignment.evaluation.metrics import jensen_shannon_distance
 from alignment.model.folder import load_predictor
 from alignment.reward.combination import FloatArray
 from alignment.reward.reward import RewardModel, standardised
 from atomic import write_atomically
 from experiments.report.wording import plural
-from experiments.studies.engine import SPLIT_FILE
+from privacy.file_names import CONFIG_FILE, RESULT_FILE
 from server.config import ConfigError
 from server.settings import assemble
 
@@ -92,7 +92,7 @@ def train_model(out: Path, *, data: str) -> Path:
         ConfigError: The data have too few groups, or the folder holds another run.
     """
     folder = out / MODEL_FOLDER
-    if (folder / "result.json").exists():
+    if (folder / RESULT_FILE).exists():
         used = _config_of(folder)
         if used.data != data:
             raise ConfigError(
@@ -116,10 +116,10 @@ def train_model(out: Path, *, data: str) -> Path:
 
 def _config_of(model: Path) -> Any:
     """The settings of a run, without its place."""
-    config = model / "config.toml"
+    config = model / CONFIG_FILE
     if not config.is_file():
         raise ConfigError(
-            f"--model {model}: holds no config.toml; give the --out folder of a finished run"
+            f"--model {model}: holds no {CONFIG_FILE}; give the --out folder of a finished run"
         )
     return assemble(config=config, assignments=[], given={"out": str(model)})
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from alignment.model.folder import ADAPTER_FOLDER, HEAD_FILE
+from alignment.model.file_names import ADAPTER_FOLDER, HEAD_FILE
 from alignment.reward.combination import (
     COMBINATIONS,
     AdaptiveCombination,

@@ -18,15 +18,17 @@ from typing import Any
 
 from alignment.config import DEFAULT_ENCODER
 from alignment.model.encoder import DEFAULT_ENCODER_HUB_ID
-from alignment.model.folder import ADAPTER_FOLDER, HEAD_FILE, load_predictor, save_predictor
+from alignment.model.file_names import ADAPTER_FOLDER, ADAPTER_SETTINGS, ADAPTER_WEIGHTS, HEAD_FILE
+from alignment.model.folder import load_predictor, save_predictor
 from experiments.publishing.model_card import model_card
-from experiments.simulation.run import RESULT_FILE
+from privacy.accounting.choices import NO_PRIVACY
+from privacy.file_names import LEDGERS_FOLDER, RESULT_FILE
 from privacy.ledger.paths import MODELS
 from server.config import ConfigError
 
 CARD_FILE = "card.json"
 README_FILE = "README.md"
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_ADAPTER_FILES = (ADAPTER_SETTINGS, ADAPTER_WEIGHTS)
 #: An SPDX identifier, as hubs list them.
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -137,14 +139,14 @@ def _result(model: Path) -> dict[str, Any]:
 
 def _privacy_card(publication: Publication, result: Mapping[str, Any]) -> dict[str, Any] | None:
     """The privacy card of a private run, once its books have been verified; else None."""
-    if result["privacy"]["mode"] == "none":
+    if result["privacy"]["mode"] == NO_PRIVACY:
         return None
     from privacy.audit.card import build_card
     from privacy.audit.evidence import gather
     from privacy.audit.verify import holds, verify
 
     places = [publication.model, *([publication.ledgers] if publication.ledgers else [])]
-    if not (publication.model / "ledgers").is_dir():
+    if not (publication.model / LEDGERS_FOLDER).is_dir():
         places = places[1:]
     if not places:
         raise ConfigError(
@@ -190,7 +192,7 @@ def _copy_predictor(publication: Publication, folder: Path) -> str:
 
 
 def _name_base(adapter: Path, base: str) -> None:
-    file = adapter / _ADAPTER_FILES[0]
+    file = adapter / ADAPTER_SETTINGS
     if file.is_file():
         content = json.loads(file.read_text(encoding="utf-8"))
         content["base_model_name_or_path"] = base

@@ -17,11 +17,10 @@ import typer
 
 from alignment.data.loading import load_records, write_records
 from alignment.data.records import PreferenceRecord
-from alignment.data.split import CONTEXT_QUESTIONS, Draw, Split
+from alignment.data.split import CONTEXT_QUESTIONS, SPLIT_FILE, Draw, Split
 from atomic import write_atomically
 
 RECORDS_FILE = "records.jsonl.gz"
-SPLIT_FILE = "split.json"
 SHARE = 0.2
 EXAMPLE = (
     "Example: fedaccord experiment split-respondents --data polis.jsonl.gz --out runs/polis-data"

@@ -17,14 +17,14 @@ from safetensors.numpy import load_file
 from alignment.data.answers import questions_of
 from alignment.data.population import Population
 from alignment.evaluation.held_out import predict_held_out, summarise_predictions
-from alignment.model.folder import ADAPTER_FOLDER, HEAD_FILE, load_predictor
+from alignment.model.file_names import ADAPTER_FOLDER, ADAPTER_WEIGHTS, HEAD_FILE
+from alignment.model.folder import load_predictor
 from alignment.model.prediction import ContextPredictor
 from clients.training.trainer import predictor_for
 from privacy.ledger.paths import MODELS, group_model
 
 #: Groups whose models are measured; each costs an evaluation.
 _MOST_MEASURED = 4
-_ADAPTER_FILE = "adapter_model.safetensors"
 
 
 def has_own_models(out: Path) -> bool:
@@ -90,6 +90,6 @@ def _figures(folder: Path, population: Population) -> Mapping[str, float]:
 def _vector(folder: Path) -> NDArray[np.float64]:
     """All trained numbers of a published folder, in one order."""
     tensors = load_file(str(folder / HEAD_FILE))
-    if (adapter := folder / ADAPTER_FOLDER / _ADAPTER_FILE).is_file():
+    if (adapter := folder / ADAPTER_FOLDER / ADAPTER_WEIGHTS).is_file():
         tensors |= load_file(str(adapter))
     return np.concatenate([tensors[name].astype(np.float64).ravel() for name in sorted(tensors)])

@@ -33,8 +33,8 @@ from experiments.simulation.own_models import drawn_groups, has_own_models, spre
 from experiments.simulation.provenance import code, versions
 from experiments.simulation.traffic import training_traffic
 from privacy.accounting.plan import PrivacyPlan
+from privacy.file_names import PRIVACY_FILE
 from privacy.ledger.paths import group_model
-from server.app import PRIVACY_FILE
 from server.config import RunConfig
 from server.state.telemetry import ROUNDS_FILE
 

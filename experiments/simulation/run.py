@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignment.data.population import Population, load_population
+from alignment.data.split import SPLIT_FILE
+from alignment.model.file_names import HEAD_FILE
 from atomic import write_atomically
+from privacy.file_names import RESULT_FILE
 from server.config import ConfigError, RunConfig
 from server.state.checkpoint import FOLDER, newest_round
 
@@ -20,16 +23,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SPLIT_FILE = "split.json"
-RESULT_FILE = "result.json"
 PREDICTIONS_FILE = "predictions.jsonl"
-_HEAD_FILE = "head.safetensors"
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; name a folder")
-    holds = [name for name in (RESULT_FILE, _HEAD_FILE) if (out / name).exists()]
+    holds = [name for name in (RESULT_FILE, HEAD_FILE) if (out / name).exists()]
     if holds and not overwrite:
         raise ConfigError(f"--out {out}: holds {holds[0]} of a run; choose another or --overwrite")
     if newest_round(out / FOLDER) and not overwrite:

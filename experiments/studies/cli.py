@@ -12,6 +12,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from alignment.config import MAX_FAIRNESS
 from experiments.compare.cli import EXAMPLE as COMPARE_EXAMPLE
 from experiments.compare.cli import compare
 from experiments.pairs.cli import pairs
@@ -60,8 +61,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print study.json inste
 
 #: The options that name the values of what the two commands vary.
 _VALUES = {"epsilon": "--epsilons", "fairness": "--strengths"}
-#: Of ``training.fairness``, which has the same bound.
-_MOST_FAIRNESS = 10.0
 
 
 @experiment.command(
@@ -189,8 +188,8 @@ def fairness(
     """
     from experiments.studies.parallel import read_workers
 
-    known = f"a number in [0, {_MOST_FAIRNESS:g}], as in --strengths 0,1,2"
-    numbers, _ = _read("--strengths", strengths, known, within=lambda q: 0 <= q <= _MOST_FAIRNESS)
+    known = f"a number in [0, {MAX_FAIRNESS:g}], as in --strengths 0,1,2"
+    numbers, _ = _read("--strengths", strengths, known, within=lambda q: 0 <= q <= MAX_FAIRNESS)
     _, chosen = _read(
         "--modes", modes, "'none', 'distributed' or 'local'", words=("none", "distributed", "local")
     )

@@ -15,19 +15,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alignment.data.population import Population, load_population
-from alignment.data.split import read_split
+from alignment.data.split import SPLIT_FILE, read_split
 from atomic import write_atomically
 from experiments.report.wording import Json, is_number, plural
 from experiments.studies.parallel import Workers, first_line, run_side_by_side
+from privacy.file_names import RESULT_FILE
 from server.config import ConfigError, RunConfig
 from server.settings import assemble
 from strategies.wire.round_plan import flatten
 
 MOST_DRAWS = 1000
 
-SPLIT_FILE = "split.json"
 RUNS_FOLDER = "runs"
-_RESULT_FILE = "result.json"
 
 #: Keys that lead to a figure in ``result.json``, outermost first.
 KeyPath = tuple[str, ...]
@@ -123,7 +122,7 @@ def finished_result(run: StudyRun) -> dict[str, Any] | None:
         ValueError: Its folder holds a run with other settings, of which the first that differs is
             named, or with another split.
     """
-    path = run.out / _RESULT_FILE
+    path = run.out / RESULT_FILE
     if not path.exists():
         return None
     remedy = "choose another --out, or --overwrite to run it again"

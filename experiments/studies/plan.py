@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.studies.engine import RUNS_FOLDER, SPLIT_FILE, StudyRun, fix_split, split_file
+from alignment.data.split import SPLIT_FILE
+from experiments.studies.engine import RUNS_FOLDER, StudyRun, fix_split, split_file
 from experiments.studies.file import Case, Condition, Study, text_of
 from server.config import ConfigError, RunConfig
 from server.settings import assemble, given_settings

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from privacy.accounting import integer_grid as grid
 from privacy.accounting.accountant import SampledGaussian, calibrate_noise_multiplier, pld_epsilon
-from privacy.accounting.terms import Mode, PrivacyTerms, normalise
+from privacy.accounting.choices import Mode
+from privacy.accounting.terms import PrivacyTerms, normalise
 from privacy.canonical import canonical_json
 from privacy.errors import EpsilonExceeded, ExecutionMismatch, PlanRefused
 from privacy.kernel.packing import packed_bytes

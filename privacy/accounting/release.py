@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode
 from privacy.errors import ExecutionMismatch, StageSkipped, TooFewShares
 from privacy.kernel.types import Modular, Noised, centred
 

@@ -15,10 +15,8 @@ from typing import TypeVar
 from scipy.stats import binom
 
 from privacy.accounting.accountant import NeighboringRelation
+from privacy.accounting.choices import MAX_EPSILON, Mode, Unit
 from privacy.errors import DeltaTooLarge, NonPoissonSampling, PlanRefused, TooFewHonestShares
-
-MAX_EPSILON = 50.0
-"""Above this a plan protects nobody."""
 
 MAX_GROUPS = 100_000
 """More groups than one federation has; a plan from elsewhere must not exhaust memory."""
@@ -33,20 +31,6 @@ epsilon of one run: what a cut batch costs grows with the epsilon of all runs to
 
 _REALS = ("epsilon", "delta", "sampling_rate", "clipping_norm")
 _COUNTS = ("groups", "rounds", "local_steps", "survivors", "colluding", "dimension")
-
-
-class Unit(StrEnum):
-    """The unit of privacy, whose presence the guarantee hides."""
-
-    RESPONDENT = "respondent"
-    RECORD = "record"
-
-
-class Mode(StrEnum):
-    """The place of the noise: in shares that the sum completes, or in full at every group."""
-
-    DISTRIBUTED = "distributed"
-    LOCAL = "local"
 
 
 @dataclass(frozen=True, kw_only=True)

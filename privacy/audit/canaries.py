@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.accounting import integer_grid as grid
+from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import sum_of_shares, unmasked_share
-from privacy.accounting.terms import Mode, PrivacyTerms
+from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.canary_bounds import epsilon_lower_bound, log_likelihood_ratio, regression_limit
 from privacy.errors import PlanRefused
 from privacy.kernel.clipping import clip_sum

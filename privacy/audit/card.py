@@ -22,6 +22,7 @@ from privacy.audit.card_runs import (
 from privacy.audit.card_wording import ABOUT_FIELDS, NOT_COVERED, blanks_of
 from privacy.audit.checks import Check, Status
 from privacy.audit.evidence import Evidence, LedgerEvidence, file_digest
+from privacy.file_names import CONFIG_FILE
 from privacy.ledger.chain import Event
 from privacy.ledger.facts import Dataset
 from privacy.ledger.filter import epsilon_spent
@@ -193,7 +194,7 @@ def _hashes(
     published = evidence.published
     return {
         "code": sorted({plan["code"] for group in groups for plan in group["plans"]} - {None}),
-        "config": file_digest(published / "config.toml") if published else None,
+        "config": file_digest(published / CONFIG_FILE) if published else None,
         "plans": sorted({run["plan_digest"] for run in runs} - {None}),
         "data": {
             group["name"]: [data["fingerprint"] for data in group["datasets"]] for group in groups

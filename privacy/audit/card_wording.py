@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode, Unit
 
 ABOUT_FIELDS: Mapping[str, str] = {
     "title": "What is this deployment called?",

@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from privacy.errors import LedgerCorrupt, LedgerError
+from privacy.file_names import LEDGERS_FOLDER, RESULT_FILE, ROSTER_FILE
 from privacy.identity.keys import Roster
 from privacy.ledger.chain import SERVER_TYPES, Event, each_event, read_events
-from privacy.ledger.paths import GROUPS, ROSTER_FILE, SERVER_LEDGER
+from privacy.ledger.paths import GROUPS, SERVER_LEDGER
 from privacy.ledger.replay import Replay
 from privacy.ledger.state import State
 from privacy.ledger.store import whole_lines
 
-LEDGERS = "ledgers"
 CARD_FILE = "privacy-card.json"
-RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,7 @@ def gather(
             server_ledger = server_ledger or _existing(folder / SERVER_LEDGER)
             beside = beside or _existing(folder / ROSTER_FILE)
             # A folder of ledgers that outlast runs can have any name, and lies in none.
-            of_run = folder.name == LEDGERS and (folder.parent / RESULT_FILE).is_file()
+            of_run = folder.name == LEDGERS_FOLDER and (folder.parent / RESULT_FILE).is_file()
             run = run or (folder.parent if of_run else None)
     pins = roster or beside
     members = Roster.read(pins) if pins else Roster({})
@@ -129,7 +128,7 @@ def _ledger_files(path: Path) -> tuple[list[Path], Path | None]:
     if path.is_file():
         folder = path.parent.parent if path.parent.name == GROUPS else None
         return ([] if path.name == SERVER_LEDGER else [path]), folder
-    for folder in (path, path / LEDGERS, path.parent):
+    for folder in (path, path / LEDGERS_FOLDER, path.parent):
         # A folder of a run, one of ledgers, or that of the groups' ledgers alone.
         inside = folder / GROUPS
         if inside.is_dir() and (folder != path.parent or path == inside):

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode
 from privacy.audit.checks import Check, failed, left_open, passed
 from privacy.audit.evidence import Evidence, LedgerEvidence
 from privacy.audit.verify_pairs import paired_runs, wrong_pairs

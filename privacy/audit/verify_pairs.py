@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode
 from privacy.audit.evidence import LedgerEvidence
 from privacy.errors import PrivacyError
 from privacy.exchange.messages import MEET, ExchangeTerms, PeerAdvert

@@ -6,10 +6,9 @@ from typing import Any
 
 from privacy.audit.checks import Check, failed, passed
 from privacy.audit.evidence import Evidence, LedgerEvidence
+from privacy.identity.keys import KEY_BYTES
 from privacy.ledger.payloads import stated_plan
 from privacy.secagg.round_terms import RoundTerms
-
-_KEY_BYTES = 32
 
 
 def check_models(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
@@ -134,7 +133,7 @@ class _Members:
             return f"the run has {len(self.seats)} seats, its plan {planned}"
         if len(set(names)) != len(names) or set(names) != set(body["keys"]):
             return "the run begins with groups that have two seats, or no key"
-        if any(len(bytes.fromhex(key)) not in (0, _KEY_BYTES) for key in body["keys"].values()):
+        if any(len(bytes.fromhex(key)) not in (0, KEY_BYTES) for key in body["keys"].values()):
             return "the run begins with a group whose key is none"
         self.since = dict.fromkeys(names, 0)
         return ""
@@ -142,7 +141,7 @@ class _Members:
     def joined(self, body: Mapping[str, Any]) -> str:
         group, seat = str(body["group"]), body["seat"]
         where = f"round {body['round']}: {group}"
-        if len(bytes.fromhex(body["key"])) != _KEY_BYTES:
+        if len(bytes.fromhex(body["key"])) != KEY_BYTES:
             return f"{where} joined with a key that is none"
         if not group or group in self.since:
             return f"{where} joined under a name that is taken"

@@ -14,10 +14,11 @@ from typing import Any, Self
 from atomic import write_atomically
 from privacy.canonical import canonical_json
 from privacy.errors import BadSignature
-from privacy.identity.keys import Identity, Roster
+from privacy.identity.keys import KEY_BYTES, Identity, Roster
+
+Setting = bool | int | float | str
 
 _CARD = "card"
-Setting = bool | int | float | str
 
 
 def readable(digest: bytes) -> str:
@@ -115,7 +116,7 @@ class Invitation:
         """
         invitation = cls(**_fields(cls, path))
         key = bytes.fromhex(invitation.server) if _is_hex(invitation.server) else b""
-        if len(key) != 32 or "BEGIN CERTIFICATE" not in invitation.ca:
+        if len(key) != KEY_BYTES or "BEGIN CERTIFICATE" not in invitation.ca:
             raise ValueError(f"{path}: holds no server key or no certificate: ask for it again")
         return invitation
 

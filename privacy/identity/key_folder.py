@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from atomic import write_atomically
+from privacy.file_names import IDENTITIES_FOLDER
 from privacy.identity.keys import Identity, Roster
 
 MEMBERS = "members"
@@ -44,7 +45,7 @@ class KeyFolder:
             out: folder of the run.
             ledgers: folder of ledgers that outlast it; empty where there is none.
         """
-        return cls(run_keys(out) if not ledgers else Path(ledgers) / "identities")
+        return cls(run_keys(out) if not ledgers else Path(ledgers) / IDENTITIES_FOLDER)
 
     def own(self, name: str, *, role: str = MEMBERS) -> Identity:
         """The signing key of a party."""
@@ -87,4 +88,4 @@ def _read_roster(folder: Path) -> Roster:
 
 def run_keys(out: Path) -> Path:
     """Folder of the keys that are of no use after a run."""
-    return out / "identities"
+    return out / IDENTITIES_FOLDER

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from privacy.accounting.accountant import NeighboringRelation
+from privacy.accounting.choices import MAX_EPSILON, Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import MAX_EPSILON, Unit
 from privacy.errors import DeltaTooLarge, LedgerRefused
 from privacy.ledger.filter import LARGEST_ORDER, Mechanism, filter_bound
 from privacy.ledger.payloads import mechanism_of

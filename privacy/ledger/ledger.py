@@ -8,8 +8,8 @@ from threading import RLock
 from typing import NoReturn, Self
 
 from privacy.accounting.accountant import NeighboringRelation
+from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Unit
 from privacy.errors import (
     AlreadyCharged,
     BudgetRaised,

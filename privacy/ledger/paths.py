@@ -4,17 +4,18 @@ import hashlib
 import re
 from pathlib import Path
 
+from privacy.file_names import LEDGERS_FOLDER
+
 GROUPS = "groups"
 MODELS = "models"
 SERVER_LEDGER = "server.jsonl"
-ROSTER_FILE = "roster.json"
 
 _LONGEST = 80
 
 
 def ledgers_folder(out: Path, ledgers: str) -> Path:
     """Folder of a run's ledgers: its own, or one that outlasts it."""
-    return Path(ledgers) if ledgers else out / "ledgers"
+    return Path(ledgers) if ledgers else out / LEDGERS_FOLDER
 
 
 def group_ledger(folder: Path, group: str) -> Path:

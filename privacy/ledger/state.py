@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from privacy.accounting.accountant import NeighboringRelation
-from privacy.accounting.terms import Unit
+from privacy.accounting.choices import Unit
 from privacy.errors import LedgerRefused
 from privacy.ledger.chain import Event
 from privacy.ledger.facts import Budget, Dataset, Remaining, RunPlan, SpendReceipt

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, Self
 
+from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode
 from privacy.canonical import canonical_json
 from privacy.errors import (
     MalformedMessage,

@@ -12,8 +12,8 @@ from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from alignment.data.units import contribution_cap
+from privacy.accounting.choices import Mode
 from privacy.accounting.release import mean_of_sum, sum_of_shares
-from privacy.accounting.terms import Mode
 from privacy.kernel.quantisation import dequantised_mean
 from privacy.kernel.types import Modular
 from privacy.secagg.round_terms import VectorTerms

@@ -15,15 +15,15 @@ from alignment.training.opacus_cross_check import opacus_prv_epsilon
 from alignment.training.private_layout import PrivateLayout, private_layout
 from atomic import write_atomically
 from privacy.accounting.accountant import cross_check
+from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode, PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.errors import PlanRefused
+from privacy.file_names import PRIVACY_FILE
 from server.config import ConfigError, RunConfig
 from server.rounds.cohort import Cohort
 
 logger = logging.getLogger(__name__)
-
-PRIVACY_FILE = "privacy.json"
 
 
 @dataclass(frozen=True, kw_only=True)

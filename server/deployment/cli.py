@@ -82,9 +82,9 @@ def init(
     Runs are private unless a setting says otherwise. With --renew the certificate is made anew
     under the same authority: organisations notice nothing.
     """
+    from privacy.file_names import INVITATION_FILE
     from server.deployment import certificates
     from server.deployment.home import (
-        INVITATION_FILE,
         SETTINGS_FILE,
         TLS_FOLDER,
         DeploymentError,
@@ -123,7 +123,8 @@ def init(
 @server.command(epilog="Example: fedaccord server invite lab")
 def invite(folder: HomeFolder) -> None:
     """Write the invitation anew, after settings were changed."""
-    from server.deployment.home import INVITATION_FILE, ServerHome
+    from privacy.file_names import INVITATION_FILE
+    from server.deployment.home import ServerHome
     from server.deployment.home import invite as write_invitation
 
     home = ServerHome.read(folder)
@@ -145,8 +146,9 @@ def admit(
 
     Send the roster to all organisations afterwards: each pins it on its own.
     """
+    from privacy.file_names import ROSTER_FILE
     from privacy.identity.enrolment import Card
-    from server.deployment.home import ROSTER_FILE, DeploymentError, ServerHome
+    from server.deployment.home import DeploymentError, ServerHome
     from server.deployment.home import admit as take_in
     from server.deployment.home import remove as take_out
 

@@ -21,6 +21,7 @@ import tomli_w
 from flwr.common.constant import PUBLIC_KEY_ALREADY_IN_USE_MESSAGE
 
 from atomic import write_atomically
+from server.deployment.certificates import CA_CERTIFICATE
 from server.deployment.home import CONNECTION, TLS_FOLDER, ServerHome
 from strategies.wire.round_plan import Scalar
 
@@ -46,7 +47,7 @@ class Control:
         self._environment = {**os.environ, **environment}
         connection = {
             "address": home.loopback,
-            "root-certificates": str(home.file(TLS_FOLDER, "ca.crt")),
+            "root-certificates": str(home.file(TLS_FOLDER, CA_CERTIFICATE)),
         }
         config = Path(environment["FLWR_HOME"]) / "config.toml"
         superlink = {"default": CONNECTION, CONNECTION: connection}

@@ -19,26 +19,31 @@ from pathlib import Path
 import tomli_w
 
 from atomic import write_atomically, write_new
+from privacy.accounting.choices import NO_PRIVACY
+from privacy.file_names import (
+    CONFIG_FILE,
+    IDENTITIES_FOLDER,
+    INVITATION_FILE,
+    LEDGERS_FOLDER,
+    ROSTER_FILE,
+)
 from privacy.identity.enrolment import Card, Invitation
 from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.identity.keys import Roster, rosters_json
+from privacy.identity.roles import HELD_OUT, TRAIN
 from server.config import ConfigError, RunConfig, read_run_config
-from server.deployment.certificates import create
-from server.rounds.admission import HELD_OUT, TRAIN
+from server.deployment.certificates import CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, create
 from server.settings import given_settings
 from strategies.wire.round_plan import unflatten
 
 SERVER_FILE = "server.toml"
 SETTINGS_FILE = "federation.toml"
-INVITATION_FILE = "invitation.json"
-ROSTER_FILE = "roster.json"
 SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
 TLS_FOLDER = "tls"
 CARDS_FOLDER = "admitted"
 RUNS_FOLDER = "runs"
 RUNS_FILE = "runs.json"
 NODES_FILE = "nodes.json"
-LEDGERS_FOLDER = "ledgers"
 DATABASE_FILE = "superlink.db"
 CONNECTION = "fedaccord"
 
@@ -111,7 +116,7 @@ class ServerHome:
     @property
     def keys(self) -> KeyFolder:
         """The server's own key; those of groups are not here."""
-        return KeyFolder(self.file(LEDGERS_FOLDER, "identities"))
+        return KeyFolder(self.file(LEDGERS_FOLDER, IDENTITIES_FOLDER))
 
     def settings(self) -> dict[str, object]:
         """Settings of runs, with dotted keys; private where they do not say otherwise."""
@@ -135,7 +140,7 @@ class ServerHome:
         decided = [key for key in (*given, *settings) if key in _DECIDED_HERE]
         if decided:
             raise ConfigError(f"{decided[0]} is decided by the server's folder: leave it out")
-        private = {**settings, **given}["privacy.mode"] != "none"
+        private = {**settings, **given}["privacy.mode"] != NO_PRIVACY
         config = read_run_config(
             {
                 **settings,
@@ -210,7 +215,7 @@ def invite(home: ServerHome) -> Invitation:
     invitation = Invitation(
         federation=home.federation,
         address=home.address,
-        ca=home.file(TLS_FOLDER, "ca.crt").read_text(encoding="utf-8"),
+        ca=home.file(TLS_FOLDER, CA_CERTIFICATE).read_text(encoding="utf-8"),
         server=server.hex(),
         settings=settings,
     )
@@ -285,7 +290,7 @@ def settings_of_run(home: ServerHome, name: str) -> RunConfig:
         DeploymentError: There is no such run.
         ConfigError: Its settings cannot be read.
     """
-    path = home.file(RUNS_FOLDER, name, "config.toml")
+    path = home.file(RUNS_FOLDER, name, CONFIG_FILE)
     if not path.exists():
         known = ", ".join(noted(home, RUNS_FILE)) or "there is none"
         raise DeploymentError(f"run {name!r} has left nothing to go on from; runs: {known}")
@@ -309,16 +314,16 @@ def programs(home: ServerHome) -> dict[str, list[str]]:
     superlink = [
         *(sys.executable, "-m", "server.deployment.superlink"),
         *("--host", home.bind, "--port", str(home.port)),
-        *("--ssl-ca-certfile", str(tls / "ca.crt")),
-        *("--ssl-certfile", str(tls / "server.crt")),
-        *("--ssl-keyfile", str(tls / "server.key")),
+        *("--ssl-ca-certfile", str(tls / CA_CERTIFICATE)),
+        *("--ssl-certfile", str(tls / SERVER_CERTIFICATE)),
+        *("--ssl-keyfile", str(tls / SERVER_KEY)),
         *("--enable-supernode-auth", "--database", str(home.file(DATABASE_FILE))),
         *("--isolation", "process", "--superexec-auth-secret-file", secret),
     ]
     superexec = [
         str(Path(sys.executable).with_name("flower-superexec")),
         *("--runtime-api-address", home.loopback),
-        *("--root-certificates", str(tls / "ca.crt")),
+        *("--root-certificates", str(tls / CA_CERTIFICATE)),
         *("--superexec-auth-secret-file", secret),
         # supervisord takes the place of this very process.
         *("--parent-pid", str(os.getpid())),

@@ -11,11 +11,12 @@ from pathlib import Path
 from flwr.app import Message
 
 from privacy.identity.keys import KEY_BYTES, Roster
+from privacy.identity.roles import HELD_OUT, TRAIN
 from server.config import RunConfig
 
 logger = logging.getLogger(__name__)
 
-TRAIN, HELD_OUT, IDLE = "train", "held_out", "idle"
+IDLE = "idle"
 _LONGEST_NAME = 200
 _LONGEST_CODE = 128
 

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Sequence
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from privacy.identity.roles import HELD_OUT, TRAIN
 from privacy.secagg.round_terms import FEWEST_MEMBERS
 from server.rounds.admission import (
-    HELD_OUT,
     IDLE,
-    TRAIN,
     AdmissionFile,
     MembershipTerms,
     Setup,

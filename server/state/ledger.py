@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atomic import write_atomically
+from privacy.file_names import ROSTER_FILE
 from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.identity.keys import Identity, Roster, rosters_json
-from privacy.ledger.paths import ROSTER_FILE, SERVER_LEDGER, ledgers_folder
+from privacy.ledger.paths import SERVER_LEDGER, ledgers_folder
 from privacy.ledger.server_ledger import ServerLedger
 from server.config import RunConfig
 from server.rounds.cohort import Cohort

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from privacy.accounting.choices import NO_PRIVACY, Mode
 from strategies.base import Strategy, Visibility
 
 #: Settings of ``training`` that private steps read; all others they do without.
@@ -41,7 +42,7 @@ def refusal(strategy: Strategy, hiding: Hiding) -> str:
     name, tasks = strategy.name, strategy.tasks()
     individual = strategy.visibility is Visibility.INDIVIDUAL
     nothing = strategy.visibility is Visibility.NOTHING
-    if nothing and hiding.mode != "local":
+    if nothing and hiding.mode != Mode.LOCAL:
         return (
             f"strategy {name} hands every group's vector to another group, and with privacy.mode = "
             f"{hiding.mode} that vector is not private by itself: use privacy.mode = local"
@@ -66,7 +67,7 @@ def refusal(strategy: Strategy, hiding: Hiding) -> str:
             f"strategy {name} needs every group's own update, which secure aggregation hides: "
             "choose another, or give up hiding with federation.secure_aggregation = false"
         )
-    if individual and hiding.mode == "distributed":
+    if individual and hiding.mode == Mode.DISTRIBUTED:
         return (
             f"strategy {name} needs every group's own update, and with privacy.mode = distributed "
             "only the sum of all shares of noise is private: use mode = local, or another strategy"
@@ -76,13 +77,13 @@ def refusal(strategy: Strategy, hiding: Hiding) -> str:
             f"strategy {name} counts groups by their updates and training.fairness = "
             f"{hiding.fairness:g} by their losses: use one of them"
         )
-    if strategy.local_training and hiding.mode == "distributed":
+    if strategy.local_training and hiding.mode == Mode.DISTRIBUTED:
         return (
             f"strategy {name} lives by the steps that a group takes on its own in a round, and "
             "with privacy.mode = distributed a round is one step of all groups: use fedavgm or "
             "fedadam, or mode = local"
         )
-    if hiding.mode != "none" and (unread := sorted(set(tasks) - _READ_IN_PRIVATE)):
+    if hiding.mode != NO_PRIVACY and (unread := sorted(set(tasks) - _READ_IN_PRIVATE)):
         return (
             f"strategy {name} sets training.{unread[0]}, which private steps do without: use "
             "privacy.mode = none, or another strategy"

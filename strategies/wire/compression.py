@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,8 @@ from strategies.wire.transforms import Transform, make_transform
 
 LEAST_BITS = 2
 MOST_BITS = 16
-TRANSFORMS = ("none", "rotate", "dct")
+TransformName = Literal["none", "rotate", "dct"]
+TRANSFORMS: tuple[TransformName, ...] = get_args(TransformName)
 #: Root mean square of a first update in units of the learning rate: no data tell it yet, AdamW
 #: moves a coordinate by about one unit a step, and what is cut off is sent in the next round.
 START = 3.0
@@ -59,7 +60,7 @@ class CompressionConfig:
 
     bits: int = 0
     keep: float = 1.0
-    transform: Literal["none", "rotate", "dct"] = "rotate"
+    transform: TransformName = "rotate"
 
     def __post_init__(self) -> None:
         """Refuse what no update could be written in."""

@@ -31,8 +31,9 @@ from clients.deployment.executor import Executor
 from clients.sessions.group_ledger import forget_ledgers
 from clients.task import RoundTask, read_task
 from experiments.simulation.local_grid import LocalGrid, run_server_app
+from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode, PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.identity.enrolment import Invitation
 from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.identity.keys import Identity, Roster, rosters_json

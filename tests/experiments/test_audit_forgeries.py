@@ -18,14 +18,15 @@ import pytest
 
 from experiments.simulation.run import run
 from privacy.audit.checks import Check, Status
-from privacy.audit.evidence import CARD_FILE, LEDGERS, gather
+from privacy.audit.evidence import CARD_FILE, gather
 from privacy.audit.verify import holds, verify
 from privacy.canonical import canonical_json
+from privacy.file_names import LEDGERS_FOLDER, ROSTER_FILE
 from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.identity.keys import Identity
 from privacy.ledger.chain import NOTHING, SERVER_TYPES, Head, sign_head, write_event
 from privacy.ledger.filter import cost, filter_bound
-from privacy.ledger.paths import ROSTER_FILE, SERVER_LEDGER, group_ledger
+from privacy.ledger.paths import SERVER_LEDGER, group_ledger
 from privacy.ledger.payloads import mechanism_of, stated_plan
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.messages import Advert, ShareRequest
@@ -49,7 +50,7 @@ class Case:
 
     @property
     def ledgers(self) -> Path:
-        return self.folder / LEDGERS
+        return self.folder / LEDGERS_FOLDER
 
     @property
     def server_ledger(self) -> Path:
@@ -1103,7 +1104,7 @@ def test_an_older_copy_beside_its_ledger_is_no_fork(case: Case) -> None:
 
 
 def test_lasting_ledgers_of_any_name_belong_to_no_run(case: Case, tmp_path: Path) -> None:
-    lasting = shutil.copytree(case.ledgers, tmp_path / "lasting" / LEDGERS)
+    lasting = shutil.copytree(case.ledgers, tmp_path / "lasting" / LEDGERS_FOLDER)
     checks = verify(gather([lasting]))
     assert holds(checks)
     assert {c.id for c in checks if c.status is Status.OPEN} == {"published", "card"}

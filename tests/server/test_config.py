@@ -14,6 +14,7 @@ from server.config import (
     StrategyConfig,
     read_run_config,
 )
+from server.defaults import BUILD_FILE, with_defaults
 from strategies.registry import known, setting_types
 from strategies.wire.round_plan import flatten
 
@@ -196,7 +197,8 @@ def test_settings_survive_their_flat_form() -> None:
 
 
 def test_every_setting_stands_in_the_build_file_with_its_default() -> None:
-    """Flower overrides only what the app's own file lists."""
+    """Flower overrides only what the app's own file lists: `python -m server.defaults` does."""
+    assert with_defaults(BUILD_FILE.read_text(encoding="utf-8")) == BUILD_FILE.read_text("utf-8")
     listed = flatten(PROJECT["tool"]["flwr"]["app"]["config"])
     defaults = RunConfig().flat()
     left = {f"strategy.{key}" for each in known().values() for key in setting_types(each)}
@@ -208,6 +210,14 @@ def test_every_setting_stands_in_the_build_file_with_its_default() -> None:
     assert {key: type(value) for key, value in listed.items()} == {
         key: type(value) for key, value in defaults.items()
     }
+
+
+def test_the_build_file_is_brought_up_to_date_and_the_rest_of_it_stays() -> None:
+    today = BUILD_FILE.read_text(encoding="utf-8")
+    assert "\nlora_rank = 4\n" in today
+    assert with_defaults(today.replace("\nlora_rank = 4\n", "\nlora_rank = 5\n")) == today
+    with pytest.raises(ValueError, match="lacks the line"):
+        with_defaults(today.replace("`python -m server.defaults`", ""))
 
 
 class TestStrategy:

@@ -14,10 +14,11 @@ from pathlib import Path
 from alignment.data.units import UnitRecords
 from clients.sessions.group_ledger import GroupLedger, forget_ledgers
 from privacy.accounting.plan import PrivacyPlan
+from privacy.file_names import ROSTER_FILE
 from privacy.identity.key_folder import SERVER
 from privacy.identity.keys import Identity, Roster, rosters_json
 from privacy.kernel.randomness import SystemRandomStream
-from privacy.ledger.paths import ROSTER_FILE, SERVER_LEDGER, group_ledger
+from privacy.ledger.paths import SERVER_LEDGER, group_ledger
 from privacy.ledger.server_ledger import ServerLedger
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.client import Member

@@ -26,6 +26,7 @@ import supervision
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import Home
 from clients.deployment import enrolment
+from privacy.file_names import INVITATION_FILE, ROSTER_FILE
 from privacy.identity.enrolment import Card, Invitation
 from server.deployment import home as deployment
 from server.deployment.control import Control, ControlError
@@ -271,7 +272,7 @@ class SmallFederation:
             control.register(card.node, card.group)
         for group in GROUPS:
             home = self.home(group)
-            enrolment.pin_roster(home, server.file(deployment.ROSTER_FILE))
+            enrolment.pin_roster(home, server.file(ROSTER_FILE))
             self._clients.append(_supervised(home.folder, programs(home, home.group_policy)))
         control.start(server.run_config(_RUN, {}, resume=False).flat())
         say("three clients and a run are started")
@@ -279,7 +280,7 @@ class SmallFederation:
     def _set_up(self, server: deployment.ServerHome, group: str) -> Card:
         card = enrolment.set_up(
             self.home(group).folder,
-            Invitation.read(server.file(deployment.INVITATION_FILE)),
+            Invitation.read(server.file(INVITATION_FILE)),
             group=group,
             data=write_answers(self._folder / f"{group}.jsonl", group),
             port=free_port(),

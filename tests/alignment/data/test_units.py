@@ -11,7 +11,7 @@ from alignment.data.records import (
     SurveyRecord,
 )
 from alignment.data.units import UNITS, UnitRecords, contribution_cap, units_of
-from privacy.accounting.terms import Unit
+from privacy.accounting.choices import Unit
 
 TEA = Question(question_id="tea", text="tea ?", options=("yes", "no"))
 WAR = Question(question_id="war", text="war ?", options=("good", "bad"))

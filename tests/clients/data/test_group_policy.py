@@ -99,7 +99,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"role": "both"}, "role = 'both': Input should be 'train' or 'held_out'"),
     ({"data__public": "yes"}, "data.public = 'yes': Input should be a valid boolean"),
     ({"data__public": 1}, "data.public = 1: Input should be a valid boolean"),
-    ({"privacy__mode": "central"}, "privacy.mode = 'central': Input should be 'distributed'"),
+    (
+        {"privacy__mode": "central"},
+        "privacy.mode = 'central': Input should be 'none', 'distributed'",
+    ),
     ({"privacy__budget_epsilon": 0.0}, "privacy.budget_epsilon = 0.0: Input should be greater"),
     ({"privacy__budget_epsilon": 51.0}, "privacy.budget_epsilon = 51.0: Input should be less"),
     ({"privacy__budget_epsilon": float("nan")}, "privacy.budget_epsilon = nan: Input should be"),

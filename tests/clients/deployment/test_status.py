@@ -8,7 +8,7 @@ from typing import Any
 
 from clients.data.datastore import open_home
 from clients.data.home import IDENTITY_FILE, Home
-from privacy.accounting.terms import Unit
+from privacy.accounting.choices import Unit
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Ledger
 

@@ -19,8 +19,9 @@ from clients.data.home import Home
 from clients.deployment.enrolment import pin_roster
 from clients.sessions.own_model import Kept, OwnModel
 from clients.task import own_strategy
+from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode, PrivacyTerms
+from privacy.accounting.terms import PrivacyTerms
 from privacy.errors import PolicyRefused
 from privacy.exchange.messages import MeetRequest, PeerAdvert, Sealed, ShowRequest
 from privacy.identity.keys import Identity

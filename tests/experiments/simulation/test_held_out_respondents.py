@@ -20,10 +20,10 @@ from alignment.data.records import (
     Question,
     SurveyRecord,
 )
+from alignment.data.split import SPLIT_FILE
 from experiments.simulation.held_out_respondents import (
     EXAMPLE,
     RECORDS_FILE,
-    SPLIT_FILE,
     HeldOutRespondents,
     hold_out_respondents,
     split_respondents,

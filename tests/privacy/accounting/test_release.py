@@ -5,9 +5,10 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import mean_of_sum, own_mean, sum_of_shares, unmasked_share
-from privacy.accounting.terms import Mode, PrivacyTerms
+from privacy.accounting.terms import PrivacyTerms
 from privacy.errors import ExecutionMismatch, StageSkipped, TooFewShares
 from privacy.kernel.clipping import clip_rows, clip_sum
 from privacy.kernel.discrete_gaussian import add_noise

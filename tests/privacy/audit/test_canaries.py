@@ -18,8 +18,8 @@ from scipy.special import expit
 from scipy.stats import binom, norm
 
 from clients.privatizer import noised_sum
+from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode
 from privacy.audit import canary_bounds
 from privacy.audit.canaries import (
     CANARY_NORM,

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from privacy.accounting.accountant import rdp_budget, rdp_per_step
+from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.card import build_card
 from privacy.audit.card_wording import ABOUT_FIELDS, NOT_COVERED
 from privacy.audit.checks import failed, left_open, passed

@@ -12,17 +12,19 @@ from typing import Any
 import pytest
 
 from privacy.accounting.accountant import PLD_TOLERANCE, SampledGaussian, pld_epsilon
+from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.prv_cross_check import prv_epsilon
-from privacy.accounting.terms import PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.checks import Check, Status
-from privacy.audit.evidence import LEDGERS, gather
+from privacy.audit.evidence import LEDGERS_FOLDER, gather
 from privacy.audit.verify import holds, verify
 from privacy.errors import AlreadyCharged
+from privacy.file_names import ROSTER_FILE
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Head, Ledger, sign_head
 from privacy.ledger.chain import NOTHING, write_event
-from privacy.ledger.paths import ROSTER_FILE, SERVER_LEDGER, group_ledger
+from privacy.ledger.paths import SERVER_LEDGER, group_ledger
 from privacy.ledger.server_ledger import ServerLedger
 
 GOLDEN = json.loads(
@@ -38,7 +40,7 @@ UNREADABLE: tuple[Any, ...] = (None, [], {}, "x", "nan", "inf", 0, -1, 2**70, "\
 @pytest.fixture(scope="module")
 def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A group's ledger with events of all types, a server ledger and a roster; read it only."""
-    folder = tmp_path_factory.mktemp("review") / LEDGERS
+    folder = tmp_path_factory.mktemp("review") / LEDGERS_FOLDER
     path = group_ledger(folder, GROUP)
     path.parent.mkdir(parents=True)
     plan = _plan()
@@ -85,7 +87,7 @@ def _plan() -> PrivacyPlan:
 @pytest.fixture
 def copy(ledgers: Path, tmp_path: Path) -> Path:
     """A copy to damage."""
-    return shutil.copytree(ledgers, tmp_path / LEDGERS)
+    return shutil.copytree(ledgers, tmp_path / LEDGERS_FOLDER)
 
 
 def review(folder: Path) -> tuple[Check, ...]:

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from privacy.accounting.accountant import NeighboringRelation, rdp_budget, rdp_per_step
+from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import Mode, PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.errors import (
     AlreadyCharged,
     BudgetExhausted,

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.checks import Status
 from privacy.audit.evidence import gather
 from privacy.audit.verify import verify

@@ -11,14 +11,9 @@ from pathlib import Path
 import pytest
 from scipy.stats import binom
 
+from privacy.accounting.choices import MAX_EPSILON, Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import (
-    LIFETIME_EPSILON,
-    MAX_EPSILON,
-    TRUNCATION_SHARE,
-    PrivacyTerms,
-    Unit,
-)
+from privacy.accounting.terms import LIFETIME_EPSILON, TRUNCATION_SHARE, PrivacyTerms
 from privacy.errors import BudgetExhausted, LedgerCorrupt, LedgerRefused
 from privacy.identity.keys import Identity
 from privacy.ledger import Dataset, Ledger, least_budget

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.errors import (
     AlreadyCharged,
     LedgerCorrupt,

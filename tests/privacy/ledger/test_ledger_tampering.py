@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import PrivacyTerms, Unit
+from privacy.accounting.terms import PrivacyTerms
 from privacy.canonical import canonical_json
 from privacy.errors import BadSignature, LedgerCorrupt, LedgerRolledBack, PolicyRefused
 from privacy.identity.keys import Identity, Roster
