@@ -133,7 +133,7 @@ def epsilon(
     was.
     """
     from experiments.studies.parallel import read_workers
-    from privacy.accounting.terms import MAX_EPSILON
+    from privacy.accounting.choices import MAX_EPSILON
 
     known = f"'none' or a number in (0, {MAX_EPSILON:g}], as in --epsilons 1,4,none"
     numbers, free = _read(
