@@ -10,15 +10,15 @@ ROOT = Path(__file__).parents[1]
 
 #: What misses a goal and why. A line goes as soon as its reason does.
 EXCEPTED = {
-    "experiments.benchmarks.plots.scale <-> experiments.benchmarks.scale": "to be parted",
-    "experiments.benchmarks.plots.secagg <-> experiments.benchmarks.secagg": "to be parted",
+    "experiments.studies.engine <-> experiments.studies.parallel": "to be parted",
+    "experiments/studies": "18 modules until older studies are files of the engine",
     "experiments/benchmarks/dp.py:measure": "to be cut",
     "experiments/compare/comparison.py:plan_comparison": "to be cut",
     "experiments/pairs/study.py:plan_study": "to be cut",
     "experiments/simulation/results.py:build_result": "to be cut",
+    "experiments/studies/console.py:carry_out": "to be cut",
+    "privacy/audit/canaries.py:audit_plan": "to be cut",
     "server/aggregation/private.py:register_plan": "to be cut",
-    "server/app.py:run_federation": "to be cut",
-    "server/rounds/loop.py:RoundLoop.run": "to be cut",
 }
 
 

@@ -49,7 +49,7 @@ _DROPPED: Mapping[str, Any] = {
 _Points = list[tuple[float, float]]
 
 
-def draw_growth(figures: Sequence[Figure], path: Path) -> None:
+def draw(figures: Sequence[Figure], path: Path) -> None:
     """Draw milliseconds of a member and of the server against members, both axes logarithmic.
 
     Args:

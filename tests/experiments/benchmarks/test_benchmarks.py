@@ -16,6 +16,7 @@ from alignment.model.vector import to_vector
 from experiments.benchmarks import __main__ as command
 from experiments.benchmarks.harness import (
     BENCHMARKS,
+    PICTURES,
     Figure,
     Goal,
     find,
@@ -155,6 +156,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         module.measure = measure  # type: ignore[attr-defined]
         if name == "planted":
             module.draw = draw  # type: ignore[attr-defined]
+            monkeypatch.setitem(PICTURES, name, module.__name__)
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setitem(BENCHMARKS, name, module.__name__)
 
