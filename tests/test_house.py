@@ -12,12 +12,9 @@ ROOT = Path(__file__).parents[1]
 EXCEPTED = {
     "experiments.studies.engine <-> experiments.studies.parallel": "to be parted",
     "experiments/studies": "18 modules until older studies are files of the engine",
-    "experiments/benchmarks/dp.py:measure": "to be cut",
     "experiments/compare/comparison.py:plan_comparison": "to be cut",
-    "experiments/pairs/study.py:plan_study": "to be cut",
     "experiments/simulation/results.py:build_result": "to be cut",
     "experiments/studies/console.py:carry_out": "to be cut",
-    "privacy/audit/canaries.py:audit_plan": "to be cut",
     "server/aggregation/private.py:register_plan": "to be cut",
 }
 

@@ -8,8 +8,9 @@ from drawing dialogues anew, for pairs of one dialogue are not independent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,32 +151,15 @@ def plan_study(
     _check_annotators(records, asked)
     parts = make_folds(records, folds=folds)
     places = [_place(out, part, number) for number, part in enumerate(parts)]
-    runs = []
-    for method in (ADAPTERS, HEAD_ALONE):
-        for seed in range(draws):
-            for fold, (file, split) in enumerate(places):
-                given = {"data": str(file), "split": str(split), "seed": seed}
-                made = settings_of(
-                    given,
-                    config=config,
-                    assignments=assignments,
-                    options=_OPTIONS,
-                    defaults=defaults,
-                )
-                adapted = made.federation.adapter_rounds > 0 and made.predictor.adapted
-                if method == ADAPTERS and not adapted:
-                    continue
-                if method == HEAD_ALONE:
-                    made = replace(made, predictor=replace(made.predictor, lora_rank=0))
-                name = f"{method}-fold{fold + 1}-seed{seed}"
-                made = replace(made, out=str(out / RUNS_FOLDER / name))
-                kind = f"{METHODS[method]}, fold {fold + 1} of {folds}"
-                runs.append(PairsRun(kind=kind, method=method, fold=fold, seed=seed, config=made))
+    settle = partial(
+        settings_of, config=config, assignments=assignments, options=_OPTIONS, defaults=defaults
+    )
+    runs = tuple(_runs(places, out, draws=draws, settle=settle))
     # Only now: bad settings must not cost what a folder held.
     for part, (file, split) in zip(parts, places, strict=True):
         _write(part, file, split)
     return PairsStudy(
-        runs=tuple(runs),
+        runs=runs,
         targets=targets_of(records, parts),
         out=out,
         source=data,
@@ -183,6 +167,36 @@ def plan_study(
         dealt=len({record.group for record in own}) < FEWEST_GROUPS,
         folds=folds,
     )
+
+
+def _runs(
+    folds: Sequence[tuple[Path, Path]],
+    out: Path,
+    *,
+    draws: int,
+    settle: Callable[[Mapping[str, object]], RunConfig],
+) -> Iterator[PairsRun]:
+    """The runs of both methods: of each draw and fold, given as a file of data and one of a split.
+
+    Args:
+        folds: The files.
+        out: Folder of the study.
+        draws: Seeds, from 0.
+        settle: Completes the settings of a run.
+    """
+    for method in (ADAPTERS, HEAD_ALONE):
+        for seed in range(draws):
+            for fold, (file, split) in enumerate(folds):
+                made = settle({"data": str(file), "split": str(split), "seed": seed})
+                adapted = made.federation.adapter_rounds > 0 and made.predictor.adapted
+                if method == ADAPTERS and not adapted:
+                    continue
+                if method == HEAD_ALONE:
+                    made = replace(made, predictor=replace(made.predictor, lora_rank=0))
+                name = f"{method}-fold{fold + 1}-seed{seed}"
+                made = replace(made, out=str(out / RUNS_FOLDER / name))
+                kind = f"{METHODS[method]}, fold {fold + 1} of {len(folds)}"
+                yield PairsRun(kind=kind, method=method, fold=fold, seed=seed, config=made)
 
 
 def _defaults(config: Path | None, assignments: Sequence[str]) -> Mapping[str, object]:
