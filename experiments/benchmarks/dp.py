@@ -178,7 +178,7 @@ def accumulated_step(
             batch = predictor.batch(answers.questions[part], length=shape.length)
             targets = pad_targets(answers.targets[part], batch.present.shape[1])
             loss = cross_entropy(predictor(batch), targets).sum() / len(answers)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         optimizer.step()
 
     return step
@@ -193,7 +193,7 @@ def head_step(predictor: Predictor, answers: GroupAnswers) -> Callable[[], None]
         pooled, present = predictor.pooled_now(answers.questions)
         scores = predictor.head(pooled).masked_fill(~present, ABSENT)
         optimizer.zero_grad()
-        cross_entropy(scores, targets).mean().backward()  # type: ignore[no-untyped-call]
+        cross_entropy(scores, targets).mean().backward()
         optimizer.step()
 
     return step

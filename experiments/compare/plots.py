@@ -22,6 +22,7 @@ from experiments.report.canvas import (
     RULE,
     WIDTH,
     Canvas,
+    Weight,
     fit,
     font,
     one_line,
@@ -168,9 +169,9 @@ def _draw_method(
 ) -> None:
     """One row: name, marks at ``y`` of the axes, and figures ``top`` inches down."""
     mark = "baseline" if mean["baseline"] else "own"
-    weight = "normal" if mean["baseline"] else "bold"
-    name = fit(mean["title"], width=column, size=8, weight=weight)  # type: ignore[arg-type]
-    canvas.write(MARGIN, top, name, size=8, weight=weight)  # type: ignore[arg-type]
+    weight: Weight = "normal" if mean["baseline"] else "bold"
+    name = fit(mean["title"], width=column, size=8, weight=weight)
+    canvas.write(MARGIN, top, name, size=8, weight=weight)
     if interval["low"] is not None:
         axes.plot(
             [interval["low"], interval["high"]], [y, y], lw=2.0, zorder=2, alpha=0.45,

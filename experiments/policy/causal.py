@@ -227,6 +227,6 @@ def _draw(prompts: Sequence[str], number: int, chance: np.random.Generator) -> l
 
 def _step(policy: TinyPolicy, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
     optimizer.step()

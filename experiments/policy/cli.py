@@ -71,8 +71,8 @@ def policy(
 
     check_draws(draws)
     combinations = read_names(names)
-    given = {"steps": steps, "kl_weight": kl_weight}
-    config = PolicyConfig(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    given: dict[str, Any] = {"steps": steps, "kl_weight": kl_weight}
+    config = PolicyConfig(**{k: v for k, v in given.items() if v is not None})
     say = sayer()
 
     def finished(rows: Sequence[Json]) -> None:

@@ -81,7 +81,7 @@ def training_step(predictor: Predictor, answers: GroupAnswers) -> Callable[[], f
     def step() -> float:
         loss = cross_entropy(predictor(predictor.batch(answers.questions)), targets).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         return float(loss.item())
 

@@ -79,7 +79,7 @@ class _Optimizer:
         """One step on a batch; returns its loss."""
         self._adam.zero_grad()
         loss = self._network.loss(context, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._adam.step()
         self._schedule.step()
         return loss.item()

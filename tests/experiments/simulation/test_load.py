@@ -266,7 +266,7 @@ def test_no_round_is_lost_while_threshold_and_noise_hold_and_memory_stays_flat(
     plan: PrivacyPlan, once: Callable[[], None]
 ) -> None:
     clients = Clients()
-    weather = Weather(clients.names, random.Random(8))  # noqa: S311
+    weather = Weather(clients.names, random.Random(8))
     names: dict[int, str] = {}
 
     def deliver(message: Message) -> bool:
