@@ -118,7 +118,7 @@ def test_a_slow_ledger_misses_its_goal(
 
     def slow(self: GroupLedger, *given: object) -> object:
         time.sleep(0.02)
-        return charge(self, *given)  # type: ignore[arg-type]
+        return charge(self, *given)
 
     monkeypatch.setattr(GroupLedger, "charge", slow)
     figures, _ = share_figures(config, units, lambda: dict.fromkeys(units, 1.0), turns=3)
@@ -156,7 +156,7 @@ def test_announcing_a_run_is_computed_anew_each_time(
         read.append("anew" if verified.cache_info().misses > before else "known")
         return plan
 
-    watch.cache_clear = verified.cache_clear  # type: ignore[attr-defined]
+    watch.cache_clear = verified.cache_clear
     monkeypatch.setattr(ledger, "verified_plan", watch)
     figure = registration_figure(config, units, times=2)
     assert read == ["anew", "anew"]
