@@ -1,4 +1,4 @@
-"""How benchmarks measure: functions in turns, ratios of the turns, figures beside their goals.
+"""Measuring in turns: ratios within a turn, figures with their spread, and goals beside them.
 
 Seconds mean little on a machine that others use too. So the things compared run in turns, A B A B,
 a ratio is taken within each turn, where the machine was in one mood, and the median ratio is what
@@ -41,7 +41,7 @@ PICTURES: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a figure should reach.
+    """A bound that a figure should reach.
 
     Attributes:
         sense: On which side of the bound the goal lies.

@@ -1,4 +1,4 @@
-"""Benchmark ``secagg``: what secure aggregation costs members and server, and beside a round."""
+"""Benchmark ``secagg``: time of secure aggregation at members and server, and beside a round."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _means(study: Json) -> list[Json]:
 
 
 def methods_title(study: Json) -> str:
-    """What the picture of methods shows: FedAccord beside the strongest baseline."""
+    """The finding of the picture of methods: FedAccord beside the strongest baseline."""
     means = _means(study)
     own = [mean for mean in means if not mean["baseline"]]
     others = [mean for mean in means if mean["baseline"]]
@@ -196,7 +196,7 @@ def _draw_method(
 
 
 def convergence_title(study: Json) -> str:
-    """What the picture of convergence shows: rounds and bytes to federated GPO's best score."""
+    """The finding of the picture of convergence: rounds and bytes to federated GPO's best score."""
     found = study["to_reach"]
     if found is None:
         return "How alignment on groups never seen rises with rounds and bytes"

@@ -1,4 +1,4 @@
-"""The command ``fedaccord strategies``: which there are, what goes with what, and checks of one."""
+"""The command ``fedaccord strategies``: a table of all, what goes with each, and checks of one."""
 
 from __future__ import annotations
 

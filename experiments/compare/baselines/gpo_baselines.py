@@ -36,7 +36,7 @@ _BYTES_PER_PARAMETER = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained; the defaults are PluralLLM's.
+    """Training settings of a network; the defaults are PluralLLM's.
 
     Attributes:
         rounds: Of so many steps.
