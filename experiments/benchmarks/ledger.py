@@ -63,11 +63,11 @@ def measure() -> list[Figure]:
     remembered. (2) All that the server has its ledger do in such a round, for all groups, in
     percent of their training one after another, and of that of one of them. (3) The cost to a
     client of the first round alone: checking the plan, and announcing data, budget and plan, in a
-    process that has computed nothing before. (4) ``verify_10000_events_seconds``: reading and checking the
-    ledgers of 9 groups and the server's ledger of one long run, 10,000 events in all, in a process
-    that remembers no epsilon; every check must hold. Beside it, (1) at the end of these ledgers,
-    which are read whole each time they are opened. Goals: at most 1 % for (1), at most 10 s for
-    (4).
+    process that has computed nothing before. (4) ``verify_10000_events_seconds``: reading and
+    checking the ledgers of 9 groups and of the server after one long run, 10,000 events in all, in
+    a process that remembers no epsilon; every check must hold. Beside it, (1) at the end of these
+    ledgers, which are read whole each time they are opened. Goals: at most 1 % for (1), at most
+    10 s for (4).
 
     Not measured: messages on their way, the advertisements themselves, files of keys, and starting
     a process. Files lie where temporary files do (TMPDIR): a disk there takes its own time.
