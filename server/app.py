@@ -178,8 +178,8 @@ def _unprotected(config: RunConfig, learner: _Learner) -> Aggregation:
     """The aggregation of updates without differential privacy."""
     from server.aggregation.step_sizes import steps_of
 
-    tasks = learner.strategy.tasks()
-    training = replace(config.training, **tasks)  # type: ignore[arg-type]
+    tasks: dict[str, Any] = dict(learner.strategy.tasks())
+    training = replace(config.training, **tasks)
     steps, rule = steps_of(learner.predictor, training), rule_for(learner.strategy)
     if config.compression.bits == 0:
         return MeanOfUpdates(steps, rule)

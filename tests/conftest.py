@@ -75,7 +75,7 @@ def causal_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
     folder = tmp_path_factory.mktemp("causal")
     vocabulary = {word: index for index, word in enumerate(CAUSAL_WORDS.split())}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - no password
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     fast: Any = PreTrainedTokenizerFast
     marks = {"unk_token": "[UNK]", "bos_token": "<s>", "eos_token": "</s>"}

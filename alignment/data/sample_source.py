@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from alignment.data.sources import DataError
 
@@ -99,7 +100,7 @@ def sample_with(given: Mapping[str, object], *, where: str) -> SampleSource:
     Raises:
         DataError: One line that names the parameter, its value and the remedy.
     """
-    chosen: dict[str, object] = {}
+    chosen: dict[str, Any] = {}
     for name, value in given.items():
         if name not in _READERS:
             close = difflib.get_close_matches(name, PARAMETERS, n=1)
@@ -111,7 +112,7 @@ def sample_with(given: Mapping[str, object], *, where: str) -> SampleSource:
         except ValueError as error:
             kind = "a whole number" if read is int else "a number"
             raise DataError(f"{where}: {name} = {value!r} must be {kind}") from error
-    made = SampleSource(**chosen)  # type: ignore[arg-type]
+    made = SampleSource(**chosen)
     try:
         # Raises at once, before any row is made.
         made.rows()

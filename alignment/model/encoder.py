@@ -62,12 +62,12 @@ def reason_of(error: Exception) -> str:
 def _no_progress_bar() -> Iterator[None]:
     """Keep a bar that counts tensors out of a run's own progress."""
     shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            transformers_logging.enable_progress_bar()
 
 
 def load_base(

@@ -230,7 +230,7 @@ def train_locally(
     for batch in _batches(lengths, task.training, generator):
         loss, prior_loss = objective.loss(batch)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        loss.backward()
         pull()
         optimizer.step()
         losses.append(prior_loss)

@@ -53,7 +53,7 @@ def _cores() -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What a reader needs to know of the machine; its load before the run hints at noise."""
+    """The machine and its libraries; the load before the run hints at noise."""
     import torch
 
     return {

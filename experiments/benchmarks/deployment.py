@@ -1,4 +1,4 @@
-"""Benchmark ``deployment``: what a stage of a round costs over a real SuperLink on loopback."""
+"""Benchmark ``deployment``: the stages of a round over a real SuperLink on loopback."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def _observe(folder: Path, name: str, kind: Kind, end: float) -> Measured:
 
 
 def read(rows: Sequence[Mapping[str, Any]], logs: Sequence[str] | None) -> Measured:
-    """What rounds and logs say.
+    """Seconds of stages and handlers, as rounds and logs give them.
 
     Args:
         rows: Of ``rounds.jsonl``, from round 1.
@@ -243,7 +243,7 @@ def read(rows: Sequence[Mapping[str, Any]], logs: Sequence[str] | None) -> Measu
 
 
 def _handler_seconds(log: str, rounds: int) -> NDArray[np.float64]:
-    """What one client's handlers took, (rounds, 4) float64."""
+    """Seconds of one client's handlers, (rounds, 4) float64."""
     taken: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for message, seconds in _ANSWERED.findall(log):
         if message in _MESSAGES:

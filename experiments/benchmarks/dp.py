@@ -52,6 +52,25 @@ def measure() -> list[Figure]:
     aggregation, and what a sampled batch costs when it is padded to its cap.
     """
     answers = batch_of(sample_answers(), _UNITS)
+    seconds = interleave(_steps(answers), turns=_TURNS, limit_seconds=_LIMIT_SECONDS)
+    plain = seconds["plain"]
+    return [
+        Figure.of("(1) private / plain step", seconds["private"] / plain, "x", _STEP_GOAL),
+        Figure.of(
+            "(2) the same, padded as in a run", seconds["private run"] / seconds["plain run"], "x"
+        ),
+        Figure.of("(3) head alone", seconds["private head"] / seconds["plain head"], "x"),
+        Figure.of(
+            "(4) noise of 1e5 coordinates",
+            1000 * seconds["noise"] / plain,
+            "ms per 1 s of step",
+            _NOISE_GOAL,
+        ),
+    ]
+
+
+def _steps(answers: GroupAnswers) -> dict[str, Callable[[], object]]:
+    """The steps that are timed, in the order of their turns."""
     predictor = Predictor(PredictorConfig())
     whole = predictor.batch(answers.questions)
     if whole.read is None:
@@ -69,35 +88,16 @@ def measure() -> list[Figure]:
         options=settings.max_options,
     )
     source = SystemRandomStream()
-    private = private_step(predictor, answers, equal, freeze_a=False, source=source)
     noise_log2 = _plan(_DIMENSION).kernel.noise_log2
-    seconds = interleave(
-        {
-            "plain": accumulated_step(Predictor(PredictorConfig()), answers, equal),
-            "private": private,
-            "noise": lambda: discrete_gaussian(source, noise_log2=noise_log2, count=_DIMENSION),
-            "plain run": training_step(Predictor(PredictorConfig()), answers),
-            "private run": private_step(predictor, answers, as_run, source=source),
-            "plain head": head_step(Predictor(PredictorConfig()), answers),
-            "private head": private_step(predictor, answers, as_run, adapters=False, source=source),
-        },
-        turns=_TURNS,
-        limit_seconds=_LIMIT_SECONDS,
-    )
-    plain = seconds["plain"]
-    return [
-        Figure.of("(1) private / plain step", seconds["private"] / plain, "x", _STEP_GOAL),
-        Figure.of(
-            "(2) the same, padded as in a run", seconds["private run"] / seconds["plain run"], "x"
-        ),
-        Figure.of("(3) head alone", seconds["private head"] / seconds["plain head"], "x"),
-        Figure.of(
-            "(4) noise of 1e5 coordinates",
-            1000 * seconds["noise"] / plain,
-            "ms per 1 s of step",
-            _NOISE_GOAL,
-        ),
-    ]
+    return {
+        "plain": accumulated_step(Predictor(PredictorConfig()), answers, equal),
+        "private": private_step(predictor, answers, equal, freeze_a=False, source=source),
+        "noise": lambda: discrete_gaussian(source, noise_log2=noise_log2, count=_DIMENSION),
+        "plain run": training_step(Predictor(PredictorConfig()), answers),
+        "private run": private_step(predictor, answers, as_run, source=source),
+        "plain head": head_step(Predictor(PredictorConfig()), answers),
+        "private head": private_step(predictor, answers, as_run, adapters=False, source=source),
+    }
 
 
 def _plan(dimension: int) -> PrivacyPlan:
@@ -178,7 +178,7 @@ def accumulated_step(
             batch = predictor.batch(answers.questions[part], length=shape.length)
             targets = pad_targets(answers.targets[part], batch.present.shape[1])
             loss = cross_entropy(predictor(batch), targets).sum() / len(answers)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         optimizer.step()
 
     return step
@@ -193,7 +193,7 @@ def head_step(predictor: Predictor, answers: GroupAnswers) -> Callable[[], None]
         pooled, present = predictor.pooled_now(answers.questions)
         scores = predictor.head(pooled).masked_fill(~present, ABSENT)
         optimizer.zero_grad()
-        cross_entropy(scores, targets).mean().backward()  # type: ignore[no-untyped-call]
+        cross_entropy(scores, targets).mean().backward()
         optimizer.step()
 
     return step

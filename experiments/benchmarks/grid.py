@@ -1,4 +1,4 @@
-"""Benchmark ``grid``: what the in-process grid adds to a training round."""
+"""Benchmark ``grid``: the share of the in-process grid in a training round."""
 
 from __future__ import annotations
 

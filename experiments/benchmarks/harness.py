@@ -1,4 +1,4 @@
-"""How benchmarks measure: functions in turns, ratios of the turns, figures beside their goals.
+"""Measuring in turns: ratios within a turn, figures with their spread, and goals beside them.
 
 Seconds mean little on a machine that others use too. So the things compared run in turns, A B A B,
 a ratio is taken within each turn, where the machine was in one mood, and the median ratio is what
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 FEWEST_TURNS = 3
 
 #: Every benchmark by name: a module with a function ``measure``, imported when it is asked for.
-#: It may have a function ``draw`` beside it.
 BENCHMARKS: dict[str, str] = {
     "prefix": "experiments.benchmarks.prefix",
     "grid": "experiments.benchmarks.grid",
@@ -33,10 +32,16 @@ BENCHMARKS: dict[str, str] = {
     "deployment": "experiments.benchmarks.deployment",
 }
 
+#: Benchmarks with a picture: a module with a function ``draw``.
+PICTURES: dict[str, str] = {
+    "secagg": "experiments.benchmarks.plots.secagg",
+    "scale": "experiments.benchmarks.plots.scale",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a figure should reach.
+    """A bound that a figure should reach.
 
     Attributes:
         sense: On which side of the bound the goal lies.
@@ -148,8 +153,10 @@ def find(name: str) -> Benchmark:
 
 
 def find_picture(name: str) -> Picture | None:
-    """The function ``draw`` of a benchmark, which writes its figures as a PNG; None without one."""
-    return cast(Picture | None, getattr(importlib.import_module(BENCHMARKS[name]), "draw", None))
+    """The function that writes a benchmark's figures as a PNG; None where it has no picture."""
+    if name not in PICTURES:
+        return None
+    return cast(Picture, importlib.import_module(PICTURES[name]).draw)
 
 
 def interleave(

@@ -1,4 +1,4 @@
-"""Benchmark ``ledger``: what keeping books costs beside private training, and a reviewer's time."""
+"""Benchmark ``ledger``: the ledgers of a round beside its training, and a reviewer's time."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ _VERIFY_GOAL = Goal(sense="at most", bound=10.0)
 
 
 def measure() -> list[Figure]:
-    """What ledgers cost clients and server in a round, and what 10,000 events cost a reviewer.
+    """Time of ledgers at clients and server in a round, and of a review of 10,000 events.
 
     Measured: (1) ``ledger_share_of_round``: all that a client has its ledger do in a round under
     secure aggregation (show its head and keep the server's word on it, find its plan announced,
     check that the round can be paid for, charge, record what leaves), each time opened, locked and
     made durable anew, in percent of the private training of the same client's round, taken in the
     same turn: the 9 train groups of the built-in survey at the default private settings, encodings
-    remembered. (2) What the server has its book do in such a round, for all groups, in percent of
-    their training one after another, and of that of one of them. (3) What only the first round of a
-    run costs a client: checking the plan, and announcing data, budget and plan, in a process that
-    has computed nothing before. (4) ``verify_10000_events_seconds``: reading and checking the
-    ledgers of 9 groups and the server's book of one long run, 10,000 events in all, in a process
-    that remembers no epsilon; every check must hold. Beside it, (1) at the end of these ledgers,
-    which are read whole each time they are opened. Goals: at most 1 % for (1), at most 10 s for
-    (4).
+    remembered. (2) All that the server has its ledger do in such a round, for all groups, in
+    percent of their training one after another, and of that of one of them. (3) The cost to a
+    client of the first round alone: checking the plan, and announcing data, budget and plan, in a
+    process that has computed nothing before. (4) ``verify_10000_events_seconds``: reading and
+    checking the ledgers of 9 groups and of the server after one long run, 10,000 events in all, in
+    a process that remembers no epsilon; every check must hold. Beside it, (1) at the end of these
+    ledgers, which are read whole each time they are opened. Goals: at most 1 % for (1), at most
+    10 s for (4).
 
     Not measured: messages on their way, the advertisements themselves, files of keys, and starting
     a process. Files lie where temporary files do (TMPDIR): a disk there takes its own time.
@@ -165,7 +165,7 @@ def share_figures(
     *,
     turns: int = _TURNS,
 ) -> tuple[list[Figure], float]:
-    """What books cost beside training, in turns.
+    """Time of ledgers beside that of training, in turns.
 
     Args:
         config: The run.
@@ -199,18 +199,18 @@ def share_figures(
         Figure.of("ledger of a client, a round", (1000 * kept).ravel(), "ms", key="ledger_ms"),
         Figure.of("private training of a client, a round", (1000 * trained).ravel(), "ms",
                   key="training_ms"),
-        Figure.of(f"(2) server's book / round of {count} groups, one by one",
+        Figure.of(f"(2) server ledger / round of {count} groups, one by one",
                   100 * server / trained.sum(axis=1), "%", key="book_share_of_round"),
-        Figure.of(f"server's book for {count} groups / round of one",
+        Figure.of(f"server ledger for {count} groups / round of one",
                   100 * server / trained.mean(axis=1), "%", key="book_share_of_one"),
-        Figure.of(f"server's book for {count} groups, a round", 1000 * server, "ms",
+        Figure.of(f"server ledger for {count} groups, a round", 1000 * server, "ms",
                   key="book_ms"),
     ]  # fmt: skip
     return figures, float(np.median(trained))
 
 
 def registration_figure(config: RunConfig, units: Units, *, times: int = 3) -> Figure:
-    """What a run costs a client once: its plan is checked, and data, budget and plan announced."""
+    """Time of a client once a run: checking the plan, announcing data, budget and plan."""
     plan = plan_of(config, units)
     text = json.dumps(plan.as_dict(), sort_keys=True)
     name = next(iter(units))
@@ -235,12 +235,12 @@ def registration_figure(config: RunConfig, units: Units, *, times: int = 3) -> F
 def verify_figures(
     config: RunConfig, units: Units, *, events: int, training_seconds: float, turns: int = 3
 ) -> list[Figure]:
-    """What a reviewer waits for.
+    """Time of a review.
 
     Args:
         config: The run.
         units: Of every group.
-        events: In all ledgers and the book, at least.
+        events: In all ledgers, at least.
         training_seconds: Of a client's round, to be compared with.
         turns: That count.
 
@@ -248,11 +248,11 @@ def verify_figures(
         RuntimeError: A check failed, or there are fewer events.
     """
     count = len(units)
-    # A round: two events in the book and three in each ledger, but two in the first, which has
-    # announced data, budget and plan; the book begins with one.
+    # A round: two events in the server ledger and three in each other, but two in the first, which
+    # has announced data, budget and plan; the server ledger begins with one.
     rounds = -(-(events - 2 * count - 1) // (3 * count + 2))
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
         with rehearsal(units, plan_of(config, units, rounds=rounds), folder) as rehearsed:
             last = [rehearsed.round() for _ in range(rounds)][-_LAST:]
         found: list[int] = []
@@ -285,7 +285,7 @@ def _review(folder: Path) -> int:
     evidence = gather([folder])
     checks = verify(evidence)
     if not holds(checks) or evidence.server_ledger is None:
-        raise RuntimeError(f"the books of the benchmark do not hold: {checks}")
+        raise RuntimeError(f"the ledgers of the benchmark do not hold: {checks}")
     return len(evidence.server_ledger.events) + sum(len(each.events) for each in evidence.ledgers)
 
 

@@ -1,4 +1,4 @@
-"""Benchmark ``bytes``: what a client sends and receives in a training round."""
+"""Benchmark ``bytes``: the bytes of a client in a training round, sent and received."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Benchmark ``prefix``: what storing the output of the frozen layers saves."""
+"""Benchmark ``prefix``: stored output of the frozen layers against the full forward pass."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,6 @@ def measure() -> list[Figure]:
         print(f"{size} groups ...", file=sys.stderr, flush=True)
         figures += _of_size(size)
     return figures
-
-
-def draw(figures: Sequence[Figure], path: Path) -> None:
-    """Draw time, overhead and memory; see :func:`experiments.benchmarks.plots.scale.draw_scale`."""
-    from experiments.benchmarks.plots.scale import draw_scale
-
-    draw_scale(figures, path)
 
 
 def _sizes() -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Benchmark ``secagg``: what secure aggregation costs members and server, and beside a round."""
+"""Benchmark ``secagg``: time of secure aggregation at members and server, and beside a round."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -78,13 +77,6 @@ def measure() -> list[Figure]:
                   key="peak_memory_gb")
     )  # fmt: skip
     return figures
-
-
-def draw(figures: Sequence[Figure], path: Path) -> None:
-    """Draw how the cost grows; see :func:`experiments.benchmarks.plots.secagg.draw_growth`."""
-    from experiments.benchmarks.plots.secagg import draw_growth
-
-    draw_growth(figures, path)
 
 
 def settings(*, all_members: bool = False) -> tuple[tuple[Setting, ...], tuple[Setting, ...]]:

@@ -1,4 +1,4 @@
-"""FedAccord beside other methods on one split: which runs there are, and what is kept of them.
+"""FedAccord beside other methods on one split: the runs of a comparison and their figures.
 
 Baselines are fitted in this process (:mod:`experiments.compare.baselines.runs`), FedAccord runs as
 whole simulations (:mod:`experiments.studies.engine`). Draws differ by seed; the split is the same

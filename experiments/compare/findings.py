@@ -1,4 +1,4 @@
-"""What a comparison found: intervals over groups, rounds and bytes to a score, claims put to test.
+"""Findings of a comparison: intervals over groups, rounds and bytes to a score, tested claims.
 
 All computed from rows of figures, one of each method and draw, and the number of targets of every
 held-out group.
@@ -48,7 +48,7 @@ def _scores(draws: Mapping[int, Json], seeds: Sequence[int], groups: Sequence[st
 
 
 def _resampled(groups: int) -> Scores:
-    """How often each group is drawn into each resample: (RESAMPLES, groups)."""
+    """Bootstrap counts of groups, (RESAMPLES, groups)."""
     generator = np.random.default_rng(0)
     drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
     return np.asarray(drawn, dtype=np.float64)
@@ -102,7 +102,7 @@ def strongest_baseline(rows: Sequence[Json]) -> str | None:
 def difference(
     one: Mapping[int, Json], other: Mapping[int, Json], targets: Mapping[str, float]
 ) -> dict[str, float | None] | None:
-    """How much better a method is than another, with its interval.
+    """Lead of a method on another, with its interval.
 
     Paired: draws that both have, group by group.
 
@@ -208,7 +208,7 @@ def to_reach(rows: Sequence[Json]) -> dict[str, Any] | None:
 
 
 def claims(rows: Sequence[Json], targets: Mapping[str, float]) -> list[dict[str, Any]]:
-    """What the figures say of three claims of the PluralLLM paper, at equal steps.
+    """Verdicts of the figures on three claims of the PluralLLM paper, at equal steps.
 
     Returns:
         For each pair of a federated GPO and the one in one place, three claims with ``holds``

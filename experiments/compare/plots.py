@@ -22,6 +22,7 @@ from experiments.report.canvas import (
     RULE,
     WIDTH,
     Canvas,
+    Weight,
     fit,
     font,
     one_line,
@@ -68,7 +69,7 @@ def _means(study: Json) -> list[Json]:
 
 
 def methods_title(study: Json) -> str:
-    """What the picture of methods shows: FedAccord beside the strongest baseline."""
+    """The finding of the picture of methods: FedAccord beside the strongest baseline."""
     means = _means(study)
     own = [mean for mean in means if not mean["baseline"]]
     others = [mean for mean in means if mean["baseline"]]
@@ -168,9 +169,9 @@ def _draw_method(
 ) -> None:
     """One row: name, marks at ``y`` of the axes, and figures ``top`` inches down."""
     mark = "baseline" if mean["baseline"] else "own"
-    weight = "normal" if mean["baseline"] else "bold"
-    name = fit(mean["title"], width=column, size=8, weight=weight)  # type: ignore[arg-type]
-    canvas.write(MARGIN, top, name, size=8, weight=weight)  # type: ignore[arg-type]
+    weight: Weight = "normal" if mean["baseline"] else "bold"
+    name = fit(mean["title"], width=column, size=8, weight=weight)
+    canvas.write(MARGIN, top, name, size=8, weight=weight)
     if interval["low"] is not None:
         axes.plot(
             [interval["low"], interval["high"]], [y, y], lw=2.0, zorder=2, alpha=0.45,
@@ -195,7 +196,7 @@ def _draw_method(
 
 
 def convergence_title(study: Json) -> str:
-    """What the picture of convergence shows: rounds and bytes to federated GPO's best score."""
+    """The finding of the picture of convergence: rounds and bytes to federated GPO's best score."""
     found = study["to_reach"]
     if found is None:
         return "How alignment on groups never seen rises with rounds and bytes"

@@ -49,7 +49,7 @@ def count_text(count: float | None) -> str:
 
 
 def titles_of(study: Json) -> dict[str, str]:
-    """What each method is called."""
+    """Names of the methods."""
     return {mean["method"]: mean["title"] for mean in study["means"]}
 
 

@@ -1,4 +1,4 @@
-"""What a predictor of pairs is held against: the length of responses, and a frozen encoder.
+"""Yardsticks for a predictor of pairs: the length of responses, and a frozen encoder.
 
 All of them are fitted in one place and without privacy, on the pairs of the other folds.
 """
@@ -27,7 +27,7 @@ _LEAST_PENALTY = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class PairTarget:
-    """What is predicted: how a group answers a pair.
+    """One target of prediction: how a group answers a pair.
 
     Attributes:
         fold: The fold in which it is held out, from 0.
@@ -46,10 +46,10 @@ class PairTarget:
 
 def targets_of(records: Sequence[PairRecord], folds: Sequence[PairFold]) -> tuple[PairTarget, ...]:
     """All targets of a study, each with the fold that predicts it."""
-    place = {id: k for k, fold in enumerate(folds) for id in fold.split.unseen_questions}
+    fold_of = {id: k for k, fold in enumerate(folds) for id in fold.split.unseen_questions}
     return tuple(
         PairTarget(
-            fold=place[question.question_id],
+            fold=fold_of[question.question_id],
             group=group,
             question=question,
             share=target[0],

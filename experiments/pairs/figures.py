@@ -21,7 +21,7 @@ _Floats = NDArray[np.float64]
 
 
 def draw_dialogues(dialogues: int) -> NDArray[np.int64]:
-    """How often each dialogue is drawn, (``RESAMPLES``, dialogues): the same for all methods."""
+    """Bootstrap counts of dialogues, (``RESAMPLES``, dialogues): the same for all methods."""
     even = np.full(dialogues, 1 / dialogues)
     drawn: NDArray[np.int64] = np.random.default_rng(0).multinomial(dialogues, even, RESAMPLES)
     return drawn

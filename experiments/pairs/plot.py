@@ -1,4 +1,4 @@
-"""The picture of a study of pairs: who tells them apart, and whether confidence is deserved."""
+"""The picture of a study of pairs: accuracy of each method, and calibration of confidence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STYLES: Mapping[str, dict[str, Any]] = {
 
 
 def study_title(study: Json) -> str:
-    """What the picture shows: how many pairs the first method tells, and who it is better than."""
+    """The finding of the picture: accuracy of the first method, and whom it is better than."""
     rows = [row for row in study["methods"] if row["accuracy"] is not None]
     first, rest = rows[0], rows[1:]
     found = f"{first['name'].capitalize()}: {first['accuracy']['value']:.1%} of pairs told apart"

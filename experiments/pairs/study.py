@@ -1,4 +1,4 @@
-"""How well chosen and rejected responses are told apart: cross-validation over prompts.
+"""Cross-validation over prompts of telling chosen from rejected responses.
 
 Every fold is a simulation of its own whose groups train without the fold's prompts. Beside it run
 a control of equal steps without adapters, and yardsticks that need no federation. Intervals come
@@ -8,8 +8,9 @@ from drawing dialogues anew, for pairs of one dialogue are not independent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class PairsRun(StudyRun):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairsStudy:
-    """What is to be run, and what is predicted.
+    """The runs of a study and the targets of prediction.
 
     Attributes:
         runs: All simulations, those of a method together: they share what is computed once.
@@ -149,33 +150,16 @@ def plan_study(
     records = deal_groups(own, groups=groups)
     _check_annotators(records, asked)
     parts = make_folds(records, folds=folds)
-    places = [_place(out, part, number) for number, part in enumerate(parts)]
-    runs = []
-    for method in (ADAPTERS, HEAD_ALONE):
-        for seed in range(draws):
-            for fold, (file, split) in enumerate(places):
-                given = {"data": str(file), "split": str(split), "seed": seed}
-                made = settings_of(
-                    given,
-                    config=config,
-                    assignments=assignments,
-                    options=_OPTIONS,
-                    defaults=defaults,
-                )
-                adapted = made.federation.adapter_rounds > 0 and made.predictor.adapted
-                if method == ADAPTERS and not adapted:
-                    continue
-                if method == HEAD_ALONE:
-                    made = replace(made, predictor=replace(made.predictor, lora_rank=0))
-                name = f"{method}-fold{fold + 1}-seed{seed}"
-                made = replace(made, out=str(out / RUNS_FOLDER / name))
-                kind = f"{METHODS[method]}, fold {fold + 1} of {folds}"
-                runs.append(PairsRun(kind=kind, method=method, fold=fold, seed=seed, config=made))
+    files = [_files_of(out, part, number) for number, part in enumerate(parts)]
+    settle = partial(
+        settings_of, config=config, assignments=assignments, options=_OPTIONS, defaults=defaults
+    )
+    runs = tuple(_runs(files, out, draws=draws, settle=settle))
     # Only now: bad settings must not cost what a folder held.
-    for part, (file, split) in zip(parts, places, strict=True):
+    for part, (file, split) in zip(parts, files, strict=True):
         _write(part, file, split)
     return PairsStudy(
-        runs=tuple(runs),
+        runs=runs,
         targets=targets_of(records, parts),
         out=out,
         source=data,
@@ -185,8 +169,38 @@ def plan_study(
     )
 
 
+def _runs(
+    folds: Sequence[tuple[Path, Path]],
+    out: Path,
+    *,
+    draws: int,
+    settle: Callable[[Mapping[str, object]], RunConfig],
+) -> Iterator[PairsRun]:
+    """The runs of both methods: of each draw and fold, given as a file of data and one of a split.
+
+    Args:
+        folds: The files.
+        out: Folder of the study.
+        draws: Seeds, from 0.
+        settle: Completes the settings of a run.
+    """
+    for method in (ADAPTERS, HEAD_ALONE):
+        for seed in range(draws):
+            for fold, (file, split) in enumerate(folds):
+                made = settle({"data": str(file), "split": str(split), "seed": seed})
+                adapted = made.federation.adapter_rounds > 0 and made.predictor.adapted
+                if method == ADAPTERS and not adapted:
+                    continue
+                if method == HEAD_ALONE:
+                    made = replace(made, predictor=replace(made.predictor, lora_rank=0))
+                name = f"{method}-fold{fold + 1}-seed{seed}"
+                made = replace(made, out=str(out / RUNS_FOLDER / name))
+                kind = f"{METHODS[method]}, fold {fold + 1} of {len(folds)}"
+                yield PairsRun(kind=kind, method=method, fold=fold, seed=seed, config=made)
+
+
 def _defaults(config: Path | None, assignments: Sequence[str]) -> Mapping[str, object]:
-    """What holds where nothing is set; a private run has its own defaults for how it trains."""
+    """Defaults of the study; a private run has its own for how it trains."""
     asked = given_settings(config=config, assignments=assignments)
     if asked.get("privacy.mode", NO_PRIVACY) == NO_PRIVACY:
         return {**PAIR_DEFAULTS, **_UNUSED}
@@ -210,8 +224,8 @@ def _check_annotators(records: Sequence[PairRecord], config: RunConfig) -> None:
         )
 
 
-def _place(out: Path, part: PairFold, number: int) -> tuple[Path, Path]:
-    """Where a fold lies: named by its contents, so that a run on other data is told apart."""
+def _files_of(out: Path, part: PairFold, number: int) -> tuple[Path, Path]:
+    """Files of a fold, named by its contents, so that a run on other data is told apart."""
     name = f"fold{number + 1}-{digest_of(part.records)}"
     return out / FOLDS_FOLDER / f"{name}.jsonl.gz", out / FOLDS_FOLDER / f"{name}.json"
 
@@ -226,7 +240,7 @@ def _write(part: PairFold, file: Path, split: Path) -> None:
 
 
 def baseline_predictions(study: PairsStudy, say: Callable[[str], None]) -> dict[str, _Floats]:
-    """What the yardsticks predict of every target: the chance that the first response wins.
+    """Predictions of the yardsticks for every target: the chance that the first response wins.
 
     Kept in the folder of the study, for the frozen encoder takes its time.
     """
@@ -266,7 +280,7 @@ def _read_baselines(path: Path, key: Json, count: int) -> dict[str, _Floats] | N
 
 
 def run_predictions(study: PairsStudy, finished: Sequence[PairsRun]) -> dict[str, _Floats]:
-    """What finished runs predict of every target, by method: (draws, targets).
+    """Predictions of finished runs for every target, by method: (draws, targets).
 
     NaN where no run has predicted it yet.
 
@@ -283,11 +297,11 @@ def run_predictions(study: PairsStudy, finished: Sequence[PairsRun]) -> dict[str
         for line in lines:
             row = json.loads(line)
             group = row["group"].rpartition(" / ")[0]
-            place = rows.get((group, row["question_id"]))
-            if place not in asked:
+            target = rows.get((group, row["question_id"]))
+            if target not in asked:
                 raise ConfigError(f"{run.out}: predicts what is not in its fold; --overwrite it")
-            asked.remove(place)
-            table[run.seed, place] = row["with_context"][0]
+            asked.remove(target)
+            table[run.seed, target] = row["with_context"][0]
         if asked:
             raise ConfigError(f"{run.out}: leaves {len(asked)} predictions out; --overwrite it")
     return found

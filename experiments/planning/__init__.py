@@ -1,1 +1,1 @@
-"""Planning: what a privacy plan costs and which strategies go with it, before anything runs."""
+"""Planning before anything runs: the cost of a privacy plan, and the strategies that go with it."""

@@ -1,4 +1,4 @@
-"""The command ``fedaccord plan``: what a privacy plan promises and costs, before anything runs."""
+"""The command ``fedaccord plan``: promise and cost of a privacy plan, before anything runs."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _forecast(
 
 
 def promise(plan: PrivacyPlan) -> list[tuple[str, str]]:
-    """What a plan promises, in plain words: a heading and a paragraph for each part."""
+    """The promise of a plan in plain words: a heading and a paragraph for each part."""
     who = str(plan.unit)
     return [
         (
@@ -313,15 +313,15 @@ def _others(made: Forecast) -> Block:
 
 
 def _strategies(made: Forecast) -> Block:
-    """What goes with the mode of the plan; secure aggregation is taken as the default has it."""
+    """The strategies that go with the mode of the plan, under secure aggregation as by default."""
     from experiments.planning.strategy_table import by_rule
 
     table = _table("strategy", "with secure sums", "without")
     for name, reasons in made.strategies.items():
         table.add_row(name, *("refused" if reason else "goes" for reason in reasons))
     rules = by_rule((name, each) for name, reasons in made.strategies.items() for each in reasons)
-    told = [f"{', '.join(names)}: it {escape(rule)}." for rule, names in rules.items()]
-    return "Strategies", table, "\n".join(["strategy.name of a run under this plan.", *told])
+    refused = [f"{', '.join(names)}: it {escape(rule)}." for rule, names in rules.items()]
+    return "Strategies", table, "\n".join(["strategy.name of a run under this plan.", *refused])
 
 
 def _short(value: float) -> str:

@@ -1,4 +1,4 @@
-"""What a privacy plan would mean, before anything runs: its figures and those of its neighbours.
+"""Forecast of a privacy plan, before anything runs: its figures and those of its neighbours.
 
 A forecast reads no data. It calibrates the plan, has a second library confirm its epsilon, and
 computes what people weigh against each other: noise, signal, rounds, bytes and time.
@@ -59,7 +59,7 @@ class Alternative:
 
 @dataclass(frozen=True, kw_only=True)
 class ShorterPlan:
-    """What a plan of fewer rounds would cost at the same noise."""
+    """Cost of a plan of fewer rounds at the same noise."""
 
     rounds: int
     epsilon: float
@@ -67,7 +67,7 @@ class ShorterPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FewerShares:
-    """What the whole plan would cost if sums with fewer honest noise shares were unmasked.
+    """Cost of the whole plan if sums with fewer honest noise shares were unmasked.
 
     Attributes:
         honest_shares: In every sum.
@@ -86,7 +86,7 @@ class Forecast:
         plan: Calibrated and confirmed by a second accountant.
         dimension_from: Where the dimension comes from.
         epsilon_pld: The plan's epsilon by privacy loss distributions, at ``accounted_delta``.
-        epsilon_opacus: The second opinion, an upper bound at most 0.0125 above it.
+        epsilon_opacus: The cross-check, an upper bound at most 0.0125 above it.
         shorter: By rounds; the last is the plan.
         unchecked: By honest shares; the last is the plan.
         alternatives: Other epsilons and rounds; empty in a quick forecast.
@@ -218,7 +218,7 @@ def accountant_names() -> dict[str, str]:
 
 
 def shorter_plans(plan: PrivacyPlan, epsilon: float) -> tuple[ShorterPlan, ...]:
-    """What plans of up to the same number of rounds cost at the same noise.
+    """Costs of plans of up to the same number of rounds at the same noise.
 
     Not what an unfinished run may report: a plan is charged as a whole from its first round.
 
@@ -244,7 +244,7 @@ def shorter_plans(plan: PrivacyPlan, epsilon: float) -> tuple[ShorterPlan, ...]:
 
 
 def fewer_shares(plan: PrivacyPlan, epsilon: float) -> tuple[FewerShares, ...]:
-    """What the plan would cost at 1, 2, ... h honest shares: why clients refuse all but the last.
+    """Costs of the plan at 1, 2, ... h honest shares: why clients refuse all but the last.
 
     Args:
         plan: The plan; in local mode a group's own share is the only one.

@@ -1,4 +1,4 @@
-"""The picture of a plan: what its rounds cost, and how large its noise is beside the signal."""
+"""The picture of a plan: the cost of its rounds, and its noise beside the signal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOWER = 2.9
 
 
 def plan_title(figures: Json) -> str:
-    """What the picture shows: what the plan promises, and how much noise it takes."""
+    """The finding of the picture: the promise of the plan, and the noise that it takes."""
     return (
         f"Epsilon {figures['epsilon']:g} for {plural(figures['rounds'], 'round')} takes noise of "
         f"{figures['noise_to_signal']:.2g} times the largest signal"
@@ -44,7 +44,7 @@ def _note(axes: Axes, x: float, y: float, text: str, color: str = QUIET) -> None
 
 
 def _draw_rounds(axes: Axes, figures: Json) -> None:
-    """What plans of fewer rounds cost at this noise, up to the plan itself."""
+    """Costs of plans of fewer rounds at this noise, up to the plan itself."""
     rounds, epsilon = figures["rounds"], figures["epsilon"]
     points = [(row["rounds"], row["epsilon"]) for row in figures["epsilon_by_rounds"]]
     axes.plot(*zip(*points, strict=True), color=ACCENT, lw=1.8)
@@ -126,15 +126,15 @@ def _draw_noise(axes: Axes, figures: Json) -> None:
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], per_inch: float) -> None:
     """Name lines in the right margin, kept apart, with a hairline to each."""
     # The first has two lines of text; half a line more keeps it clear of its neighbours.
-    places = spread([value for value, _, _ in ends], 0.27 * per_inch)
+    heights = spread([value for value, _, _ in ends], 0.27 * per_inch)
     across = axes.get_yaxis_transform()
-    for (value, name, color), place in zip(ends, places, strict=True):
+    for (value, name, color), height in zip(ends, heights, strict=True):
         axes.plot(
-            [1.005, 1.03], [math.exp(value), math.exp(place)], transform=across, color=color,
+            [1.005, 1.03], [math.exp(value), math.exp(height)], transform=across, color=color,
             lw=0.7, clip_on=False,
         )  # fmt: skip
         axes.text(
-            1.037, math.exp(place), name, transform=across, va="center", color=color,
+            1.037, math.exp(height), name, transform=across, va="center", color=color,
             linespacing=1.15, fontproperties=font(8.5, "bold" if color == ACCENT else "normal"),
         )  # fmt: skip
 

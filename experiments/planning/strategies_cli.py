@@ -1,11 +1,12 @@
-"""The command ``fedaccord strategies``: which there are, what goes with what, and checks of one."""
+"""The command ``fedaccord strategies``: a table of all, what goes with each, and checks of one."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -68,12 +69,12 @@ def _check(name: str, row: Row, *, as_json: bool) -> None:
     from strategies.registry import find
 
     strategy = find(name)
-    results = []
+    results: list[dict[str, Any]] = []
     for settings in variants(strategy):
         for check in CHECKS:
             problem = ""
             try:
-                check(lambda given=settings: strategy(**given))  # type: ignore[misc]
+                check(partial(strategy, **settings))
             except Exception as error:
                 problem = f"{type(error).__name__}: {error}"
             words = check.__name__.replace("_", " ")
@@ -84,7 +85,7 @@ def _check(name: str, row: Row, *, as_json: bool) -> None:
     else:
         console = Console()
         for each in results:
-            given = "".join(f", {key}={value}" for key, value in each["settings"].items())  # type: ignore[attr-defined]
+            given = "".join(f", {key}={value}" for key, value in each["settings"].items())
             mark = "FAIL" if each["problem"] else "ok  "
             said = f": {each['problem']}" if each["problem"] else ""
             console.print(f"{mark} {each['check']}{given}{said}", highlight=False, markup=False)

@@ -1,1 +1,1 @@
-"""Policy: a tiny language model aligned to groups that disagree."""
+"""Alignment of a tiny causal model to groups that disagree."""

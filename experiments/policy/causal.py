@@ -1,4 +1,4 @@
-"""A tiny language model made on the spot, and policy gradients that align it to a reward.
+"""A tiny causal model made on the spot, and policy gradients that align it to a reward.
 
 A word-level transformer that chooses among offered answers by how probable each is, word by word,
 after the prompt. Small enough that a whole alignment takes seconds on a processor, and held to
@@ -33,8 +33,8 @@ _ABSENT = -1e9
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyConfig:
-    """The shape of a policy and how it learns.
+class CausalModelConfig:
+    """The shape of a causal model and how it learns.
 
     Attributes:
         width: Of the transformer.
@@ -73,7 +73,7 @@ class PolicyConfig:
             raise ValueError(f"kl_weight = {self.kl_weight} must be >= 0: 0.2 is usual")
 
 
-class TinyPolicy(nn.Module):
+class TinyCausalModel(nn.Module):
     """A word-level GPT-2 that chooses among the answers to a prompt.
 
     Args:
@@ -82,7 +82,7 @@ class TinyPolicy(nn.Module):
         seed: Draws its first values.
     """
 
-    def __init__(self, answers: Answers, *, config: PolicyConfig, seed: int) -> None:
+    def __init__(self, answers: Answers, *, config: CausalModelConfig, seed: int) -> None:
         super().__init__()
         texts = [*answers, *(answer for each in answers.values() for answer in each)]
         words = dict.fromkeys(word for text in texts for word in text.split())
@@ -142,7 +142,9 @@ class TinyPolicy(nn.Module):
         return functional.log_softmax(logits, dim=-1)
 
 
-def fit_evenly(policy: TinyPolicy, answers: Answers, config: PolicyConfig, *, seed: int) -> None:
+def fit_evenly(
+    policy: TinyCausalModel, answers: Answers, config: CausalModelConfig, *, seed: int
+) -> None:
     """Fit a policy to choose all answers of a prompt alike: the neutral mixture of all groups.
 
     Args:
@@ -163,7 +165,7 @@ def fit_evenly(policy: TinyPolicy, answers: Answers, config: PolicyConfig, *, se
 
 
 def advantages(rewards: Tensor) -> Tensor:
-    """What each completion gains over the mean of the *other* completions of its prompt.
+    """Gain of each completion over the mean of the *other* completions of its prompt.
 
     A baseline that does not depend on the completion leaves the policy gradient unbiased (REINFORCE
     leave-one-out; Ahmadian et al. 2024, arXiv:2402.14740). Unlike GRPO it does not divide by the
@@ -177,10 +179,10 @@ def advantages(rewards: Tensor) -> Tensor:
 
 
 def align(
-    policy: TinyPolicy,
+    policy: TinyCausalModel,
     answers: Answers,
     reward: Reward,
-    config: PolicyConfig,
+    config: CausalModelConfig,
     *,
     seed: int,
 ) -> None:
@@ -225,8 +227,8 @@ def _draw(prompts: Sequence[str], number: int, chance: np.random.Generator) -> l
     return [prompts[i] for i in chosen.tolist()]
 
 
-def _step(policy: TinyPolicy, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def _step(policy: TinyCausalModel, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
     optimizer.step()

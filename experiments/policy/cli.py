@@ -59,7 +59,7 @@ def policy(
     the predictor and by what the groups really answered. Stop it with Ctrl-C, and the same command
     goes on where it was. Takes some minutes.
     """
-    from experiments.policy.causal import PolicyConfig
+    from experiments.policy.causal import CausalModelConfig
     from experiments.policy.scene import train_model
     from experiments.policy.study import (
         STUDY_FILE,
@@ -71,8 +71,8 @@ def policy(
 
     check_draws(draws)
     combinations = read_names(names)
-    given = {"steps": steps, "kl_weight": kl_weight}
-    config = PolicyConfig(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    given: dict[str, Any] = {"steps": steps, "kl_weight": kl_weight}
+    config = CausalModelConfig(**{k: v for k, v in given.items() if v is not None})
     say = sayer()
 
     def finished(rows: Sequence[Json]) -> None:

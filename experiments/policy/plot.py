@@ -1,4 +1,4 @@
-"""The picture of a study of policies: what each way to combine rewards is worth to each group."""
+"""The picture of a study of policies: reward of each group under each way to combine them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PANEL = (INNER + MARGIN - _LEFT - _GAP) / 2
 
 
 def policies_title(study: Json) -> str:
-    """What the picture shows: what adaptive weights did for the worst group."""
+    """The finding of the picture: the effect of adaptive weights on the worst group."""
     gain = study["adaptive_against_mean"]
     if gain is None:
         return "What a policy aligned to combined rewards is worth to each group"

@@ -1,4 +1,4 @@
-"""Groups that disagree, and what a policy plays with to please them: prompts, rewards, answers.
+"""Prompts, rewards and answers of groups that disagree, for aligning a causal model to them.
 
 The groups are held out: the predictor that rewards for them has seen none of their answers but
 those that are shown to it as context, and the questions asked are none of these.
@@ -126,7 +126,7 @@ def _config_of(model: Path) -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """What a draw of the study plays with.
+    """Prompts, rewards and answers of one draw of the study.
 
     Attributes:
         groups: Who is to be pleased.

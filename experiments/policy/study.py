@@ -1,6 +1,6 @@
-"""Aligning a policy to groups that disagree: whom do mean, least and adaptive rewards serve?
+"""Alignment of a causal model to groups that disagree, under mean, least and adaptive rewards.
 
-A predictor that a federation has trained rewards a tiny language model
+A predictor that a federation has trained rewards a tiny causal model
 (:mod:`experiments.policy.causal`) for held-out groups, of which it knows some answers. The policy
 begins by choosing evenly among the answers to every question, and is then aligned to the groups'
 combined reward. It is judged twice: by the predictor that rewarded it, and by what the groups
@@ -31,7 +31,7 @@ from alignment.reward.combination import (
     combination_named,
 )
 from atomic import write_atomically
-from experiments.policy.causal import PolicyConfig, TinyPolicy, align, fit_evenly
+from experiments.policy.causal import CausalModelConfig, TinyCausalModel, align, fit_evenly
 from experiments.policy.scene import Scene, Scenes
 from experiments.report.wording import Json
 from experiments.studies.engine import RUNS_FOLDER, check_draws, mean_rows
@@ -51,7 +51,7 @@ CAVEATS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What a policy is worth to each group.
+    """The worth of a policy to each group.
 
     Attributes:
         rewards: Mean reward of what it chooses, by the predictor.
@@ -65,7 +65,7 @@ class Judgement:
 
 
 @torch.no_grad()
-def judge_policy(policy: TinyPolicy, reference: TinyPolicy, scene: Scene) -> Judgement:
+def judge(policy: TinyCausalModel, reference: TinyCausalModel, scene: Scene) -> Judgement:
     """Judge a policy on all prompts; exactly, for every answer's probability is known."""
     prompts = list(scene.answers)
     now, before = policy(prompts).double(), reference(prompts).double()
@@ -79,15 +79,15 @@ def judge_policy(policy: TinyPolicy, reference: TinyPolicy, scene: Scene) -> Jud
     return Judgement(rewards=rewards / len(prompts), support=support / len(prompts), kl=kl)
 
 
-def neutral_policy(scene: Scene, config: PolicyConfig, *, seed: int) -> TinyPolicy:
+def neutral_model(scene: Scene, config: CausalModelConfig, *, seed: int) -> TinyCausalModel:
     """A policy that chooses about evenly: where all policies of a draw begin."""
-    policy = TinyPolicy(scene.answers, config=config, seed=seed)
+    policy = TinyCausalModel(scene.answers, config=config, seed=seed)
     fit_evenly(policy, scene.answers, config, seed=seed)
     return policy
 
 
 def align_policy(
-    scene: Scene, reference: TinyPolicy, name: str, config: PolicyConfig, *, seed: int
+    scene: Scene, reference: TinyCausalModel, name: str, config: CausalModelConfig, *, seed: int
 ) -> dict[str, Any]:
     """Align a policy to the groups' combined reward; what became of it, in types of JSON.
 
@@ -110,7 +110,7 @@ def align_policy(
         return combined
 
     align(policy, scene.answers, reward, config, seed=seed)
-    before, after = (judge_policy(each, reference, scene) for each in (reference, policy))
+    before, after = (judge(each, reference, scene) for each in (reference, policy))
     weights = combination.weights if isinstance(combination, AdaptiveCombination) else None
 
     def named(values: FloatArray) -> dict[str, float]:
@@ -141,7 +141,7 @@ def carry_out_draws(
     model: Path,
     names: Sequence[str],
     draws: int,
-    config: PolicyConfig,
+    config: CausalModelConfig,
     overwrite: bool,
     say: Callable[[str], None],
     finished: Callable[[Sequence[Json]], None],
@@ -185,7 +185,7 @@ def carry_out_draws(
         say(f"policy {number} of {len(places)}: {name}, draw {seed + 1}")
         if scene is None or reference is None or drawn != seed:
             scene, drawn = scenes.draw(seed), seed
-            reference = neutral_policy(scene, config, seed=seed)
+            reference = neutral_model(scene, config, seed=seed)
         rows[key] = align_policy(scene, reference, name, config, seed=seed)
         write_atomically(
             place, json.dumps({**made_with, "row": rows[key]}, indent=2) + "\n", parents=True
@@ -239,7 +239,7 @@ def read_names(text: str) -> list[str]:
     return names
 
 
-def summarise(rows: Sequence[Json], config: PolicyConfig) -> dict[str, Any]:
+def summarise(rows: Sequence[Json], config: CausalModelConfig) -> dict[str, Any]:
     """The contents of ``policy.json``.
 
     ``adaptive_against_mean`` holds, draw by draw, what adaptive weights gain the worst group over

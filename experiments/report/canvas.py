@@ -69,7 +69,7 @@ def font(size: float, weight: Weight = "normal") -> FontProperties:
 
 @lru_cache
 def _renderer() -> RendererAgg:
-    return RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
+    return RendererAgg(1, 1, DPI)
 
 
 @contextmanager
@@ -83,9 +83,7 @@ def _missing_letters_allowed() -> Iterator[None]:
 def text_width(text: str, size: float, weight: Weight = "normal") -> float:
     """Inches that one line of text takes."""
     with _missing_letters_allowed():
-        measured = _renderer().get_text_width_height_descent(  # type: ignore[no-untyped-call]
-            text, font(size, weight), False
-        )
+        measured = _renderer().get_text_width_height_descent(text, font(size, weight), False)
     return float(measured[0]) / DPI
 
 

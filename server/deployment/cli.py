@@ -66,7 +66,7 @@ def init(
     folder: HomeFolder,
     host: Annotated[str, typer.Option(help="Name or address organisations reach you by.")] = "",
     port: Annotated[int, typer.Option(help="The one port that must be open to them.")] = 9443,
-    bind: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
+    bind: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 - organisations come from anywhere
     name: Annotated[str, typer.Option(help="Name of the federation; by default the host.")] = "",
     also: Annotated[
         list[str] | None, typer.Option(help="Another name in the certificate; may be repeated.")

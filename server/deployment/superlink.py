@@ -185,7 +185,7 @@ def _require_protection(flags: argparse.Namespace) -> None:
         raise StartRefused(
             "--allow-runtime-dependency-installation: a run could install packages; leave it out"
         )
-    if not (flags.host in ("localhost", "0.0.0.0", "::") or _is_loopback(flags.host)):  # noqa: S104
+    if not (flags.host in ("localhost", "0.0.0.0", "::") or _is_loopback(flags.host)):  # noqa: S104 - compared, not bound
         raise StartRefused(
             f"--host {flags.host}: nobody could administer the server, which is done through "
             "loopback; give 0.0.0.0, :: or 127.0.0.1, and let the firewall choose the interface"

@@ -50,5 +50,5 @@ class Cohort:
         """
         if not 0 < size < len(self.train):
             return self.train
-        chosen = random.Random(f"groups {seed} {number}").sample(sorted(self.train), size)  # noqa: S311
+        chosen = random.Random(f"groups {seed} {number}").sample(sorted(self.train), size)  # noqa: S311 - public, to be drawn again by anybody
         return {group: self.train[group] for group in sorted(chosen)}

@@ -268,7 +268,7 @@ class GossipCollector:
         if not readers:
             return {}
         terms = prepared.terms
-        drawn = random.Random(f"shown {prepared.plan.seed} {terms.attempt.round}")  # noqa: S311
+        drawn = random.Random(f"shown {prepared.plan.seed} {terms.attempt.round}")  # noqa: S311 - public, to be drawn again by anybody
         shower = drawn.choice(sorted(sealed))
         request = ShowRequest(
             terms.attempt, bytes.fromhex(terms.model), tuple(readers.values())

@@ -1,4 +1,4 @@
-"""The checks that every strategy must pass, your own included.
+"""What every strategy must do, as checks that run on any of them, your own included.
 
 ``fedaccord strategies --check NAME`` runs them, and so do the tests for every strategy here.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from strategies.base import StateRefused, Strategy
 from strategies.registry import setting_types, settings_of
-from strategies.wire.round_plan import Scalar
 
 Make = Callable[[], Strategy]
 
@@ -32,10 +32,10 @@ def _require(holds: bool, what: str) -> None:
 def settings_have_defaults_and_come_back(make: Make) -> None:
     """Every setting is a scalar with a default, and says all about a strategy."""
     strategy = make()
-    settings = settings_of(strategy)
+    settings: dict[str, Any] = settings_of(strategy)
     for name, value in settings.items():
         _require(isinstance(value, bool | int | float | str), f"setting {name} is no scalar")
-    again = type(strategy)(**settings)  # type: ignore[arg-type]  # its own settings
+    again = type(strategy)(**settings)
     _require(settings_of(again) == settings, "settings do not come back as they were given")
     _require(bool(strategy.name) and strategy.name.isidentifier(), "name is no plain word")
 
@@ -45,9 +45,9 @@ def numbers_that_are_none_are_refused(make: Make) -> None:
     strategy = make()
     for name, kind in setting_types(type(strategy)).items():
         for value in (np.nan, np.inf) if kind is float else ():
+            settings: dict[str, Any] = {**settings_of(strategy), name: float(value)}
             try:
-                settings = {**settings_of(strategy), name: float(value)}
-                type(strategy)(**settings)  # type: ignore[arg-type]  # its own settings
+                type(strategy)(**settings)
             except ValueError as error:
                 _require(name in str(error), f"the refusal of {name} = {value} does not name it")
             else:
@@ -161,7 +161,7 @@ CHECKS: tuple[Callable[[Make], None], ...] = (
 )
 
 
-def variants(strategy: type[Strategy]) -> Iterator[dict[str, Scalar]]:
+def variants(strategy: type[Strategy]) -> Iterator[dict[str, Any]]:
     """Settings under which a strategy is checked: its defaults, and with an average."""
     yield {}
     if any(each.name == "averaging" for each in fields(strategy)):

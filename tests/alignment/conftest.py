@@ -142,7 +142,7 @@ def make_predictor(bert: str) -> MakePredictor:
 
     def make(*, seed: int = 0, **shape: object) -> Predictor:
         settings = {"encoder": bert, "head_width": 16, "max_tokens": 64, **shape}
-        return Predictor(PredictorConfig(**settings), seed=seed)  # type: ignore[arg-type]
+        return Predictor(PredictorConfig(**settings), seed=seed)
 
     return make
 

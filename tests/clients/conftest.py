@@ -79,7 +79,7 @@ def make_grid(config: RunConfig) -> MakeGrid:
         return LocalGrid(
             client_app=app,
             node_configs=[{"partition-id": i, "num-partitions": nodes} for i in range(nodes)],
-            run_config={**config.flat(), **changes},  # type: ignore[dict-item]
+            run_config={**config.flat(), **changes},
         )
 
     return make
@@ -96,7 +96,7 @@ def make_plan(config: RunConfig) -> MakePlan:
             seed=0,
             train_adapter=True,
             learning_rate_scale=1.0,
-            **sections,  # type: ignore[arg-type]
+            **sections,
         )
         return RoundPlan.from_wire({**first.to_wire(), **changes})
 
@@ -199,7 +199,7 @@ class Deployed:
         forget_ledgers()
         clients.requests._fingerprint.cache_clear()
         self.grid = LocalGrid(
-            client_app=self._answer,  # type: ignore[arg-type]
+            client_app=self._answer,
             node_configs=[{"home": str(home)} for home in self.homes.values()],
             run_config=self.server_says,
         )
@@ -211,7 +211,7 @@ class Deployed:
             input=lambda: (message, context, self.bundle),
             reply=lambda reply, _, failure: sent.append(reply),
         )
-        Executor(home, None)._carry_out(task)  # type: ignore[arg-type]
+        Executor(home, None)._carry_out(task)
         (reply,) = sent
         if reply.has_error():
             self.reasons.append(reply.error.reason)
@@ -395,7 +395,7 @@ class Asked:
             train_adapter=False,
             learning_rate_scale=1.0,
             privacy=self._work({k[6:]: v for k, v in changes.items() if k.startswith("plan__")}),
-            **sections,  # type: ignore[arg-type]
+            **sections,
         )
         others = {k: v for k, v in changes.items() if not k.startswith("plan__")}
         return RoundPlan.from_wire({**whole.to_wire(), **others})

@@ -38,7 +38,7 @@ def asked(deploy: Callable[..., Deployed], asking: Callable[..., Asked]) -> Aske
 @pytest.fixture(scope="module")
 def adverts(asked: Asked) -> Mapping[str, RecordDict]:
     """All have advertised for round 1, so that each stands before the terms of it."""
-    return asked.advertise()  # type: ignore[no-any-return]
+    return asked.advertise()
 
 
 @pytest.fixture
@@ -460,7 +460,7 @@ class TestGroupsThatOnlyMeasure:
                 "model": ArrayRecord([measured.vector]),
             }
         )
-        return measured.deployed.ask("Group 2", "evaluate", content)  # type: ignore[no-any-return]
+        return measured.deployed.ask("Group 2", "evaluate", content)
 
     def test_they_measure_and_never_train(self, measured: Asked) -> None:
         reply = self.evaluate(measured)

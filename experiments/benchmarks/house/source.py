@@ -157,7 +157,7 @@ def _registered(module: Module) -> Iterator[str]:
 def find_imports(
     modules: Sequence[Module], *, at_load_only: bool = False
 ) -> dict[str, frozenset[str]]:
-    """Which of the modules each of them names in an import, by dotted names.
+    """The modules that each module names in an import, by dotted names.
 
     Imports inside functions and those for type checkers alone count too.
 

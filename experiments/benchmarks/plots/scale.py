@@ -38,7 +38,7 @@ _LINES: Mapping[float, Mapping[str, Any]] = {
 _Points = list[tuple[float, float]]
 
 
-def draw_scale(figures: Sequence[Figure], path: Path) -> None:
+def draw(figures: Sequence[Figure], path: Path) -> None:
     """Draw seconds a group, overhead and memory against groups.
 
     Args:

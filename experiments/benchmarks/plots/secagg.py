@@ -1,4 +1,4 @@
-"""The picture of secure aggregation: how its cost grows with members and with numbers."""
+"""The picture of secure aggregation: its cost against members and length of vectors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _DROPPED: Mapping[str, Any] = {
 _Points = list[tuple[float, float]]
 
 
-def draw_growth(figures: Sequence[Figure], path: Path) -> None:
+def draw(figures: Sequence[Figure], path: Path) -> None:
     """Draw milliseconds of a member and of the server against members, both axes logarithmic.
 
     Args:
@@ -79,8 +79,8 @@ def draw_growth(figures: Sequence[Figure], path: Path) -> None:
         canvas.write(left, top, title, size=9, weight="bold")
         axes = canvas.axes(left, top + 0.25, _ACROSS, _HEIGHT)
         _prepare(axes, members, values, named=number == 0)
-        for place, dimension in enumerate(dimensions):
-            _draw_line(axes, sorted(whole[dimension]), place)
+        for index, dimension in enumerate(dimensions):
+            _draw_line(axes, sorted(whole[dimension]), index)
         for line in dropped.values():
             axes.plot(*zip(*line, strict=True), **_DROPPED)
         _label_ends(axes, {d: sorted(whole[d])[-1] for d in dimensions})
@@ -107,7 +107,7 @@ def _series(
 
 
 def _title(client: Mapping[float, _Points]) -> str:
-    """What a member pays in the largest cohort."""
+    """The finding of the picture: a member's time in the largest cohort."""
     dimension = min(client)
     members, ms = max(client[dimension])
     return f"Of {members:,.0f} members, each pays {_time(ms)} to sum {_count(dimension)} numbers"
@@ -144,10 +144,10 @@ def _prepare(axes: Axes, members: Sequence[float], values: Sequence[float], *, n
     )  # fmt: skip
 
 
-def _draw_line(axes: Axes, points: _Points, place: int) -> None:
+def _draw_line(axes: Axes, points: _Points, index: int) -> None:
     xs, ys = zip(*points, strict=True)
-    axes.plot(xs, ys, **_LINES[place % len(_LINES)])
-    axes.plot(xs, ys, ls="", **_MARKS[place % len(_MARKS)])
+    axes.plot(xs, ys, **_LINES[index % len(_LINES)])
+    axes.plot(xs, ys, ls="", **_MARKS[index % len(_MARKS)])
 
 
 def _label_ends(axes: Axes, ends: Mapping[float, tuple[float, float]]) -> None:

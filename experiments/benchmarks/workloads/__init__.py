@@ -1,1 +1,1 @@
-"""Workloads: what benchmarks run."""
+"""Workloads of the benchmarks."""

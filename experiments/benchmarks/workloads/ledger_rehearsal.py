@@ -1,4 +1,4 @@
-"""Rounds of which nothing but the books is real, for the benchmark of what books cost."""
+"""Rounds of which nothing but the ledgers is real, for the benchmark of ledgers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Units = Mapping[str, Sequence[UnitRecords]]
 
 @dataclass
 class RoundCost:
-    """Seconds that books took in a round.
+    """Seconds that ledgers took in a round.
 
     Attributes:
         clients: By group.
@@ -46,26 +46,26 @@ class RoundCost:
 
     @contextmanager
     def client(self, name: str) -> Iterator[None]:
-        """What follows is a client's."""
+        """Count the time of the block as a client's."""
         start = time.perf_counter()
         yield
         self.clients[name] += time.perf_counter() - start
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """What follows is the server's."""
+        """Count the time of the block as the server's."""
         start = time.perf_counter()
         yield
         self.server += time.perf_counter() - start
 
 
 class Rehearsal:
-    """A private run under secure aggregation of which nothing but the books is real.
+    """A private run under secure aggregation of which nothing but the ledgers is real.
 
     Advertisements and terms are those of the protocol; vectors and models are made up.
 
     Args:
-        folder: For the ledgers of all groups, the server's book and the roster.
+        folder: For the ledgers of all groups, the server ledger and the roster.
         units: Of every group.
         plan: Of the run.
     """
@@ -86,7 +86,7 @@ class Rehearsal:
 
     @contextmanager
     def begun(self) -> Iterator[Rehearsal]:
-        """Begin the book and the run in it, and leave the roster beside it."""
+        """Begin the server ledger and the run in it, and leave the roster beside it."""
         text = rosters_json(self._roster, self._servers)
         (self._folder / ROSTER_FILE).write_text(text, encoding="utf-8")
         with ServerLedger.open(
@@ -100,7 +100,7 @@ class Rehearsal:
             yield self
 
     def round(self) -> RoundCost:
-        """Keep all books of the next round; the first announces data, budgets and plans."""
+        """Keep all ledgers of the next round; the first announces data, budgets and plans."""
         self._rounds += 1
         spent, attempt = RoundCost(), Attempt(run=RUN, round=self._rounds)
         adverts = self._advertise(spent, attempt)
@@ -139,10 +139,10 @@ class Rehearsal:
 
     def _share(self, spent: RoundCost, name: str) -> None:
         with spent.serving():
-            words = self._witness.countersigned(name)
+            payload = self._witness.countersigned(name)
         with spent.client(name):
-            if "countersigned" in words:
-                self._group_ledger(name).countersign(words["countersigned"])
+            if "countersigned" in payload:
+                self._group_ledger(name).countersign(payload["countersigned"])
             group_ledger = self._group_ledger(name)
             group_ledger.prepare(RUN, self._units[name], self._plan, model=self._model)
             group_ledger.require(RUN, self._rounds, 1)

@@ -47,7 +47,7 @@ Programs = Callable[[Home, GroupPolicy], Mapping[str, Sequence[str]]]
 
 
 class NotInTime(RuntimeError):
-    """What was waited for did not come."""
+    """A program did not do in time what was waited for."""
 
 
 def free_port() -> int:
@@ -230,7 +230,7 @@ class SmallFederation:
         return [row for row in read_rounds(path) if row["round"] > 0]
 
     def log(self, group: str, program: str) -> str:
-        """What a program of a client has written."""
+        """Output of a program of a client."""
         path = self.home(group).file(supervision.LOGS_FOLDER) / f"{program}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 

@@ -1,4 +1,4 @@
-"""What benchmarks work on: questions of the built-in survey, and one plain training step."""
+"""Questions of the built-in survey, and one plain training step on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alignment.training.objectives import cross_entropy
 
 
 def sample_answers() -> GroupAnswers:
-    """What the first train group of the built-in survey trains on."""
+    """The training answers of the first train group of the built-in survey."""
     population = load_population("sample", split="", seed=0, skip_invalid=False)
     return population.split.training_answers(population.answers[population.split.train_groups[0]])
 
@@ -81,7 +81,7 @@ def training_step(predictor: Predictor, answers: GroupAnswers) -> Callable[[], f
     def step() -> float:
         loss = cross_entropy(predictor(predictor.batch(answers.questions)), targets).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         return float(loss.item())
 

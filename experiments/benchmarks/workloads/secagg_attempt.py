@@ -31,7 +31,7 @@ _DROP_AFTER = ("share", "mask", "advertise", "confirm")
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What an attempt is about.
+    """Settings of an attempt.
 
     Attributes:
         members: n.
@@ -54,7 +54,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What an attempt took.
+    """Time that an attempt took.
 
     Attributes:
         members: Seconds of every member that did everything, to the end.
@@ -82,7 +82,7 @@ class _StandIn(Member):
 
     Attributes:
         agreement: Believed as it is, instead of being read and checked.
-        measured: Places of the members whose masks need their counterpart.
+        measured: Indices of the members whose masks need their counterpart.
     """
 
     agreement: Agreement
@@ -234,12 +234,12 @@ class _Rehearsal:
         self._drop("share")
 
     def _mask(self, server: ServerRound) -> None:
-        for place, name in enumerate(self._present):
+        for index, name in enumerate(self._present):
             with self._watch.serving():
                 request = server.mask_request(name)
             vector = self._stand_in_vector
             # Other numbers for each, without the time to draw them.
-            values = np.roll(self._values, place)
+            values = np.roll(self._values, index)
             if name in self._measured:
                 with self._watch.member(name):
                     vector = quantise(values, members=self._members)
@@ -276,7 +276,7 @@ class _Rehearsal:
 
 
 def _leaving(names: Sequence[str], count: int) -> dict[str, str]:
-    """Who leaves, and after which stage."""
+    """Members that leave, by the stage after which they do."""
     who = np.random.default_rng(0).permutation(len(names))[:count]
     return {names[i]: _DROP_AFTER[turn % len(_DROP_AFTER)] for turn, i in enumerate(who)}
 

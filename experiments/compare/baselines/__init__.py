@@ -1,1 +1,1 @@
-"""Baselines: what FedAccord is compared with."""
+"""Baselines that FedAccord is compared with."""

@@ -36,7 +36,7 @@ _BYTES_PER_PARAMETER = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained; the defaults are PluralLLM's.
+    """Training settings of a network; the defaults are PluralLLM's.
 
     Attributes:
         rounds: Of so many steps.
@@ -79,7 +79,7 @@ class _Optimizer:
         """One step on a batch; returns its loss."""
         self._adam.zero_grad()
         loss = self._network.loss(context, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._adam.step()
         self._schedule.step()
         return loss.item()

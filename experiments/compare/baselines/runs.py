@@ -1,4 +1,4 @@
-"""Fitting and measuring baselines, each result in a file of its own: what is there stays.
+"""Fits and measurements of baselines, each in a file of its own and made once.
 
 Like the simulations of a study: the same command goes on where it was stopped, and a file that was
 made with other settings is refused.
@@ -66,7 +66,7 @@ def population_digest(population: Population) -> str:
 
 
 def finished_baseline(run: BaselineRun, data: str) -> dict[str, Any] | None:
-    """What an earlier fit left behind; None where there is none.
+    """The result of an earlier fit; None where there is none.
 
     Args:
         run: The fit.

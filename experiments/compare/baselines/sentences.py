@@ -1,4 +1,4 @@
-"""Sentence embeddings of options by the frozen encoder: what methods that train none of it see."""
+"""Sentence embeddings of options by the frozen encoder, for methods that train none of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sentences:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What embeddings hang on besides the texts."""
+        """Settings that embeddings depend on, besides the texts."""
         return {"encoder": self._config.encoder, "max_tokens": self._config.max_tokens}
 
     def of(self, questions: Sequence[Question]) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Baselines without training: what is known before anybody builds a model."""
+"""Baselines without training."""
 
 from __future__ import annotations
 

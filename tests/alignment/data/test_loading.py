@@ -471,7 +471,7 @@ def test_a_builder_that_unpickles_is_not_run(
         config = SimpleNamespace(data_files={"train": [str(tmp_path / "a.pkl")]})
 
         def as_streaming_dataset(self, split: str) -> Any:
-            return pickle.loads(bomb)  # noqa: S301
+            return pickle.loads(bomb)  # noqa: S301 - the careless reader
 
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: Builder())
     assert "may hold pickles" in error_of("owner/name")

@@ -117,7 +117,7 @@ def test_loss_and_gradient_are_those_of_plain_dpo(
     results = []
     for loss in (causal_loss(predictor), plain.loss(PAIRS, CHOSEN)):
         predictor.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         gradients = [p.grad.ravel() for _, p in predictor.trainable() if p.grad is not None]
         results.append((loss.item(), torch.cat(gradients)))
     (ours, gradient), (expected, plainly) = results

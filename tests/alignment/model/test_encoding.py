@@ -47,7 +47,7 @@ class Counted(PrefixCache):
                 self.ran.append(tuple(row[:length]))
             return Encoder.prefix(encoder, token_ids, mask)
 
-        encoder.prefix = counted  # type: ignore[method-assign]
+        encoder.prefix = counted
 
     def close(self) -> None:
         self.encoder.__dict__.pop("prefix", None)

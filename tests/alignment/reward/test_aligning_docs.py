@@ -47,5 +47,5 @@ def test_the_page_rewards_and_gives_trl_its_reward(
 
     second = second.replace("from trl import GRPOConfig, GRPOTrainer\n", "")
     names |= {"GRPOConfig": dict, "GRPOTrainer": Trainer}
-    exec(compile(second, "second", "exec"), names)  # noqa: S102
+    exec(compile(second, "second", "exec"), names)  # noqa: S102 - our own page
     assert "'adaptive'" in capsys.readouterr().out

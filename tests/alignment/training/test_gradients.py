@@ -88,7 +88,7 @@ def acquainted(predictor: Predictor, units: Sequence[UnitRecords]) -> Predictor:
         for unit in units[:-1]:
             scores = predictor(predictor.batch(unit.questions))
             optimizer.zero_grad()
-            cross_entropy(scores, pad_targets(unit.targets, scores.shape[1])).mean().backward()  # type: ignore[no-untyped-call]
+            cross_entropy(scores, pad_targets(unit.targets, scores.shape[1])).mean().backward()
             optimizer.step()
     return predictor
 
@@ -122,7 +122,7 @@ def naive_rows(
             batch = predictor.batch([question])
             batch = replace(batch, hidden=batch.hidden.double(), pooling=batch.pooling.double())
             loss = cross_entropy(exact(batch), pad_targets([target], len(target)).double()).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         named = dict(exact.trainable())
         found = [named[name].grad for name in layout.names]
         rows.append(np.concatenate([g.numpy().ravel() for g in found if g is not None]))
@@ -199,7 +199,7 @@ def test_the_sum_of_the_rows_is_the_gradient_of_the_loss_in_the_order_of_trainab
     for unit in units:
         scores = predictor(predictor.batch(unit.questions))
         targets = pad_targets(unit.targets, scores.shape[1])
-        cross_entropy(scores, targets).sum().backward()  # type: ignore[no-untyped-call]
+        cross_entropy(scores, targets).sum().backward()
     gradients = [
         torch.zeros_like(p) if p.grad is None else p.grad for _, p in predictor.trainable()
     ]
@@ -230,8 +230,8 @@ def test_rows_equal_those_of_opacus(
     with warnings.catch_warnings():
         # Its hooks see that stored activations want no gradient.
         warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
-        cross_entropy(scores, targets).sum().backward()  # type: ignore[no-untyped-call]
-    parts = [named[name].grad_sample.reshape(2, -1) for name in layout.names]  # type: ignore
+        cross_entropy(scores, targets).sum().backward()
+    parts = [named[name].grad_sample.reshape(2, -1) for name in layout.names]
     hooked.remove_hooks()
     assert distance(rows[:, :-2], torch.cat(parts, dim=1).numpy()) < 2e-6
 
@@ -597,7 +597,7 @@ def test_nothing_is_left_behind_on_the_predictor(
         predictor.zero_grad()
         scores = predictor(predictor.batch(units[1].questions, length=SHAPE.length))
         targets = pad_targets(units[1].targets, 4)
-        cross_entropy(scores, targets).sum().backward()  # type: ignore[no-untyped-call]
+        cross_entropy(scores, targets).sum().backward()
         return [p.grad.clone() for _, p in predictor.trainable() if p.grad is not None]
 
     def traces() -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from alignment.training.private_layout import METRIC_SHARE, metric_scale_for, pr
 
 
 @pytest.fixture
-def predictor(make_predictor, shake) -> Predictor:  # type: ignore[no-untyped-def]
+def predictor(make_predictor, shake) -> Predictor:
     made: Predictor = make_predictor(lora_layers=2)
     shake(made, 1)
     return made

@@ -163,7 +163,7 @@ def test_a_file_that_is_none_is_told_in_one_line(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(GroupPolicyError) as caught:
-        Home(folder=tmp_path).group_policy  # noqa: B018
+        Home(folder=tmp_path).group_policy  # noqa: B018 - reading it is the test
     assert str(caught.value).startswith(f"{path}: {words}")
     assert "\n" not in str(caught.value)
 

@@ -162,7 +162,7 @@ class TestRefused:
 
     def test_a_damaged_archive_is_refused_or_read_and_raises_nothing_else(self) -> None:
         whole = packed(("clients/app.py", b"print()\n" * 50), ("clients/b.py", b"x = 1\n"))
-        generator = random.Random(0)  # noqa: S311
+        generator = random.Random(0)
         outcomes = set()
         for _ in range(3000):
             sent = bytearray(whole)

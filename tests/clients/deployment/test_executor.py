@@ -29,7 +29,7 @@ def deployed(deploy: Callable[..., Deployed]) -> Deployed:
 
 def setup(deployed: Deployed) -> RecordDict | str:
     content = RecordDict({"setup": ConfigRecord(dict(SETUP))})
-    return deployed.ask("Group 0", "query.setup", content)  # type: ignore[no-any-return]
+    return deployed.ask("Group 0", "query.setup", content)
 
 
 def refused(deployed: Deployed) -> list[Path]:

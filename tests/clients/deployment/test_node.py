@@ -98,7 +98,7 @@ def test_a_task_that_is_lost_costs_itself_alone(error: Exception) -> None:
 
     tokens = ["first", "second"]
     node: Any = SimpleNamespace(acquire=lambda: tokens.pop(0), task=Task)
-    executor = Executor(None, node)  # type: ignore[arg-type]
+    executor = Executor(None, node)
     executor.run()
     assert served == ["first", "second"]
     assert given_up == ([] if isinstance(error, httpx.HTTPError) else ["first", "second"])

@@ -21,8 +21,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
     def run() -> None:
         begun = time.monotonic()
-        start_client_internal.time.sleep(3)  # type: ignore[attr-defined]
-        start_client_internal.time.sleep(0.01)  # type: ignore[attr-defined]
+        start_client_internal.time.sleep(3)
+        start_client_internal.time.sleep(0.01)
         seen.append((list(sys.argv), time.monotonic() - begun))
 
     monkeypatch.setattr(cli, "flower_supernode", run)
@@ -50,5 +50,5 @@ def test_a_flower_that_waits_in_another_way_is_refused(
 
 def test_flowers_loop_sleeps_by_the_name_that_is_replaced() -> None:
     """Else the waits would be Flower's again, and nobody would notice."""
-    source = start_client_internal.__loader__.get_source(start_client_internal.__name__)  # type: ignore[union-attr]
+    source = start_client_internal.__loader__.get_source(start_client_internal.__name__)
     assert "time.sleep(3)" in source and "from time import" not in source

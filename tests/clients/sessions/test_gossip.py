@@ -89,9 +89,7 @@ class Server:
     def pair(self, one: str = ONE, two: str = TWO, number: int = 1) -> tuple[bytes, bytes]:
         """Have two groups train and seal for each other; what each has sealed."""
         adverts = self.offer(one, number), self.offer(two, number)
-        return tuple(  # type: ignore[return-value]
-            sealed_in(self.meet(group, *adverts, number=number)) for group in (one, two)
-        )
+        return tuple(sealed_in(self.meet(group, *adverts, number=number)) for group in (one, two))
 
     def mix(self, group: str, sealed: bytes) -> Reply:
         return self.send(group, "query.mix", {"sealed": packed(sealed)})

@@ -29,8 +29,8 @@ FOUR_BITS = {
 
 
 def steps_of(plan: RoundPlan) -> np.ndarray:
-    predictor = Predictor(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
-    training = TrainingConfig(**plan.training)  # type: ignore[arg-type]
+    predictor = Predictor(PredictorConfig(**plan.predictor))
+    training = TrainingConfig(**plan.training)
     return step_sizes(predictor, training, train_adapter=plan.train_adapter)
 
 
@@ -41,7 +41,7 @@ def drawn(plan: RoundPlan, seed: int = 0, weight: float = 1.0) -> LocalUpdate:
 
 
 def kept(state: RecordDict) -> np.ndarray:
-    return np.frombuffer(state.config_records["residual"]["residual"], dtype="<f4")  # type: ignore[arg-type]
+    return np.frombuffer(state.config_records["residual"]["residual"], dtype="<f4")
 
 
 @pytest.mark.parametrize("train_adapter", [False, True])
@@ -52,7 +52,7 @@ def test_what_a_round_does_not_train_is_exactly_unchanged_and_does_not_travel(
     """Adapters in a round of the head alone, directions where no loss reaches them."""
     changes = {"training.context_weight": context_weight, "training.weight_decay": 0.5}
     plan = make_plan(train_adapter=train_adapter, **changes)
-    predictor = Predictor(PredictorConfig(**plan.predictor))  # type: ignore[arg-type]
+    predictor = Predictor(PredictorConfig(**plan.predictor))
     update = train_locally(to_vector(predictor), answers(), read_task(plan))
     steps = steps_of(plan)
     parts = np.concatenate([[part_of(n)] * p.numel() for n, p in predictor.trainable()])
@@ -109,11 +109,11 @@ def test_a_state_that_is_lost_or_of_another_model_costs_only_what_it_held(
     lost, other, before = RecordDict(), RecordDict(), RecordDict()
     other["residual"] = ConfigRecord({"residual": np.ones(3, dtype="<f4").tobytes()})
     made = [travelling(drawn(plan), read_task(plan), state) for state in (lost, other)]
-    assert np.array_equal(made[0].integers, made[1].integers)  # type: ignore[union-attr]
+    assert np.array_equal(made[0].integers, made[1].integers)
     travelling(drawn(plan, 9), read_task(plan), before)
     assert not np.array_equal(
         travelling(drawn(plan), read_task(plan), before).integers, made[0].integers
-    )  # type: ignore[union-attr]
+    )
 
 
 def test_in_the_clear_a_vector_is_packed_at_its_own_width(make_plan: MakePlan) -> None:

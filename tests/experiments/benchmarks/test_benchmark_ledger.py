@@ -1,4 +1,4 @@
-"""The benchmark of ledgers: its books hold, nothing is left out, and figures have their keys."""
+"""The benchmark of ledgers: its ledgers hold, nothing is left out, and figures have their keys."""
 
 import time
 from collections import Counter
@@ -40,7 +40,7 @@ def units() -> Units:
     return {name: each[:20] for name, each in sample_units(3).items()}
 
 
-def test_books_of_a_rehearsal_hold_and_have_every_event_of_a_round(
+def test_ledgers_of_a_rehearsal_hold_and_have_every_event_of_a_round(
     tmp_path: Path, config: RunConfig, units: Units
 ) -> None:
     with Rehearsal(tmp_path, units, plan_of(config, units, rounds=3)).begun() as rehearsal:
@@ -65,7 +65,7 @@ def test_books_of_a_rehearsal_hold_and_have_every_event_of_a_round(
         assert min(*cost.clients.values(), cost.server) > 0
 
 
-def test_a_rehearsal_asks_books_what_clients_ask_them_in_their_order(
+def test_a_rehearsal_asks_ledgers_what_clients_ask_them_in_their_order(
     tmp_path: Path, config: RunConfig, units: Units, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -118,7 +118,7 @@ def test_a_slow_ledger_misses_its_goal(
 
     def slow(self: GroupLedger, *given: object) -> object:
         time.sleep(0.02)
-        return charge(self, *given)  # type: ignore[arg-type]
+        return charge(self, *given)
 
     monkeypatch.setattr(GroupLedger, "charge", slow)
     figures, _ = share_figures(config, units, lambda: dict.fromkeys(units, 1.0), turns=3)
@@ -156,7 +156,7 @@ def test_announcing_a_run_is_computed_anew_each_time(
         read.append("anew" if verified.cache_info().misses > before else "known")
         return plan
 
-    watch.cache_clear = verified.cache_clear  # type: ignore[attr-defined]
+    watch.cache_clear = verified.cache_clear
     monkeypatch.setattr(ledger, "verified_plan", watch)
     figure = registration_figure(config, units, times=2)
     assert read == ["anew", "anew"]
@@ -171,7 +171,7 @@ def checked(config: RunConfig, units: Units) -> list[Figure]:
 
 def test_as_many_events_are_checked_as_were_asked_for(checked: list[Figure]) -> None:
     values = values_by_key(checked)
-    # Five rounds: 11 in the book and 17 in each of three ledgers.
+    # Five rounds: 11 in the server ledger and 17 in each of three others.
     assert checked[0].name == "(4) checking 62 events"
     assert values["verify_60_events_seconds"] > 0
     assert values["verify_events_per_second"] == pytest.approx(
@@ -184,11 +184,11 @@ def test_as_many_events_are_checked_as_were_asked_for(checked: list[Figure]) -> 
     assert checked[0].samples == 3
 
 
-def test_books_that_do_not_hold_are_no_measurement(
+def test_ledgers_that_do_not_hold_are_no_measurement(
     config: RunConfig, units: Units, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "holds", lambda checks: False)
-    with pytest.raises(RuntimeError, match="the books of the benchmark do not hold"):
+    with pytest.raises(RuntimeError, match="the ledgers of the benchmark do not hold"):
         verify_figures(config, units, events=30, training_seconds=1.0)
 
 

@@ -9,7 +9,7 @@ import pytest
 import clients.training.trainer
 from experiments.benchmarks import scale
 from experiments.benchmarks.harness import BENCHMARKS, Figure, find, find_picture
-from experiments.benchmarks.plots.scale import draw_scale
+from experiments.benchmarks.plots.scale import draw
 from server.config import RunConfig, read_run_config
 
 Series = dict[tuple[str, float, float], float]
@@ -91,4 +91,4 @@ def test_it_is_known_with_its_picture(tmp_path: Path) -> None:
 
 def test_figures_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="hold no series of scale"):
-        draw_scale([Figure.of("other", [1.0], "s")], tmp_path / "scale.png")
+        draw([Figure.of("other", [1.0], "s")], tmp_path / "scale.png")

@@ -17,7 +17,8 @@ import privacy.identity.keys
 import privacy.secagg.client
 from experiments.benchmarks import secagg
 from experiments.benchmarks.harness import Figure, find_picture
-from experiments.benchmarks.secagg import CLIENT_MS, SERVER_MS, draw, measure, settings
+from experiments.benchmarks.plots.secagg import draw
+from experiments.benchmarks.secagg import CLIENT_MS, SERVER_MS, measure, settings
 from experiments.benchmarks.workloads.secagg_attempt import Cost, Setting, attempt
 from experiments.report.canvas import DPI, WIDTH, Canvas
 from privacy.identity.keys import Roster

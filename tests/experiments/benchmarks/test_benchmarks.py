@@ -16,6 +16,7 @@ from alignment.model.vector import to_vector
 from experiments.benchmarks import __main__ as command
 from experiments.benchmarks.harness import (
     BENCHMARKS,
+    PICTURES,
     Figure,
     Goal,
     find,
@@ -98,7 +99,7 @@ def test_too_few_turns_are_refused() -> None:
     ],
 )
 def test_a_goal_has_a_side(sense: str, value: float, holds: bool) -> None:
-    assert Figure.of("f", [value], "x", Goal(sense=sense, bound=2.0)).holds is holds  # type: ignore[arg-type]
+    assert Figure.of("f", [value], "x", Goal(sense=sense, bound=2.0)).holds is holds
 
 
 def test_a_figure_without_a_goal_holds_and_gives_median_and_quartiles() -> None:
@@ -152,9 +153,10 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
             path.write_text(", ".join(figure.name for figure in figures))
 
         module = ModuleType(f"{name}_benchmark")
-        module.measure = measure  # type: ignore[attr-defined]
+        module.measure = measure
         if name == "planted":
-            module.draw = draw  # type: ignore[attr-defined]
+            module.draw = draw
+            monkeypatch.setitem(PICTURES, name, module.__name__)
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setitem(BENCHMARKS, name, module.__name__)
 

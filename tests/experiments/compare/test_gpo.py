@@ -205,7 +205,7 @@ def baseline(
     )
     sentences: object = Letters()
     return GpoBaseline(
-        sentences=sentences,  # type: ignore[arg-type]
+        sentences=sentences,
         federated=federated,
         rescaled=rescaled,
         recipe=recipe,

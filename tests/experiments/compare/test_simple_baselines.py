@@ -113,7 +113,7 @@ PLACES = {"tea": (1.0, 0.0), "milk": (0.0, 1.0), "war": (1.0, 1.0), "peace": (0.
 class TestNearest:
     def nearest(self, **moved: Sequence[float]) -> NearestQuestion:
         placed: object = Placed({**PLACES, "long": (1.0, 1.0), **moved})
-        return NearestQuestion(placed)  # type: ignore[arg-type]
+        return NearestQuestion(placed)
 
     def test_a_train_question_is_its_own_nearest(self) -> None:
         assert ask(self.nearest(), "tea", "milk") == ask(TrainGroupMean(), "tea", "milk")
@@ -159,7 +159,7 @@ class TestMeasure:
             heard.extend((context.group, ids, q.question_id) for q in questions)
             return [(1 / len(q.options),) * len(q.options) for q in questions]
 
-        predict_held_out(predict, population(), shown=shown)  # type: ignore[arg-type]
+        predict_held_out(predict, population(), shown=shown)
         return heard
 
     def test_a_group_is_shown_its_own_context(self) -> None:

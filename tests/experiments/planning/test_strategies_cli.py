@@ -73,7 +73,7 @@ class TestOwn:
         from experiments.simulation.run import run
         from server.config import RunConfig
 
-        config = make_config(tmp_path / "out", {"strategy.name": f"{own}:CutMomentum"})  # type: ignore[operator]
+        config = make_config(tmp_path / "out", {"strategy.name": f"{own}:CutMomentum"})
         assert isinstance(config, RunConfig)
         result = run(config)
         assert result["config"]["strategy"]["momentum"] == 0.5

@@ -13,14 +13,20 @@ import torch
 from alignment.data.answers import GroupAnswers, tally
 from alignment.data.records import parse_record
 from experiments.policy import study as policy_study
-from experiments.policy.causal import PolicyConfig, TinyPolicy, advantages, align, fit_evenly
+from experiments.policy.causal import (
+    CausalModelConfig,
+    TinyCausalModel,
+    advantages,
+    align,
+    fit_evenly,
+)
 from experiments.policy.plot import PICTURE, draw_policies, policies_title
 from experiments.policy.scene import Scene, disagreeing_groups, train_model
 from experiments.policy.study import (
     align_policy,
-    judge_policy,
+    judge,
     model_digest,
-    neutral_policy,
+    neutral_model,
     summarise,
 )
 from server.config import ConfigError
@@ -36,9 +42,9 @@ SMALL: dict[str, Any] = {"width": 16, "layers": 1, "heads": 2, "neutral_steps": 
 
 
 @pytest.fixture(scope="module")
-def policy() -> TinyPolicy:
-    config = PolicyConfig(**SMALL)
-    made = TinyPolicy(ANSWERS, config=config, seed=0)
+def policy() -> TinyCausalModel:
+    config = CausalModelConfig(**SMALL)
+    made = TinyCausalModel(ANSWERS, config=config, seed=0)
     fit_evenly(made, ANSWERS, config, seed=0)
     return made.requires_grad_(False)
 
@@ -47,7 +53,7 @@ def policy() -> TinyPolicy:
 
 
 def test_an_answer_is_as_probable_as_its_words_among_those_offered() -> None:
-    policy = TinyPolicy(ANSWERS, config=PolicyConfig(**SMALL), seed=3)
+    policy = TinyCausalModel(ANSWERS, config=CausalModelConfig(**SMALL), seed=3)
     with torch.no_grad():
         together = policy(list(ANSWERS)).exp()
         assert together.sum(dim=1) == pytest.approx(torch.ones(2))
@@ -66,7 +72,7 @@ def test_an_answer_is_as_probable_as_its_words_among_those_offered() -> None:
             assert together[row, : len(logits)] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_neutral_policy_chooses_about_evenly(policy: TinyPolicy) -> None:
+def test_the_neutral_model_chooses_about_evenly(policy: TinyCausalModel) -> None:
     chances = policy(list(ANSWERS)).exp()
     assert chances[0] == pytest.approx(torch.full((3,), 1 / 3), abs=0.1)
     assert chances[1, :2] == pytest.approx(torch.full((2,), 1 / 2), abs=0.1)
@@ -77,10 +83,10 @@ def test_advantages_are_over_the_other_completions() -> None:
     assert gains == pytest.approx(torch.tensor([[3.0, -1.5, -1.5], [0.0, 0.0, 0.0]]))
 
 
-def test_alignment_reaches_the_optimum_that_theory_names(policy: TinyPolicy) -> None:
+def test_alignment_reaches_the_optimum_that_theory_names(policy: TinyCausalModel) -> None:
     """Reward less weighted divergence is highest at ``reference * exp(reward / weight)``."""
     wanted = {"yes": 0.5, "no , never": 0.0, "it is as good as coffee": -0.5, "peace": 0, "war": 1}
-    config = PolicyConfig(**SMALL, steps=400, samples=16, kl_weight=0.6, learning_rate=3e-3)
+    config = CausalModelConfig(**SMALL, steps=400, samples=16, kl_weight=0.6, learning_rate=3e-3)
 
     def reward(prompts: Any, completions: Any) -> Any:
         assert all(c in ANSWERS[p] for p, c in zip(prompts, completions, strict=True))
@@ -96,8 +102,8 @@ def test_alignment_reaches_the_optimum_that_theory_names(policy: TinyPolicy) -> 
         assert after == pytest.approx(tilted / tilted.sum(), abs=0.08)
 
 
-def test_equal_seeds_align_alike(policy: TinyPolicy) -> None:
-    config = PolicyConfig(**SMALL, steps=3, samples=2)
+def test_equal_seeds_align_alike(policy: TinyCausalModel) -> None:
+    config = CausalModelConfig(**SMALL, steps=3, samples=2)
     made = []
     for _ in range(2):
         learner = copy.deepcopy(policy).requires_grad_(True)
@@ -111,7 +117,7 @@ def test_equal_seeds_align_alike(policy: TinyPolicy) -> None:
 )
 def test_what_cannot_learn_is_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(setting))} = "):
-        PolicyConfig(**setting)
+        CausalModelConfig(**setting)
 
 
 # --- whom it serves ---------------------------------------------------------------------------
@@ -138,25 +144,25 @@ def conflict(seed: int, prompts: int = 8) -> Scene:
 
 def test_a_policy_is_judged_exactly() -> None:
     scene = conflict(0, prompts=1)
-    policy = neutral_policy(scene, PolicyConfig(**SMALL), seed=0)
-    judged = judge_policy(policy, policy, scene)
+    policy = neutral_model(scene, CausalModelConfig(**SMALL), seed=0)
+    judged = judge(policy, policy, scene)
     (prompt,) = scene.answers
     with torch.no_grad():
         chances = policy([prompt])[0].exp().double().numpy()
     assert judged.rewards == pytest.approx(scene.rewards[prompt] @ chances, abs=1e-5)
     assert judged.support == pytest.approx(scene.shares[prompt] @ chances, abs=1e-5)
     assert judged.kl == pytest.approx(0, abs=1e-6)
-    other = TinyPolicy(scene.answers, config=PolicyConfig(**SMALL), seed=8)
-    assert judge_policy(other, policy, scene).kl > 0.01
+    other = TinyCausalModel(scene.answers, config=CausalModelConfig(**SMALL), seed=8)
+    assert judge(other, policy, scene).kl > 0.01
     drawn = scene.judge([prompt] * 2, ["theirs", "ours"])
     assert drawn == pytest.approx(scene.rewards[prompt][:, [1, 0]])
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_adaptive_weights_serve_the_worst_group_better_than_the_mean(seed: int) -> None:
-    config = PolicyConfig(**SMALL, steps=60, learning_rate=1e-2, kl_weight=0.1)
+    config = CausalModelConfig(**SMALL, steps=60, learning_rate=1e-2, kl_weight=0.1)
     scene = conflict(seed, prompts=4)
-    reference = neutral_policy(scene, config, seed=seed)
+    reference = neutral_model(scene, config, seed=seed)
     before = reference(list(scene.answers)).detach()
     rows = {
         name: align_policy(scene, reference, name, config, seed=seed)
@@ -314,7 +320,7 @@ def test_another_predictor_has_another_digest(finished: Any, tmp_path: Path) -> 
 
 
 def test_the_picture_says_what_is_so(tmp_path: Path) -> None:
-    config = PolicyConfig(**SMALL)
+    config = CausalModelConfig(**SMALL)
 
     def row(name: str, seed: int, worst: float) -> dict[str, Any]:
         groups = {"east": 0.5, "west": worst}

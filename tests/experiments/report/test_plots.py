@@ -330,7 +330,7 @@ def test_bars_are_as_long_as_the_shares_and_surplus_options_add_up(
     draw_answers(tmp_path / PREDICTED, chosen(result, predictions))
     canvas = canvases[PREDICTED]
     panel = canvas.figure.axes[1]
-    widths = [patch.get_width() for patch in panel.patches]  # type: ignore[attr-defined]
+    widths = [patch.get_width() for patch in panel.patches]
     assert len(widths) == 3 * MOST_OPTIONS
     assert [sum(widths[bar::3]) for bar in range(3)] == pytest.approx([1.0] * 3)
     assert max(predictions[0]["actual"]) == pytest.approx(max(widths[0::3]))

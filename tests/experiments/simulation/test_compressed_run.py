@@ -25,7 +25,7 @@ from server.state.checkpoint import FOLDER, latest
 from strategies.wire.compression import RoundCode
 from strategies.wire.round_plan import RoundPlan
 from tests.experiments.simulation.test_resume import stopped
-from tests.experiments.simulation.test_secure_run import (  # noqa: F401
+from tests.experiments.simulation.test_secure_run import (  # noqa: F401 - fixtures
     Watched,
     federate,
     head,
@@ -69,7 +69,7 @@ def without_one(kind: str, number: int, group: str) -> bool:
 @pytest.mark.parametrize("transform", ["none", "rotate", "dct"])
 def test_a_secure_sum_is_that_of_the_integers_and_gives_the_model_of_the_clear(
     configured: Callable[..., RunConfig],
-    watched: Watched,  # noqa: F811
+    watched: Watched,  # noqa: F811 - the fixture
     plans: dict[int, RoundPlan],
     transform: str,
 ) -> None:
@@ -103,7 +103,7 @@ def test_the_grid_follows_the_size_of_updates(
 
 def test_a_round_of_the_head_alone_sends_the_head_alone(
     configured: Callable[..., RunConfig],
-    watched: Watched,  # noqa: F811
+    watched: Watched,  # noqa: F811 - the fixture
 ) -> None:
     """Without compression as well."""
     config = configured("some")

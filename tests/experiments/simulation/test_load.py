@@ -114,7 +114,7 @@ class Clients:
             return noised_sum([Update(gradients=gradients)], private.plan, SystemRandomStream())
 
         request = _part(message)
-        released = release_masked(self._session(context), request, train)  # type: ignore[arg-type]
+        released = release_masked(self._session(context), request, train)
         content = ArrayRecord([np.frombuffer(released, dtype=np.uint8)])
         return Message(RecordDict({"masked": content}), reply_to=message)
 
@@ -124,9 +124,9 @@ class Clients:
     def unmask(self, message: Message, context: Context) -> Message:
         asked, parts = message.content.config_records["secagg"], {}
         if "unmask" in asked:
-            parts["unmask"] = self._session(context).unmask(bytes(asked["unmask"]))  # type: ignore[arg-type]
+            parts["unmask"] = self._session(context).unmask(bytes(asked["unmask"]))
         if "advertise" in asked:
-            request = bytes(asked["advertise"])  # type: ignore[arg-type]
+            request = bytes(asked["advertise"])
             parts["advertise"] = self._session(context).advertise(request)
         return _answer(message, **parts)
 
@@ -266,7 +266,7 @@ def test_no_round_is_lost_while_threshold_and_noise_hold_and_memory_stays_flat(
     plan: PrivacyPlan, once: Callable[[], None]
 ) -> None:
     clients = Clients()
-    weather = Weather(clients.names, random.Random(8))  # noqa: S311
+    weather = Weather(clients.names, random.Random(8))
     names: dict[int, str] = {}
 
     def deliver(message: Message) -> bool:

@@ -52,7 +52,7 @@ def new_grid(nodes: int = 3, app: ClientApp | None = None, **options: object) ->
         client_app=app or client_app(),
         node_configs=node_configs,
         run_config={"rate": 0.5},
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 
@@ -80,7 +80,7 @@ def app_that_answers(reply: RecordDict | None) -> ClientApp:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         if reply is None:
-            return None  # type: ignore[return-value]
+            return None
         return Message(reply, reply_to=message)
 
     return app
@@ -224,7 +224,7 @@ class TestWire:
         with pytest.raises(ValueError, match="Accepted types"):
             LocalGrid(
                 client_app=client_app(),
-                node_configs=[{"partition-id": None}],  # type: ignore[dict-item]
+                node_configs=[{"partition-id": None}],
                 run_config={},
             )
 
@@ -533,7 +533,7 @@ class TestServerApp:
         assert (grid.run.run_id, reply.metadata.run_id) == (77, 77)
         assert [context.run_id for context in grid.contexts.values()] == [77]
         with pytest.raises(TypeError, match="need a Run"):
-            grid.set_run(77)  # type: ignore[arg-type]
+            grid.set_run(77)
 
     def test_create_message_needs_no_identity(self) -> None:
         grid = new_grid(1)

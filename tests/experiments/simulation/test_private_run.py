@@ -124,7 +124,7 @@ class Asked:
             train_adapter=False,
             learning_rate_scale=1.0,
             privacy={**self.work, **work} if self.work else {},
-            **self._sections,  # type: ignore[arg-type]
+            **self._sections,
         )
         content = RecordDict(
             {

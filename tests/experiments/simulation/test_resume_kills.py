@@ -98,7 +98,7 @@ def test_a_run_that_is_killed_anywhere_goes_on_to_the_same_model(
     expected = {name: left(config.out) for name, config in configs.items()}
     seed = secrets.randbits(32)
     print(f"seed {seed}, durations {duration}")
-    chance, reached = random.Random(seed), []  # noqa: S311
+    chance, reached = random.Random(seed), []
     while len(reached) < POINTS:
         name = list(SETTINGS)[len(reached) % len(SETTINGS)]
         config = replace(configs[name], out=str(tmp_path / f"point {len(reached)}"))
@@ -130,7 +130,7 @@ def test_a_private_run_that_is_killed_anywhere_pays_for_no_round_twice(
     assert code == 0
     seed = secrets.randbits(32)
     print(f"seed {seed}, duration {duration}")
-    chance, reached = random.Random(seed), list[int | None]()  # noqa: S311
+    chance, reached = random.Random(seed), list[int | None]()
     for point in range(PRIVATE_POINTS):
         going_on = replace(config, out=str(tmp_path / f"point {point}"))
         folder = Path(going_on.out) / FOLDER

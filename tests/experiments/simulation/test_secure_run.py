@@ -444,7 +444,7 @@ class TestOneClient:
         }
         plan = RoundPlan(
             round=1, seed=0, train_adapter=False, learning_rate_scale=1.0,
-            **sections,  # type: ignore[arg-type]
+            **sections,
         )  # fmt: skip
         content = RecordDict(
             {"model": ArrayRecord([self.vector]), "plan": ConfigRecord(dict(plan.to_wire()))}

@@ -106,4 +106,4 @@ def test_a_vector_made_under_other_settings_is_refused() -> None:
 def test_nothing_but_noised_vectors_leaves() -> None:
     plan = plan_of(Mode.DISTRIBUTED)
     with pytest.raises(StageSkipped, match="add noise first"):
-        unmasked_share(clip_sum([update_of(0)], plan.kernel))  # type: ignore[arg-type]
+        unmasked_share(clip_sum([update_of(0)], plan.kernel))

@@ -125,7 +125,7 @@ def visible(page: str) -> str:
     """The text of a page, spaces collapsed."""
     found: list[str] = []
     parser = HTMLParser()
-    parser.handle_data = found.append  # type: ignore[method-assign]
+    parser.handle_data = found.append
     parser.feed(page)
     return re.sub(r"\s+", " ", " ".join(found))
 

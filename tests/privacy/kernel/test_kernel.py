@@ -89,7 +89,7 @@ def noise_under_equal_seeds(
     noises = []
     for _group_and_round in range(12):
         random.seed(0)
-        np.random.seed(0)  # noqa: NPY002
+        np.random.seed(0)  # noqa: NPY002 - the generator that must not be used
         torch.manual_seed(0)
         empty = clip_sum([], kernel)
         noises.append(noise_of(empty, add_noise(empty, make_source())))

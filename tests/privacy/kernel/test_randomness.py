@@ -75,7 +75,7 @@ def test_a_fork_that_keeps_the_process_id_is_refused(monkeypatch: pytest.MonkeyP
 def test_no_seed_can_be_given() -> None:
     assert not inspect.signature(SystemRandomStream).parameters
     with pytest.raises(TypeError):
-        SystemRandomStream(0)  # type: ignore[call-arg]
+        SystemRandomStream(0)
     assert SystemRandomStream().take(32) != SystemRandomStream().take(32)
 
 

@@ -58,7 +58,7 @@ def test_stages_cannot_be_replaced_or_changed(noised: Noised) -> None:
     with pytest.raises((StageSkipped, ValueError)):
         dataclasses.replace(noised, vector=np.zeros(1000, dtype=np.uint32))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        noised.vector = np.zeros(1000, dtype=np.uint32)  # type: ignore[misc]
+        noised.vector = np.zeros(1000, dtype=np.uint32)
     with pytest.raises(ValueError, match="read-only"):
         noised.vector[0] = 0
 
@@ -73,10 +73,10 @@ def test_quantised_vectors_cannot_be_replaced_or_changed(quantised: Quantised) -
 def test_a_stage_cannot_be_skipped(update: Update, clipped: Clipped, noised: Noised) -> None:
     pad = np.ones(1000, dtype=np.uint32)
     with pytest.raises(StageSkipped, match="add noise first"):
-        mask(clipped, pad)  # type: ignore[arg-type]
+        mask(clipped, pad)
     for wrong in (update, noised):
         with pytest.raises(StageSkipped, match="clip first"):
-            add_noise(wrong, SystemRandomStream())  # type: ignore[arg-type]
+            add_noise(wrong, SystemRandomStream())
 
 
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
@@ -87,7 +87,7 @@ def test_only_masked_vectors_may_leave(
         with pytest.raises(StageSkipped, match="must not leave"):
             duplicate(private)
     masked = mask(noised, np.ones(1000, dtype=np.uint32))
-    copied = pickle.loads(pickle.dumps(masked))  # noqa: S301
+    copied = pickle.loads(pickle.dumps(masked))  # noqa: S301 - our own bytes
     assert np.array_equal(copied.vector, masked.vector)
 
 

@@ -265,7 +265,7 @@ def test_what_cannot_be_recorded_is_refused(ledger: Ledger, terms: Terms, tmp_pa
         ledger.set_budget(bare, epsilon=4, delta=0.5, order=5)
     for order in (1, 2, True, 5.0, 1025):
         with pytest.raises(LedgerRefused):
-            ledger.set_budget(bare, epsilon=4, delta=DELTA, order=order)  # type: ignore[arg-type]
+            ledger.set_budget(bare, epsilon=4, delta=DELTA, order=order)
     dataset = register(ledger, units(1, 2))
     with pytest.raises(LedgerRefused, match="no plan"):
         ledger.reserve("run", 0, 0, CONTEXT)
@@ -324,12 +324,12 @@ def test_no_sequence_of_operations_overspends_and_reopening_changes_nothing(
     runs: list[tuple[Dataset, set[int]]] = []
     for number, (what, detail) in enumerate(operations):
         if what == "register":
-            members = set(detail)  # type: ignore[call-overload]
+            members = set(detail)
             dataset = register(ledger, units(*members), epsilon=20.0)
             ledger.register_plan(f"run {len(runs)}", dataset, plan)
             runs.append((dataset, members))
         elif what == "spend" and runs:
-            run = int(detail) % len(runs)  # type: ignore[call-overload]
+            run = int(detail) % len(runs)
             dataset, members = runs[run]
             bound = Fraction(ledger.remaining(dataset).bound)
             fits = max(people[person] for person in members) + step <= bound

@@ -79,7 +79,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     def count(self: Roster, name: str, *rest: bytes) -> None:
         names.append(name)
-        check(self, name, *rest)  # type: ignore[arg-type]
+        check(self, name, *rest)
 
     monkeypatch.setattr(Roster, "check", count)
     yield names

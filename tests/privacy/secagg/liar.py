@@ -59,7 +59,7 @@ class Liar:
             party.views.clear()
             party.gave.clear()
         # What was asked and answered in the attempt before is there to be replayed.
-        self.earlier = {"requests": self.asked, **self.got}  # type: ignore[dict-item]
+        self.earlier = {"requests": self.asked, **self.got}
         self.got = {stage: {} for stage in STAGES}
         self.asked = {stage: {} for stage in STAGES}
         self.told, self.aborts, self.lied = {}, {}, []

@@ -284,9 +284,7 @@ LIES_OF_SETS: list[Lie] = [
         Lie(
             f"bytes: of {other} instead",
             stage,
-            lambda liar, v, request, o=other: next(
-                iter(liar.earlier["requests"][o].values())  # type: ignore[attr-defined]
-            ),
+            lambda liar, v, request, o=other: next(iter(liar.earlier["requests"][o].values())),
             (MalformedMessage,),
         )
         for stage in STAGES
@@ -297,7 +295,7 @@ LIES_OF_SETS: list[Lie] = [
         Lie(
             "bytes: replayed",
             stage,
-            lambda liar, v, request, s=stage: liar.earlier["requests"][s][v],  # type: ignore[index]
+            lambda liar, v, request, s=stage: liar.earlier["requests"][s][v],
             (Replayed,),
         )
         for stage in STAGES

@@ -129,7 +129,7 @@ def test_mutated_messages_crash_nothing_and_change_nothing(
     federation: Any, samples: dict[str, list[bytes]]
 ) -> None:
     """100,000 mutated messages, 10,000 of each of the ten kinds: all through codec and machines."""
-    rng = random.Random(20261125)  # noqa: S311
+    rng = random.Random(20261125)
     each = MUTATIONS // 10
     group = federation(MEMBERS, survivors=MEMBERS)
     name = group.names[0]

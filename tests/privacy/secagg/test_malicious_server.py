@@ -126,7 +126,7 @@ def test_the_table_of_lies_covers_every_field() -> None:
     """Every field of every request, of the terms, and of an advertisement, own and another's."""
     said = " ".join(map(str, LIES))
     for stage, kind in KINDS.items():
-        for field in fields(kind):  # type: ignore[arg-type]
+        for field in fields(kind):
             assert f"{stage}: {field.name}" in said or field.name in ("attempt",), field.name
     for field in (*fields(VectorTerms), *fields(Attempt), *fields(RoundTerms)):
         assert field.name in said or field.name == "vector", field.name

@@ -321,7 +321,7 @@ def test_a_member_must_be_pinned_under_its_own_key(federation: Any) -> None:
     group = federation(3)
     for name, identity in (("m000", group.identities["m001"]), ("x", group.identities["m000"])):
         with pytest.raises(PolicyRefused, match="own key"):
-            Member(name=name, identity=identity, roster=group.roster, source=None)  # type: ignore[arg-type]
+            Member(name=name, identity=identity, roster=group.roster, source=None)
 
 
 def test_the_server_keeps_the_order_of_stages(federation: Any) -> None:

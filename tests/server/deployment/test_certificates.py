@@ -247,7 +247,7 @@ def test_what_is_no_name_is_refused_before_anything_is_written(tmp_path: Path, n
 )
 def test_lifetimes_are_bounded(tmp_path: Path, lifetimes: dict[str, int], words: str) -> None:
     with pytest.raises(CertificateProblem, match=words):
-        create(tmp_path / "tls", ["fed.example.org"], **lifetimes)  # type: ignore[arg-type]
+        create(tmp_path / "tls", ["fed.example.org"], **lifetimes)
     with pytest.raises(CertificateProblem, match="names: none"):
         create(tmp_path / "tls", [])
 

@@ -56,7 +56,7 @@ def scope(path: str, peer: str | None = OURSELVES, **changes: Any) -> dict[str, 
         "scheme": "https",
         "headers": headers,
         "client": None if peer is None else (peer, 50000),
-        "server": ("0.0.0.0", 9092),  # noqa: S104
+        "server": ("0.0.0.0", 9092),
         **changes,
     }
 
@@ -111,7 +111,7 @@ REFUSED = {
     "a stranger who is IPv6": scope(CONTROL, "2001:db8::1"),
     "a stranger in mapped form": scope(CONTROL, f"::ffff:{STRANGER}"),
     "a peer that is no address": scope(CONTROL, "localhost"),
-    "the wildcard": scope(CONTROL, "0.0.0.0"),  # noqa: S104
+    "the wildcard": scope(CONTROL, "0.0.0.0"),
     "no peer": scope(CONTROL, None),
     "a proxy beside us": scope(CONTROL, headers={"x-forwarded-for": STRANGER}),
     "a proxy that names loopback": scope(CONTROL, headers={"x-forwarded-for": OURSELVES}),
@@ -213,7 +213,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::1", "localhost"])  # noqa: S104
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::1", "localhost"])
 def test_the_server_starts_with_all_its_protections(start: Any, host: str) -> None:
     assert start((*GOOD, f"--host={host}"))
 
@@ -333,7 +333,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     flags = [f"--ssl-ca-certfile={tls / 'ca.crt'}", f"--ssl-certfile={tls / 'server.crt'}"]
     flags += [f"--ssl-keyfile={tls / 'server.key'}", "--enable-supernode-auth"]
     flags += ["--isolation=process", f"--database={home / 'state.db'}", f"--port={port}"]
-    flags += [f"--host={'0.0.0.0' if address else OURSELVES}"]  # noqa: S104
+    flags += [f"--host={'0.0.0.0' if address else OURSELVES}"]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "server.deployment.superlink", *flags],

@@ -41,7 +41,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def watch(out: Path, control: FakeControl) -> None:
     settings = read_run_config({"out": str(out), "federation.warmup_rounds": 10})
-    cli._watch(control, 7, settings)  # type: ignore[arg-type]
+    cli._watch(control, 7, settings)
 
 
 def write_rounds(out: Path, count: int) -> None:

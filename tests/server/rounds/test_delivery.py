@@ -141,7 +141,7 @@ def test_a_reply_in_the_name_of_another_node_is_not_taken(grid: SlowGrid) -> Non
         told = create_message_error_unavailable_ins_message(first, grid.run.run_id)
         return [*pull(message_ids), told]
 
-    grid.pull_messages = lost  # type: ignore[method-assign]
+    grid.pull_messages = lost
     assert send(grid) == [1, 2]
     assert grid.clock.slept == []
 
@@ -234,7 +234,7 @@ class TestGone:
             ids = list(push(messages))
             return [None, *ids[1:]]
 
-        grid.push_messages = refused  # type: ignore[method-assign]
+        grid.push_messages = refused
         assert send(grid) == [1, 2]
         assert clock.slept == []
 

@@ -199,7 +199,7 @@ class TestComing:
                 door.online.append(gone)
             return look()
 
-        door.get_node_ids = later  # type: ignore[method-assign]
+        door.get_node_ids = later
         keeper.refresh(fewest=2, patience_seconds=20.0)
         assert list(keeper.cohort.train) == ["A", "B"]
         assert len(looks) == 4
@@ -224,7 +224,7 @@ def test_a_superlink_that_is_away_for_a_moment_ends_no_run(
             raise failures.pop()
         return look()
 
-    door.get_node_ids = away  # type: ignore[method-assign]
+    door.get_node_ids = away
     if keeper is None:
         keeper = opened()
     keeper.refresh()

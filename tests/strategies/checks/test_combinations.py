@@ -125,4 +125,4 @@ def test_what_strategies_ask_of_groups_are_settings_of_training() -> None:
     for name in known():
         asked |= make(name, {}).tasks()
     assert {*asked} == {"fairness", "local_steps", "proximal"}
-    TrainingConfig(**asked)  # type: ignore[arg-type]
+    TrainingConfig(**asked)

@@ -26,7 +26,7 @@ VARIANTS = [
 def test_it_does_what_every_strategy_must(
     strategy: type[Strategy], settings: dict[str, float], check: Callable[[Make], None]
 ) -> None:
-    check(lambda: strategy(**settings))  # type: ignore[arg-type]
+    check(lambda: strategy(**settings))
 
 
 @dataclass(kw_only=True)

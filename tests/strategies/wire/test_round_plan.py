@@ -120,9 +120,9 @@ class TestWire:
 
     def test_the_real_settings_survive_with_their_types(self) -> None:
         received = RoundPlan.from_wire(plan().to_wire())
-        assert PredictorConfig(**received.predictor) == PredictorConfig()  # type: ignore[arg-type]
-        assert TrainingConfig(**received.training) == TrainingConfig()  # type: ignore[arg-type]
-        assert ContextConfig(**received.context) == ContextConfig()  # type: ignore[arg-type]
+        assert PredictorConfig(**received.predictor) == PredictorConfig()
+        assert TrainingConfig(**received.training) == TrainingConfig()
+        assert ContextConfig(**received.context) == ContextConfig()
 
     @pytest.mark.parametrize("section", ["predictor", "training", "context"])
     def test_a_missing_section_is_named(self, section: str) -> None:
