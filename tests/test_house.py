@@ -10,19 +10,9 @@ ROOT = Path(__file__).parents[1]
 
 #: What misses a goal and why. A line goes as soon as its reason does.
 EXCEPTED: dict[str, dict[str, str]] = {
-    "circles": {
-        "experiments.studies.engine <-> experiments.studies.parallel": "to be parted",
-    },
-    "folders": {
-        "experiments/studies": "18 modules until older studies are files of the engine",
-    },
     "functions": {
         "experiments/compare/comparison.py:plan_comparison": "to be cut",
         "experiments/simulation/results.py:build_result": "to be cut",
-        "experiments/studies/console.py:carry_out": "to be cut",
-    },
-    "rooms with ignores": {
-        "privacy": "reasons on their way",
     },
 }
 
@@ -34,11 +24,11 @@ def house() -> House:
 
 def test_no_folder_has_more_modules_than_a_reader_takes_in(house: House) -> None:
     full = {folder for room in house.rooms.values() for folder in room.full_folders}
-    assert full == set(EXCEPTED["folders"]), MOST_MODULES
+    assert full == set(), f"more than {MOST_MODULES} modules"
 
 
 def test_no_modules_import_each_other(house: House) -> None:
-    assert {" <-> ".join(circle) for circle in house.circles} == set(EXCEPTED["circles"])
+    assert house.circles == ()
     assert house.circles_at_load == ()
 
 
@@ -49,7 +39,7 @@ def test_no_function_is_long_but_for_commands(house: House) -> None:
 
 def test_every_ignore_gives_its_reason(house: House) -> None:
     silent = {name for name, room in house.rooms.items() if room.unexplained}
-    assert silent == set(EXCEPTED["rooms with ignores"])
+    assert silent == set()
     assert house.unexplained_in_tests == ()
 
 
