@@ -131,7 +131,7 @@ class _Recorder:
     def _forget(self) -> None:
         """Empty the caches of the product's functions."""
         for module in list(sys.modules.values()):
-            if (getattr(module, "__file__", None) or "").startswith(self._root):
+            if self._inside(getattr(module, "__file__", None) or ""):
                 for value in list(vars(module).values()):
                     if callable(clear := getattr(value, "cache_clear", None)):
                         clear()
@@ -155,10 +155,13 @@ class _Recorder:
                 yield place
             frame = frame.f_back
 
+    def _inside(self, file: str) -> bool:
+        """Whether a file is of the checkout, and not of an environment that lies in it."""
+        return file.startswith(self._root) and "site-packages" not in file
+
     def _place(self, frame: FrameType) -> _Place | None:
         file = frame.f_code.co_filename
-        inside = file.startswith(self._root) and "site-packages" not in file
-        if not inside or file == __file__:
+        if not self._inside(file) or file == __file__:
             return None
         return file.removeprefix(self._root), frame.f_code.co_qualname.split(".<locals>")[0]
 
