@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.compare.report import bytes_text, count_text
 from experiments.report.wording import (
+    bytes_text,
+    count_text,
     gain_text,
-    is_number,
+    number_text,
     scale_note,
     score_limits,
     score_text,
@@ -22,10 +23,6 @@ def _score(value: float | None) -> str:
 
 def _gain(value: float | None) -> str:
     return gain_text(value, 4)
-
-
-def _number(value: float | None) -> str:
-    return f"{value:.3g}" if is_number(value) else "\N{EN DASH}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +121,11 @@ FIGURES: Mapping[str, Figure] = {
     ),
     "rounds": Figure(title="rounds", path=("rounds",), text=count_text, usual=True),
     "aborted_rounds": Figure(
-        title="aborted", path=("aborted_rounds",), text=_number, usual=True, shown=any
+        title="aborted", path=("aborted_rounds",), text=number_text, usual=True, shown=any
     ),
     "groups_per_round": Figure(
         title="groups",
-        text=_number,
+        text=number_text,
         note="Groups: in the sum of a round, on average.",
         usual=True,
     ),
@@ -154,7 +151,7 @@ FIGURES: Mapping[str, Figure] = {
     ),
     "rounds_to_target": Figure(
         title="rounds to target",
-        text=_number,
+        text=number_text,
         note="To the target: what it took until the first measured round that reaches it; of "
         "bytes, those that one client had sent.",
         usual=True,
@@ -182,7 +179,7 @@ FIGURES: Mapping[str, Figure] = {
     "noise_multiplier": Figure(
         title="noise multiplier",
         path=("privacy", "noise_multiplier"),
-        text=_number,
+        text=number_text,
         thing="noise multiplier",
         note="Noise multiplier: standard deviation of the noise over the sensitivity.",
     ),

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from experiments.compare.report import bytes_text
 from experiments.report.canvas import (
     COLUMN,
     FAINT,
@@ -29,7 +28,7 @@ from experiments.report.canvas import (
     font,
     text_width,
 )
-from experiments.report.wording import Json, plural, score_text
+from experiments.report.wording import Json, bytes_text, plural, score_text
 from experiments.studies.figures import FIGURES
 from experiments.studies.findings import Picture, picture_title, pictures_of
 from experiments.studies.series import MOST_LINES, Series, against, beside, curves
