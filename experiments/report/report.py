@@ -123,9 +123,10 @@ def _short(result: Json) -> list[tuple[str, str, bool]]:
 
 def _fairness_rows(result: Json) -> list[tuple[str, list[tuple[str, str]]]]:
     """The rows of the table of fairness: a label, and of each side its text and interval."""
-    rows = []
-    for figure in in_view(View.FAIRNESS):
-        sides = [figure.of(result, beside=side) for side in ("unseen_groups", "train_groups")]
+    rows: list[tuple[str, list[tuple[str, str]]]] = []
+    for figure in in_view(View.FAIRNESS) if result.get("fairness") else ():
+        name = figure.key.split(".")[2]
+        sides = [result["fairness"][side][name] for side in ("unseen_groups", "train_groups")]
         if any(sides):
             cells = [
                 (

@@ -26,7 +26,8 @@ class View(StrEnum):
     COST = "report's table of cost"
     CARD = "table of the model card"
     CARD_QUESTIONS = "end of the model card's table"
-    STUDY = "rows of a study; with a label, its table"
+    STUDY = "rows and table of a study"
+    STUDY_NAMED = "rows of a study, and its table where the study names the figure"
     STUDY_TERMINAL = "table of a study on the console"
     COMPARE = "rows of a comparison; with a label, its table"
     COMPARE_TERMINAL = "table of a comparison on the console, of those with a label in the other"
@@ -34,8 +35,8 @@ class View(StrEnum):
 
 #: Parts of the result that no model card may have a figure of.
 _OF_TRAIN_RECORDS = ("train_groups", "question_mean", "gap")
-#: Places whose scores have a digit more, for they are means over draws.
-_MEANS = (View.STUDY, View.COMPARE)
+#: Places whose scores have four digits, for they are means over draws.
+_MEANS = (View.STUDY, View.STUDY_NAMED, View.COMPARE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ class Figure:
         long: Writes it where there is room, in the report's table of cost; ``text`` by default.
         digits: Of scores and gains.
         shown: The places that show it, each with its label there.
-        when: What makes a study's column of it worth showing, of all means that are known.
     """
 
     key: str
@@ -63,7 +63,6 @@ class Figure:
     long: Callable[[Any], str] | None = None
     digits: int = 3
     shown: Mapping[View, str] = field(default_factory=dict)
-    when: Callable[[list[float]], bool] = bool
 
     def __post_init__(self) -> None:
         cards = {View.CARD, View.CARD_QUESTIONS} & set(self.shown)
@@ -112,4 +111,4 @@ class Figure:
             return DASH
         if self.long is not None and view is View.COST:
             return self.long(value)
-        return self.text(value, self.digits + (view in _MEANS))
+        return self.text(value, 4 if view in _MEANS else self.digits)

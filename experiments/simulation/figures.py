@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 #: The order of rows in files, where it is not that of the list; figures not named here follow.
 _ORDER: Mapping[View, tuple[str, ...]] = {
-    View.STUDY: (
-        *("alignment", "worst_group", "log_loss", "seen_questions", "unseen_questions"),
-        *("without_context", "uniform", "train_alignment", "context_swap_drop", "parameters"),
-        *("train_groups", "held_out_groups", "rounds", "aborted_rounds"),
-        *("bytes_up_per_client_per_round", "bytes_down_per_client_per_round", "seconds"),
-    ),
     View.COMPARE: (
         *("alignment", "seen_questions", "unseen_questions", "worst_group", "cov", "log_loss"),
         *("groups", "context_swap_drop", "parameters", "rounds"),
@@ -47,6 +41,11 @@ def in_view(view: View) -> list[Figure]:
     order = {name: rank for rank, name in enumerate(_ORDER.get(view, ()))}
     found = [figure for figure in FIGURES if view in figure.shown]
     return sorted(found, key=lambda figure: order.get(figure.column, len(order)))
+
+
+def in_rows() -> list[Figure]:
+    """The figures of a study's rows: those of its table, then those that it may name."""
+    return [*in_view(View.STUDY), *in_view(View.STUDY_NAMED)]
 
 
 def row_of(result: Json, view: View) -> dict[str, Any]:
@@ -104,9 +103,17 @@ def _score(name: str, meaning: str, shown: Mapping[View, str]) -> Figure:
     return Figure(f"alignment.unseen_groups.{name}", meaning, text=score_text, shown=shown)
 
 
-def _mean(summary: str, shown: Mapping[View, str], *, name: str = "") -> Figure:
-    key = f"alignment.{summary}.mean"
+def _other(
+    summary: str, shown: Mapping[View, str], *, figure: str = "mean", name: str = ""
+) -> Figure:
+    """A figure of another summary than that of own context."""
+    key = f"alignment.{summary}.{figure}"
     return Figure(key, "", name=name or summary, text=score_text, shown=shown)
+
+
+def _other_loss(summary: str, label: str) -> Figure:
+    shown, name = {View.STUDY_NAMED: label}, f"{summary}_log_loss"
+    return _other(summary, shown, figure="log_loss", name=name)
 
 
 def _time(
@@ -126,26 +133,23 @@ def _time(
     )
 
 
-_FAIRNESS = tuple(
-    Figure(
-        f"fairness.unseen_groups.{name}",
+def _fairness(name: str, label: str, *, study: str = "", digits: int = 3) -> Figure:
+    """A figure of evenness over the held-out groups; its interval stands beside it."""
+    return Figure(
+        f"fairness.unseen_groups.{name}.value",
         f"{label}.",
-        name=f"fairness_{name}",
+        name=name,
         text=score_text,
         digits=digits,
-        shown={View.FAIRNESS: label},
+        shown={View.FAIRNESS: label} | ({View.STUDY_NAMED: study} if study else {}),
     )
-    for name, label, digits in (
-        ("mean", "Mean of the groups, each counted once", 3),
-        ("worst_group", "Worst group", 3),
-        ("lowest_tenth", "Lowest tenth of the groups", 3),
-        ("best_group", "Best group", 3),
-        ("spread", "Spread: best less worst", 3),
-        ("standard_deviation", "Standard deviation over groups", 3),
-        ("cov", "Coefficient of variation: that over the mean", 3),
-        ("jain_index", "Jain's fairness index: 1 is even", 4),
-    )
-)
+
+
+def _train_fairness(name: str, study: str) -> Figure:
+    key = f"fairness.train_groups.{name}.value"
+    shown = {View.STUDY_NAMED: study}
+    return Figure(key, "", name=f"train_{name}", text=score_text, shown=shown)
+
 
 FIGURES: tuple[Figure, ...] = (
     _summary("unseen_groups", "Held-out groups, each shown its own context."),
@@ -214,25 +218,34 @@ FIGURES: tuple[Figure, ...] = (
         shown={View.COMPARE: ""},
     ),
     _summary("without_context", "The same groups and targets, predicted without any context."),
-    _mean("without_context", {View.SHORT: "without", View.STUDY: ""}),
+    _other("without_context", {View.SHORT: "without", View.STUDY_NAMED: "without context"}),
+    _other_loss("without_context", "log-loss without context"),
     _summary(
         "swapped_context",
         "The same, shown the context of the next held-out group; null of a single one.",
     ),
-    _mean("swapped_context", {View.SHORT: "with another group's"}),
+    _other("swapped_context", {View.SHORT: "with another group's"}),
     _summary("uniform", "What guessing all options alike reaches on the same targets."),
-    _mean(
-        "uniform", {View.CONSOLE: "guessing evenly", View.SHORT: "uniform guessing", View.STUDY: ""}
+    _other(
+        "uniform",
+        {
+            View.CONSOLE: "guessing evenly",
+            View.SHORT: "uniform guessing",
+            View.STUDY_NAMED: "uniform guessing",
+        },
     ),
+    _other_loss("uniform", "log-loss of uniform guessing"),
     _summary(
         "question_mean",
         "What the train groups' mean answer reaches on them, computed in one place and "
         "without privacy.",
     ),
+    _other("question_mean", {View.STUDY_NAMED: "mean answer of train groups"}),
+    _other_loss("question_mean", "log-loss of the mean answer"),
     _summary(
         "train_groups", "Train groups with their own context, on questions that they trained on."
     ),
-    _mean("train_groups", {View.STUDY: ""}, name="train_alignment"),
+    _other("train_groups", {View.STUDY_NAMED: "train groups"}, name="train_alignment"),
     Figure(
         "choices",
         "Of choices and pairs: `accuracy`, `brier`, `calibration_error` and what that would "
@@ -262,7 +275,24 @@ FIGURES: tuple[Figure, ...] = (
         "figure with an interval; `gap` is the mean of train groups less that of held-out ones.",
         measure=lambda run: run.fairness(),
     ),
-    *_FAIRNESS,
+    _fairness("mean", "Mean of the groups, each counted once"),
+    _fairness("worst_group", "Worst group"),
+    _fairness("lowest_tenth", "Lowest tenth of the groups", study="lowest tenth"),
+    _fairness("best_group", "Best group", study="best group"),
+    _fairness("spread", "Spread: best less worst", study="spread"),
+    _fairness("standard_deviation", "Standard deviation over groups"),
+    _fairness("cov", "Coefficient of variation: that over the mean", study="cov"),
+    _fairness("jain_index", "Jain's fairness index: 1 is even", study="Jain index", digits=4),
+    _train_fairness("worst_group", "worst train group"),
+    _train_fairness("spread", "spread of train groups"),
+    _train_fairness("cov", "cov of train groups"),
+    Figure(
+        "fairness.gap.value",
+        "",
+        name="gap",
+        text=gain_text,
+        shown={View.STUDY_NAMED: "gap"},
+    ),
     Figure(
         "own_models",
         "Where every group keeps a model of its own: whose was `measured`, alignment and "
@@ -286,7 +316,11 @@ FIGURES: tuple[Figure, ...] = (
         "Numbers that were trained.",
         measure=lambda run: run.measured.parameters,
         text=_count,
-        shown={View.COST: "Trained parameters", View.STUDY: "", View.COMPARE: "parameters"},
+        shown={
+            View.COST: "Trained parameters",
+            View.STUDY_NAMED: "parameters",
+            View.COMPARE: "parameters",
+        },
     ),
     _time(
         "total",
@@ -334,7 +368,7 @@ FIGURES: tuple[Figure, ...] = (
         measure=lambda run: run.bytes_per_client_per_round("down"),
         text=_bytes,
         long=size_text,
-        shown={View.COST: "Received by a client in a round", View.STUDY: ""},
+        shown={View.COST: "Received by a client in a round", View.STUDY_NAMED: "bytes down"},
     ),
     Figure(
         "secure_aggregation",
@@ -347,13 +381,18 @@ FIGURES: tuple[Figure, ...] = (
         measure=lambda run: sum(bool(record["aborted"]) for record in run.rounds),
         text=lambda value, _: number_text(value),
         shown={View.STUDY: "aborted", View.STUDY_TERMINAL: "aborted"},
-        when=any,
     ),
     Figure(
         "privacy",
         "What was promised: `mode`, `unit`, `epsilon`, `delta`, who accounted for it, noise "
         "and clipping, the units of each group, and what is `outside` of the promise.",
         measure=lambda run: run.privacy(),
+    ),
+    Figure(
+        "privacy.noise_multiplier",
+        "Standard deviation of the noise over the sensitivity, of a private run.",
+        text=lambda value, _: number_text(value),
+        shown={View.STUDY_NAMED: "noise multiplier"},
     ),
     Figure(
         "data.source",
@@ -375,14 +414,14 @@ FIGURES: tuple[Figure, ...] = (
         "Groups that trained.",
         measure=lambda run: len(run.population.split.train_groups),
         text=_count,
-        shown={View.STUDY: ""},
+        shown={View.STUDY_NAMED: "groups that train"},
     ),
     Figure(
         "data.held_out_groups",
         "Groups that did not.",
         measure=lambda run: len(run.population.split.draws),
         text=_count,
-        shown={View.STUDY: ""},
+        shown={View.STUDY_NAMED: "groups held out"},
     ),
     Figure(
         "data.context_answers",
