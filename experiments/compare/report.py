@@ -15,6 +15,7 @@ from experiments.report.wording import (
     is_number,
     plural,
     score_text,
+    unfinished,
 )
 from experiments.simulation.figures import in_view
 
@@ -131,8 +132,7 @@ def markdown(study: Json) -> str:
     draws = max((mean["draws"] for mean in study["means"]), default=0)
     groups = plural(study["held_out_groups"], "held-out group")
     about = f"{groups}, {plural(study['train_groups'], 'train group')}, {plural(draws, 'draw')}."
-    if study["finished"] < study["runs"]:
-        about += f" Unfinished: {study['finished']} of {plural(study['runs'], 'run')}."
+    about += unfinished(study)
     lines = [
         "# Compared with others",
         "",
