@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from experiments.report.views import CONTEXTS, View
+from experiments.simulation.figures import in_view
 from privacy.accounting.choices import NO_PRIVACY, Mode
 from privacy.file_names import CONFIG_FILE, RESULT_FILE
 
@@ -45,26 +47,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print result.json instead 
 
 def _show(result: dict[str, Any], out: Path) -> None:
     console = Console()
-    scores = result["alignment"]
-    table = Table(title="Groups never seen in training: alignment of predictions (1 is perfect)")
-    table.add_column("group")
-    table.add_column("with its own answers", justify="right")
-    table.add_column("without", justify="right")
-    swapped = scores["swapped_context"]
-    if swapped:
-        table.add_column("with another group's", justify="right")
-    ranked = sorted(scores["unseen_groups"]["groups"].items(), key=lambda item: -item[1])
-    rows = [(name, own, scores["without_context"]["groups"][name]) for name, own in ranked]
-    shown = rows if len(rows) <= 24 else [*rows[:12], *rows[-12:]]
-    for name, own, none in shown:
-        other = [f"{swapped['groups'][name]:.3f}"] if swapped else []
-        table.add_row(Text(name), f"{own:.3f}", f"{none:.3f}", *other)
-    mean = [scores["unseen_groups"], scores["without_context"], *([swapped] if swapped else [])]
-    table.add_section()
-    title = "mean" if len(shown) == len(rows) else f"mean of all {len(rows)}"
-    table.add_row(title, *(f"{each['mean']:.3f}" for each in mean))
-    table.add_row("guessing evenly", "", f"{scores['uniform']['mean']:.3f}")
-    console.print(table)
+    console.print(_scores(result))
+    # What is no alignment has a line of its own.
+    for figure in in_view(View.CONSOLE):
+        if not figure.key.startswith("alignment."):
+            text = figure.written(figure.of(result), View.CONSOLE)
+            console.print(f"{figure.shown[View.CONSOLE]}: {text}", markup=False)
     up = result["bytes"]["up_per_client_per_round"] / 1000
     console.print(
         f"{result['data']['train_groups']} groups trained {result['parameters']:,} parameters in "
@@ -76,6 +64,32 @@ def _show(result: dict[str, Any], out: Path) -> None:
     _show_privacy(console, result)
     console.print(f"Pictures: {out / 'plots'}/", soft_wrap=True)
     console.print(f"Report:   {out / 'report.html'}", soft_wrap=True)
+
+
+def _scores(result: dict[str, Any]) -> Table:
+    """The table of held-out groups, highest first, above all figures of alignment."""
+    scores = result["alignment"]
+    table = Table(title="Groups never seen in training: alignment of predictions (1 is perfect)")
+    table.add_column("group")
+    headings = ("with its own answers", "without", "with another group's")
+    measured = [context for context in CONTEXTS if scores[context]]
+    for _, heading in zip(measured, headings, strict=False):
+        table.add_column(heading, justify="right")
+    own = scores["unseen_groups"]["groups"]
+    names = sorted(own, key=lambda name: -own[name])
+    shown = names if len(names) <= 24 else [*names[:12], *names[-12:]]
+    for name in shown:
+        of_group = (scores[context]["groups"][name] for context in measured)
+        table.add_row(Text(name), *(f"{each:.3f}" for each in of_group))
+    table.add_section()
+    for figure in in_view(View.CONSOLE):
+        if figure.key.startswith("alignment."):
+            label = figure.shown[View.CONSOLE]
+            if figure.column == "alignment" and len(shown) < len(names):
+                label = f"{label} of all {len(names)}"
+            cells = figure.across(result)[: len(measured)]
+            table.add_row(label, *("" if each is None else f"{each:.3f}" for each in cells))
+    return table
 
 
 def _show_privacy(console: Console, result: dict[str, Any]) -> None:
@@ -144,7 +158,7 @@ def demo(
 
 
 def _show_protected(result: dict[str, Any], out: Path) -> None:
-    """What the private run of the demonstration reached, and whether its ledgers verify."""
+    """Print what the private run of the demonstration reached, and whether its ledgers verify."""
     from privacy.audit.evidence import gather
     from privacy.audit.verify import holds, verify
 

@@ -8,14 +8,6 @@ from experiments.benchmarks.house.figures import MOST_MODULES, House, measure_ho
 
 ROOT = Path(__file__).parents[1]
 
-#: What misses a goal and why. A line goes as soon as its reason does.
-EXCEPTED: dict[str, dict[str, str]] = {
-    "functions": {
-        "experiments/compare/comparison.py:plan_comparison": "to be cut",
-        "experiments/simulation/results.py:build_result": "to be cut",
-    },
-}
-
 
 @pytest.fixture(scope="module")
 def house() -> House:
@@ -34,7 +26,7 @@ def test_no_modules_import_each_other(house: House) -> None:
 
 def test_no_function_is_long_but_for_commands(house: House) -> None:
     long = {function for room in house.rooms.values() for function in room.long}
-    assert long == set(EXCEPTED["functions"])
+    assert long == set()
 
 
 def test_every_ignore_gives_its_reason(house: House) -> None:

@@ -11,6 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from atomic import write_atomically
+from experiments.report.views import View
+from experiments.simulation.figures import in_view
 from experiments.studies.console import (
     ConfigOption,
     DataOption,
@@ -150,25 +152,18 @@ class _Work:
         show_study(study, _table(study), written, as_json=self._as_json, sentences=sentences)
 
 
-#: Columns of the table on a terminal: heading, and place in a row of the whole table.
-_COLUMNS = {
-    "method": 0,
-    "alignment": 1,
-    "unseen\nquestions": 4,
-    "worst\ngroup": 5,
-    "swap\ndrop": 7,
-    "bytes up": 10,
-}
-
-
 def _table(study: dict[str, Any]) -> Table:
     """The main figures, no wider than 80 columns; compare.md has all."""
-    from experiments.compare.report import table_rows
+    from experiments.compare.report import table
 
     title = "Groups never seen in training: alignment (1 is perfect)"
-    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
-    for name, place in _COLUMNS.items():
-        table.add_column(name, justify="right" if place else "left")
-    for row in table_rows(study):
-        table.add_row(*(row[place] for place in _COLUMNS.values()))
-    return table
+    shown = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
+    heading, rows = table(study)
+    shown.add_column(heading[0])
+    places = [0]
+    for figure in in_view(View.COMPARE_TERMINAL):
+        shown.add_column(figure.shown[View.COMPARE_TERMINAL], justify="right")
+        places.append(heading.index(figure.shown[View.COMPARE]))
+    for row in rows:
+        shown.add_row(*(row[place] for place in places))
+    return shown

@@ -11,12 +11,15 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atomic import write_atomically
 from experiments.compare.findings import CAVEATS, claims, intervals, to_reach
+from experiments.report.views import View
 from experiments.report.wording import Json
+from experiments.simulation.figures import in_view, row_of
 from experiments.studies.engine import (
     RUNS_FOLDER,
     KeyPath,
@@ -80,33 +83,8 @@ OWN: Mapping[str, Own] = {
 }
 METHODS = (*BASELINES, *OWN)
 
-#: Figures of a simulation, each with its place in ``result.json``.
-_FIGURES: Mapping[str, KeyPath] = {
-    **{
-        name: ("alignment", "unseen_groups", place)
-        for name, place in {
-            "alignment": "mean",
-            "seen_questions": "seen_questions",
-            "unseen_questions": "unseen_questions",
-            "worst_group": "worst_group",
-            "cov": "cov",
-            "log_loss": "log_loss",
-            "groups": "groups",
-        }.items()
-    },
-    "context_swap_drop": ("context_swap_drop",),
-    "parameters": ("parameters",),
-    "rounds": ("rounds",),
-    "bytes_up_per_client_per_round": ("bytes", "up_per_client_per_round"),
-}
 #: Together, the seconds of a simulation that are no measuring: a fit's are counted so, too.
 _SECONDS: Mapping[str, KeyPath] = {"train": ("seconds", "train"), "secagg": ("seconds", "secagg")}
-
-#: Of a row, what means are made of.
-AVERAGED = (
-    *("alignment", "seen_questions", "unseen_questions", "worst_group", "cov", "log_loss"),
-    *("context_swap_drop", "parameters", "rounds", "bytes_up_per_client_per_round", "seconds"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,17 +163,10 @@ def plan_comparison(
     if _EVALUATE_EVERY not in given_settings(config=config, assignments=assignments):
         assignments = [*assignments, f"{_EVALUATE_EVERY}=1"]
     runs = []
-    for seed in range(draws):
-        for method, own in OWN.items():
-            given = {
-                "data": data,
-                "split": str(fixed),
-                "out": str(out / RUNS_FOLDER / f"{method}-seed{seed}"),
-                "seed": seed,
-                **own.settings,
-            }
-            made = settings_of(given, config=config, assignments=assignments, options=_OPTIONS)
-            runs.append(OwnRun(kind=own.title, method=method, seed=seed, config=made))
+    for seed, method in product(range(draws), OWN):
+        given = _given(method, seed, data=data, split=fixed, out=out)
+        made = settings_of(given, config=config, assignments=assignments, options=_OPTIONS)
+        runs.append(OwnRun(kind=OWN[method].title, method=method, seed=seed, config=made))
     settings = runs[0].config
     population = fix_split(data, split, out, skip_invalid=settings.skip_invalid)
     # Only now: importing what trains takes seconds, and bad input must not.
@@ -224,20 +195,40 @@ def plan_comparison(
     )
 
 
+def _given(method: str, seed: int, *, data: str, split: Path, out: Path) -> dict[str, object]:
+    """The settings of a simulation by which it differs from others."""
+    return {
+        "data": data,
+        "split": str(split),
+        "out": str(out / RUNS_FOLDER / f"{method}-seed{seed}"),
+        "seed": seed,
+        **OWN[method].settings,
+    }
+
+
+def averaged() -> tuple[str, ...]:
+    """The figures of a row that means are made of."""
+    figures = in_view(View.COMPARE)
+    return (*(figure.column for figure in figures if figure.text is not None), "seconds")
+
+
 def baseline_row(run: BaselineRun, result: Json) -> dict[str, Any]:
     """The figures of a fit."""
     own, swapped = result["own"], result["swapped"]
     beside = ("parameters", "rounds", "steps", "bytes_up_per_client_per_round", "seconds", "curve")
-    return {
+    names = [figure.column for figure in in_view(View.COMPARE)]
+    row = {
         "method": run.method,
         "title": run.baseline.title,
         "baseline": True,
         "seed": run.seed,
         "alignment": own["mean"],
-        **{name: own[name] for name in _FIGURES if name in own},
+        **{name: own[name] for name in names if name in own},
         "context_swap_drop": None if swapped is None else own["mean"] - swapped["mean"],
         **{name: result[name] for name in beside},
     }
+    # What a fit does not measure stands there as unknown.
+    return row | {name: None for name in names if name not in row}
 
 
 def own_row(run: OwnRun, result: Json) -> dict[str, Any]:
@@ -249,7 +240,7 @@ def own_row(run: OwnRun, result: Json) -> dict[str, Any]:
         "title": run.kind,
         "baseline": False,
         "seed": run.seed,
-        **figures_of(result, _FIGURES),
+        **row_of(result, View.COMPARE),
         "steps": None,
         "seconds": math.fsum(figures_of(result, _SECONDS).values()),
         "curve": [
@@ -268,7 +259,7 @@ def summarise_comparison(plan: Comparison, rows: Sequence[Json]) -> dict[str, An
         group: sum(len(draw.target) for draw in draws) / len(draws)
         for group, draws in split.draws.items()
     }
-    means = mean_rows(ordered, by=("method", "title", "baseline"), figures=AVERAGED)
+    means = mean_rows(ordered, by=("method", "title", "baseline"), figures=averaged())
     return {
         "runs": plan.count,
         "finished": len(ordered),

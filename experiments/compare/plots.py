@@ -7,35 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.compare.findings import Curve, mean_curve
-from experiments.compare.report import bytes_text, titles_of
-from experiments.report.canvas import (
-    ACCENT,
-    FAINT,
-    INK,
-    INNER,
-    MARGIN,
-    QUIET,
-    RULE,
-    WIDTH,
-    Canvas,
-    Weight,
-    fit,
-    font,
-    one_line,
-    text_width,
-)
+from experiments.compare.report import titles_of
+from experiments.report.axes import ground, name_across, rule, tick
+from experiments.report.canvas import ACCENT, INK, MARGIN, QUIET, Canvas, Weight
+from experiments.report.rows import Rows
 from experiments.report.wording import (
     Json,
+    bytes_text,
     gain_text,
     is_number,
     plural,
     scale_note,
     score_limits,
     score_text,
+    unfinished,
 )
 
 METHODS_PICTURE = "compare.png"
@@ -89,23 +77,6 @@ def methods_title(study: Json) -> str:
     return f"{chosen['title']} {verb} {strongest} {thing}: {scores[0]} against {scores[1]}"
 
 
-def _unfinished(study: Json) -> str:
-    if study["finished"] >= study["runs"]:
-        return ""
-    return f" Unfinished: {study['finished']} of {plural(study['runs'], 'run')}."
-
-
-def _draw_key(canvas: Canvas, top: float, marks: Sequence[str]) -> None:
-    left = MARGIN
-    key = canvas.axes(left, top, INNER, 0.2)
-    key.set_xlim(left, left + INNER)
-    key.set_ylim(0, 1)
-    for mark in marks:
-        key.plot(left + 0.06, 0.5, ls="", clip_on=False, **_MARKS[mark])
-        canvas.write(left + 0.17, top + 0.025, _KEY[mark], size=8, color=QUIET)
-        left += 0.17 + text_width(_KEY[mark], 8) + 0.25
-
-
 def _draw_methods(path: Path, study: Json) -> None:
     means = _means(study)
     intervals = {each["method"]: each for each in study["intervals"]}
@@ -128,35 +99,22 @@ def _draw_methods(path: Path, study: Json) -> None:
         methods_title(study),
         f"Mean alignment of predicted with actual answers of {groups}, each with some of its other "
         f"answers as context; mean over {plural(max(counts), 'draw')}. Bars: 95 % over groups, by "
-        f"bootstrap. {scale_note(low)}{_unfinished(study)}",
+        f"bootstrap. {scale_note(low)}{unfinished(study)}",
     )
-    marks = [mark for mark in _MARKS if mark == "unseen" or _has(means, mark)]
-    _draw_key(canvas, top, marks)
-    top += 0.3
-    right = WIDTH - MARGIN
-    for x, name in ((right - 1.2, "all"), (right - 0.62, "unseen"), (right, "lead")):
-        canvas.write(x, top, name, size=8, color=QUIET, align="right")
-    top += 0.2
-    column = min(2.4, max(text_width(one_line(mean["title"]), 8, "bold") for mean in means) + 0.1)
-    left = MARGIN + column + 0.1
-    height = _TALL * len(means)
-    axes = canvas.axes(left, top, WIDTH - MARGIN - left - _FIGURES, height)
-    axes.set_xlim(low, high)
-    axes.set_ylim(len(means), 0)
-    axes.grid(axis="x", color=RULE, lw=0.6)
-    axes.set_axisbelow(True)
+    marks = [(_KEY[mark], _MARKS[mark]) for mark in _MARKS if mark == "unseen" or _has(means, mark)]
+    canvas.mark_key(top, marks)
+    canvas.figures(top + 0.3, (1.2, "all"), (0.62, "unseen"), (0, "lead"), color=QUIET)
+    names: list[tuple[str, Weight]] = [(mean["title"], "bold") for mean in means]
+    rows = Rows(canvas, top + 0.5, names, figures=_FIGURES, tall=_TALL, bounds=(0, 2.35))
+    rows.axes.set_xlim(low, high)
+    rule(rows.axes, "x", lw=0.6)
     for number, mean in enumerate(means):
-        line = top + (number + 0.5) * _TALL - 0.075
-        _draw_method(canvas, axes, mean, intervals[mean["method"]], number + 0.5, line, column)
-    top += height
-    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
-    axes.tick_params(axis="x", length=3, color=FAINT)
-    axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
-    text = (
+        _draw_method(rows, number, mean, intervals[mean["method"]])
+    rows.ground(steps=7)
+    note = (
         "Lead: on the strongest baseline, group by group; in brackets where its interval holds 0."
     )
-    top = canvas.write(MARGIN, top + 0.35, fit(text, width=INNER, size=8), size=8, color=QUIET)
+    top = canvas.footnote(rows.bottom + 0.35, note, lines=1)
     canvas.save(path, height=top + 0.2)
 
 
@@ -164,35 +122,25 @@ def _has(means: Sequence[Json], mark: str) -> bool:
     return any(mean["baseline"] == (mark == "baseline") for mean in means)
 
 
-def _draw_method(
-    canvas: Canvas, axes: Axes, mean: Json, interval: Json, y: float, top: float, column: float
-) -> None:
-    """One row: name, marks at ``y`` of the axes, and figures ``top`` inches down."""
-    mark = "baseline" if mean["baseline"] else "own"
-    weight: Weight = "normal" if mean["baseline"] else "bold"
-    name = fit(mean["title"], width=column, size=8, weight=weight)
-    canvas.write(MARGIN, top, name, size=8, weight=weight)
+def _draw_method(rows: Rows, number: int, mean: Json, interval: Json) -> None:
+    """One row: name, marks and figures."""
+    mark, y = "baseline" if mean["baseline"] else "own", number + 0.5
+    rows.name(number, mean["title"], "normal" if mean["baseline"] else "bold")
     if interval["low"] is not None:
-        axes.plot(
+        rows.axes.plot(
             [interval["low"], interval["high"]], [y, y], lw=2.0, zorder=2, alpha=0.45,
             color=_MARKS[mark]["mfc"], solid_capstyle="butt",
         )  # fmt: skip
     score, unseen = mean["alignment"]["mean"], mean["unseen_questions"]["mean"]
     for value, kind in ((score, mark), (unseen, "unseen")):
         if is_number(value):
-            axes.plot(value, y, ls="", **_MARKS[kind])
-    right = WIDTH - MARGIN
+            rows.axes.plot(value, y, ls="", **_MARKS[kind])
     lead, text = interval["over_strongest"], ""
     if lead is not None:
         text = gain_text(lead["difference"])
         if lead["low"] is None or lead["low"] <= 0 <= lead["high"]:
             text = f"({text})"
-    for x, figure in (
-        (right - 1.2, score_text(score)),
-        (right - 0.62, score_text(unseen)),
-        (right, text),
-    ):
-        canvas.write(x, top, figure, size=8, align="right")
+    rows.figures(number, (1.2, score_text(score)), (0.62, score_text(unseen)), (0, text))
 
 
 def convergence_title(study: Json) -> str:
@@ -229,22 +177,6 @@ def _curves(study: Json) -> dict[str, tuple[Curve, float]]:
     return curves
 
 
-def _draw_line_key(canvas: Canvas, top: float, methods: Sequence[str], titles: Json) -> float:
-    """The lines and their meaning, in as many rows as they need; returns where they end."""
-    left = MARGIN
-    for method in methods:
-        wide = 0.43 + text_width(titles[method], 8)
-        if left + wide > WIDTH - MARGIN and left > MARGIN:
-            left, top = MARGIN, top + 0.2
-        key = canvas.axes(left, top, 0.36, 0.2)
-        key.set_xlim(0, 1)
-        key.set_ylim(0, 1)
-        key.plot([0, 1], [0.5, 0.5], clip_on=False, **_LINES[method])
-        canvas.write(left + 0.43, top + 0.025, titles[method], size=8, color=QUIET)
-        left += wide + 0.22
-    return top + 0.25
-
-
 def _draw_convergence(path: Path, study: Json, curves: Mapping[str, tuple[Curve, float]]) -> None:
     found = study["to_reach"]
     values = [value for curve, _ in curves.values() for _, value in curve]
@@ -254,9 +186,10 @@ def _draw_convergence(path: Path, study: Json, curves: Mapping[str, tuple[Curve,
     top = canvas.heading(
         convergence_title(study),
         f"Mean alignment on {groups}, mean over draws, as training goes on; both axes across are "
-        f"logarithmic. Dashed: the best of federated GPO. {scale_note(low)}{_unfinished(study)}",
+        f"logarithmic. Dashed: the best of federated GPO. {scale_note(low)}{unfinished(study)}",
     )
-    top = _draw_line_key(canvas, top, list(curves), titles_of(study)) + 0.1
+    titles = titles_of(study)
+    top = canvas.line_key(top, [(titles[method], _LINES[method]) for method in curves]) + 0.1
     width, height = 3.05, 2.7
     for number, (name, text) in enumerate(
         (("round", lambda value, _: f"{value:g}"), ("bytes sent by a client", _bytes_tick))
@@ -265,8 +198,7 @@ def _draw_convergence(path: Path, study: Json, curves: Mapping[str, tuple[Curve,
         axes = canvas.axes(left, top, width, height)
         axes.set_xscale("log")
         axes.set_ylim(low, high)
-        axes.grid(axis="y", color=RULE, lw=0.8)
-        axes.set_axisbelow(True)
+        rule(axes)
         for method, (curve, sent) in curves.items():
             scale = 1.0 if number == 0 else sent
             marker = "o" if len(curve) == 1 else ""
@@ -280,11 +212,9 @@ def _draw_convergence(path: Path, study: Json, curves: Mapping[str, tuple[Curve,
         axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if end > 20 * start else (1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(text))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
-        axes.tick_params(axis="x", which="both", length=3, color=FAINT)
-        axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
-        axes.set_xlabel(name, fontproperties=font(8.5), color=QUIET)
+        tick(axes.yaxis, 6)
+        ground(axes)
+        name_across(axes, name)
     canvas.save(path, height=top + height + 0.55)
 
 

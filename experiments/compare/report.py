@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.report.wording import Json, gain_text, is_number, plural, score_text
-
-_DASH = "\N{EN DASH}"
-_COLUMNS = (
-    "method",
-    "alignment",
-    "95 % of groups",
-    "seen questions",
-    "unseen questions",
-    "worst group",
-    "CoV",
-    "swap drop",
-    "parameters",
-    "rounds",
-    "bytes up",
-    "seconds",
+from experiments.report.views import Figure, View
+from experiments.report.wording import (
+    DASH,
+    Json,
+    bytes_text,
+    count_text,
+    gain_text,
+    is_number,
+    plural,
+    score_text,
+    unfinished,
 )
+from experiments.simulation.figures import in_view
+
 _EXPLAINED = (
     "Alignment: 1 minus the Jensen-Shannon distance of predicted and actual answers, mean over "
     "held-out groups and their targets; 1 is perfect. Seen questions: those that a train group "
@@ -33,62 +30,39 @@ _EXPLAINED = (
 _VERDICTS = {True: "holds here", False: "does not hold here", None: "cannot be told from this"}
 
 
-def bytes_text(count: float | None) -> str:
-    """A number of bytes with three digits: ``2.85 MB``."""
-    if not is_number(count):
-        return _DASH
-    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:.0f} B"
-
-
-def count_text(count: float | None) -> str:
-    """A number without decimals, a dash where there is none."""
-    return f"{count:,.0f}" if is_number(count) else _DASH
-
-
 def titles_of(study: Json) -> dict[str, str]:
     """Names of the methods."""
     return {mean["method"]: mean["title"] for mean in study["means"]}
 
 
-def _row(mean: Json, interval: Json) -> list[str]:
-    def figure(name: str) -> float | None:
-        value: float | None = mean[name]["mean"]
-        return value
+def _columns() -> list[Figure]:
+    """The figures of the table: those of the rows that have a heading."""
+    return [figure for figure in in_view(View.COMPARE) if figure.shown[View.COMPARE]]
 
-    low, high = interval["low"], interval["high"]
-    across = _DASH if low is None else f"{score_text(low)} to {score_text(high)}"
-    score = score_text(figure("alignment"), 4)
+
+def _row(mean: Json, interval: Json) -> list[str]:
+    first, *rest = (
+        figure.written(mean[figure.column]["mean"], View.COMPARE) for figure in _columns()
+    )
     spread = mean["alignment"]["spread"]
     if is_number(spread) and spread >= 5e-5:
-        score += f" ± {score_text(spread, 4)}"
-    return [
-        mean["title"],
-        score,
-        across,
-        score_text(figure("seen_questions"), 4),
-        score_text(figure("unseen_questions"), 4),
-        score_text(figure("worst_group"), 4),
-        score_text(figure("cov"), 4),
-        gain_text(figure("context_swap_drop"), 4),
-        count_text(figure("parameters")),
-        count_text(figure("rounds")),
-        bytes_text(figure("bytes_up_per_client_per_round")),
-        count_text(figure("seconds")),
-    ]
+        first += f" ± {score_text(spread, 4)}"
+    low, high = interval["low"], interval["high"]
+    across = DASH if low is None else f"{score_text(low)} to {score_text(high)}"
+    return [mean["title"], first, across, *rest, count_text(mean["seconds"]["mean"])]
 
 
-def table_rows(study: Json) -> list[list[str]]:
-    """The cells of the table, by mean alignment, the highest first."""
+def table(study: Json) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table, by mean alignment, the highest first."""
+    first, *rest = (figure.shown[View.COMPARE] for figure in _columns())
+    heading = ["method", first, "95 % of groups", *rest, "seconds"]
     intervals = {each["method"]: each for each in study["intervals"]}
     order = sorted(study["means"], key=lambda mean: -(mean["alignment"]["mean"] or 0.0))
-    return [_row(mean, intervals[mean["method"]]) for mean in order]
+    return heading, [_row(mean, intervals[mean["method"]]) for mean in order]
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [_COLUMNS, ("---", *("---:" for _ in _COLUMNS[1:])), *rows]
+def _lines(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [heading, ["---", *("---:" for _ in heading[1:])], *rows]
     return [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
 
 
@@ -136,7 +110,7 @@ def reached(study: Json) -> list[str]:
 
 
 def _share(share: float | None) -> str:
-    return _DASH if share is None else f"{100 * share:.2g} %"
+    return DASH if share is None else f"{100 * share:.2g} %"
 
 
 def verdicts(study: Json) -> list[str]:
@@ -158,14 +132,13 @@ def markdown(study: Json) -> str:
     draws = max((mean["draws"] for mean in study["means"]), default=0)
     groups = plural(study["held_out_groups"], "held-out group")
     about = f"{groups}, {plural(study['train_groups'], 'train group')}, {plural(draws, 'draw')}."
-    if study["finished"] < study["runs"]:
-        about += f" Unfinished: {study['finished']} of {plural(study['runs'], 'run')}."
+    about += unfinished(study)
     lines = [
         "# Compared with others",
         "",
         about,
         "",
-        *_table(table_rows(study)),
+        *_lines(*table(study)),
         "",
         _EXPLAINED,
         "",

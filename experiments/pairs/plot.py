@@ -7,21 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.axis import Axis
 
-from experiments.report.canvas import (
-    ACCENT,
-    FAINT,
-    INK,
-    INNER,
-    MARGIN,
-    QUIET,
-    RULE,
-    Canvas,
-    fit,
-    font,
-)
-from experiments.report.wording import Json, gain_text, is_number, plural, score_text
+from experiments.report.axes import rule, tick
+from experiments.report.canvas import ACCENT, FAINT, INK, INNER, MARGIN, QUIET, Canvas, fit, font
+from experiments.report.wording import Json, gain_text, is_number, plural, score_text, unfinished
 
 PICTURE = "pairs.png"
 
@@ -85,9 +75,7 @@ def _footnote(study: Json) -> str:
         f"Below: of predictions of like confidence ({study['bins']} bins of like size), how many "
         "came out so; on the line where confidence is deserved."
     )
-    if study["finished"] < study["runs"]:
-        text += f" Unfinished: {study['finished']} of {plural(study['runs'], 'run')}."
-    return text
+    return text + unfinished(study)
 
 
 def _draw_accuracy(axes: Axes, rows: Sequence[Json]) -> None:
@@ -134,32 +122,27 @@ def draw_study(folder: Path, study: Json) -> Path:
         canvas.write(MARGIN + INNER, line, figure, align="right", weight="bold")
     axes = canvas.axes(MARGIN + _NAMES, top, across, height)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.grid(axis="x", color=RULE, lw=0.8)
-    axes.set_axisbelow(True)
-    _percent(axes, "x")
+    rule(axes, "x")
+    _percent(axes.xaxis)
     _draw_accuracy(axes, rows)
     top += height + 0.45
     top = canvas.write(MARGIN, top, "Confidence, and how often it came out so", weight="bold") + 0.1
     curves = [row for row in rows if row["reliability"]]
     axes = canvas.axes(MARGIN + 0.45, top, _SIDE, _SIDE)
     axes.set_xlim(0.48, 1.02)
-    axes.grid(color=RULE, lw=0.8)
-    axes.set_axisbelow(True)
-    _percent(axes, "x")
-    _percent(axes, "y")
+    rule(axes, "both")
+    _percent(axes.xaxis)
+    _percent(axes.yaxis)
     _draw_reliability(axes, curves)
     _draw_key(canvas, top, curves)
-    footnote = fit(_footnote(study), width=INNER, size=8, lines=7)
-    top = canvas.write(MARGIN, top + _SIDE + 0.4, footnote, size=8, color=QUIET)
+    top = canvas.footnote(top + _SIDE + 0.4, _footnote(study), lines=7)
     path = folder / PICTURE
     canvas.save(path, height=top + 0.25)
     return path
 
 
-def _percent(axes: Axes, which: str) -> None:
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}".replace("%", " %")))
+def _percent(axis: Axis) -> None:
+    tick(axis, 6, lambda value: f"{value:.0%}".replace("%", " %"))
     for label in axis.get_ticklabels():
         label.set_fontproperties(font(8))
 

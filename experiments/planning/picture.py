@@ -9,7 +9,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from experiments.report.canvas import ACCENT, INK, MARGIN, QUIET, RULE, Canvas, font, spread
+from experiments.report.axes import name_across, name_levels, rule
+from experiments.report.canvas import ACCENT, INK, MARGIN, QUIET, Canvas, font, spread
 from experiments.report.wording import Json, plural
 
 _LEFT = MARGIN + 0.4
@@ -26,12 +27,11 @@ def plan_title(figures: Json) -> str:
     )
 
 
-def _rule(axes: Axes, ticks: Sequence[float], labels: Sequence[str]) -> None:
+def _across(axes: Axes, ticks: Sequence[float], labels: Sequence[str]) -> None:
     """Hairlines across at the ticks, and their labels."""
     axes.set_yticks(ticks, labels)
     axes.minorticks_off()
-    axes.grid(axis="y", color=RULE, lw=0.8)
-    axes.set_axisbelow(True)
+    rule(axes)
 
 
 def _note(axes: Axes, x: float, y: float, text: str, color: str = QUIET) -> None:
@@ -63,9 +63,9 @@ def _draw_rounds(axes: Axes, figures: Json) -> None:
     axes.set_ylim(0, 1.12 * epsilon)
     ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0, 1.12 * epsilon)
     shown = [tick for tick in ticks if tick <= 1.12 * epsilon]
-    _rule(axes, shown, [f"{tick:g}" for tick in shown])
+    _across(axes, shown, [f"{tick:g}" for tick in shown])
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.set_xlabel("rounds", fontproperties=font(8.5), color=QUIET)
+    name_across(axes, "rounds")
 
 
 def _lines(figures: Json) -> dict[int, list[tuple[float, float]]]:
@@ -100,11 +100,11 @@ def _draw_noise(axes: Axes, figures: Json) -> None:
     axes.set_yscale("log")
     axes.set_xlim(epsilons[0] / 1.06, epsilons[-1])
     axes.set_ylim(low, high)
-    _rule(axes, ticks := _decimal_ticks(low, high), [f"{tick:g}" for tick in ticks])
+    _across(axes, ticks := _decimal_ticks(low, high), [f"{tick:g}" for tick in ticks])
     # Their labels must not touch the plan's own.
     apart = [each for each in epsilons if each == epsilon or abs(math.log(each / epsilon)) > 0.12]
     axes.set_xticks(apart, [f"{each:g}" for each in apart])
-    axes.set_xlabel("epsilon of the whole plan", fontproperties=font(8.5), color=QUIET)
+    name_across(axes, "epsilon of the whole plan")
     axes.axhline(1, color=QUIET, lw=1.1, ls=(0, (5, 2)))
     ends = [(math.log(1.0), "noise as large\nas the signal", QUIET)]
     for rounds, points in lines.items():
@@ -120,23 +120,10 @@ def _draw_noise(axes: Axes, figures: Json) -> None:
         epsilon, high, f"this plan: {ratio:.2g}", ha="center", va="bottom", color=ACCENT,
         fontproperties=font(8.5, "bold"),
     )  # fmt: skip
-    _label_ends(axes, ends, math.log(high / low) / _LOWER)
-
-
-def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], per_inch: float) -> None:
-    """Name lines in the right margin, kept apart, with a hairline to each."""
     # The first has two lines of text; half a line more keeps it clear of its neighbours.
-    heights = spread([value for value, _, _ in ends], 0.27 * per_inch)
-    across = axes.get_yaxis_transform()
-    for (value, name, color), height in zip(ends, heights, strict=True):
-        axes.plot(
-            [1.005, 1.03], [math.exp(value), math.exp(height)], transform=across, color=color,
-            lw=0.7, clip_on=False,
-        )  # fmt: skip
-        axes.text(
-            1.037, math.exp(height), name, transform=across, va="center", color=color,
-            linespacing=1.15, fontproperties=font(8.5, "bold" if color == ACCENT else "normal"),
-        )  # fmt: skip
+    places = spread([value for value, _, _ in ends], 0.27 * (math.log(high / low) / _LOWER))
+    levels = [(math.exp(value), name, color) for value, name, color in ends]
+    name_levels(axes, levels, [math.exp(place) for place in places])
 
 
 def draw_plan(path: Path, figures: Json) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from experiments.report.axes import rule
 from experiments.report.canvas import ACCENT, FAINT, INK, INNER, MARGIN, QUIET, RULE, Canvas, fit
 from experiments.report.wording import Json, plural
 
@@ -94,8 +95,7 @@ def _draw_panel(
         y += 0.5
     axes.set_ylim(y, 0)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.grid(axis="x", color=RULE, lw=0.6)
-    axes.set_axisbelow(True)
+    rule(axes, "x", lw=0.6)
 
 
 def _note(study: Json) -> str:

@@ -10,7 +10,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from alignment.data.sample_source import is_sample
+from experiments.report.views import Figure, View
 from experiments.report.wording import Json, is_number, plural, score_text
+from experiments.simulation.figures import in_view
 
 TAGS = ("fedaccord", "federated-learning", "preference-model", "reward-model", "lora")
 NO_GUARANTEE = (
@@ -43,7 +45,7 @@ def model_card(
         f"# {_plain(title or 'A preference predictor trained by FedAccord')}",
         _summary(result, base_model),
         "## How well it predicts",
-        *_alignment(result["alignment"]),
+        *_alignment(result),
         "## Privacy",
         *(_privacy(card, result) if card is not None else [NO_GUARANTEE, _seen(result)]),
         "## Loading it",
@@ -87,7 +89,8 @@ def _summary(result: Json, base_model: str) -> str:
     )
 
 
-def _alignment(scores: Json) -> Iterator[str]:
+def _alignment(result: Json) -> Iterator[str]:
+    scores = result["alignment"]
     own, none, even = (scores[k] for k in ("unseen_groups", "without_context", "uniform"))
     yield (
         "Alignment with groups that never took part in training: 1 minus the Jensen-Shannon "
@@ -95,18 +98,18 @@ def _alignment(scores: Json) -> Iterator[str]:
         "*Own answers*: the predictor was shown some other answers of the group. *Without*: none. "
         f"Guessing evenly reaches {score_text(even['mean'])}."
     )
+    rows = [_row(figure, result, View.CARD) for figure in in_view(View.CARD)]
     names = sorted(own["groups"], key=lambda name: (-own["groups"][name], name))
-    rows = [["all held-out groups, mean", own["mean"], none["mean"]]]
-    rows.append(["worst held-out group", own["worst_group"], none["worst_group"]])
     # Where single persons were held out as groups, their names are nobody's business.
     if len(names) <= _MOST_GROUPS and not any(" / " in name for name in names):
-        rows += [[_plain(n), own["groups"][n], none["groups"].get(n)] for n in names]
-    for name, part in (("seen", "seen_questions"), ("new", "unseen_questions")):
-        if is_number(own.get(part)):
-            label = f"questions {name} to the train groups"
-            rows.append([label, own[part], none[part]])
-    table = [[str(n), score_text(a), score_text(b)] for n, a, b in rows]
-    yield _table(["", "own answers", "without"], table)
+        each = ((name, own["groups"][name], none["groups"].get(name)) for name in names)
+        rows += [[_plain(name), score_text(a), score_text(b)] for name, a, b in each]
+    rows += [
+        _row(figure, result, View.CARD_QUESTIONS)
+        for figure in in_view(View.CARD_QUESTIONS)
+        if is_number(figure.of(result))
+    ]
+    yield _table(["", "own answers", "without"], rows)
     swapped = scores.get("swapped_context")
     if swapped:
         yield (
@@ -114,6 +117,11 @@ def _alignment(scores: Json) -> Iterator[str]:
             f"{score_text(swapped['mean'])}. One run, without repetition: differences of less than "
             ".01 may be chance."
         )
+
+
+def _row(figure: Figure, result: Json, view: View) -> list[str]:
+    values = figure.across(result)[:2]
+    return [figure.shown[view], *(figure.written(value, view) for value in values)]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -36,7 +36,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
-    """What to publish, and under which names.
+    """A model to publish, and the names it goes under.
 
     Attributes:
         model: The ``--out`` folder of a finished run.

@@ -1,4 +1,4 @@
-"""The paper that pictures are drawn on: inches from the top left corner, and texts made to fit.
+"""The canvas that pictures are drawn on: inches from the top left corner, and texts made to fit.
 
 Matplotlib's object API on the Agg canvas, without pyplot, so that drawing needs no display and
 leaves no state behind. The colours are Okabe and Ito's blue and greys, chosen to stay apart in
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -93,7 +93,7 @@ def one_line(text: str) -> str:
 
 
 def _longest_prefix(text: str, width: float, size: float, weight: Weight) -> int:
-    """How many characters of a text fit into a width."""
+    """Number of characters of a text that fit into a width."""
     # Few letters are narrower than a fifth of their height: measuring more would only cost time.
     low, high = 0, min(len(text), math.ceil(5 * width * 72 / size))
     while low < high:
@@ -157,7 +157,7 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
 
 
 class Canvas:
-    """A white sheet of fixed width; its height is set when all is drawn.
+    """A white canvas of fixed width; its height is set when all is drawn.
 
     Positions and sizes are inches, measured from the top left corner.
     """
@@ -196,6 +196,56 @@ class Canvas:
         subtitle = fit(subtitle, width=INNER, size=8.5, lines=6)
         return self.write(MARGIN, top, subtitle, size=8.5, color=QUIET) + 0.15
 
+    def footnote(self, top: float, text: str, *, lines: int = 6, color: str = QUIET) -> float:
+        """Write what must be known to judge the picture; return where it ends."""
+        return self.write(
+            MARGIN, top, fit(text, width=INNER, size=8, lines=lines), size=8, color=color
+        )
+
+    def figures(
+        self,
+        top: float,
+        *figures: tuple[float, str],
+        color: str = INK,
+        weight: Weight = "normal",
+    ) -> None:
+        """Write figures or their headings, each so many inches from the right margin."""
+        for inches, text in figures:
+            right = WIDTH - MARGIN - inches
+            self.write(right, top, text, size=8, color=color, weight=weight, align="right")
+
+    def mark_key(
+        self, top: float, marks: Sequence[tuple[str, Mapping[str, Any]]], left: float = MARGIN
+    ) -> None:
+        """Draw marks, each followed by its meaning."""
+        key = self.axes(left, top, INNER, 0.2)
+        key.set_xlim(left, left + INNER)
+        key.set_ylim(0, 1)
+        for name, style in marks:
+            key.plot(left + 0.06, 0.5, ls="", clip_on=False, **style)
+            self.write(left + 0.17, top + 0.025, name, size=8, color=QUIET)
+            left += 0.17 + text_width(name, 8) + 0.25
+
+    def line_key(self, top: float, lines: Sequence[tuple[str, Mapping[str, Any]]]) -> float:
+        """Draw lines, each followed by its meaning, in as many rows as they need.
+
+        Returns:
+            Where they end.
+        """
+        left = MARGIN
+        for name, style in lines:
+            label = fit(name, width=INNER - 0.5, size=8)
+            wide = 0.43 + text_width(label, 8)
+            if left + wide > WIDTH - MARGIN and left > MARGIN:
+                left, top = MARGIN, top + 0.2
+            key = self.axes(left, top, 0.36, 0.2)
+            key.set_xlim(0, 1)
+            key.set_ylim(0, 1)
+            key.plot([0, 0.5, 1], [0.5] * 3, markevery=[1], clip_on=False, **style)
+            self.write(left + 0.43, top + 0.025, label, size=8, color=QUIET)
+            left += wide + 0.22
+        return top + 0.25
+
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Bare axes in a box: no frame, no ticks."""
         axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -209,7 +259,7 @@ class Canvas:
         return axes
 
     def save(self, path: Path, *, height: float) -> None:
-        """Cut the sheet at a height and write it as PNG."""
+        """Cut the canvas at a height and write it as PNG."""
         self.figure.set_size_inches(WIDTH, height)
         for axes, left, top, width, tall in self._boxes:
             axes.set_position(
@@ -217,7 +267,7 @@ class Canvas:
             )
         for written, left, baseline in self._texts:
             written.set_position((left / WIDTH, 1 - baseline / height))
-        # Whatever the reader's own settings are: the sheet is neither cropped nor padded.
+        # Whatever the reader's own settings are: the canvas is neither cropped nor padded.
         with _missing_letters_allowed():
             self.figure.savefig(path, format="png", dpi=DPI, bbox_inches=None)
 
@@ -226,7 +276,7 @@ class Column:
     """One panel as wide as a column of a paper: no title, for that is the paper's to write.
 
     Attributes:
-        axes: Bare, as those of a sheet; what surrounds them finds its place by itself.
+        axes: Bare, as those of a canvas; what surrounds them finds its place by itself.
     """
 
     def __init__(self) -> None:

@@ -93,7 +93,7 @@ def choose_example(result: Json, predictions: Sequence[Json]) -> Example | None:
 
 
 def answers_title(example: Example) -> str:
-    """What the picture shows: on how many of its questions the group's context helped."""
+    """The title: on how many of its questions the group's context helped."""
     closer = sum(
         alignment_score(row["with_context"], row["actual"])
         > alignment_score(row["without_context"], row["actual"])

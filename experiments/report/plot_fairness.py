@@ -8,23 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from experiments.report.canvas import (
-    ACCENT,
-    FAINT,
-    INK,
-    INNER,
-    MARGIN,
-    QUIET,
-    RULE,
-    WIDTH,
-    Canvas,
-    Weight,
-    fit,
-    one_line,
-    text_width,
-)
+from experiments.report.canvas import ACCENT, INK, QUIET, Canvas, Weight
+from experiments.report.rows import Rows, shortened
 from experiments.report.wording import (
     Json,
     interval_text,
@@ -57,7 +43,7 @@ class _Row:
 
 
 def fairness_title(result: Json) -> str:
-    """What the picture shows: how far apart the held-out groups are, and how sure that is."""
+    """The title: how far apart the held-out groups are, and how sure that is."""
     unseen = result["fairness"]["unseen_groups"]
     figures = (unseen[key]["value"] for key in ("worst_group", "best_group", "spread"))
     worst, best, spread = map(score_text, figures)
@@ -79,37 +65,31 @@ def _rows(result: Json) -> Iterator[_Row]:
         yield _Row(side=side, name=name, estimate=figures["mean"], weight="bold")
         names = sorted(groups, key=lambda name: (-groups[name]["value"], name))
         rows = [_Row(side=side, name=name, estimate=groups[name]) for name in names]
-        if len(rows) > MOST_OF_A_SIDE:
-            half = MOST_OF_A_SIDE // 2
-            left_out = plural(len(rows) - 2 * half, "group")
-            remark = _Row(side=side, name=f"… {left_out} between these left out …", estimate=None)
-            rows = [*rows[:half], remark, *rows[-half:]]
-        yield from rows
+        first, remark, last = shortened(rows, MOST_OF_A_SIDE)
+        yield from first
+        if remark:
+            yield _Row(side=side, name=remark, estimate=None)
+        yield from last
 
 
-def _draw_row(
-    canvas: Canvas, axes: Axes, row: _Row, *, y: float, top: float, column: float
-) -> None:
-    """One estimate at ``y`` of the axes, ``top`` inches down, with its name and figures."""
+def _draw_row(rows: Rows, number: int, row: _Row) -> None:
+    """One estimate, with its name and figures."""
     if row.estimate is None:
-        canvas.write(MARGIN + column + 0.1, top, row.name, size=8, color=QUIET)
+        rows.remark(number, row.name)
         return
-    name = fit(row.name, width=column, size=8, weight=row.weight)
-    canvas.write(MARGIN, top, name, size=8, weight=row.weight)
-    axes.axhline(y, color=RULE, lw=0.6, zorder=0)
-    style = _SIDES[row.side][1]
+    rows.name(number, row.name, row.weight)
+    rows.rule(number)
+    style, y = _SIDES[row.side][1], number + 0.5
     value, low, high = (row.estimate[key] for key in ("value", "low", "high"))
     if is_number(low) and is_number(high):
-        axes.plot([low, high], [y, y], color=style["color"], lw=1.6, zorder=2)
+        rows.axes.plot([low, high], [y, y], color=style["color"], lw=1.6, zorder=2)
     marker, size = ("D", 6.0) if row.weight == "bold" else ("o", 5.5)
-    axes.plot(
+    rows.axes.plot(
         value, y, ls="", marker=marker, ms=size, mfc=style["mfc"], mec=style["color"], mew=1.2,
         zorder=3,
     )  # fmt: skip
-    right = WIDTH - MARGIN
-    figures = ((right - 0.95, score_text(value)), (right, interval_text(row.estimate)))
-    for x, text in figures:
-        canvas.write(x, top, text, size=8, weight=row.weight, align="right")
+    interval = interval_text(row.estimate)
+    rows.figures(number, (0.95, score_text(value)), (0, interval), weight=row.weight)
 
 
 def _draw_means(axes: Axes, rows: list[_Row], result: Json) -> None:
@@ -137,29 +117,22 @@ def draw_fairness(path: Path, result: Json) -> None:
     low, high = score_limits(known)
     canvas = Canvas()
     top = canvas.heading(fairness_title(result), f"{_note(result)} {scale_note(low)}")
-    tall = 0.23 if len(rows) <= 30 else 0.185
-    widest = max(text_width(one_line(row.name)[:80], 8, row.weight) for row in rows if row.estimate)
-    column = min(2.2, max(1.45, widest + 0.05))
-    left = MARGIN + column + 0.15
     percent = f"{result['fairness']['confidence']:.0%} interval"
-    for x, name in ((WIDTH - MARGIN - 0.95, "score"), (WIDTH - MARGIN, percent)):
-        canvas.write(x, top, name, size=8, color=QUIET, align="right")
-    top += 0.22
-    axes = canvas.axes(left, top, WIDTH - MARGIN - left - _FIGURES, tall * len(rows))
-    axes.set_xlim(low, high)
-    axes.set_ylim(len(rows), 0)
-    _draw_means(axes, rows, result)
+    canvas.figures(top, (0.95, "score"), (0, percent), color=QUIET)
+    drawn = Rows(
+        canvas,
+        top + 0.22,
+        [(row.name if row.estimate else "", row.weight) for row in rows],
+        figures=_FIGURES,
+        tall=0.23 if len(rows) <= 30 else 0.185,
+    )
+    drawn.axes.set_xlim(low, high)
+    _draw_means(drawn.axes, rows, result)
     for number, row in enumerate(rows):
-        line = top + (number + 0.5) * tall - 0.075
-        _draw_row(canvas, axes, row, y=number + 0.5, top=line, column=column)
-    top += tall * len(rows)
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
-    axes.tick_params(axis="x", length=3, color=FAINT)
-    axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
-    footnote = fit(_FOOTNOTE, width=INNER, size=8, lines=6)
-    top = canvas.write(MARGIN, top + 0.38, footnote, size=8, color=INK)
-    canvas.save(path, height=top + 0.25)
+        _draw_row(drawn, number, row)
+    drawn.ground()
+    bottom = canvas.footnote(drawn.bottom + 0.38, _FOOTNOTE, color=INK)
+    canvas.save(path, height=bottom + 0.25)
 
 
 _FOOTNOTE = (
@@ -170,7 +143,7 @@ _FOOTNOTE = (
 
 
 def _note(result: Json) -> str:
-    """What is shown, and of which groups."""
+    """The subtitle: the marks and their groups."""
     counts = [len(result["fairness"][side]["groups"]) for side in _SIDES]
     half = MOST_OF_A_SIDE // 2
     shown = f" Shown are the {half} highest and {half} lowest of a side."

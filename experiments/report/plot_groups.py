@@ -9,22 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from experiments.report.canvas import (
-    ACCENT,
-    FAINT,
-    INNER,
-    MARGIN,
-    QUIET,
-    RULE,
-    WIDTH,
-    Canvas,
-    Weight,
-    fit,
-    one_line,
-    text_width,
-)
+from experiments.report.canvas import ACCENT, FAINT, MARGIN, QUIET, WIDTH, Canvas, Weight
+from experiments.report.rows import Rows, shortened
 from experiments.report.wording import (
     Json,
     change,
@@ -53,7 +40,7 @@ _FIGURES = 1.05
 
 
 def groups_title(result: Json) -> str:
-    """What the picture shows: what a group's own answers did to alignment, on average."""
+    """The title: what a group's own answers did to alignment, on average."""
     none, own = (result["alignment"][part]["mean"] for part in ("without_context", "unseen_groups"))
     return f"Own answers {change(none, own, 'alignment')}"
 
@@ -77,49 +64,28 @@ def _rows(result: Json) -> list[_Row]:
     rows = [
         _Row(name=n, scores={mark: t["groups"].get(n) for mark, t in tables.items()}) for n in names
     ]
-    if len(rows) > MOST_GROUPS:
-        half = MOST_GROUPS // 2
-        left_out = plural(len(rows) - 2 * half, "group")
-        remark = _Row(name=f"… {left_out} between these left out …", scores={})
-        rows = [*rows[:half], remark, *rows[-half:]]
+    first, remark, last = shortened(rows, MOST_GROUPS)
+    rows = [*first, *([_Row(name=remark, scores={})] if remark else []), *last]
     mean = {mark: table["mean"] for mark, table in tables.items()}
     return [_Row(name="All held-out groups", scores=mean, weight="bold"), *rows]
 
 
-def _draw_row(
-    canvas: Canvas, axes: Axes, row: _Row, *, y: float, top: float, column: float
-) -> None:
-    """One dumbbell at ``y`` of the axes, ``top`` inches down, with its name and figures."""
+def _draw_row(rows: Rows, number: int, row: _Row) -> None:
+    """One dumbbell, with its name and figures."""
     if not row.scores:
-        canvas.write(MARGIN + column + 0.1, top, row.name, size=8, color=QUIET)
+        rows.remark(number, row.name)
         return
-    name = fit(row.name, width=column, size=8, weight=row.weight)
-    canvas.write(MARGIN, top, name, size=8, weight=row.weight)
-    axes.axhline(y, color=RULE, lw=0.6, zorder=0)
-    own, without = row.scores["own"], row.scores["without"]
+    rows.name(number, row.name, row.weight)
+    rows.rule(number)
+    y, own, without = number + 0.5, row.scores["own"], row.scores["without"]
     gain = None
     if is_number(own) and is_number(without):
         gain = own - without
-        axes.plot([without, own], [y, y], color=ACCENT, lw=1.8, zorder=1)
+        rows.axes.plot([without, own], [y, y], color=ACCENT, lw=1.8, zorder=1)
     for mark, score in row.scores.items():
         if is_number(score):
-            axes.plot(score, y, ls="", **_MARKS[mark])
-    right = WIDTH - MARGIN
-    for x, text in ((right - 0.5, score_text(own)), (right, gain_text(gain))):
-        canvas.write(x, top, text, size=8, weight=row.weight, align="right")
-
-
-def _draw_key(canvas: Canvas, left: float, top: float, marks: Sequence[str]) -> None:
-    """The marks and their meaning, and the names of the columns of figures."""
-    key = canvas.axes(left, top, INNER, 0.2)
-    key.set_xlim(left, left + INNER)
-    key.set_ylim(0, 1)
-    for mark in marks:
-        key.plot(left + 0.06, 0.5, ls="", clip_on=False, **_MARKS[mark])
-        canvas.write(left + 0.17, top + 0.025, _MARK_NAMES[mark], size=8, color=QUIET)
-        left += 0.17 + text_width(_MARK_NAMES[mark], 8) + 0.25
-    for x, name in ((WIDTH - MARGIN - 0.5, "own"), (WIDTH - MARGIN, "gain")):
-        canvas.write(x, top + 0.025, name, size=8, color=QUIET, align="right")
+            rows.axes.plot(score, y, ls="", **_MARKS[mark])
+    rows.figures(number, (0.5, score_text(own)), (0, gain_text(gain)), weight=row.weight)
 
 
 def _piles(scores: Sequence[float], low: float, high: float) -> list[tuple[float, int]]:
@@ -180,30 +146,27 @@ def draw_groups(path: Path, result: Json) -> None:
     low, high = score_limits([*known, *train])
     canvas = Canvas()
     top = canvas.heading(groups_title(result), f"{_groups_note(result)} {scale_note(low)}")
-    tall = 0.23 if len(rows) <= 25 else 0.185
-    widest = max(text_width(one_line(row.name)[:80], 8, row.weight) for row in rows if row.scores)
-    column = min(2.2, max(1.45, widest + 0.05))
-    left = MARGIN + column + 0.15
-    width = WIDTH - MARGIN - left - _FIGURES
+    drawn = Rows(
+        canvas,
+        top + 0.27,
+        [(row.name if row.scores else "", row.weight) for row in rows],
+        figures=_FIGURES,
+        tall=0.23 if len(rows) <= 25 else 0.185,
+    )
+    drawn.axes.set_xlim(low, high)
     used = {mark for row in rows for mark, score in row.scores.items() if is_number(score)}
-    _draw_key(canvas, left, top, [mark for mark in _MARK_NAMES if mark in used])
-    top += 0.27
-    axes = canvas.axes(left, top, width, tall * len(rows))
-    axes.set_xlim(low, high)
-    axes.set_ylim(len(rows), 0)
+    marks = [(name, _MARKS[mark]) for mark, name in _MARK_NAMES.items() if mark in used]
+    canvas.mark_key(top, marks, drawn.left)
+    canvas.figures(top + 0.025, (0.5, "own"), (0, "gain"), color=QUIET)
     for number, row in enumerate(rows):
-        line = top + (number + 0.5) * tall - 0.075
-        _draw_row(canvas, axes, row, y=number + 0.5, top=line, column=column)
-    top += tall * len(rows)
+        _draw_row(drawn, number, row)
+    axes, bottom = drawn.axes, drawn.bottom
     if train:
-        axes, top = _draw_train_groups(
-            canvas, result, left=left, top=top + 0.1, width=width, limits=(low, high)
+        axes, bottom = _draw_train_groups(
+            canvas, result, left=drawn.left, top=bottom + 0.1, width=drawn.width, limits=(low, high)
         )
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
-    axes.tick_params(axis="x", length=3, color=FAINT)
-    axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
-    canvas.save(path, height=top + 0.45)
+    drawn.ground(axes)
+    canvas.save(path, height=bottom + 0.45)
 
 
 def _groups_note(result: Json) -> str:

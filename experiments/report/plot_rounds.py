@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
+from experiments.report.axes import name_across, name_levels, tick
 from experiments.report.canvas import (
     ACCENT,
     INK,
@@ -32,7 +33,7 @@ from experiments.report.wording import (
 
 
 def rounds_title(rounds: Sequence[Json]) -> str:
-    """What the picture shows: what training did to alignment on the held-out groups."""
+    """The title: what training did to alignment on the held-out groups."""
     scores = [r["alignment"] for r in rounds if is_number(r["alignment"])]
     thing = "alignment on groups never seen"
     if not scores:
@@ -61,21 +62,6 @@ def _shade_phases(panels: Sequence[Axes], rounds: Sequence[Json]) -> None:
         )  # fmt: skip
 
 
-def _label_levels(axes: Axes, levels: Sequence[tuple[float, str, str]], height: float) -> None:
-    """Name scores in the right margin, kept apart, with a hairline to each."""
-    low, high = axes.get_ylim()
-    places = spread([value for value, _, _ in levels], 0.36 / height * (high - low))
-    across = axes.get_yaxis_transform()
-    for (value, name, color), place in zip(levels, places, strict=True):
-        axes.plot(
-            [1.005, 1.03], [value, place], transform=across, color=color, lw=0.7, clip_on=False
-        )
-        axes.text(
-            1.037, place, name, transform=across, va="center", color=color, linespacing=1.15,
-            fontproperties=font(8.5, "bold" if color == ACCENT else "normal"),
-        )  # fmt: skip
-
-
 def _draw_alignment(axes: Axes, result: Json, rounds: Sequence[Json], height: float) -> None:
     """The measured rounds, and two levels to compare them with."""
     alignment = result["alignment"]
@@ -93,9 +79,10 @@ def _draw_alignment(axes: Axes, result: Json, rounds: Sequence[Json], height: fl
         axes.plot(*zip(*points, strict=True), color=ACCENT, lw=1.8, marker=marker, ms=4)
         labels.append((points[-1][1], f"own context\n{score_text(points[-1][1])}", ACCENT))
     axes.set_ylim(*score_limits([value for value, _, _ in labels] + [score for _, score in points]))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: score_text(value, 2)))
-    _label_levels(axes, labels, height)
+    tick(axes.yaxis, 6)
+    low, high = axes.get_ylim()
+    gap = 0.36 / height * (high - low)
+    name_levels(axes, labels, spread([value for value, _, _ in labels], gap))
 
 
 def _draw_loss(axes: Axes, rounds: Sequence[Json]) -> None:
@@ -121,7 +108,7 @@ def _draw_loss(axes: Axes, rounds: Sequence[Json]) -> None:
 
 
 def _below(rounds: Sequence[Json]) -> str:
-    """What the lower panel shows."""
+    """The name of the lower panel."""
     if any(is_number(r.get("distance")) for r in rounds):
         return "how far the models of partners were apart before they met (L2 norm)"
     return "mean training loss over train groups, in nats"
@@ -159,5 +146,5 @@ def draw_rounds(path: Path, result: Json, rounds: Sequence[Json]) -> None:
     _draw_alignment(panels[0], result, rounds, upper)
     _draw_loss(panels[1], rounds)
     panels[1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    panels[1].set_xlabel("round", fontproperties=font(8.5), color=QUIET)
+    name_across(panels[1], "round")
     canvas.save(path, height=top + upper + 0.2 + lower + 0.55)

@@ -22,14 +22,18 @@ from experiments.report.plots import (
     draw_plots,
     plot_titles,
 )
+from experiments.report.views import View
 from experiments.report.wording import (
+    DASH,
     WORST,
     Json,
     gain_text,
+    interval_text,
     is_number,
     plural,
     score_text,
 )
+from experiments.simulation.figures import in_view
 
 REPORT_FILE = "report.html"
 
@@ -52,17 +56,6 @@ _DESCRIPTIONS = {
         "Bars for one held-out group and up to six questions: shares of its answers beside the "
         "predictions with and without its context."
     ),
-}
-#: Figures of fairness in the order in which the page has them, with their digits.
-_FAIRNESS_ROWS = {
-    "mean": ("Mean of the groups, each counted once", 3),
-    "worst_group": ("Worst group", 3),
-    "lowest_tenth": ("Lowest tenth of the groups", 3),
-    "best_group": ("Best group", 3),
-    "spread": ("Spread: best less worst", 3),
-    "standard_deviation": ("Standard deviation over groups", 3),
-    "cov": ("Coefficient of variation: that over the mean", 3),
-    "jain_index": ("Jain's fairness index: 1 is even", 4),
 }
 #: Differences below this are not worth a verdict.
 _SLIGHT = 0.005
@@ -95,14 +88,16 @@ def write_report(
         _TEMPLATE,
         result=result,
         worst=WORST,
+        short=_short(result),
         summary=_summary(result),
         notice=_notice(result),
         notice_title=_notice_title(result),
         pictures=[picture for name, picture in pictures.items() if name != FAIRNESS],
         fairness=result.get("fairness"),
-        fairness_rows=_FAIRNESS_ROWS,
+        fairness_rows=_fairness_rows(result),
         fairness_picture=pictures.get(FAIRNESS),
         held_out=_held_out(result),
+        questions=_questions(result),
         train=_sorted_groups(result["alignment"]["train_groups"] or _NOTHING),
         cost=_cost(result, rounds),
         privacy=[
@@ -117,8 +112,45 @@ def write_report(
     return path
 
 
+def _short(result: Json) -> list[tuple[str, str, bool]]:
+    """The figures at the head: label, text, and whether it is the first, which stands out."""
+    return [
+        (figure.shown[View.SHORT], figure.written(value, View.SHORT), number == 0)
+        for number, figure in enumerate(in_view(View.SHORT))
+        if (value := figure.of(result)) is not None
+    ]
+
+
+def _fairness_rows(result: Json) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The rows of the table of fairness: a label, and of each side its text and interval."""
+    rows: list[tuple[str, list[tuple[str, str]]]] = []
+    for figure in in_view(View.FAIRNESS) if result.get("fairness") else ():
+        name = figure.key.split(".")[2]
+        sides = [result["fairness"][side][name] for side in ("unseen_groups", "train_groups")]
+        if any(sides):
+            cells = [
+                (
+                    figure.written((side or {}).get("value"), View.FAIRNESS),
+                    interval_text(side, figure.digits) or DASH,
+                )
+                for side in sides
+            ]
+            rows.append((figure.shown[View.FAIRNESS], cells))
+    return rows
+
+
+def _questions(result: Json) -> list[tuple[str, list[str], str]]:
+    """The foot of the table of held-out groups: a label, its figures, and the gain where known."""
+    rows = []
+    for figure in in_view(View.QUESTIONS):
+        cells = [figure.written(value, View.QUESTIONS) for value in figure.across(result)]
+        gain = gain_text(result["context_gain"]) if figure.column == "alignment" else ""
+        rows.append((figure.shown[View.QUESTIONS], cells, gain))
+    return rows
+
+
 def _summary(result: Json) -> list[str]:
-    """What was trained and how well it predicts: one paragraph an entry."""
+    """The opening in plain words, training and predictions: one paragraph an entry."""
     alignment, data = result["alignment"], result["data"]
     own, none = alignment["unseen_groups"], alignment["without_context"]
     swapped = alignment["swapped_context"] or _NOTHING
@@ -152,7 +184,7 @@ def _summary(result: Json) -> list[str]:
 
 
 def _own_models(own: Json | None, groups: int) -> list[str]:
-    """Whose model the figures are of, where every group has its own; else nothing."""
+    """A paragraph on the model that was measured, where every group has its own; else none."""
     if own is None:
         return []
     scores = [each["alignment"] for each in own["models"].values()]
@@ -167,7 +199,7 @@ def _own_models(own: Json | None, groups: int) -> list[str]:
 
 
 def _right_choices(choices: Json | None) -> list[str]:
-    """How many choices were predicted rightly; nothing of surveys."""
+    """A paragraph on choices that were predicted rightly; none of surveys."""
     if choices is None:
         return []
     own, uniform = choices["unseen_groups"], choices["uniform"]
@@ -180,7 +212,7 @@ def _right_choices(choices: Json | None) -> list[str]:
 
 
 def _whose_answers(swapped: float | None, drop: float | None) -> str:
-    """Whether it matters whose answers are shown."""
+    """A sentence on the use that the predictor makes of whose answers it is shown."""
     if not is_number(drop):
         return "Whether it matters whose answers are shown could not be measured with one group."
     figure = f"{score_text(swapped)} ({gain_text(-drop)})"
@@ -194,14 +226,14 @@ def _whose_answers(swapped: float | None, drop: float | None) -> str:
 
 
 def _notice_title(result: Json) -> str:
-    """What the notice is about."""
+    """The heading of the notice."""
     if result["privacy"]["mode"] == "none":
         return "Nothing is guaranteed about privacy in this run"
     return "The guarantee of this run does not hold against its server"
 
 
 def _notice(result: Json) -> list[str]:
-    """Against whom nothing is guaranteed in this run; empty where the promise holds for all."""
+    """Sentences on those against whom nothing is guaranteed; none where it is for all."""
     mode, reasons = result["privacy"]["mode"], []
     if mode == "none":
         reasons.append(
@@ -245,38 +277,19 @@ def _held_out(result: Json) -> list[dict[str, Any]]:
 
 
 def _cost(result: Json, rounds: Sequence[Json]) -> list[tuple[str, str]]:
-    """What the run took, as terms and figures."""
-    seconds, sent = result["seconds"], result["bytes"]
+    """The cost of the run, as terms and figures."""
     dropped = sum(bool(record["dropped"]) for record in rounds)
     aborted = sum(bool(record["aborted"]) for record in rounds)
+    first, *rest = (
+        (figure.shown[View.COST], figure.written(figure.of(result), View.COST))
+        for figure in in_view(View.COST)
+    )
     return [
-        ("Rounds", f"{result['rounds']:,}"),
+        first,
         ("Rounds in which a group dropped out", f"{dropped:,}"),
         ("Rounds that were aborted and gave nothing", f"{aborted:,}"),
-        ("Trained parameters", f"{result['parameters']:,}"),
-        ("Time in all", _duration(seconds["total"])),
-        ("Time training", _duration(seconds["train"])),
-        ("Time in secure aggregation", _duration(seconds["secagg"])),
-        ("Time measuring", _duration(seconds["evaluate"])),
-        ("Sent by a client in a round", _size(sent["up_per_client_per_round"])),
-        ("Received by a client in a round", _size(sent["down_per_client_per_round"])),
+        *rest,
     ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _size(count: int) -> str:
-    exact = f"{count:,} bytes"
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit} ({exact})"
-    return exact
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

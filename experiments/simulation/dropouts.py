@@ -31,7 +31,7 @@ class Dropouts:
         self._seed = seed
 
     def lost(self, message: Message) -> bool:
-        """Whether a message reaches nobody."""
+        """True where a message reaches nobody."""
         metadata = message.metadata
         if self._chance == 0 or metadata.message_type not in _LOST_STAGES:
             return False

@@ -28,7 +28,7 @@ _MOST_MEASURED = 4
 
 
 def has_own_models(out: Path) -> bool:
-    """Whether a run has left its groups a model each."""
+    """True where a run has left its groups a model each."""
     return (out / MODELS).is_dir()
 
 
@@ -50,7 +50,7 @@ def drawn_groups(out: Path, population: Population, seed: int) -> tuple[str, ...
 
 
 def spread_of_models(out: Path, population: Population, groups: Sequence[str]) -> dict[str, Any]:
-    """How the models of a run differ.
+    """Scores and distances of the models of a run.
 
     Args:
         out: Folder of the run.

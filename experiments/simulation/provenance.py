@@ -1,4 +1,4 @@
-"""Which code and which libraries made a figure."""
+"""The code and the libraries that made a figure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def code() -> dict[str, str | bool | None]:
 
 
 def _git(*words: str) -> str | None:
-    """What git says of the checkout; None where it cannot be asked."""
+    """An answer of git about the checkout; None where it cannot be asked."""
     program = shutil.which("git")
     if program is None:
         return None

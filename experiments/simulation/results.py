@@ -1,13 +1,14 @@
-"""The figures of a finished run, computed from its published files and the held-out answers."""
+"""A finished run, measured: the material of its figures."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,9 +29,9 @@ from alignment.model.prediction import ContextPredictor
 from alignment.model.vector import to_vector
 from clients.training.trainer import predictor_for
 from experiments.simulation.baseline import even_shares, question_mean
+from experiments.simulation.grid_records import Traffic
 from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.own_models import drawn_groups, has_own_models, spread_of_models
-from experiments.simulation.provenance import code, versions
 from experiments.simulation.traffic import training_traffic
 from privacy.accounting.plan import PrivacyPlan
 from privacy.file_names import PRIVACY_FILE
@@ -99,61 +100,113 @@ def measure(folder: Path, population: Population, seed: int) -> Measured:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """Material from which the figures of a run are computed.
+
+    Attributes:
+        config: The run.
+        population: Its groups.
+        measured: Predictions of what it left.
+        own_models: How the groups' own models differ; None where all have one in common.
+        rounds: The records of ``rounds.jsonl``.
+        traffic: Bytes of all groups in all rounds of training that the grid counted.
+        counted_rounds: So many rounds, at least 1.
+        seconds: Since the run began, or went on.
+        seconds_measuring: Of them, what ``measured`` and ``own_models`` took.
+    """
+
+    config: RunConfig
+    population: Population
+    measured: Measured
+    own_models: Mapping[str, Any] | None
+    rounds: Sequence[Mapping[str, Any]]
+    traffic: Traffic
+    counted_rounds: int
+    seconds: float
+    seconds_measuring: float
+
+    @cached_property
+    def summaries(self) -> Mapping[str, dict[str, Any] | None]:
+        """Alignment by context, and that of the yardsticks."""
+        measured = self.measured
+        return {
+            "unseen_groups": _summary(measured.own),
+            "without_context": _summary(measured.none),
+            # One held-out group has nobody to swap with.
+            "swapped_context": _summary(measured.swapped) if measured.swapped else None,
+            "uniform": _summary(measured.uniform),
+            "question_mean": _summary(measured.question_mean),
+            "train_groups": _summary(measured.train),
+        }
+
+    def choices(self) -> dict[str, Any] | None:
+        """Accuracy and calibration of predicted choices; None of surveys."""
+        records = (record for each in self.population.records.values() for record in each)
+        if any(isinstance(record, SurveyRecord) for record in records):
+            return None
+        return {
+            "unseen_groups": _judged(self.measured.own),
+            "without_context": _judged(self.measured.none),
+            "uniform": _judged(self.measured.uniform),
+        }
+
+    def fairness(self) -> dict[str, Any]:
+        """Evenness over groups, held-out and train groups apart."""
+        generator = np.random.default_rng([self.config.seed, 2])
+        own, train = ([p.score for p in part] for part in (self.measured.own, self.measured.train))
+        apart = gap(train, own, generator)
+        return {
+            "confidence": CONFIDENCE,
+            "resamples": RESAMPLES,
+            "unseen_groups": asdict(measure_fairness(own, generator)),
+            "train_groups": asdict(measure_fairness(train, generator)),
+            "gap": None if apart is None else asdict(apart),
+        }
+
+    def bytes_per_client_per_round(self, way: Literal["up", "down"]) -> int:
+        """Bytes that a client sent or received in a mean round."""
+        total = self.traffic.bytes_up if way == "up" else self.traffic.bytes_down
+        return round(total / (len(self.population.split.train_groups) * self.counted_rounds))
+
+    def privacy(self) -> dict[str, Any]:
+        """The promise of the run, from the plan that was registered before it began."""
+        return _privacy(self.config, Path(self.config.out))
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """One row per target of the first draw of each held-out group."""
+        return [
+            {
+                "group": own.score.group,
+                "question_id": own.question.question_id,
+                "question": own.question.text,
+                "options": list(own.question.options),
+                "actual": list(own.actual),
+                "with_context": list(own.predicted),
+                "without_context": list(none.predicted),
+                "seen": own.score.seen,
+            }
+            for own, none in zip(self.measured.own, self.measured.none, strict=True)
+            if own.score.draw == 0
+        ]
+
+
 def _summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
     return asdict(summarise_predictions(predictions))
 
 
-def _fairness(measured: Measured, seed: int) -> dict[str, Any]:
-    """How evenly groups are predicted, held-out and train groups apart."""
-    generator = np.random.default_rng([seed, 2])
-    own, train = ([p.score for p in part] for part in (measured.own, measured.train))
-    apart = gap(train, own, generator)
-    return {
-        "confidence": CONFIDENCE,
-        "resamples": RESAMPLES,
-        "unseen_groups": asdict(measure_fairness(own, generator)),
-        "train_groups": asdict(measure_fairness(train, generator)),
-        "gap": None if apart is None else asdict(apart),
-    }
-
-
-def _choices(measured: Measured, population: Population) -> dict[str, Any] | None:
-    """How often the majority's choice was predicted, and how well calibrated; None for surveys.
-
-    ``uniform`` is what guessing every option alike would reach.
-    """
-    if any(
-        isinstance(record, SurveyRecord) for each in population.records.values() for record in each
-    ):
-        return None
-
-    def judged(predictions: Sequence[Prediction]) -> dict[str, Any]:
-        targets = [
-            JudgedTarget(draw=each.score.draw, predicted=each.predicted, actual=each.actual)
-            for each in predictions
-        ]
-        return asdict(summarise_choices(targets))
-
-    return {
-        "unseen_groups": judged(measured.own),
-        "without_context": judged(measured.none),
-        "uniform": judged(measured.uniform),
-    }
+def _judged(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    targets = [
+        JudgedTarget(draw=each.score.draw, predicted=each.predicted, actual=each.actual)
+        for each in predictions
+    ]
+    return asdict(summarise_choices(targets))
 
 
 def read_rounds(out: Path) -> list[dict[str, Any]]:
     """The records of ``rounds.jsonl``."""
     lines = (out / ROUNDS_FILE).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
-
-
-def _traffic(grid: LocalGrid, clients: int, rounds: int) -> dict[str, int]:
-    total = training_traffic(grid)
-    rounds = max(1, rounds)
-    return {
-        "up_per_client_per_round": round(total.bytes_up / (clients * rounds)),
-        "down_per_client_per_round": round(total.bytes_down / (clients * rounds)),
-    }
 
 
 #: What the promised epsilon does not speak of, in any run.
@@ -171,7 +224,7 @@ _SHARES_SEEN = (
 
 
 def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
-    """What the run promises about privacy, from the plan that was registered before it began."""
+    """The promise of privacy, from the plan that was registered before the run began."""
     mode = config.privacy.mode
     if not config.privacy.private:
         nothing = dict.fromkeys(("unit", "delta", "epsilon", "accountant"))
@@ -204,10 +257,10 @@ def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
     }
 
 
-def build_result(
+def measure_run(
     config: RunConfig, population: Population, grid: LocalGrid, *, started: float, done: int = 0
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Compute ``result.json`` and the predictions of a finished run.
+) -> FinishedRun:
+    """Measure what a run has left in its folder.
 
     Args:
         config: The run.
@@ -215,79 +268,21 @@ def build_result(
         grid: On which it ran.
         started: ``time.perf_counter()`` when the run began, or went on.
         done: Rounds that it had done before it went on: the grid has not counted those.
-
-    Returns:
-        The result, and one mapping per target of the first draw of each held-out group.
     """
     out = Path(config.out)
     begun = time.perf_counter()
     groups = drawn_groups(out, population, config.seed) if has_own_models(out) else ()
-    folder = group_model(out, groups[0]) if groups else out
-    measured = measure(folder, population, config.seed)
+    measured = measure(group_model(out, groups[0]) if groups else out, population, config.seed)
     own_models = spread_of_models(out, population, groups) if groups else None
-    rounds = read_rounds(out)
-    own, none = _summary(measured.own), _summary(measured.none)
-    # One held-out group has nobody to swap with.
-    swapped = _summary(measured.swapped) if measured.swapped else None
-    now = time.perf_counter()
-    evaluate = now - begun + sum(r["seconds_evaluate"] for r in rounds)
-    result: dict[str, Any] = {
-        "alignment": {
-            "unseen_groups": own,
-            "without_context": none,
-            "swapped_context": swapped,
-            "uniform": _summary(measured.uniform),
-            "question_mean": _summary(measured.question_mean),
-            "train_groups": _summary(measured.train),
-        },
-        "choices": _choices(measured, population),
-        "context_gain": own["mean"] - none["mean"],
-        "context_swap_drop": own["mean"] - swapped["mean"] if swapped else None,
-        "fairness": _fairness(measured, config.seed),
-        "own_models": own_models,
-        "rounds": rounds[-1]["round"],
-        "ended_early": rounds[-1]["round"] < config.federation.rounds,
-        "parameters": measured.parameters,
-        "seconds": {
-            "total": now - started,
-            "train": sum(r["seconds_train"] for r in rounds),
-            "secagg": sum(r["seconds_secagg"] for r in rounds),
-            "evaluate": evaluate,
-        },
-        "bytes": _traffic(grid, len(population.split.train_groups), rounds[-1]["round"] - done),
-        "secure_aggregation": config.federation.secure_aggregation,
-        "aborted_rounds": sum(bool(r["aborted"]) for r in rounds),
-        "privacy": _privacy(config, out),
-        "data": {
-            "source": Path(config.data).name,
-            "records": sum(map(len, population.records.values())),
-            "skipped": len(population.skipped),
-            "train_groups": len(population.split.train_groups),
-            "held_out_groups": len(population.split.draws),
-            "context_answers": max(
-                len(draw.context) for each in population.split.draws.values() for draw in each
-            ),
-        },
-        "seed": config.seed,
-        "code": code(),
-        "versions": versions(),
-        "config": config.nested(),
-    }
-    return result, _predictions(measured)
-
-
-def _predictions(measured: Measured) -> list[dict[str, Any]]:
-    return [
-        {
-            "group": own.score.group,
-            "question_id": own.question.question_id,
-            "question": own.question.text,
-            "options": list(own.question.options),
-            "actual": list(own.actual),
-            "with_context": list(own.predicted),
-            "without_context": list(none.predicted),
-            "seen": own.score.seen,
-        }
-        for own, none in zip(measured.own, measured.none, strict=True)
-        if own.score.draw == 0
-    ]
+    now, rounds = time.perf_counter(), read_rounds(out)
+    return FinishedRun(
+        config=config,
+        population=population,
+        measured=measured,
+        own_models=own_models,
+        rounds=rounds,
+        traffic=training_traffic(grid),
+        counted_rounds=max(1, rounds[-1]["round"] - done),
+        seconds=now - started,
+        seconds_measuring=now - begun,
+    )

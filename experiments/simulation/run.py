@@ -14,12 +14,14 @@ from alignment.data.population import Population, load_population
 from alignment.data.split import SPLIT_FILE
 from alignment.model.file_names import HEAD_FILE
 from atomic import write_atomically
+from experiments.simulation.figures import result_of
 from privacy.file_names import RESULT_FILE
 from server.config import ConfigError, RunConfig
 from server.state.checkpoint import FOLDER, newest_round
 
 if TYPE_CHECKING:
     from experiments.simulation.local_grid import LocalGrid
+    from experiments.simulation.results import FinishedRun
 
 logger = logging.getLogger(__name__)
 
@@ -102,13 +104,12 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
         # Only now: bad input must not cost what a folder held.
         _begin(out, population)
     # Data are checked in a second; what follows takes several to import.
-    from experiments.simulation.results import build_result
+    from experiments.simulation.results import measure_run
     from privacy.identity.key_folder import run_keys
 
     grid = _simulated(config, population)
     config = replace(config, resume=False)
-    result, predictions = build_result(config, population, grid, started=started, done=done)
-    _write(out, result, predictions)
+    result = _write(out, measure_run(config, population, grid, started=started, done=done))
     # Keys of simulated groups are of no use after their run.
     for folder in (run_keys(out), out / FOLDER):
         shutil.rmtree(folder, ignore_errors=True)
@@ -145,15 +146,15 @@ def _simulated(config: RunConfig, population: Population) -> LocalGrid:
         forget_ledgers()
 
 
-def _write(out: Path, result: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
-    """Write predictions, pictures, report and, last, ``result.json``."""
+def _write(out: Path, finished: FinishedRun) -> dict[str, Any]:
+    """Write predictions, pictures, report and, last, ``result.json``, which is returned."""
     from experiments.report.plots import draw_plots
     from experiments.report.report import write_report
-    from experiments.simulation.results import read_rounds
 
-    rounds = read_rounds(out)
+    result, predictions, rounds = result_of(finished), finished.predictions(), finished.rounds
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
     write_atomically(out / PREDICTIONS_FILE, lines)
     draw_plots(out, result, rounds, predictions)
     write_report(out, result, rounds, predictions)
     write_atomically(out / RESULT_FILE, json.dumps(result, indent=2) + "\n")
+    return result

@@ -315,20 +315,19 @@ def _run_study(
     carry_out(runs, overwrite=overwrite, keep=keep, publish=publish, go_on=True, workers=workers)
 
 
-#: Of all figures, those of the terminal where a study names none: the rest is in the report.
-_SHOWN = (
-    *("alignment", "worst_group", "log_loss", "aborted_rounds"),
-    *("bytes_up_per_client_per_round", "seconds", "rounds_to_target"),
-)
-
-
 def _table(study: dict[str, Any]) -> Table:
     """Means over draws, with the spread of alignment."""
+    from experiments.report.views import View
+    from experiments.simulation.figures import in_view
+    from experiments.studies.figures import FIGURES
     from experiments.studies.page import table
 
     title = "Groups never seen in training: alignment (1 is perfect)"
     shown = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
-    heading, rows = table(study, only=study["figures"] or _SHOWN)
+    # Where a study names no figures: the rest is in the report.
+    shortest = {figure.column for figure in in_view(View.STUDY_TERMINAL)} | {"rounds_to_target"}
+    usual = [name for name in FIGURES if name in shortest]
+    heading, rows = table(study, only=study["figures"] or usual)
     names = len(study["names"]) + bool(study["cases"])
     for number, name in enumerate(heading):
         # Headings take as many lines as they have words, figures one.

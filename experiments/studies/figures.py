@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from experiments.compare.report import bytes_text, count_text
+from experiments.report.views import View
 from experiments.report.wording import (
-    gain_text,
-    is_number,
+    bytes_text,
+    count_text,
+    number_text,
     scale_note,
     score_limits,
     score_text,
 )
+from experiments.simulation.figures import in_rows
 from experiments.studies.engine import KeyPath
 
 
 def _score(value: float | None) -> str:
     return score_text(value, 4)
-
-
-def _gain(value: float | None) -> str:
-    return gain_text(value, 4)
-
-
-def _number(value: float | None) -> str:
-    return f"{value:.3g}" if is_number(value) else "\N{EN DASH}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,167 +66,104 @@ class Figure:
         return f"{self.note} The axis {start}.".strip()
 
 
-_UNSEEN, _FAIR = ("alignment", "unseen_groups"), ("fairness", "unseen_groups")
-_TRAIN = ("fairness", "train_groups")
+def _of_result(*names: str, **more: Any) -> dict[str, Figure]:
+    """Figures of ``result.json`` by name, with what pictures and reports of studies add to them."""
+    return {name: _made(name, **more) for name in names}
 
-#: All figures, in the order in which reports show them.
-FIGURES: Mapping[str, Figure] = {
-    "alignment": Figure(
-        title="alignment",
-        path=(*_UNSEEN, "mean"),
-        thing="alignment on groups never seen",
-        score=True,
-        usual=True,
-        spread=True,
-    ),
-    "worst_group": Figure(
-        title="worst group",
-        path=(*_UNSEEN, "worst_group"),
-        thing="alignment of the worst group never seen",
-        score=True,
-        usual=True,
-    ),
-    "log_loss": Figure(
-        title="log-loss",
-        path=(*_UNSEEN, "log_loss"),
+
+def _made(name: str, **more: Any) -> Figure:
+    found = next(each for each in in_rows() if each.column == name)
+    view = View.STUDY if View.STUDY in found.shown else View.STUDY_NAMED
+    return Figure(
+        title=found.shown[view],
+        path=tuple(found.key.split(".")),
+        text=lambda value: found.written(value, view),
+        usual=view is View.STUDY,
+        **more,
+    )
+
+
+_ORDERED: Mapping[str, Figure] = {
+    **_of_result("alignment", thing="alignment on groups never seen", score=True, spread=True),
+    **_of_result("worst_group", thing="alignment of the worst group never seen", score=True),
+    **_of_result(
+        "log_loss",
         thing="log-loss on groups never seen",
         note="Log-loss is in nats: lower is better, and even perfect predictions keep the entropy "
         "of the answers.",
-        usual=True,
     ),
-    "seen_questions": Figure(
-        title="seen questions",
-        path=(*_UNSEEN, "seen_questions"),
+    **_of_result(
+        "seen_questions",
         thing="alignment on seen questions",
         score=True,
         note="Seen questions: those that a train group answered.",
-        usual=True,
     ),
-    "unseen_questions": Figure(
-        title="unseen questions",
-        path=(*_UNSEEN, "unseen_questions"),
-        thing="alignment on unseen questions",
-        score=True,
-        usual=True,
-    ),
-    "context_swap_drop": Figure(
-        title="swap drop",
-        path=("context_swap_drop",),
-        text=_gain,
+    **_of_result("unseen_questions", thing="alignment on unseen questions", score=True),
+    **_of_result(
+        "context_swap_drop",
         note="Swap drop: what a predictor loses when it is shown another group's answers in place "
         "of the group's own.",
-        usual=True,
     ),
-    "rounds": Figure(title="rounds", path=("rounds",), text=count_text, usual=True),
-    "aborted_rounds": Figure(
-        title="aborted", path=("aborted_rounds",), text=_number, usual=True, shown=any
-    ),
+    **_of_result("rounds"),
+    **_of_result("aborted_rounds", shown=any),
     "groups_per_round": Figure(
         title="groups",
-        text=_number,
+        text=number_text,
         note="Groups: in the sum of a round, on average.",
         usual=True,
     ),
-    "bytes_up_per_client_per_round": Figure(
-        title="bytes up",
-        path=("bytes", "up_per_client_per_round"),
-        text=bytes_text,
-        note="Bytes up: of one client in one round.",
-        usual=True,
-    ),
+    **_of_result("bytes_up_per_client_per_round", note="Bytes up: of one client in one round."),
     "bytes_total": Figure(
         title="bytes in all",
         text=bytes_text,
         note="Bytes in all: up and down, of all clients and rounds.",
         usual=True,
     ),
-    "seconds": Figure(
-        title="seconds",
-        path=("seconds", "total"),
-        text=count_text,
-        note="Seconds are of the machine that ran it.",
-        usual=True,
-    ),
+    **_of_result("seconds", note="Seconds are of the machine that ran it."),
     "rounds_to_target": Figure(
         title="rounds to target",
-        text=_number,
+        text=number_text,
         note="To the target: what it took until the first measured round that reaches it; of "
         "bytes, those that one client had sent.",
         usual=True,
     ),
     "bytes_to_target": Figure(title="bytes to target", text=bytes_text, usual=True),
     "seconds_to_target": Figure(title="seconds to target", text=count_text, usual=True),
-    "without_context": Figure(
-        title="without context", path=("alignment", "without_context", "mean")
-    ),
-    "uniform": Figure(title="uniform guessing", path=("alignment", "uniform", "mean")),
-    "question_mean": Figure(
-        title="mean answer of train groups", path=("alignment", "question_mean", "mean")
-    ),
+    **_of_result("without_context", "uniform", "question_mean"),
     "untrained": Figure(title="no training"),
-    "without_context_log_loss": Figure(
-        title="log-loss without context", path=("alignment", "without_context", "log_loss")
-    ),
-    "uniform_log_loss": Figure(
-        title="log-loss of uniform guessing", path=("alignment", "uniform", "log_loss")
-    ),
-    "question_mean_log_loss": Figure(
-        title="log-loss of the mean answer", path=("alignment", "question_mean", "log_loss")
-    ),
+    **_of_result("without_context_log_loss", "uniform_log_loss", "question_mean_log_loss"),
     "untrained_log_loss": Figure(title="log-loss without training"),
-    "noise_multiplier": Figure(
-        title="noise multiplier",
-        path=("privacy", "noise_multiplier"),
-        text=_number,
+    **_of_result(
+        "noise_multiplier",
         thing="noise multiplier",
         note="Noise multiplier: standard deviation of the noise over the sensitivity.",
     ),
-    "spread": Figure(
-        title="spread",
-        path=(*_FAIR, "spread", "value"),
+    **_of_result(
+        "spread",
         thing="spread between groups never seen",
         note="Spread: alignment of the best group less that of the worst.",
     ),
-    "cov": Figure(
-        title="cov",
-        path=(*_FAIR, "cov", "value"),
+    **_of_result(
+        "cov",
         thing="coefficient of variation over groups never seen",
         note="Cov: standard deviation of the groups' alignment over its mean.",
     ),
-    "gap": Figure(
-        title="gap",
-        path=("fairness", "gap", "value"),
-        text=_gain,
+    **_of_result(
+        "gap",
         thing="gap between train groups and groups never seen",
         note="Gap: mean alignment of train groups less that of held-out groups.",
     ),
-    "best_group": Figure(
-        title="best group",
-        path=(*_FAIR, "best_group", "value"),
-        thing="alignment of the best group never seen",
-        score=True,
+    **_of_result("best_group", thing="alignment of the best group never seen", score=True),
+    **_of_result(
+        "lowest_tenth", thing="alignment of the lowest tenth of groups never seen", score=True
     ),
-    "lowest_tenth": Figure(
-        title="lowest tenth",
-        path=(*_FAIR, "lowest_tenth", "value"),
-        thing="alignment of the lowest tenth of groups never seen",
-        score=True,
-    ),
-    "jain_index": Figure(title="Jain index", path=(*_FAIR, "jain_index", "value")),
-    "train_alignment": Figure(title="train groups", path=("alignment", "train_groups", "mean")),
-    "train_worst_group": Figure(title="worst train group", path=(*_TRAIN, "worst_group", "value")),
-    "train_spread": Figure(title="spread of train groups", path=(*_TRAIN, "spread", "value")),
-    "train_cov": Figure(title="cov of train groups", path=(*_TRAIN, "cov", "value")),
-    "parameters": Figure(title="parameters", path=("parameters",), text=count_text),
-    "train_groups": Figure(
-        title="groups that train", path=("data", "train_groups"), text=count_text
-    ),
-    "held_out_groups": Figure(
-        title="groups held out", path=("data", "held_out_groups"), text=count_text
-    ),
-    "bytes_down_per_client_per_round": Figure(
-        title="bytes down", path=("bytes", "down_per_client_per_round"), text=bytes_text
-    ),
+    **_of_result("jain_index", "train_alignment", "train_worst_group", "train_spread", "train_cov"),
+    **_of_result("parameters", "train_groups", "held_out_groups"),
+}
+#: All figures, in the order in which reports show them: those without a place above come last.
+FIGURES: Mapping[str, Figure] = {
+    **_ORDERED,
+    **_of_result(*(each.column for each in in_rows() if each.column not in _ORDERED)),
 }
 
 #: To the first measured round that reaches the target.

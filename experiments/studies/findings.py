@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.report.wording import Json, change, is_number, plural, score_text
+from experiments.report.wording import Json, bytes_text, change, is_number, plural, score_text
 from experiments.studies.figures import FIGURES
 from experiments.studies.series import against, label_of
 
@@ -81,8 +81,6 @@ def _alike(one: Json, other: Json) -> bool:
 
 
 def _by_bytes(study: Json) -> str:
-    from experiments.compare.report import bytes_text
-
     if study["target"] is None:
         return f"How {_THING} rises with the bytes that a client has sent"
     goal = score_text(study["target"])

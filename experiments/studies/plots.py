@@ -14,14 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from experiments.compare.report import bytes_text
+from experiments.report.axes import ground, name_across, rule, tick
 from experiments.report.canvas import (
     COLUMN,
-    FAINT,
     INK,
     MARGIN,
     QUIET,
-    RULE,
     WIDTH,
     Canvas,
     Column,
@@ -29,7 +27,7 @@ from experiments.report.canvas import (
     font,
     text_width,
 )
-from experiments.report.wording import Json, plural, score_text
+from experiments.report.wording import Json, bytes_text, plural, score_text, unfinished
 from experiments.studies.figures import FIGURES
 from experiments.studies.findings import Picture, picture_title, pictures_of
 from experiments.studies.series import MOST_LINES, Series, against, beside, curves
@@ -93,7 +91,8 @@ def _draw_canvas(
         note += f" The first {MOST_LINES} of {MOST_LINES + left_out} lines."
     top = canvas.heading(picture_title(study, picture), note)
     if lines[1:]:
-        top = _key(canvas, top, lines)
+        drawn = [(each.label, {"lw": 1.8, "ms": 4.5, **_marked(each)}) for each in lines]
+        top = canvas.line_key(top, drawn)
     axes = canvas.axes(_LEFT, top + 0.05, _ACROSS, _HEIGHT)
     _dress(axes, study, picture, lines, size=8.5)
     axes.set_ylim(low, high)
@@ -179,41 +178,19 @@ def _dress(
     plain = FuncFormatter(lambda value, _: f"{value:.6g}")
     axes.xaxis.set_major_formatter(FuncFormatter(texts[across]) if across in texts else plain)
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     digits = score_text if FIGURES[picture.figure].score else "{:.{}f}".format
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: digits(value, 2)))
-    axes.grid(axis="y", color=RULE, lw=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(axis="x", which="both", length=3, color=FAINT)
-    axes.spines["bottom"].set(visible=True, color=FAINT, linewidth=0.7)
+    tick(axes.yaxis, 6, lambda value: digits(value, 2))
+    rule(axes, lw=0.7)
+    ground(axes)
     for target in _goal(study, picture):
         axes.axhline(target, color=QUIET, lw=1.0, ls=(0, (5, 2)), zorder=1)
-    axes.set_xlabel(_name(study, across), fontproperties=font(size), color=QUIET, parse_math=False)
+    name_across(axes, _name(study, across), size=size)
 
 
 def _name(study: Json, across: str) -> str:
     if across == "value":
         return str(study["names"][study["axis"]])
     return {"round": "round", "bytes_up": "bytes sent by a client"}[across]
-
-
-def _key(canvas: Canvas, top: float, lines: Sequence[Series]) -> float:
-    """The lines and their meaning, in as many rows as they need; returns where they end."""
-    left = MARGIN
-    for each in lines:
-        label = fit(each.label, width=WIDTH - 2 * MARGIN - 0.5, size=8)
-        wide = 0.43 + text_width(label, 8)
-        if left + wide > WIDTH - MARGIN and left > MARGIN:
-            left, top = MARGIN, top + 0.2
-        key = canvas.axes(left, top, 0.36, 0.2)
-        key.set_xlim(0, 1)
-        key.set_ylim(0, 1)
-        key.plot(
-            [0, 0.5, 1], [0.5] * 3, lw=1.8, ms=4.5, markevery=[1], clip_on=False, **_marked(each)
-        )
-        canvas.write(left + 0.43, top + 0.025, label, size=8, color=QUIET)
-        left += wide + 0.22
-    return top + 0.25
 
 
 def _note(study: Json, picture: Picture, low: float) -> str:
@@ -236,7 +213,5 @@ def _note(study: Json, picture: Picture, low: float) -> str:
         )
     if _goal(study, picture):
         parts.append(f"Dashed across: the target, {score_text(study['target'])}.")
-    parts.append(figure.scale(low))
-    if study["finished"] < study["runs"]:
-        parts.append(f"Unfinished: {study['finished']} of {plural(study['runs'], 'run')}.")
+    parts.append(f"{figure.scale(low)}{unfinished(study)}")
     return " ".join(parts)

@@ -11,18 +11,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from experiments.benchmarks.harness import Figure
 from experiments.benchmarks.scale import MEMORY, OVERHEAD, SECONDS
-from experiments.report.canvas import (
-    ACCENT,
-    FAINT,
-    INK,
-    INNER,
-    MARGIN,
-    QUIET,
-    RULE,
-    Canvas,
-    fit,
-    font,
-)
+from experiments.report.axes import rule, stroke
+from experiments.report.canvas import ACCENT, INK, MARGIN, QUIET, Canvas, font
 from privacy.secagg.graph import MOST_COMPLETE
 
 _LEFT = MARGIN + 0.5
@@ -87,9 +77,7 @@ def draw(figures: Sequence[Figure], path: Path) -> None:
         key.set_xlim(-0.2, 1.2)
         key.set_ylim(0, 1)
         canvas.write(left + 0.43, top + 0.01, _NAMES[kind], size=8, color=QUIET)
-    top = canvas.write(
-        MARGIN, top + 0.32, fit(_footnote(), width=INNER, size=8, lines=4), size=8, color=QUIET
-    )
+    top = canvas.footnote(top + 0.32, _footnote(), lines=4)
     canvas.save(path, height=top + 0.25)
 
 
@@ -146,9 +134,5 @@ def _prepare(axes: Axes, groups: Sequence[float]) -> None:
     axes.set_xlim(groups[0] / 1.3, groups[-1] * 1.3)
     axes.set_xticks(groups, [f"{n:,.0f}" for n in groups])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(axis="y", color=RULE, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.plot(
-        groups, [0] * len(groups), transform=axes.get_xaxis_transform(),
-        ls="", marker="|", ms=6, color=FAINT, clip_on=False,
-    )  # fmt: skip
+    rule(axes)
+    stroke(axes, groups)

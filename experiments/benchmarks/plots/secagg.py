@@ -11,16 +11,14 @@ from matplotlib.ticker import NullLocator
 
 from experiments.benchmarks.harness import Figure
 from experiments.benchmarks.secagg import CLIENT_MS, SERVER_MS
+from experiments.report.axes import rule, stroke
 from experiments.report.canvas import (
     ACCENT,
-    FAINT,
     INK,
     INNER,
     MARGIN,
     QUIET,
-    RULE,
     Canvas,
-    fit,
     font,
     spread,
     text_width,
@@ -45,6 +43,13 @@ _MARKS: tuple[Mapping[str, Any], ...] = (
 _DROPPED: Mapping[str, Any] = {
     "marker": "x", "ms": 6.5, "mec": INK, "mew": 1.3, "zorder": 8, "ls": "",
 }  # fmt: skip
+
+_FOOTNOTE = (
+    f"Up to {MOST_COMPLETE} members everybody shares with everybody; beyond, each with a few "
+    "dozen, and what still grows for a member is that it checks every other's signature. "
+    "Members run one after another on one machine; of the largest cohorts a sample is timed, "
+    "and its median shown. No network."
+)
 
 _Points = list[tuple[float, float]]
 
@@ -88,7 +93,7 @@ def draw(figures: Sequence[Figure], path: Path) -> None:
     for number in range(len(panels)):
         centre = _LEFT + number * (_ACROSS + _BETWEEN) + _ACROSS / 2
         canvas.write(centre, top, "members", size=8, color=QUIET, align="center")
-    top = canvas.write(MARGIN, top + 0.3, _footnote(), size=8, color=QUIET)
+    top = canvas.footnote(top + 0.3, _FOOTNOTE, lines=4)
     canvas.save(path, height=top + 0.25)
 
 
@@ -136,12 +141,8 @@ def _prepare(axes: Axes, members: Sequence[float], values: Sequence[float], *, n
     axes.set_yticks(decades, [_time(ms) if named else "" for ms in decades])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.grid(axis="y", color=RULE, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.plot(
-        members, [0] * len(members), transform=axes.get_xaxis_transform(),
-        ls="", marker="|", ms=6, color=FAINT, clip_on=False,
-    )  # fmt: skip
+    rule(axes)
+    stroke(axes, members)
 
 
 def _draw_line(axes: Axes, points: _Points, index: int) -> None:
@@ -184,15 +185,3 @@ def _draw_key(canvas: Canvas, top: float, dimensions: Sequence[float], *, droppi
     if dropping:
         key.plot(left + 0.06, 0.5, **_DROPPED)
         canvas.write(left + 0.19, top + 0.025, "a tenth of the members drop", size=8, color=QUIET)
-
-
-def _footnote() -> str:
-    return fit(
-        f"Up to {MOST_COMPLETE} members everybody shares with everybody; beyond, each with a few "
-        "dozen, and what still grows for a member is that it checks every other's signature. "
-        "Members run one after another on one machine; of the largest cohorts a sample is timed, "
-        "and its median shown. No network.",
-        width=INNER,
-        size=8,
-        lines=4,
-    )

@@ -16,7 +16,8 @@ from experiments.compare.findings import (
     strongest_baseline,
     to_reach,
 )
-from experiments.compare.report import bytes_text, leads, markdown, reached, verdicts
+from experiments.compare.report import leads, markdown, reached, verdicts
+from experiments.report.wording import bytes_text
 from experiments.studies.engine import mean_rows
 
 Row = dict[str, Any]

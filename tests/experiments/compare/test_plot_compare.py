@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from PIL import Image
 
-from experiments.compare.comparison import AVERAGED, BASELINES, OWN
+from experiments.compare.comparison import BASELINES, OWN, averaged
 from experiments.compare.findings import claims, intervals, to_reach
 from experiments.compare.plots import (
     CONVERGENCE_PICTURE,
@@ -60,7 +60,7 @@ def row(method: str, seed: int, score: float, groups: int) -> dict[str, Any]:
         "title": TITLES[method],
         "baseline": method in BASELINES,
         "seed": seed,
-        **dict.fromkeys(AVERAGED),
+        **dict.fromkeys(averaged()),
         "alignment": float(scores.mean()),
         "unseen_questions": score - 0.02,
         "groups": {f"group {i}": float(value) for i, value in enumerate(scores)},
@@ -80,7 +80,7 @@ def made(
         "finished": len(rows),
         "train_groups": 12,
         "held_out_groups": groups,
-        "means": mean_rows(rows, by=("method", "title", "baseline"), figures=AVERAGED),
+        "means": mean_rows(rows, by=("method", "title", "baseline"), figures=averaged()),
         "intervals": intervals(rows, targets),
         "to_reach": to_reach(rows),
         "claims": claims(rows, targets),

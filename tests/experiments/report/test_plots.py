@@ -271,7 +271,7 @@ def test_groups_are_sorted_and_drawn_at_their_scores(
     own.update(A=0.7, B=0.9, C=0.8)
     none.update(A=0.75, B=0.5, C=0.6)
     draw_groups(tmp_path / GROUPS, result)
-    axes = canvases[GROUPS].figure.axes[1]
+    axes = canvases[GROUPS].figure.axes[0]
     dumbbells = [
         [float(x) for x in line.get_xdata()]
         for line in axes.get_lines()
