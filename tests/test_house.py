@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks.house.figures import House, measure_house
+from tests.house.figures import House, measure_house
 
 ROOT = Path(__file__).parents[1]
 

@@ -28,7 +28,6 @@ from experiments.benchmarks.harness import (
     find_picture,
     values_by_key,
 )
-from experiments.benchmarks.house.cli import app as house_app
 
 _VERSIONS = ("torch", "numpy", "transformers", "peft", "flwr")
 
@@ -39,9 +38,6 @@ minutes, six of them for deployment.
 
 Torch runs on one thread: two wait for each other wherever other work wants a core, and then
 measure that work. On a quiet machine more --threads show what a run sees.
-
-The name house alone counts the code instead of timing it, with options of its own: see
-house --help.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -165,8 +161,6 @@ def benchmarks(
 def main() -> None:
     """Run the command: exit 0, 1 when ``--check`` finds a missed goal, 2 on bad input."""
     try:
-        if sys.argv[1:2] == ["house"]:
-            house_app(sys.argv[2:], prog_name="python -m experiments.benchmarks house")
         app()
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

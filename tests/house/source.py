@@ -52,16 +52,15 @@ class Function:
             not.
         arguments: Parameters but for ``self`` and ``cls``.
         command: Decorated by, or handed to, ``command(...)`` or ``callback(...)`` of an app.
-        public: Neither it, nor a class around it, begins with an underscore, and it is nested in
-            no function.
-        bare: It lacks a docstring or an annotation; overloads need no docstring.
+        bare: It lacks a docstring or an annotation (overloads need no docstring) and is public:
+            neither it, nor a class around it, begins with an underscore, and it is nested in no
+            function.
     """
 
     name: str
     lines: int
     arguments: int
     command: bool
-    public: bool
     bare: bool
 
 
@@ -114,8 +113,7 @@ def _functions_in(
                 arguments=sum(1 for _ in _parameters(child)),
                 command=f"{module.name}.{name}" in registered
                 or any(map(_registers, child.decorator_list)),
-                public=open_,
-                bare=_is_bare(child),
+                bare=open_ and _is_bare(child),
             )
             open_ = False
         yield from _functions_in(child, module, registered, public=open_, prefix=f"{name}.")
@@ -157,13 +155,9 @@ def _registered(module: Module) -> Iterator[str]:
 def find_imports(
     modules: Sequence[Module], *, at_load_only: bool = False
 ) -> dict[str, frozenset[str]]:
-    """The modules that each module names in an import, by dotted names.
+    """The modules, among these, that each module names in an import, by dotted names.
 
-    Imports inside functions and those for type checkers alone count too.
-
-    Args:
-        modules: Modules among which imports count.
-        at_load_only: Leave those out.
+    Imports inside functions and those for type checkers alone count too, but for ``at_load_only``.
     """
     names = {module.name for module in modules}
     found = {}

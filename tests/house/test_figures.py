@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks.house.figures import House, measure_house
-from experiments.benchmarks.house.source import ROOMS, TOP
-from experiments.benchmarks.house.way import follow_record
+from tests.house.figures import House, measure_house
+from tests.house.source import ROOMS, TOP
+from tests.house.way import follow_record
 
 LONG = "    x = 1\n" * 61
 FILES = {
@@ -89,7 +89,7 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_way_of_a_private_record_passes_the_clipping_and_the_ledger() -> None:
-    way = follow_record(Path(__file__).parents[3], "private")
+    way = follow_record(Path(__file__).parents[2], "private")
     assert way.hops[0][0].startswith("experiments/")
     assert len(way.hops) == len(way.files) - 1 + way.returns
     assert all(caller.split(":")[0] != callee.split(":")[0] for caller, callee in way.hops)

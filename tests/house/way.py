@@ -78,7 +78,7 @@ def follow_record(checkout: Path, mode: Mode) -> Way:
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "hops.json"
-        done = subprocess.run(  # noqa: S603 - this file, under this interpreter
+        done = subprocess.run(
             [sys.executable, "-P", __file__, str(root), mode, str(found)],
             env=environment,
             cwd=folder,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.benchmarks.house.source import (
+from tests.house.source import (
     ROOMS,
     TESTS,
     TOP,
@@ -69,7 +69,7 @@ class House:
     """Figures of a checkout.
 
     Attributes:
-        rooms: By name, modules beside them under :data:`~experiments.benchmarks.house.source.TOP`.
+        rooms: By name, modules beside them under :data:`~tests.house.source.TOP`.
         circles: Modules that import each other, be it inside functions or for types alone.
         circles_at_load: Those that remain where only imports at load count.
         unexplained_in_tests: Lines of tests that ignore a check and give no reason.
@@ -127,7 +127,7 @@ def _measure_room(
         many_arguments=tuple(
             each.name for each in inside if each.arguments > MOST_ARGUMENTS and not each.command
         ),
-        bare=tuple(each.name for each in inside if each.public and each.bare),
+        bare=tuple(each.name for each in inside if each.bare),
         unexplained=tuple(line for module in own for line in find_unexplained_ignores(module)),
     )
 
