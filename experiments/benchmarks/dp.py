@@ -17,9 +17,9 @@ from alignment.training.objectives import cross_entropy
 from alignment.training.private_layout import MicroBatchShape, metric_scale_for, private_layout
 from clients.privatizer import noised_sum
 from experiments.benchmarks.harness import Figure, Goal, interleave
+from experiments.benchmarks.workloads.plans import calibrated_plan
 from experiments.benchmarks.workloads.questions import batch_of, sample_answers, training_step
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import PrivacyTerms
 from privacy.kernel.discrete_gaussian import discrete_gaussian
 from privacy.kernel.randomness import SystemRandomStream, random_uniforms
 from privacy.kernel.types import Noised, Update
@@ -81,62 +81,47 @@ def _steps(answers: GroupAnswers) -> dict[str, Callable[[], object]]:
         options=whole.present.shape[1],
         read=whole.read.shape[1],
     )
-    settings = PrivacyConfig()
-    as_run = MicroBatchShape(
-        rows=settings.micro_batch,
-        length=predictor.config.max_tokens,
-        options=settings.max_options,
-    )
     source = SystemRandomStream()
     noise_log2 = _plan(_DIMENSION).kernel.noise_log2
     return {
         "plain": accumulated_step(Predictor(PredictorConfig()), answers, equal),
-        "private": private_step(predictor, answers, equal, freeze_a=False, source=source),
+        "private": private_step(predictor, answers, equal, freeze_a=False),
         "noise": lambda: discrete_gaussian(source, noise_log2=noise_log2, count=_DIMENSION),
         "plain run": training_step(Predictor(PredictorConfig()), answers),
-        "private run": private_step(predictor, answers, as_run, source=source),
+        "private run": private_step(predictor, answers),
         "plain head": head_step(Predictor(PredictorConfig()), answers),
-        "private head": private_step(predictor, answers, as_run, adapters=False, source=source),
+        "private head": private_step(predictor, answers, adapters=False),
     }
 
 
 def _plan(dimension: int) -> PrivacyPlan:
     """A plan in which every unit is in every step, so that no row is there to fill up a cap."""
-    return PrivacyPlan.calibrate(
-        PrivacyTerms(
-            epsilon=8.0,
-            delta=1e-5,
-            groups=10,
-            units_per_group=_UNITS,
-            sampling_rate=1.0,
-            rounds=60,
-            survivors=10,
-            colluding=1,
-            clipping_norm=0.1,
-            dimension=dimension,
-        )
-    )
+    return calibrated_plan(PrivacyConfig(), [_UNITS] * 10, rounds=60, dimension=dimension)
 
 
 def private_step(
     predictor: Predictor,
     answers: GroupAnswers,
-    shape: MicroBatchShape,
+    shape: MicroBatchShape | None = None,
     *,
     adapters: bool = True,
     freeze_a: bool = True,
-    source: SystemRandomStream,
 ) -> Callable[[], Noised]:
     """A group's private step: gradients by unit, clipped in integers, summed, noised.
 
     Args:
         predictor: Its weights stay as they are; the server would move them.
         answers: Each question is the only record of a unit.
-        shape: Of the micro-batches.
+        shape: Of the micro-batches; None for the bounds that a run pads to by default.
         adapters: Whether adapters are trained, or the head alone.
         freeze_a: Train only B of each adapter.
-        source: Of the noise.
     """
+    source, settings = SystemRandomStream(), PrivacyConfig()
+    shape = shape or MicroBatchShape(
+        rows=settings.micro_batch,
+        length=predictor.config.max_tokens,
+        options=settings.max_options,
+    )
     layout = private_layout(predictor, adapters=adapters, freeze_a=freeze_a)
     plan = _plan(layout.dimension)
     gradients = UnitGradients(

@@ -8,8 +8,12 @@ is reported, with the quartiles as its spread.
 from __future__ import annotations
 
 import importlib
+import resource
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -200,3 +204,40 @@ def _seconds(function: Callable[[], object], clock: Callable[[], float]) -> floa
     start = clock()
     function()
     return clock() - start
+
+
+class Stopwatch:
+    """Adds up the seconds of parties that work in one process.
+
+    Args:
+        clock: Gives seconds.
+
+    Attributes:
+        clients: By name.
+        server: For all clients together.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clients: defaultdict[str, float] = defaultdict(float)
+        self.server = 0.0
+        self._clock = clock
+
+    @contextmanager
+    def client(self, name: str) -> Iterator[None]:
+        """Count the time of the block as a client's."""
+        start = self._clock()
+        yield
+        self.clients[name] += self._clock() - start
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Count the time of the block as the server's."""
+        start = self._clock()
+        yield
+        self.server += self._clock() - start
+
+
+def peak_gigabytes() -> float:
+    """The most memory that this process has held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

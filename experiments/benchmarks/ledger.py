@@ -6,33 +6,34 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from alignment.data.population import load_population
 from alignment.data.units import UnitRecords
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.training.private_layout import private_layout
 from clients.deployment.bundle import code_digest
 from clients.sessions.group_ledger import GroupLedger, forget_ledgers
-from clients.task import read_task, verified_plan
+from clients.task import verified_plan
 from clients.training.private_trainer import train_privately
-from experiments.benchmarks.harness import Figure, Goal, interleave
+from experiments.benchmarks.harness import Figure, Goal, Stopwatch, interleave
 from experiments.benchmarks.workloads.ledger_rehearsal import (
     RUN,
-    RoundCost,
+    Rehearsal,
     Units,
     digest_of,
-    rehearsal,
+)
+from experiments.benchmarks.workloads.plans import (
+    calibrated_plan,
+    first_task,
+    sample_population,
 )
 from privacy.accounting.accountant import pld_epsilon, rdp_epsilon
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.prv_cross_check import prv_epsilon
-from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.evidence import gather
 from privacy.audit.verify import holds, verify
 from privacy.identity.keys import Identity, Roster
@@ -40,7 +41,6 @@ from privacy.ledger.filter import cost
 from server.aggregation.private import PrivateAggregation
 from server.aggregation.registration import RegisteredPlan
 from server.config import RunConfig, read_run_config
-from strategies.wire.round_plan import RoundPlan
 
 _EVENTS = 10_000
 _TURNS = 9
@@ -84,28 +84,18 @@ def measure() -> list[Figure]:
 
 def sample_units(groups: int | None = None) -> dict[str, Sequence[UnitRecords]]:
     """The respondents of train groups of the built-in survey, the first by name or all."""
-    population = load_population("sample", split="", seed=0, skip_invalid=False)
+    population = sample_population()
     names = sorted(population.split.train_groups)[:groups]
     return {name: population.training_units(name, unit=Unit.RESPONDENT) for name in names}
 
 
 def plan_of(config: RunConfig, units: Units, *, rounds: int | None = None) -> PrivacyPlan:
     """The plan of a run of all these groups, of so many rounds in place of the configured."""
-    privacy = config.privacy
-    layout = private_layout(Predictor(config.predictor), adapters=False)
-    return PrivacyPlan.calibrate(
-        PrivacyTerms(
-            epsilon=privacy.epsilon,
-            delta=privacy.delta,
-            groups=len(units),
-            units_per_group=tuple(map(len, units.values())),
-            sampling_rate=privacy.sampling_rate,
-            rounds=rounds or config.federation.rounds,
-            survivors=len(units),
-            colluding=privacy.colluding,
-            clipping_norm=privacy.clipping_norm,
-            dimension=layout.dimension,
-        )
+    return calibrated_plan(
+        config.privacy,
+        [len(each) for each in units.values()],
+        rounds=rounds or config.federation.rounds,
+        dimension=private_layout(Predictor(config.predictor), adapters=False).dimension,
     )
 
 
@@ -133,18 +123,7 @@ class Training:
         self._units = units
         self._vector = to_vector(predictor)
         self._tasks = {
-            name: read_task(
-                RoundPlan(
-                    round=1,
-                    seed=config.seed,
-                    train_adapter=False,
-                    learning_rate_scale=1.0,
-                    predictor=asdict(config.predictor),
-                    training=asdict(config.training),
-                    context=asdict(config.context),
-                    privacy=dict(aggregation.work(name)),
-                )
-            )
+            name: first_task(config, train_adapter=False, privacy=aggregation.work(name))
             for name in units
         }
 
@@ -176,9 +155,12 @@ def share_figures(
     Returns:
         The figures, and the median seconds of a client's training.
     """
-    group_ledger: list[RoundCost] = []
+    group_ledger: list[Stopwatch] = []
     rounds: list[Mapping[str, float]] = []
-    with rehearsal(units, plan_of(config, units)) as rehearsed:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Rehearsal(Path(folder), units, plan_of(config, units)).begun() as rehearsed,
+    ):
         interleave(
             {
                 "ledger": lambda: group_ledger.append(rehearsed.round()),
@@ -253,7 +235,7 @@ def verify_figures(
     rounds = -(-(events - 2 * count - 1) // (3 * count + 2))
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        with rehearsal(units, plan_of(config, units, rounds=rounds), folder) as rehearsed:
+        with Rehearsal(folder, units, plan_of(config, units, rounds=rounds)).begun() as rehearsed:
             last = [rehearsed.round() for _ in range(rounds)][-_LAST:]
         found: list[int] = []
         seconds = interleave(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-import clients.training.trainer
 from alignment.data.population import load_population
 from alignment.data.split import SPLIT_FILE
+from clients.training import trainer
 from clients.training.updates import LocalUpdate
-from experiments.benchmarks.harness import Figure, Goal
+from experiments.benchmarks.harness import Figure, Goal, peak_gigabytes
 from experiments.simulation.simulate import simulate
 from server.config import RunConfig, read_run_config
 from server.state.telemetry import ROUNDS_FILE
@@ -83,7 +84,7 @@ def _of_size(size: int) -> Iterator[Figure]:
         goal = _GOAL if largest and kind == "adapters" else None
         yield Figure.of(f"{name}: overhead", [share], "%", goal, key=OVERHEAD, at=at)
     at = {"groups": float(size)}
-    yield Figure.of(f"{size} groups: memory", [_peak_gigabytes()], "GB", key=MEMORY, at=at)
+    yield Figure.of(f"{size} groups: memory", [peak_gigabytes()], "GB", key=MEMORY, at=at)
     whole = sum(row["seconds_train"] + row["seconds_secagg"] for row in rounds)
     share = 100 * grid.seconds.serialization / whole
     yield Figure.of(f"{size} groups: serialising, of both rounds", [share], "%")
@@ -115,23 +116,15 @@ def _settings(size: int, folder: Path) -> RunConfig:
 @contextmanager
 def _training() -> Iterator[dict[int, float]]:
     """Seconds that all groups together spend in local training, by round."""
-    spent: dict[int, float] = {}
-    train = clients.training.trainer.train_locally
+    spent: dict[int, float] = defaultdict(float)
+    train = trainer.train_locally
 
     def timed(vector: Any, answers: Any, task: Any) -> LocalUpdate:
         begun = time.perf_counter()
         try:
             return train(vector, answers, task)
         finally:
-            spent[task.round] = spent.get(task.round, 0.0) + time.perf_counter() - begun
+            spent[task.round] += time.perf_counter() - begun
 
-    clients.training.trainer.train_locally = timed
-    try:
+    with mock.patch.object(trainer, "train_locally", timed):
         yield spent
-    finally:
-        clients.training.trainer.train_locally = train
-
-
-def _peak_gigabytes() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

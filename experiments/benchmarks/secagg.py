@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
-from alignment.training.private_layout import MicroBatchShape, private_layout
-from clients.task import RoundTask, read_task
+from alignment.training.private_layout import private_layout
 from clients.training.trainer import train_locally
 from experiments.benchmarks.dp import private_step
-from experiments.benchmarks.harness import Figure, Goal, interleave
+from experiments.benchmarks.harness import Figure, Goal, interleave, peak_gigabytes
+from experiments.benchmarks.workloads.plans import first_task
 from experiments.benchmarks.workloads.questions import batch_of, sample_answers
 from experiments.benchmarks.workloads.secagg_attempt import Cost, Setting, attempt
-from privacy.kernel.randomness import SystemRandomStream
 from server.config import RunConfig, read_run_config
-from strategies.wire.round_plan import RoundPlan
 
 #: With this in the environment, every one of 1000 members does everything; minutes longer.
 ALL_MEMBERS = "FEDACCORD_SECAGG_ALL_MEMBERS"
@@ -73,7 +69,7 @@ def measure() -> list[Figure]:
     for setting, costs in _growth():
         figures += _cost_figures(setting, costs)
     figures.append(
-        Figure.of("peak memory of the process", [_peak_gigabytes()], "GB", _MEMORY_GOAL,
+        Figure.of("peak memory of the process", [peak_gigabytes()], "GB", _MEMORY_GOAL,
                   key="peak_memory_gb")
     )  # fmt: skip
     return figures
@@ -135,17 +131,10 @@ def _cost_figures(setting: Setting, costs: Sequence[Cost]) -> list[Figure]:
 
 def _round_figures() -> list[Figure]:
     """Secure aggregation beside rounds of one client, in turns."""
-    answers = sample_answers()
-    private = read_run_config({"privacy.mode": "distributed"})
-    predictor = Predictor(private.predictor)
-    settings = private.privacy
-    shape = MicroBatchShape(
-        rows=settings.micro_batch,
-        length=private.predictor.max_tokens,
-        options=settings.max_options,
-    )
-    vector = to_vector(Predictor(RunConfig().predictor))
-    both, head = _task(train_adapter=True), _task(train_adapter=False)
+    answers, config = sample_answers(), RunConfig()
+    predictor = Predictor(read_run_config({"privacy.mode": "distributed"}).predictor)
+    vector = to_vector(Predictor(config.predictor))
+    both, head = (first_task(config, train_adapter=adapters) for adapters in (True, False))
     usual = Setting(members=10, dimension=10**5)
     small = replace(usual, dimension=private_layout(predictor, adapters=False).dimension)
     costs: dict[Setting, list[float]] = {usual: [], small: []}
@@ -155,20 +144,14 @@ def _round_figures() -> list[Figure]:
             "round": lambda: train_locally(vector, answers, both),
             "head": lambda: train_locally(vector, answers, head),
             "small": lambda: costs[small].append(attempt(small).one_and_server),
-            "private": private_step(
-                predictor,
-                batch_of(answers, _UNITS),
-                shape,
-                adapters=False,
-                source=SystemRandomStream(),
-            ),
+            "private": private_step(predictor, batch_of(answers, _UNITS), adapters=False),
         },
         turns=_ROUND_TURNS,
         limit_seconds=_ROUND_SECONDS,
     )
     # The first cost belongs to the turn that does not count.
     percent = {setting: 100 * np.array(each[1:]) for setting, each in costs.items()}
-    default = RunConfig().federation
+    default = config.federation
     mean_round = (
         default.warmup_rounds * seconds["head"] + default.adapter_rounds * seconds["round"]
     ) / default.rounds
@@ -182,22 +165,3 @@ def _round_figures() -> list[Figure]:
         Figure.of(f"secagg / private round, d = {small.dimension:,}",
                   percent[small] / seconds["private"], "%", key="share_of_private_round"),
     ]  # fmt: skip
-
-
-def _task(*, train_adapter: bool) -> RoundTask:
-    config = RunConfig()
-    plan = RoundPlan(
-        round=1,
-        seed=config.seed,
-        train_adapter=train_adapter,
-        learning_rate_scale=1.0,
-        predictor=asdict(config.predictor),
-        training=asdict(config.training),
-        context=asdict(config.context),
-    )
-    return read_task(plan)
-
-
-def _peak_gigabytes() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from alignment.config import TrainingConfig
-from alignment.data.population import load_population
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from clients.app import app as client_app
+from experiments.benchmarks.workloads.plans import sample_population
 from experiments.simulation.local_grid import LocalGrid
 from server.aggregation.base import MeanOfUpdates
 from server.aggregation.step_sizes import steps_of
@@ -46,8 +46,7 @@ class TrainingRounds:
                 warmup_rounds=0, adapter_rounds=1, secure_aggregation=False
             ),
         )
-        population = load_population("sample", split="", seed=0, skip_invalid=False)
-        count = len(population.groups)
+        count = len(sample_population().groups)
         self.grid = LocalGrid(
             client_app=client_app,
             node_configs=[{"partition-id": i, "num-partitions": count} for i in range(count)],

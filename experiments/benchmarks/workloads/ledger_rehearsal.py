@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignment.data.units import UnitRecords
 from clients.sessions.group_ledger import GroupLedger, forget_ledgers
+from experiments.benchmarks.harness import Stopwatch
 from privacy.accounting.plan import PrivacyPlan
 from privacy.file_names import ROSTER_FILE
 from privacy.identity.key_folder import SERVER
@@ -30,33 +27,6 @@ from server.state.witness import LedgerWitness
 RUN = "benchmark"
 
 Units = Mapping[str, Sequence[UnitRecords]]
-
-
-@dataclass
-class RoundCost:
-    """Seconds that ledgers took in a round.
-
-    Attributes:
-        clients: By group.
-        server: For all groups together.
-    """
-
-    clients: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    server: float = 0.0
-
-    @contextmanager
-    def client(self, name: str) -> Iterator[None]:
-        """Count the time of the block as a client's."""
-        start = time.perf_counter()
-        yield
-        self.clients[name] += time.perf_counter() - start
-
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Count the time of the block as the server's."""
-        start = time.perf_counter()
-        yield
-        self.server += time.perf_counter() - start
 
 
 class Rehearsal:
@@ -86,7 +56,10 @@ class Rehearsal:
 
     @contextmanager
     def begun(self) -> Iterator[Rehearsal]:
-        """Begin the server ledger and the run in it, and leave the roster beside it."""
+        """Begin the server ledger and the run in it, and leave the roster beside it.
+
+        At the end this process forgets what it knows of the ledgers.
+        """
         text = rosters_json(self._roster, self._servers)
         (self._folder / ROSTER_FILE).write_text(text, encoding="utf-8")
         with ServerLedger.open(
@@ -98,11 +71,12 @@ class Rehearsal:
             )
             self._witness = LedgerWitness(server_ledger, RUN)
             yield self
+        forget_ledgers()
 
-    def round(self) -> RoundCost:
+    def round(self) -> Stopwatch:
         """Keep all ledgers of the next round; the first announces data, budgets and plans."""
         self._rounds += 1
-        spent, attempt = RoundCost(), Attempt(run=RUN, round=self._rounds)
+        spent, attempt = Stopwatch(), Attempt(run=RUN, round=self._rounds)
         adverts = self._advertise(spent, attempt)
         with spent.serving():
             adverts = self._witness.saw(attempt, adverts)
@@ -119,7 +93,7 @@ class Rehearsal:
         self._close(spent, terms, context)
         return spent
 
-    def _advertise(self, spent: RoundCost, attempt: Attempt) -> dict[str, bytes]:
+    def _advertise(self, spent: Stopwatch, attempt: Attempt) -> dict[str, bytes]:
         request = AdvertiseRequest(attempt).encode()
         adverts = {}
         for name in self._names:
@@ -137,7 +111,7 @@ class Rehearsal:
             adverts[name], _ = member.advertise(request, last=None, head=seen)
         return adverts
 
-    def _share(self, spent: RoundCost, name: str) -> None:
+    def _share(self, spent: Stopwatch, name: str) -> None:
         with spent.serving():
             payload = self._witness.countersigned(name)
         with spent.client(name):
@@ -147,7 +121,7 @@ class Rehearsal:
             group_ledger.prepare(RUN, self._units[name], self._plan, model=self._model)
             group_ledger.require(RUN, self._rounds, 1)
 
-    def _close(self, spent: RoundCost, terms: RoundTerms, context: bytes) -> None:
+    def _close(self, spent: Stopwatch, terms: RoundTerms, context: bytes) -> None:
         after = digest_of(f"model {self._rounds}")
         vector = hashlib.sha256(self._message).hexdigest()
         evidence = {
@@ -184,18 +158,6 @@ class Rehearsal:
             budget_epsilon=0.0,
             budget_delta=self._plan.delta,
         )
-
-
-@contextmanager
-def rehearsal(units: Units, plan: PrivacyPlan, folder: Path | None = None) -> Iterator[Rehearsal]:
-    """A rehearsal that has begun, in a folder or one that goes at its end."""
-    if folder is None:
-        with tempfile.TemporaryDirectory() as own, rehearsal(units, plan, Path(own)) as begun:
-            yield begun
-        return
-    with Rehearsal(folder, units, plan).begun() as begun:
-        yield begun
-    forget_ledgers()
 
 
 def digest_of(text: str) -> str:

@@ -10,27 +10,22 @@ import torch
 
 from alignment.config import TrainingConfig
 from alignment.data.answers import GroupAnswers
-from alignment.data.population import load_population
 from alignment.model.encoding import TextEncoder, pad_targets
 from alignment.model.predictor import Predictor
 from alignment.training.objectives import cross_entropy
+from experiments.benchmarks.workloads.plans import sample_population
 
 
 def sample_answers() -> GroupAnswers:
     """The training answers of the first train group of the built-in survey."""
-    population = load_population("sample", split="", seed=0, skip_invalid=False)
+    population = sample_population()
     return population.split.training_answers(population.answers[population.split.train_groups[0]])
 
 
 def batch_of(answers: GroupAnswers, size: int) -> GroupAnswers:
     """The first ``size`` questions; where there are fewer, they come round again."""
-    places = list(itertools.islice(itertools.cycle(range(len(answers))), size))
-    return GroupAnswers(
-        group=answers.group,
-        questions=tuple(answers.questions[i] for i in places),
-        targets=tuple(answers.targets[i] for i in places),
-        counts=tuple(answers.counts[i] for i in places),
-    )
+    ids = itertools.cycle([question.question_id for question in answers.questions])
+    return answers.select(list(itertools.islice(ids, size)))
 
 
 def lengthened(
@@ -47,12 +42,8 @@ def lengthened(
             candidates.append((dataclasses.replace(question, question_id=name, text=text), i))
     candidates.sort(key=lambda item: abs(tokens - len(encoder.sequences(item[0])[0].token_ids)))
     chosen = candidates[:size]
-    return GroupAnswers(
-        group=answers.group,
-        questions=tuple(question for question, _ in chosen),
-        targets=tuple(answers.targets[i] for _, i in chosen),
-        counts=tuple(answers.counts[i] for _, i in chosen),
-    )
+    originals = answers.select([answers.questions[i].question_id for _, i in chosen])
+    return dataclasses.replace(originals, questions=tuple(question for question, _ in chosen))
 
 
 def mean_tokens(answers: GroupAnswers, encoder: TextEncoder) -> float:

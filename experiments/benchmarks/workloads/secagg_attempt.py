@@ -12,6 +12,7 @@ import numpy as np
 from flwr.app import RecordDict
 
 from clients.sessions.secagg_session import Session
+from experiments.benchmarks.harness import Stopwatch
 from privacy.identity.keys import Identity, Roster
 from privacy.kernel.quantisation import dequantised_mean, fraction_bits, quantise
 from privacy.kernel.randomness import SystemRandomStream
@@ -109,29 +110,6 @@ class _StandIn(Member):
             yield
 
 
-class _Watch:
-    """Adds up the seconds of every member and of the server."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.members: dict[str, float] = {}
-        self.server = 0.0
-        self._clock = clock
-
-    @contextmanager
-    def member(self, name: str) -> Iterator[None]:
-        # A member has a machine of its own: what others of this process know is no help to it.
-        forget_shared()
-        start = self._clock()
-        yield
-        self.members[name] = self.members.get(name, 0.0) + self._clock() - start
-
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        start = self._clock()
-        yield
-        self.server += self._clock() - start
-
-
 def attempt(setting: Setting, *, clock: Callable[[], float] = time.perf_counter) -> Cost:
     """Run one attempt at a sum and time it.
 
@@ -142,13 +120,13 @@ def attempt(setting: Setting, *, clock: Callable[[], float] = time.perf_counter)
     Raises:
         RuntimeError: The sum is not exactly that of the vectors that were sent.
     """
-    return _Rehearsal(setting, _Watch(clock)).run()
+    return _Rehearsal(setting, Stopwatch(clock)).run()
 
 
 class _Rehearsal:
     """An attempt in one process: what is sent is handed over and forgotten."""
 
-    def __init__(self, setting: Setting, watch: _Watch) -> None:
+    def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         count = setting.members
         names = [f"g{i:04d}" for i in range(count)]
         # The graph is drawn anew each time: the first few are as good a sample as any.
@@ -193,18 +171,19 @@ class _Rehearsal:
             raise RuntimeError(f"the sum of {self._members} vectors is not exact")
         stayed = self._measured & set(self._present)
         return Cost(
-            members=tuple(self._watch.members[name] for name in sorted(stayed)),
+            members=tuple(self._watch.clients[name] for name in sorted(stayed)),
             server=self._watch.server,
         )
 
     def _advertise(self, attempt: Attempt) -> ServerRound:
         request = AdvertiseRequest(attempt).encode()
         adverts = {}
+
+        def accept(name: str, message: bytes) -> None:
+            adverts[name] = accept_advert(name, message, attempt=attempt, roster=self._roster)
+
         for name in self._present:
-            with self._watch.member(name):
-                message = self._sessions[name].advertise(request)
-            with self._watch.serving():
-                adverts[name] = accept_advert(name, message, attempt=attempt, roster=self._roster)
+            self._exchange(name, lambda session: session.advertise(request), accept)
         threshold = consistency_threshold(self._members)
         terms = RoundTerms(
             attempt=attempt,
@@ -224,11 +203,9 @@ class _Rehearsal:
 
     def _share(self, server: ServerRound) -> None:
         terms = OwnTerms(vector=server.agreement.terms.vector, task=_TASK)
+        request = server.share_request
         for name in self._present:
-            with self._watch.member(name):
-                message = self._sessions[name].share(server.share_request, terms)
-            with self._watch.serving():
-                server.take_shares(name, message)
+            self._exchange(name, lambda session: session.share(request, terms), server.take_shares)
         with self._watch.serving():
             server.close_sharing()
         self._drop("share")
@@ -241,13 +218,10 @@ class _Rehearsal:
             # Other numbers for each, without the time to draw them.
             values = np.roll(self._values, index)
             if name in self._measured:
-                with self._watch.member(name):
+                with self._watch.client(name):
                     vector = quantise(values, members=self._members)
             self._expected += vector.vector
-            with self._watch.member(name):
-                message = self._sessions[name].mask(request, _returning(vector))
-            with self._watch.serving():
-                server.take_masked(name, message)
+            self._exchange(name, _masking(request, vector), server.take_masked)
         with self._watch.serving():
             server.close_masking()
         self._drop("mask")
@@ -256,20 +230,28 @@ class _Rehearsal:
         with self._watch.serving():
             request = server.consistency_request()
         for name in self._present:
-            with self._watch.member(name):
-                message = self._sessions[name].confirm(request)
-            with self._watch.serving():
-                server.take_consistency(name, message)
+            self._exchange(name, lambda session: session.confirm(request), server.take_consistency)
         self._drop("confirm")
 
     def _unmask(self, server: ServerRound) -> None:
         with self._watch.serving():
             request = server.unmask_request()
         for name in self._present:
-            with self._watch.member(name):
-                message = self._sessions[name].unmask(request)
-            with self._watch.serving():
-                server.take_unmask(name, message)
+            self._exchange(name, lambda session: session.unmask(request), server.take_unmask)
+
+    def _exchange(
+        self,
+        name: str,
+        answer: Callable[[Session], bytes],
+        take: Callable[[str, bytes], object],
+    ) -> None:
+        """A member's answer, and the server's taking it, each in its own time."""
+        # A member has a machine of its own: what others of this process know is no help to it.
+        forget_shared()
+        with self._watch.client(name):
+            message = answer(self._sessions[name])
+        with self._watch.serving():
+            take(name, message)
 
     def _drop(self, stage: str) -> None:
         self._present = [name for name in self._present if self._leaving.get(name) != stage]
@@ -281,6 +263,6 @@ def _leaving(names: Sequence[str], count: int) -> dict[str, str]:
     return {names[i]: _DROP_AFTER[turn % len(_DROP_AFTER)] for turn, i in enumerate(who)}
 
 
-def _returning(vector: Quantised) -> Callable[[Opened], Quantised]:
-    """In the place of training."""
-    return lambda opened: vector
+def _masking(request: bytes, vector: Quantised) -> Callable[[Session], bytes]:
+    """A member's masking of a vector that stands in the place of training."""
+    return lambda session: session.mask(request, lambda opened: vector)
