@@ -95,11 +95,8 @@ def _number(value: float) -> str:
 
 def _show(results: dict[str, Sequence[Figure]], facts: dict[str, Any]) -> None:
     table = Table(title="Benchmarks: medians and the middle half of the samples")
-    table.add_column("")
-    table.add_column("median", justify="right")
-    table.add_column("unit")
-    table.add_column("middle half", justify="right")
-    table.add_column("goal")
+    for title in ("", "median", "unit", "middle half", "goal"):
+        table.add_column(title, justify="right" if title in ("median", "middle half") else "left")
     for name, figures in results.items():
         table.add_section()
         table.add_row(f"[bold]{name}[/bold]")

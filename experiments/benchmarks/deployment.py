@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,13 @@ _SETTINGS: Mapping[str, object] = {
 }
 _RESAMPLES = 10_000
 _INTERVAL = (0.025, 0.975)
+#: Name, what is compared with what as ratio (x) or difference (s), and key.
+_COMPARISONS = (
+    ("stage, flower / ours", "flower", "ours", "x", "flower_over_ours"),
+    ("stage, flower waits / ours", "flower waits", "ours", "x", "flower_waits_over_ours"),
+    ("of a stage, Flower's waits", "flower waits", "ours", "s", "waits_seconds"),
+    ("of a stage, its processes", "flower", "flower waits", "s", "processes_seconds"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +69,6 @@ class Kind:
     """Programs that a client may run.
 
     Attributes:
-        key: In the names of figures for programs.
         programs: As for :class:`experiments.benchmarks.workloads.loopback.SmallFederation`.
         logged: Whether the executor writes how long its handlers take.
         counted: Rounds that suffice.
@@ -70,7 +76,6 @@ class Kind:
         needed: Whether there is nothing to report without it.
     """
 
-    key: str
     programs: Programs
     logged: bool
     counted: int
@@ -128,7 +133,7 @@ def measure() -> list[Figure]:
                 _say(name, "left out: no time")
                 continue
             try:
-                measured[name] = _observe(Path(folder) / kind.key, name, kind, end)
+                measured[name] = _observe(Path(folder) / _key(name), name, kind, end)
             except NotInTime as error:
                 if kind.needed:
                     raise
@@ -139,30 +144,28 @@ def measure() -> list[Figure]:
 def flower_programs(home: Home, policy: GroupPolicy) -> dict[str, list[str]]:
     """Flower's own two programs, with the flags that ours have."""
     ours = join.programs(home, policy)
-    address, secret = (_after(ours["executor"], flag) for flag in ("--node", "--secret"))
+    given = ours["executor"]
+    address, secret = (given[given.index(flag) + 1] for flag in ("--node", "--secret"))
     superexec = [
         *(_flower("superexec"), "--runtime-api-address", address, "--insecure"),
         *("--superexec-auth-secret-file", secret),
     ]
-    return {"supernode": _flower_node(ours["supernode"]), "executor": superexec}
+    return {**flower_node_programs(home, policy), "executor": superexec}
 
 
 def flower_node_programs(home: Home, policy: GroupPolicy) -> dict[str, list[str]]:
     """Flower's own node with our executor behind it."""
     ours = join.programs(home, policy)
-    return {**ours, "supernode": _flower_node(ours["supernode"])}
+    # Without the interpreter, our module, and its waits.
+    flags = ours["supernode"][ours["supernode"].index("clients.deployment.supernode") + 2 :]
+    return {**ours, "supernode": [_flower("supernode"), *flags]}
 
 
 KINDS: Mapping[str, Kind] = {
-    "ours": Kind(key="ours", programs=join.programs, logged=True, counted=10, seconds=90.0),
-    "flower": Kind(key="flower", programs=flower_programs, logged=False, counted=4, seconds=230.0),
+    "ours": Kind(programs=join.programs, logged=True, counted=10, seconds=90.0),
+    "flower": Kind(programs=flower_programs, logged=False, counted=4, seconds=230.0),
     "flower waits": Kind(
-        key="flower_waits",
-        programs=flower_node_programs,
-        logged=True,
-        counted=5,
-        seconds=110.0,
-        needed=False,
+        programs=flower_node_programs, logged=True, counted=5, seconds=110.0, needed=False
     ),
 }
 
@@ -171,13 +174,9 @@ def _flower(name: str) -> str:
     return str(Path(sys.executable).with_name(f"flower-{name}"))
 
 
-def _flower_node(ours: Sequence[str]) -> list[str]:
-    """Our node's command line, for Flower's: without the interpreter, its module, and its waits."""
-    return [_flower("supernode"), *ours[ours.index("clients.deployment.supernode") + 2 :]]
-
-
-def _after(command: Sequence[str], flag: str) -> str:
-    return command[command.index(flag) + 1]
+def _key(name: str) -> str:
+    """The name of a kind in those of figures for programs."""
+    return name.replace(" ", "_")
 
 
 def _say(name: str, text: str) -> None:
@@ -259,7 +258,7 @@ def figures_of(measured: Mapping[str, Measured]) -> list[Figure]:
     """The figures of federations that have been measured, by name; ``ours`` and ``flower``."""
     figures = []
     for name, each in measured.items():
-        key = KINDS[name].key
+        key = _key(name)
         figures.append(Figure.of(f"{name}: a stage", each.a_stage, "s", key=f"{key}_stage_seconds"))
         figures += [
             Figure.of(f"{name}: {stage}", each.stages[:, i], "s", key=f"{key}_{stage}_seconds")
@@ -274,43 +273,30 @@ def figures_of(measured: Mapping[str, Measured]) -> list[Figure]:
 
 
 def _comparisons(seconds: Mapping[str, NDArray[np.float64]]) -> list[Figure]:
-    ours, flower, waits = (seconds.get(name) for name in ("ours", "flower", "flower waits"))
-    if ours is None or flower is None:
+    if not {"ours", "flower"} <= seconds.keys():
         raise ValueError(f"measured {', '.join(seconds) or 'nothing'}: need ours and flower")
-    figures = [_compared("stage, flower / ours", np.divide, flower, ours, "x", "flower_over_ours")]
-    if waits is not None:
-        figures += [
-            _compared(
-                "stage, flower waits / ours", np.divide, waits, ours, "x", "flower_waits_over_ours"
-            ),
-            _compared("of a stage, Flower's waits", np.subtract, waits, ours, "s", "waits_seconds"),
-            _compared(
-                "of a stage, its processes", np.subtract, flower, waits, "s", "processes_seconds"
-            ),
-        ]
-    return figures
+    return [
+        _compared(name, seconds[one], seconds[other], unit, key)
+        for name, one, other, unit, key in _COMPARISONS
+        if one in seconds and other in seconds
+    ]
 
 
 def _compared(
-    name: str,
-    how: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
-    one: NDArray[np.float64],
-    other: NDArray[np.float64],
-    unit: str,
-    key: str,
+    name: str, one: NDArray[np.float64], other: NDArray[np.float64], unit: str, key: str
 ) -> Figure:
     """Two medians compared, with the interval of a bootstrap over the rounds of either."""
     generator = np.random.default_rng(0)
+    how = np.divide if unit == "x" else np.subtract
 
     def medians(samples: NDArray[np.float64]) -> NDArray[np.float64]:
         drawn = generator.choice(samples, size=(_RESAMPLES, samples.size))
         return np.asarray(np.median(drawn, axis=1), dtype=np.float64)
 
     lower, upper = np.quantile(how(medians(one), medians(other)), _INTERVAL)
-    value = how(np.median(one, keepdims=True), np.median(other, keepdims=True))
     return Figure(
         name=f"{name} (95 %)",
-        value=float(value[0]),
+        value=float(how(np.median(one), np.median(other))),
         unit=unit,
         lower=float(lower),
         upper=float(upper),

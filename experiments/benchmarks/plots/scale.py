@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ _LINES: Mapping[float, Mapping[str, Any]] = {
     0.0: {"color": INK, "lw": 1.5, "ls": (0, (4, 1.6)), "marker": "s", "ms": 4.5, "mfc": "white"},
 }
 
+_NOTE = (
+    "One process, all groups in turn, every message serialised. Overhead: all of a round that is "
+    "not local training, in percent of it, on a logarithmic axis."
+)
+_FOOTNOTE = (
+    f"Up to {MOST_COMPLETE} groups every group shares masks with every other, so that the work of "
+    "each grows with all; beyond, each has a few dozen neighbours. Training the head alone takes "
+    "little, so that the same work is more beside it; it is the first round, which also encodes "
+    "all texts once."
+)
+
 _Points = list[tuple[float, float]]
 
 
@@ -38,12 +50,11 @@ def draw(figures: Sequence[Figure], path: Path) -> None:
     Raises:
         ValueError: A series is empty.
     """
-    seconds, overhead = (_series(figures, key) for key in (SECONDS, OVERHEAD))
-    memory = {1.0: sorted((f.at["groups"], f.value) for f in figures if f.key == MEMORY)}
-    if not all((seconds.get(1.0), overhead.get(1.0), memory[1.0])):
+    seconds, overhead, memory = (_series(figures, key) for key in (SECONDS, OVERHEAD, MEMORY))
+    if not all(1.0 in lines for lines in (seconds, overhead, memory)):
         raise ValueError("figures hold no series of scale; run its benchmark")
     canvas = Canvas()
-    top = canvas.heading(_title(overhead[1.0]), _note())
+    top = canvas.heading(_title(overhead[1.0]), _NOTE)
     groups = sorted({groups for groups, _ in seconds[1.0]})
     panels = (
         ("seconds a group", seconds, ""),
@@ -77,17 +88,16 @@ def draw(figures: Sequence[Figure], path: Path) -> None:
         key.set_xlim(-0.2, 1.2)
         key.set_ylim(0, 1)
         canvas.write(left + 0.43, top + 0.01, _NAMES[kind], size=8, color=QUIET)
-    top = canvas.footnote(top + 0.32, _footnote(), lines=4)
+    top = canvas.footnote(top + 0.32, _FOOTNOTE, lines=4)
     canvas.save(path, height=top + 0.25)
 
 
 def _series(figures: Sequence[Figure], key: str) -> dict[float, _Points]:
-    """Groups and values by kind of round."""
-    series: dict[float, _Points] = {}
+    """Groups and values by kind of round; what is of no kind goes with the adapters."""
+    series: dict[float, _Points] = defaultdict(list)
     for figure in figures:
         if figure.key == key:
-            point = (figure.at["groups"], figure.value)
-            series.setdefault(figure.at["adapters"], []).append(point)
+            series[figure.at.get("adapters", 1.0)].append((figure.at["groups"], figure.value))
     return series
 
 
@@ -96,22 +106,6 @@ def _title(overhead: _Points) -> str:
     return (
         f"A round of {groups:,.0f} groups under secure aggregation takes {share:.0f} % longer "
         "than their training alone"
-    )
-
-
-def _note() -> str:
-    return (
-        "One process, all groups in turn, every message serialised. Overhead: all of a round that "
-        "is not local training, in percent of it, on a logarithmic axis."
-    )
-
-
-def _footnote() -> str:
-    return (
-        f"Up to {MOST_COMPLETE} groups every group shares masks with every other, so that the "
-        "work of each grows with all; beyond, each has a few dozen neighbours. Training the head "
-        "alone takes little, so that the same work is more beside it; it is the first round, which "
-        "also encodes all texts once."
     )
 
 

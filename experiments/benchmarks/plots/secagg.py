@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,12 @@ def _series(
     figures: Sequence[Figure], key: str
 ) -> tuple[dict[float, _Points], dict[float, _Points]]:
     """Members and milliseconds by dimension: without members that drop, and with."""
-    whole: dict[float, _Points] = {}
-    dropped: dict[float, _Points] = {}
+    whole: dict[float, _Points] = defaultdict(list)
+    dropped: dict[float, _Points] = defaultdict(list)
     for figure in figures:
         if figure.key == key and figure.at:
             series = dropped if figure.at["dropping"] else whole
-            point = (figure.at["members"], figure.value)
-            series.setdefault(figure.at["dimension"], []).append(point)
+            series[figure.at["dimension"]].append((figure.at["members"], figure.value))
     return whole, dropped
 
 

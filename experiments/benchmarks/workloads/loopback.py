@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -173,18 +174,18 @@ def ending_in_order() -> Iterator[None]:
 def write_answers(path: Path, group: str) -> Path:
     """Answers of some people to a few questions, all of one group; returns the path."""
     generator = np.random.default_rng(0)
-    with path.open("w", encoding="utf-8") as file:
-        for person in range(_PEOPLE):
-            for number in range(_QUESTIONS):
-                row = {
-                    "group": group,
-                    "respondent": f"person {person}",
-                    "question_id": f"{number}",
-                    "question": f"Is it number {number}?",
-                    "options": ["yes", "no"],
-                    "choice": int(generator.random() < 0.3 + 0.1 * number),
-                }
-                file.write(json.dumps(row) + "\n")
+    rows = (
+        {
+            "group": group,
+            "respondent": f"person {person}",
+            "question_id": f"{number}",
+            "question": f"Is it number {number}?",
+            "options": ["yes", "no"],
+            "choice": int(generator.random() < 0.3 + 0.1 * number),
+        }
+        for person, number in product(range(_PEOPLE), range(_QUESTIONS))
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
