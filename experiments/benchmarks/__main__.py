@@ -6,7 +6,6 @@ A benchmark reports and does not judge: a goal that is missed ends the command w
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -28,8 +27,9 @@ from experiments.benchmarks.harness import (
     find_picture,
     values_by_key,
 )
+from experiments.simulation.provenance import versions
 
-_VERSIONS = ("torch", "numpy", "transformers", "peft", "flwr")
+_VERSIONS = ("python", "torch", "numpy", "transformers", "peft", "flwr")
 
 _HELP = f"""Measure speed and size as ratios inside one run, beside their goals.
 
@@ -43,24 +43,17 @@ measure that work. On a quiet machine more --threads show what a run sees.
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def machine() -> dict[str, Any]:
-    """The machine and its libraries; the load before the run hints at noise."""
+    """The cores that this process may use, and its libraries; the load hints at noise."""
     import torch
 
+    affinity, installed = getattr(os, "sched_getaffinity", None), versions()
     return {
-        "cores": _cores(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _VERSIONS},
-        },
+        "versions": {name: installed[name] for name in _VERSIONS},
     }
 
 

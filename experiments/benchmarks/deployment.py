@@ -31,10 +31,9 @@ STAGES = ("share", "masked", "confirm", "unmask")
 #: Rounds in which processes still load and encode what they then keep.
 UNCOUNTED = 2
 
-_MESSAGES = {"query.share": "share", "train.masked": "masked"} | {
-    f"query.{stage}": stage for stage in ("confirm", "unmask")
-}
-_ANSWERED = re.compile(r"INFO ([a-z.]+) answered in ([0-9.]+) s$", re.MULTILINE)
+_ANSWERED = re.compile(
+    rf"INFO (?:query|train)\.({'|'.join(STAGES)}) answered in ([0-9.]+) s$", re.MULTILINE
+)
 
 _LIMIT_SECONDS = 345.0
 #: What has too few rounds for a median by then gets so much more.
@@ -244,9 +243,8 @@ def read(rows: Sequence[Mapping[str, Any]], logs: Sequence[str] | None) -> Measu
 def _handler_seconds(log: str, rounds: int) -> NDArray[np.float64]:
     """Seconds of one client's handlers, (rounds, 4) float64."""
     taken: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    for message, seconds in _ANSWERED.findall(log):
-        if message in _MESSAGES:
-            taken[_MESSAGES[message]].append(float(seconds))
+    for stage, seconds in _ANSWERED.findall(log):
+        taken[stage].append(float(seconds))
     for stage, each in taken.items():
         # The next round may have begun, and no stage of these is done twice.
         if not rounds <= len(each) <= rounds + 1:

@@ -196,14 +196,10 @@ def interleave(
         if turn >= FEWEST_TURNS and clock() - begun >= limit_seconds:
             break
         for name, function in functions.items():
-            taken[name].append(_seconds(function, clock))
+            start = clock()
+            function()
+            taken[name].append(clock() - start)
     return {name: np.array(seconds) for name, seconds in taken.items()}
-
-
-def _seconds(function: Callable[[], object], clock: Callable[[], float]) -> float:
-    start = clock()
-    function()
-    return clock() - start
 
 
 class Stopwatch:

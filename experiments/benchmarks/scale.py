@@ -19,9 +19,9 @@ from alignment.data.split import SPLIT_FILE
 from clients.training import trainer
 from clients.training.updates import LocalUpdate
 from experiments.benchmarks.harness import Figure, Goal, peak_gigabytes
+from experiments.simulation.results import read_rounds
 from experiments.simulation.simulate import simulate
 from server.config import RunConfig, read_run_config
-from server.state.telemetry import ROUNDS_FILE
 
 #: With this in the environment, as in ``10,100,1000``, federations have these sizes.
 SIZES = "FEDACCORD_SCALE_GROUPS"
@@ -72,8 +72,7 @@ def _of_size(size: int) -> Iterator[Figure]:
         config = _settings(size, Path(folder))
         population = load_population(config.data, split=config.split, seed=0, skip_invalid=False)
         grid = simulate(config, population)
-        lines = (Path(config.out) / ROUNDS_FILE).read_text(encoding="utf-8").splitlines()
-    rounds = [row for row in map(json.loads, lines) if row["round"] > 0]
+        rounds = [row for row in read_rounds(Path(config.out)) if row["round"] > 0]
     largest = size == _sizes()[-1]
     for kind, row in zip(_KINDS, rounds, strict=True):
         seconds, training = row["seconds_train"] + row["seconds_secagg"], spent[row["round"]]

@@ -113,11 +113,7 @@ def _growth() -> Iterator[tuple[Setting, Sequence[Cost]]]:
 
 def _cost_figures(setting: Setting, costs: Sequence[Cost]) -> list[Figure]:
     """A member's milliseconds, all members and attempts alike, and the server's."""
-    at = {
-        "members": setting.members,
-        "dimension": setting.dimension,
-        "dropping": setting.dropping,
-    }
+    at = {name: getattr(setting, name) for name in ("members", "dimension", "dropping")}
     name = f"n = {setting.members}, d = {setting.dimension:.0e}".replace("e+0", "e")
     if setting.dropping:
         name += f", {setting.dropping:.0%} drop".replace("%", " %")

@@ -26,6 +26,9 @@ from privacy.secagg.server import ServerRound, accept_advert
 
 _TASK = "benchmark"
 
+_Answer = Callable[[Session], bytes]
+_Take = Callable[[str, bytes], object]
+
 #: After which stage members drop, in turn: first where it costs most, their masks being agreed on.
 _DROP_AFTER = ("share", "mask", "advertise", "confirm")
 
@@ -182,8 +185,7 @@ class _Rehearsal:
         def accept(name: str, message: bytes) -> None:
             adverts[name] = accept_advert(name, message, attempt=attempt, roster=self._roster)
 
-        for name in self._present:
-            self._exchange(name, lambda session: session.advertise(request), accept)
+        self._exchange_all(lambda session: session.advertise(request), accept)
         threshold = consistency_threshold(self._members)
         terms = RoundTerms(
             attempt=attempt,
@@ -204,8 +206,7 @@ class _Rehearsal:
     def _share(self, server: ServerRound) -> None:
         terms = OwnTerms(vector=server.agreement.terms.vector, task=_TASK)
         request = server.share_request
-        for name in self._present:
-            self._exchange(name, lambda session: session.share(request, terms), server.take_shares)
+        self._exchange_all(lambda session: session.share(request, terms), server.take_shares)
         with self._watch.serving():
             server.close_sharing()
         self._drop("share")
@@ -229,22 +230,19 @@ class _Rehearsal:
     def _confirm(self, server: ServerRound) -> None:
         with self._watch.serving():
             request = server.consistency_request()
-        for name in self._present:
-            self._exchange(name, lambda session: session.confirm(request), server.take_consistency)
+        self._exchange_all(lambda session: session.confirm(request), server.take_consistency)
         self._drop("confirm")
 
     def _unmask(self, server: ServerRound) -> None:
         with self._watch.serving():
             request = server.unmask_request()
-        for name in self._present:
-            self._exchange(name, lambda session: session.unmask(request), server.take_unmask)
+        self._exchange_all(lambda session: session.unmask(request), server.take_unmask)
 
-    def _exchange(
-        self,
-        name: str,
-        answer: Callable[[Session], bytes],
-        take: Callable[[str, bytes], object],
-    ) -> None:
+    def _exchange_all(self, answer: _Answer, take: _Take) -> None:
+        for name in self._present:
+            self._exchange(name, answer, take)
+
+    def _exchange(self, name: str, answer: _Answer, take: _Take) -> None:
         """A member's answer, and the server's taking it, each in its own time."""
         # A member has a machine of its own: what others of this process know is no help to it.
         forget_shared()
@@ -263,6 +261,6 @@ def _leaving(names: Sequence[str], count: int) -> dict[str, str]:
     return {names[i]: _DROP_AFTER[turn % len(_DROP_AFTER)] for turn, i in enumerate(who)}
 
 
-def _masking(request: bytes, vector: Quantised) -> Callable[[Session], bytes]:
+def _masking(request: bytes, vector: Quantised) -> _Answer:
     """A member's masking of a vector that stands in the place of training."""
     return lambda session: session.mask(request, lambda opened: vector)
