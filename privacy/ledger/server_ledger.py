@@ -21,7 +21,7 @@ rewrite history together contradict the ledgers of all others.
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -313,9 +313,8 @@ class ServerLedger:
             known = self._heads.get(owner)
             if known and (shown.seq < known.seq or (shown.seq == known.seq and shown != known)):
                 refused[name] = f"event {known.seq} was seen before, event {shown.seq} is shown"
-        body = {"run": attempt.run, "round": attempt.round, "attempt": attempt.attempt}
         encoded = {name: base64.b64encode(data).decode("ascii") for name, data in adverts.items()}
-        self._record("HEADS", {**body, "adverts": encoded, "refused": refused})
+        self._record("HEADS", {**asdict(attempt), "adverts": encoded, "refused": refused})
         return {name: data for name, data in adverts.items() if name not in refused}
 
     def countersigned(self, name: str) -> Countersigned | None:

@@ -33,7 +33,6 @@ from privacy.kernel.randomness import ByteSource
 from privacy.kernel.types import Noised, Quantised, mask
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement, require_subset
-from privacy.secagg.encoding import NO_SIGNATURE
 from privacy.secagg.masking import (
     commitment_of,
     mask_public,
@@ -166,9 +165,8 @@ class Member:
             commitment_of(self_seed),
             self._source.take(32),
             *head,
-            NO_SIGNATURE,
         )
-        advert = self._signed("advert", attempt.context(), unsigned)
+        advert = unsigned.signed(self._identity, attempt.context())
         return advert, Advertised(attempt, cipher_secret, mask_seed, self_seed, advert)
 
     def share(self, state: Advertised, request: bytes, insisted: OwnTerms) -> tuple[bytes, Shared]:
@@ -202,8 +200,8 @@ class Member:
             (holder, self._seal(agreement, secret, index, holder, pair))
             for holder, pair in pairs.items()
         )
-        unsigned = Shares(agreement.context, ciphertexts, NO_SIGNATURE)
-        message = self._signed("shares", agreement.context, unsigned)
+        shares = Shares(agreement.context, ciphertexts)
+        message = shares.signed(self._identity, agreement.context)
         return message, Shared(state.encode(), request, own)
 
     def open(self, state: Shared, request: bytes) -> Opened:
@@ -264,7 +262,7 @@ class Member:
         pad = pad_of(keys, dimension=vector.vector.size, dtype=vector.vector.dtype)
         data = pack(mask(vector, pad).vector, terms.vector.modulus_bits)
         context = opened.agreement.context
-        message = self._signed("masked", context, MaskedInput(context, data, NO_SIGNATURE))
+        message = MaskedInput(context, data).signed(self._identity, context)
         needed = opened.agreement.graph.fewest_neighbours
         return message, Masking(
             terms.encode(), context, opened._sharers, opened._shares, index, needed
@@ -300,9 +298,8 @@ class Member:
                 f"{count} members and {neighbours} neighbours survive, {terms.survivors} and "
                 f"{state.needed} needed"
             )
-        signed = survivors_digest(asked.survivors)
-        unsigned = Consistency(state.context, signed, NO_SIGNATURE)
-        message = self._signed("consistency", state.context, unsigned)
+        consistency = Consistency(state.context, survivors_digest(asked.survivors))
+        message = consistency.signed(self._identity, state.context)
         return message, Confirmed(state.encode(), asked.survivors)
 
     def unmask(self, state: Confirmed, request: bytes) -> bytes:
@@ -326,19 +323,17 @@ class Member:
             raise SplitView(
                 f"{len(signers)} members have signed these survivors, {terms.threshold} needed"
             )
-        signed = Consistency(masking.context, survivors_digest(state.survivors), NO_SIGNATURE)
+        signed = survivors_digest(state.survivors)
         for index, signature in asked.signatures:
-            self._roster.check(
-                terms.members[index], signature, "consistency", masking.context, signed.payload()
-            )
+            consistency = Consistency(masking.context, signed, signature)
+            consistency.check_signed(self._roster, terms.members[index], masking.context)
         survivors = set(state.survivors)
         # Of each member exactly one half is read: both are never in one message.
         halves = tuple(
             (sender, pair[:SHARE_BYTES] if sender in survivors else pair[SHARE_BYTES:])
             for sender, pair in masking.shares
         )
-        unsigned = Unmask(masking.context, halves, NO_SIGNATURE)
-        return self._signed("unmask", masking.context, unsigned)
+        return Unmask(masking.context, halves).signed(self._identity, masking.context)
 
     def _index_in(self, agreement: Agreement, state: Advertised) -> int:
         """The member's index; refuses an agreement without the very advertisement it sent."""
@@ -374,15 +369,6 @@ class Member:
                 f"the share of {agreement.terms.members[sender]!r} has {len(pair)} bytes"
             )
         return pair
-
-    def _signed(
-        self,
-        kind: str,
-        context: bytes,
-        unsigned: Advert | Shares | MaskedInput | Consistency | Unmask,
-    ) -> bytes:
-        payload = unsigned.payload()
-        return payload + self._identity.sign(kind, context, payload)
 
 
 def _channel(
