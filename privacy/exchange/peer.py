@@ -127,9 +127,8 @@ class Peer:
 
     def seal(self, meeting: Meeting, vector: NDArray[np.float32]) -> bytes:
         """Encrypt a vector for the partner: a `Sealed`, which is empty in a round alone."""
-        if meeting.alone:
-            return Sealed(meeting.context, b"").encode()
-        return Sealed(meeting.context, self._encrypt(meeting, vector)).encode()
+        ciphertext = b"" if meeting.alone else self._encrypt(meeting, vector)
+        return Sealed(meeting.context, ciphertext).encode()
 
     def open(self, meeting: Meeting, message: bytes, *, dimension: int) -> NDArray[np.float32]:
         """Decrypt what the partner has sealed: `(d,) float32`, finite.
