@@ -17,15 +17,15 @@ from privacy.errors import BadSignature, PrivacyError
 from privacy.exchange.messages import PeerAdvert
 from privacy.identity.keys import Roster
 from privacy.ledger.chain import Event, Head, check_countersigned, require_head
+from privacy.ledger.filter import Attempt as AttemptKey
 from privacy.ledger.payloads import stated_plan
 from privacy.ledger.server_ledger import advert_head, read_advert
-from privacy.secagg.agreement import Agreement, check_advert
+from privacy.ledger.state import attempt_of
+from privacy.secagg.agreement import Agreement
 from privacy.secagg.messages import Advert, ShareRequest
 from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 
 _ALL = "all"
-_Key = tuple[str, int, int]
-"""Run, round and attempt."""
 
 
 def check_server_ledger(evidence: Evidence) -> Iterator[Check]:
@@ -102,9 +102,9 @@ def _check_rounds(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]
     secure = {e.body["run"] for e in server.events if e.type == "RUN" and e.body["secure"]}
     secure |= {run for run, _, _ in adverts} - paired
     rounds = [event.body for event in server.events if event.type == "ROUND"]
-    ended: set[_Key] = set()
+    ended: set[AttemptKey] = set()
     for body in rounds:
-        run, key = body["run"], _key_of(body)
+        run, key = body["run"], attempt_of(body)
         shown = adverts.get(key, {})
         wrong = "one attempt gave two sums" if key in ended else ""
         wrong = wrong or _wrong_survivors(body, plans[run], secure=run in secure)
@@ -154,12 +154,7 @@ def _wrong_terms(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[st
         terms.check()
     except PrivacyError as error:
         return str(error)
-    attempt = terms.attempt
-    if (attempt.run, attempt.round, attempt.attempt) != (
-        body["run"],
-        body["round"],
-        body["attempt"],
-    ):
+    if terms.attempt != Attempt.named_in(body):
         return "the terms are of another attempt"
     if terms.vector.plan != plan.digest():
         return "the terms are of another privacy plan"
@@ -199,7 +194,7 @@ def _check_heads(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
             yield failed("witness", name, "the server took another key for this group's.")
             return
         try:
-            _check_signed(advert, Roster({name: owner}), event.body)
+            advert.check(Roster({name: owner}), Attempt.named_in(event.body).context())
         except PrivacyError as error:
             finding = f"{where}: what the server ledger shows of {name} is not its own: {error}."
             yield failed("witness", "server", finding)
@@ -235,14 +230,6 @@ def _check_heads(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     )
 
 
-def _check_signed(advert: Advert | PeerAdvert, roster: Roster, body: Mapping[str, Any]) -> None:
-    attempt = Attempt(run=body["run"], round=body["round"], attempt=body["attempt"])
-    if isinstance(advert, PeerAdvert):
-        advert.check(roster, attempt)
-    else:
-        check_advert(advert, roster, attempt.context())
-
-
 def _longest_last(evidence: Evidence) -> list[LedgerEvidence]:
     """An older copy of a ledger comes before the ledger; two that differ are a finding anyway."""
     return sorted(evidence.ledgers, key=lambda each: len(each.events))
@@ -270,7 +257,7 @@ def _check_both(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
                 missing += 1
                 continue
             ctx = body["contexts"][name] if "contexts" in body else body["ctx"]
-            if wrong := ledgers[name].differs(_key_of(body), ctx, digest):
+            if wrong := ledgers[name].differs(attempt_of(body), ctx, digest):
                 yield failed("both", name, f"round {body['round']}: {wrong}.")
                 return
             taken.append((name, digest))
@@ -300,13 +287,13 @@ class _Paid:
     """The spends and releases of a group, by attempt."""
 
     def __init__(self, ledger: LedgerEvidence) -> None:
-        self._spends = {_key_of(e.body): e for e in ledger.events if e.type == "SPEND"}
+        self._spends = {attempt_of(e.body): e for e in ledger.events if e.type == "SPEND"}
         runs = {spend.hash: key[0] for key, spend in self._spends.items()}
         events = [event for event in ledger.events if event.type == "RELEASED"]
         self._vectors = {event.body["spend"]: event.body["vector"] for event in events}
         self.released = [(runs.get(e.body["spend"], ""), e.body["vector"]) for e in events]
 
-    def differs(self, key: _Key, ctx: str, digest: str) -> str:
+    def differs(self, key: AttemptKey, ctx: str, digest: str) -> str:
         """The first thing wrong with the group's side of a vector; empty if nothing is."""
         spend = self._spends.get(key)
         if spend is None:
@@ -318,10 +305,10 @@ class _Paid:
         return ""
 
 
-def _adverts(server: LedgerEvidence) -> dict[_Key, dict[str, bytes]]:
+def _adverts(server: LedgerEvidence) -> dict[AttemptKey, dict[str, bytes]]:
     """The advertisements of every attempt, by group."""
     return {
-        _key_of(event.body): {
+        attempt_of(event.body): {
             name: base64.b64decode(text) for name, text in event.body["adverts"].items()
         }
         for event in server.events
@@ -344,7 +331,3 @@ def _shown(
             for name, text in body["adverts"].items():
                 advert = read_advert(base64.b64decode(text))
                 yield event, name, bytes.fromhex(keys[body["run"]][name]), advert
-
-
-def _key_of(body: Mapping[str, Any]) -> _Key:
-    return str(body["run"]), int(body["round"]), int(body["attempt"])

@@ -37,7 +37,7 @@ def wrong_pairs(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str
         return "who trained had not been asked to, or met under no terms"
     if body["after"] != body["model"]:
         return "a round without a sum left the server another model than it began from"
-    attempt = Attempt(run=body["run"], round=body["round"], attempt=body["attempt"])
+    attempt = Attempt.named_in(body)
     terms = ExchangeTerms(attempt=attempt, purpose=MEET, task=body["task"], model=body["model"])
     try:
         kinds = {PeerAdvert.decode(adverts[name]).purpose for name in names}

@@ -4,36 +4,37 @@ Signed, encoded and bound to an attempt as those of `privacy.secagg`; `privacy.e
 them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 from privacy.canonical import canonical_json
 from privacy.errors import PolicyRefused
 from privacy.identity.keys import Roster, digest, require_hiding
 from privacy.secagg.encoding import (
-    COUNTER,
-    KEY,
-    SIGNATURE,
+    NO_SIGNATURE,
+    Blob,
+    Bytes32,
+    Count,
     Message,
+    OfAttempt,
+    Signature,
     Signed,
-    attempt_codec,
+    Text,
     blob,
     many,
-    text_codec,
 )
 from privacy.secagg.round_terms import Attempt
 
 MEET, SHOW = "meet", "show"
 PURPOSES = (MEET, SHOW)
 
-_ADVERT_BYTES = 4096
-_SECRET = KEY
+_AdvertBytes = Annotated[bytes, blob(4096)]
+_Adverts = Annotated[tuple[bytes, ...], many(blob(4096))]
 
 
 @dataclass(frozen=True)
-class PeerAdvert(Signed):
+class PeerAdvert(Signed, kind=11, signed_as="peer advert"):
     """Member: a fresh public key for one round and one purpose, and its ledger.
 
     Attributes:
@@ -45,29 +46,31 @@ class PeerAdvert(Signed):
         signature: over the attempt and all of this.
     """
 
-    sender: str
-    purpose: str
-    key: bytes
-    head_seq: int
-    head: bytes
-    signature: bytes
-    KIND = 11
-    CODECS = (text_codec(), text_codec(), KEY, COUNTER, KEY, SIGNATURE)
+    sender: Text
+    purpose: Text
+    key: Bytes32
+    head_seq: Count
+    head: Bytes32
+    signature: Signature = NO_SIGNATURE
 
-    def check(self, roster: Roster, attempt: Attempt) -> None:
-        """Check that a pinned member has signed this for this very attempt.
+    def check(self, roster: Roster, context: bytes) -> None:
+        """Check that a pinned member has signed this for an attempt, and that its key hides.
+
+        Args:
+            roster: of the members.
+            context: of the attempt.
 
         Raises:
             PolicyRefused: if the sender is not in the roster.
             BadSignature: if it has not signed it, or for another attempt.
             DuplicateKey: if the key hides nothing.
         """
-        roster.check(self.sender, self.signature, "peer advert", attempt.context(), self.payload())
+        self.check_signed(roster, self.sender, context)
         require_hiding(self.key)
 
 
 @dataclass(frozen=True)
-class MeetRequest(Message):
+class MeetRequest(Message, kind=12):
     """Server: train, and meet whose advertisement this is; alone where there is only one's own.
 
     Attributes:
@@ -76,15 +79,13 @@ class MeetRequest(Message):
         adverts: one's own and the partner's, in alphabetical order of the senders.
     """
 
-    attempt: Attempt
-    model: bytes
-    adverts: tuple[bytes, ...]
-    KIND = 12
-    CODECS = (attempt_codec(), KEY, many(blob(_ADVERT_BYTES)))
+    attempt: OfAttempt
+    model: Bytes32
+    adverts: _Adverts
 
 
 @dataclass(frozen=True)
-class Sealed(Message):
+class Sealed(Message, kind=13):
     """Member: a vector for one other; empty where there is nobody to meet.
 
     Attributes:
@@ -92,25 +93,21 @@ class Sealed(Message):
         ciphertext: behind its nonce.
     """
 
-    context: bytes
-    ciphertext: bytes
-    KIND = 13
-    CODECS = (KEY, blob())
+    context: Bytes32
+    ciphertext: Blob
 
 
 @dataclass(frozen=True)
-class ShowRequest(Message):
+class ShowRequest(Message, kind=14):
     """Server: show your vector to these readers."""
 
-    attempt: Attempt
-    model: bytes
-    readers: tuple[bytes, ...]
-    KIND = 14
-    CODECS = (attempt_codec(), KEY, many(blob(_ADVERT_BYTES)))
+    attempt: OfAttempt
+    model: Bytes32
+    readers: _Adverts
 
 
 @dataclass(frozen=True)
-class Shown(Message):
+class Shown(Message, kind=15):
     """Member: a vector for one reader.
 
     Attributes:
@@ -119,29 +116,25 @@ class Shown(Message):
         ciphertext: behind its nonce.
     """
 
-    model: bytes
-    advert: bytes
-    ciphertext: bytes
-    KIND = 15
-    CODECS = (KEY, blob(_ADVERT_BYTES), blob())
+    model: Bytes32
+    advert: _AdvertBytes
+    ciphertext: Blob
 
 
 # The states of a member between two messages. Secret: never sent.
 
 
 @dataclass(frozen=True, repr=False)
-class Offered(Message):
+class Offered(Message, kind=111):
     """After the advertisement."""
 
-    attempt: Attempt
-    secret: bytes
-    advert: bytes
-    KIND = 111
-    CODECS = (attempt_codec(), _SECRET, blob(_ADVERT_BYTES))
+    attempt: OfAttempt
+    secret: Bytes32
+    advert: _AdvertBytes
 
 
 @dataclass(frozen=True, repr=False)
-class Meeting(Message):
+class Meeting(Message, kind=112):
     """A round whose partner and terms are checked.
 
     Attributes:
@@ -151,12 +144,10 @@ class Meeting(Message):
         partner: advertisement of the other; empty for a round alone.
     """
 
-    context: bytes
-    secret: bytes
-    advert: bytes
-    partner: bytes
-    KIND = 112
-    CODECS = (KEY, _SECRET, blob(_ADVERT_BYTES), blob(_ADVERT_BYTES))
+    context: Bytes32
+    secret: Bytes32
+    advert: _AdvertBytes
+    partner: _AdvertBytes
 
     @property
     def alone(self) -> bool:
@@ -211,5 +202,5 @@ def accept_peer_advert(
             f"{name!r} sent the advertisement of {advert.sender!r}, to {advert.purpose}"
         )
     if roster is not None:
-        advert.check(roster, attempt)
+        advert.check(roster, attempt.context())
     return data

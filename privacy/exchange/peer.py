@@ -12,7 +12,7 @@ member *shows* its vector to readers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -42,7 +42,6 @@ from privacy.identity.keys import (
     require_distinct,
 )
 from privacy.kernel.randomness import ByteSource
-from privacy.secagg.encoding import NO_SIGNATURE
 from privacy.secagg.messages import AdvertiseRequest
 from privacy.secagg.round_terms import Attempt
 
@@ -128,9 +127,8 @@ class Peer:
 
     def seal(self, meeting: Meeting, vector: NDArray[np.float32]) -> bytes:
         """Encrypt a vector for the partner: a `Sealed`, which is empty in a round alone."""
-        if meeting.alone:
-            return Sealed(meeting.context, b"").encode()
-        return Sealed(meeting.context, self._encrypt(meeting, vector)).encode()
+        ciphertext = b"" if meeting.alone else self._encrypt(meeting, vector)
+        return Sealed(meeting.context, ciphertext).encode()
 
     def open(self, meeting: Meeting, message: bytes, *, dimension: int) -> NDArray[np.float32]:
         """Decrypt what the partner has sealed: `(d,) float32`, finite.
@@ -191,9 +189,8 @@ class Peer:
         self, attempt: Attempt, purpose: str, head: tuple[int, bytes]
     ) -> tuple[bytes, Offered]:
         secret = self.source.take(32)
-        unsigned = PeerAdvert(self.name, purpose, public_of(secret), *head, NO_SIGNATURE)
-        signature = self.identity.sign("peer advert", attempt.context(), unsigned.payload())
-        advert = replace(unsigned, signature=signature).encode()
+        unsigned = PeerAdvert(self.name, purpose, public_of(secret), *head)
+        advert = unsigned.signed(self.identity, attempt.context())
         return advert, Offered(attempt, secret, advert)
 
     def _check(self, other: PeerAdvert, offered: Offered, purpose: str, roster: Roster) -> None:
@@ -206,7 +203,7 @@ class Peer:
             )
         if other.key == own.key:
             raise DuplicateKey(f"{other.sender!r} advertises the own key of {self.name!r}")
-        other.check(roster, offered.attempt)
+        other.check(roster, offered.attempt.context())
 
     def _showing(
         self, offered: Offered, model: str, *, partner: bytes, adverts: tuple[bytes, bytes]

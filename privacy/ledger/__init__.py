@@ -9,22 +9,8 @@ What the file alone cannot show: that lines were cut off its end, or that an old
 its place. Heads that others keep (`Ledger.countersign`, `known_head`) show that.
 """
 
-from privacy.ledger.chain import Event, Head, head_payload, read_events, sign_head
-from privacy.ledger.facts import Budget, Dataset, Remaining, SpendReceipt
+from privacy.ledger.facts import Dataset, SpendReceipt
 from privacy.ledger.filter import best_order, least_budget
 from privacy.ledger.ledger import Ledger
 
-__all__ = [
-    "Budget",
-    "Dataset",
-    "Event",
-    "Head",
-    "Ledger",
-    "Remaining",
-    "SpendReceipt",
-    "best_order",
-    "head_payload",
-    "least_budget",
-    "read_events",
-    "sign_head",
-]
+__all__ = ["Dataset", "Ledger", "SpendReceipt", "best_order", "least_budget"]

@@ -96,11 +96,9 @@ NOTHING = Head(seq=0, hash=NO_EVENT)
 """The head of an empty ledger."""
 
 
-def read_events(
-    data: bytes, signer: bytes, *, after: Head = NOTHING, types: tuple[str, ...] = TYPES
-) -> tuple[Event, ...]:
-    """The events of whole lines of a ledger, all checked; see `each_event`."""
-    return tuple(each_event(data, signer, after=after, types=types))
+def read_events(data: bytes, signer: bytes, *, types: tuple[str, ...] = TYPES) -> tuple[Event, ...]:
+    """The events of a ledger, all checked; see `each_event`."""
+    return tuple(each_event(data, signer, types=types))
 
 
 def each_event(

@@ -21,7 +21,7 @@ rewrite history together contradict the ledgers of all others.
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -124,18 +124,18 @@ class Countersigned:
         check_head(servers, self.server, self.signature, self.head, owner)
 
 
-@dataclass
-class _RunHistory:
+@dataclass(frozen=True, kw_only=True)
+class RunHistory:
     """One run, as the server ledger records it.
 
     Attributes:
-        keys: of its groups, by name.
-        seats: names of its groups by seat; empty where a seat is not taken.
-        last: the highest number of a round that the ledger names.
+        keys: public keys of its groups, by name.
+        seats: its groups by their seat in its plan; empty where a seat is not taken.
+        last: the highest number of a round that the ledger names; 0 before the first.
     """
 
-    keys: dict[str, bytes] = field(default_factory=dict)
-    seats: list[str] = field(default_factory=list)
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+    seats: tuple[str, ...] = ()
     last: int = 0
 
 
@@ -156,8 +156,8 @@ class ServerLedger:
         self._identity = identity
         self._name = name
         self._hashes: list[str] = []
-        self._runs: dict[str, _RunHistory] = {}
-        self._current = _RunHistory()
+        self._runs: dict[str, RunHistory] = {}
+        self._current = RunHistory()
         self._heads: dict[bytes, Head] = {}
         for event in events:
             self._apply(event)
@@ -200,29 +200,17 @@ class ServerLedger:
         """
         require_at(self._hashes, known)
 
-    def seats(self, run: str) -> tuple[str, ...]:
-        """The groups of a run by their seat in its plan; empty where a seat is not taken.
+    def history(self, run: str) -> RunHistory:
+        """A run, as far as the ledger records it.
 
         Raises:
             LedgerRefused: if the ledger has no such run.
         """
-        return tuple(self._history(run).seats)
-
-    def keys(self, run: str) -> Mapping[str, bytes]:
-        """The public keys of the groups of a run, by name.
-
-        Raises:
-            LedgerRefused: if the ledger has no such run.
-        """
-        return dict(self._history(run).keys)
-
-    def last_round(self, run: str) -> int:
-        """The highest number of a round of a run that the ledger names; 0 before the first.
-
-        Raises:
-            LedgerRefused: if the ledger has no such run.
-        """
-        return self._history(run).last
+        if run not in self._runs:
+            raise LedgerRefused(
+                f"the server ledger has no run {run[:12]!r}; put back the newest copy"
+            )
+        return self._runs[run]
 
     def begin(
         self,
@@ -269,7 +257,7 @@ class ServerLedger:
             LedgerRefused: if the ledger has no such run, the name or the seat is taken, the plan
                 has no such seat, or the key is none.
         """
-        seats = self._history(run).seats
+        seats = self.history(run).seats
         if len(key) != 32:
             raise LedgerRefused(f"the key of {group!r} has {len(key)} bytes; give one of 32")
         if not group or group in seats:
@@ -292,7 +280,7 @@ class ServerLedger:
         Raises:
             LedgerRefused: if the ledger has no such run.
         """
-        self._history(run)
+        self.history(run)
         self._record("RESUMED", {"run": run, "round": round, "model": model})
 
     def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -313,9 +301,8 @@ class ServerLedger:
             known = self._heads.get(owner)
             if known and (shown.seq < known.seq or (shown.seq == known.seq and shown != known)):
                 refused[name] = f"event {known.seq} was seen before, event {shown.seq} is shown"
-        body = {"run": attempt.run, "round": attempt.round, "attempt": attempt.attempt}
         encoded = {name: base64.b64encode(data).decode("ascii") for name, data in adverts.items()}
-        self._record("HEADS", {**body, "adverts": encoded, "refused": refused})
+        self._record("HEADS", {**asdict(attempt), "adverts": encoded, "refused": refused})
         return {name: data for name, data in adverts.items() if name not in refused}
 
     def countersigned(self, name: str) -> Countersigned | None:
@@ -350,26 +337,22 @@ class ServerLedger:
         self._store.append(event.line())
         self._apply(event)
 
-    def _history(self, run: str) -> _RunHistory:
-        if run not in self._runs:
-            raise LedgerRefused(
-                f"the server ledger has no run {run[:12]!r}; put back the newest copy"
-            )
-        return self._runs[run]
-
     def _apply(self, event: Event) -> None:
         self._hashes.append(event.hash)
-        body = event.body
+        body, run = event.body, event.body["run"]
         if event.type == "RUN":
             keys = {name: bytes.fromhex(key) for name, key in body["keys"].items()}
-            self._runs[body["run"]] = _RunHistory(keys=keys, seats=list(body["groups"]))
-        # Events of one run follow each other, but for a run that goes on after another has begun.
-        self._current = history = self._runs[body["run"]]
+            self._runs[run] = RunHistory(keys=keys, seats=tuple(body["groups"]))
+        history = self._runs[run]
         if event.type == "JOINED":
-            history.keys[body["group"]] = bytes.fromhex(body["key"])
-            history.seats[body["seat"]] = body["group"]
+            keys = {**history.keys, body["group"]: bytes.fromhex(body["key"])}
+            seats = [*history.seats]
+            seats[body["seat"]] = body["group"]
+            history = replace(history, keys=keys, seats=tuple(seats))
         if event.type in ("HEADS", "ROUND", "LOST"):
-            history.last = max(history.last, body["round"])
+            history = replace(history, last=max(history.last, body["round"]))
+        # Events of one run follow each other, but for a run that goes on after another has begun.
+        self._current = self._runs[run] = history
         if event.type == "HEADS":
             for name, data in body["adverts"].items():
                 if name not in body["refused"]:

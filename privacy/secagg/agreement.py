@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from privacy.errors import SurvivorSetRefused
-from privacy.identity.keys import Roster, digest, is_signed, require_distinct, require_hiding
+from privacy.identity.keys import Roster, digest, is_signed, require_distinct
 from privacy.secagg.graph import Graph
 from privacy.secagg.messages import Advert, ShareRequest
 from privacy.secagg.round_terms import RoundTerms
@@ -64,7 +64,7 @@ class Agreement:
             return
         context = self.terms.attempt.context()
         for advert in self.adverts:
-            check_advert(advert, roster, context)
+            advert.check(roster, context)
         self._held.add(roster.digest)
 
     @cached_property
@@ -110,17 +110,6 @@ def forget_shared() -> None:
     """Forget what members of one process compute once, as if each had a process of its own."""
     _agreement_of.cache_clear()
     is_signed.cache_clear()
-
-
-def check_advert(advert: Advert, roster: Roster, context: bytes) -> None:
-    """Check an advertisement against the roster, and that its keys hide something.
-
-    Raises:
-        DuplicateKey: if a key is of low order: who advertised it is to blame, not who meets it.
-    """
-    roster.check(advert.sender, advert.signature, "advert", context, advert.payload())
-    require_hiding(advert.cipher_key)
-    require_hiding(advert.mask_key)
 
 
 def require_subset(members: Sequence[int], of: Sequence[int], what: str) -> None:

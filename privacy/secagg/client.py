@@ -5,7 +5,7 @@ which is secret and belongs to one attempt. The caller replaces its state *befor
 message, so that no stage is answered twice.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,7 +33,6 @@ from privacy.kernel.randomness import ByteSource
 from privacy.kernel.types import Noised, Quantised, mask
 from privacy.secagg import shamir
 from privacy.secagg.agreement import Agreement, require_subset
-from privacy.secagg.encoding import NO_SIGNATURE
 from privacy.secagg.masking import (
     commitment_of,
     mask_public,
@@ -86,11 +85,11 @@ class OwnTerms:
             PolicyRefused: names the first field that differs.
             TooFewMembers: if there are fewer members than the member insists on.
         """
-        for field in fields(VectorTerms):
-            asked, own = getattr(terms.vector, field.name), getattr(self.vector, field.name)
+        for each in fields(VectorTerms):
+            asked, own = getattr(terms.vector, each.name), getattr(self.vector, each.name)
             if asked != own:
                 raise PolicyRefused(
-                    f"the server asks for {field.name} = {asked!r}, the member's own plan says "
+                    f"the server asks for {each.name} = {asked!r}, the member's own plan says "
                     f"{own!r}: nothing is sent"
                 )
         if terms.task != self.task:
@@ -122,24 +121,25 @@ class Opened:
         return f"Opened({self.agreement.terms.attempt})"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Member:
     """One member of secure aggregation.
 
-    Args:
+    Attributes:
         name: as in the roster.
         identity: signs every message.
         roster: pinned keys of all members, from a file of its own.
         source: of keys, seeds and shares: the operating system's stream.
     """
 
-    def __init__(
-        self, *, name: str, identity: Identity, roster: Roster, source: ByteSource
-    ) -> None:
-        identity.require_pinned(name, roster)
-        self._name = name
-        self._identity = identity
-        self._roster = roster
-        self._source = source
+    name: str
+    identity: Identity
+    roster: Roster
+    source: ByteSource = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse to take part under a name that others know by another key."""
+        self.identity.require_pinned(self.name, self.roster)
 
     def advertise(
         self, request: bytes, *, last: Attempt | None, head: tuple[int, bytes] = (0, bytes(32))
@@ -156,19 +156,18 @@ class Member:
         """
         attempt = AdvertiseRequest.decode(request).attempt
         attempt.require_after(last)
-        cipher_secret = self._source.take(32)
-        mask_seed = self._source.take(SECRET_BYTES)
-        self_seed = self._source.take(SECRET_BYTES)
+        cipher_secret = self.source.take(32)
+        mask_seed = self.source.take(SECRET_BYTES)
+        self_seed = self.source.take(SECRET_BYTES)
         unsigned = Advert(
-            self._name,
+            self.name,
             public_of(cipher_secret),
             mask_public(mask_seed),
             commitment_of(self_seed),
-            self._source.take(32),
+            self.source.take(32),
             *head,
-            NO_SIGNATURE,
         )
-        advert = self._signed("advert", attempt.context(), unsigned)
+        advert = unsigned.signed(self.identity, attempt.context())
         return advert, Advertised(attempt, cipher_secret, mask_seed, self_seed, advert)
 
     def share(self, state: Advertised, request: bytes, insisted: OwnTerms) -> tuple[bytes, Shared]:
@@ -186,14 +185,14 @@ class Member:
         if agreement.terms.attempt != state.attempt:
             raise Replayed("the terms are of another attempt than the one advertised for")
         insisted.check(agreement.terms)
-        agreement.check_signatures(self._roster)
+        agreement.check_signatures(self.roster)
         index = self._index_in(agreement, state)
         holders = agreement.graph.holders(index)
         rows = shamir.split(
             [state.self_seed, state.mask_seed],
             threshold=agreement.graph.shares,
             points=[holder + 1 for holder in holders],
-            source=self._source,
+            source=self.source,
         )
         pairs = dict(zip(holders, (b + s for b, s in zip(*rows, strict=True)), strict=True))
         own = pairs.pop(index)
@@ -202,8 +201,8 @@ class Member:
             (holder, self._seal(agreement, secret, index, holder, pair))
             for holder, pair in pairs.items()
         )
-        unsigned = Shares(agreement.context, ciphertexts, NO_SIGNATURE)
-        message = self._signed("shares", agreement.context, unsigned)
+        shares = Shares(agreement.context, ciphertexts)
+        message = shares.signed(self.identity, agreement.context)
         return message, Shared(state.encode(), request, own)
 
     def open(self, state: Shared, request: bytes) -> Opened:
@@ -264,7 +263,7 @@ class Member:
         pad = pad_of(keys, dimension=vector.vector.size, dtype=vector.vector.dtype)
         data = pack(mask(vector, pad).vector, terms.vector.modulus_bits)
         context = opened.agreement.context
-        message = self._signed("masked", context, MaskedInput(context, data, NO_SIGNATURE))
+        message = MaskedInput(context, data).signed(self.identity, context)
         needed = opened.agreement.graph.fewest_neighbours
         return message, Masking(
             terms.encode(), context, opened._sharers, opened._shares, index, needed
@@ -300,9 +299,8 @@ class Member:
                 f"{count} members and {neighbours} neighbours survive, {terms.survivors} and "
                 f"{state.needed} needed"
             )
-        signed = survivors_digest(asked.survivors)
-        unsigned = Consistency(state.context, signed, NO_SIGNATURE)
-        message = self._signed("consistency", state.context, unsigned)
+        consistency = Consistency(state.context, survivors_digest(asked.survivors))
+        message = consistency.signed(self.identity, state.context)
         return message, Confirmed(state.encode(), asked.survivors)
 
     def unmask(self, state: Confirmed, request: bytes) -> bytes:
@@ -326,25 +324,23 @@ class Member:
             raise SplitView(
                 f"{len(signers)} members have signed these survivors, {terms.threshold} needed"
             )
-        signed = Consistency(masking.context, survivors_digest(state.survivors), NO_SIGNATURE)
+        signed = survivors_digest(state.survivors)
         for index, signature in asked.signatures:
-            self._roster.check(
-                terms.members[index], signature, "consistency", masking.context, signed.payload()
-            )
+            consistency = Consistency(masking.context, signed, signature)
+            consistency.check_signed(self.roster, terms.members[index], masking.context)
         survivors = set(state.survivors)
         # Of each member exactly one half is read: both are never in one message.
         halves = tuple(
             (sender, pair[:SHARE_BYTES] if sender in survivors else pair[SHARE_BYTES:])
             for sender, pair in masking.shares
         )
-        unsigned = Unmask(masking.context, halves, NO_SIGNATURE)
-        return self._signed("unmask", masking.context, unsigned)
+        return Unmask(masking.context, halves).signed(self.identity, masking.context)
 
     def _index_in(self, agreement: Agreement, state: Advertised) -> int:
         """The member's index; refuses an agreement without the very advertisement it sent."""
-        if self._name not in agreement.terms.members:
+        if self.name not in agreement.terms.members:
             raise SurvivorSetRefused("this member has advertised but is not among the members")
-        index = agreement.terms.members.index(self._name)
+        index = agreement.terms.members.index(self.name)
         if agreement.encoded[index] != state.advert:
             raise Replayed("the own advertisement is not the one that was sent for this attempt")
         return index
@@ -354,7 +350,7 @@ class Member:
     ) -> bytes:
         public = agreement.adverts[receiver].cipher_key
         key, associated = _channel(agreement, secret, public, sender, receiver)
-        nonce = self._source.take(_NONCE_BYTES)
+        nonce = self.source.take(_NONCE_BYTES)
         return nonce + AESGCM(key).encrypt(nonce, pair, associated)
 
     def _unseal(
@@ -374,15 +370,6 @@ class Member:
                 f"the share of {agreement.terms.members[sender]!r} has {len(pair)} bytes"
             )
         return pair
-
-    def _signed(
-        self,
-        kind: str,
-        context: bytes,
-        unsigned: Advert | Shares | MaskedInput | Consistency | Unmask,
-    ) -> bytes:
-        payload = unsigned.payload()
-        return payload + self._identity.sign(kind, context, payload)
 
 
 def _channel(

@@ -11,10 +11,10 @@ import operator
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args
 
 from privacy.errors import MalformedMessage
-from privacy.identity.keys import KEY_BYTES, SIGNATURE_BYTES
+from privacy.identity.keys import KEY_BYTES, SIGNATURE_BYTES, Identity, Roster
 from privacy.secagg.round_terms import Attempt
 
 MAGIC = b"FAS2"
@@ -193,16 +193,33 @@ def by_member(*values: Codec[Any]) -> Codec[Any]:
     return Codec(listed.write, read)
 
 
+Text = Annotated[str, text_codec()]
+Blob = Annotated[bytes, blob()]
+Bytes32 = Annotated[bytes, fixed(KEY_BYTES)]
+Signature = Annotated[bytes, fixed(SIGNATURE_BYTES)]
+Count = Annotated[int, COUNTER]
+Index = Annotated[int, INDEX]
+Indices = Annotated[tuple[int, ...], indices()]
+OfAttempt = Annotated[Attempt, attempt_codec()]
+
+NO_SIGNATURE = bytes(SIGNATURE_BYTES)
+
+
 class Message:
-    """A message, or a state that a member keeps; see the module."""
+    """A message, or a state that a member keeps: a data class, its fields annotated with codecs.
+
+    Args:
+        kind: the byte that names it.
+    """
 
     KIND: ClassVar[int]
-    CODECS: ClassVar[tuple[Codec[Any], ...]]
+
+    def __init_subclass__(cls, *, kind: int = 0) -> None:
+        cls.KIND = kind
 
     def encode(self) -> bytes:
         """The bytes of the message."""
-        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]  # subclasses are
-        parts = [c.write(v) for c, v in zip(self.CODECS, values, strict=True)]
+        parts = [codec.write(getattr(self, name)) for name, codec in _codecs(type(self)).items()]
         return MAGIC + struct.pack("B", self.KIND) + b"".join(parts)
 
     @classmethod
@@ -215,19 +232,41 @@ class Message:
         reader = Reader(data)
         if reader.take(len(MAGIC)) != MAGIC or reader.take(1)[0] != cls.KIND:
             raise MalformedMessage(f"the message is no {cls.__name__}: use one version")
-        message = cls(*(codec.read(reader) for codec in cls.CODECS))
+        message = cls(*(codec.read(reader) for codec in _codecs(cls).values()))
         if reader.left:
             raise MalformedMessage(f"{reader.left} bytes follow the end of a {cls.__name__}")
         return message
 
 
+def _codecs(kind: type[Any]) -> dict[str, Codec[Any]]:
+    """The codec of every field, in order."""
+    return {field.name: get_args(field.type)[1] for field in fields(kind)}
+
+
 class Signed(Message):
-    """A message of a member; the last field is the signature of all others."""
+    """A message of a member; the last field is the signature of all others.
+
+    Args:
+        kind: the byte that names it.
+        signed_as: the kind of message that the signature is for.
+    """
+
+    SIGNED_AS: ClassVar[str]
+    signature: bytes
+
+    def __init_subclass__(cls, *, kind: int, signed_as: str) -> None:
+        super().__init_subclass__(kind=kind)
+        cls.SIGNED_AS = signed_as
 
     def payload(self) -> bytes:
         """The bytes that are signed: all fields but the signature."""
         return self.encode()[:-SIGNATURE_BYTES]
 
+    def signed(self, identity: Identity, context: bytes) -> bytes:
+        """The bytes of the message with its member's signature in a context."""
+        payload = self.payload()
+        return payload + identity.sign(self.SIGNED_AS, context, payload)
 
-NO_SIGNATURE = bytes(SIGNATURE_BYTES)
-KEY, SIGNATURE = fixed(KEY_BYTES), fixed(SIGNATURE_BYTES)
+    def check_signed(self, roster: Roster, name: str, context: bytes) -> None:
+        """Check that a pinned member has signed this in a context; see `Roster.check`."""
+        roster.check(name, self.signature, self.SIGNED_AS, context, self.payload())

@@ -111,7 +111,7 @@ class Graph:
         """The neighbours of a member, in rising order."""
         if self.order is None:
             return tuple(other for other in range(self.members) if other != member)
-        position = self._positions[member]
+        position = _inverse(self.order)[member]
         steps = [*range(-self.half, 0), *range(1, self.half + 1)]
         return tuple(sorted(self.order[(position + step) % self.members] for step in steps))
 
@@ -126,10 +126,6 @@ class Graph:
         On a sparse graph one more than all that are corrupt, so that an honest one is among them.
         """
         return self.shares - 1 if self.order is None else self.shares
-
-    @property
-    def _positions(self) -> tuple[int, ...]:
-        return _inverse(self.order or ())
 
 
 @lru_cache(maxsize=8)

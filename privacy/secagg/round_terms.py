@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, Self
@@ -107,6 +108,11 @@ class Attempt:
     run: str
     round: int
     attempt: int = 1
+
+    @classmethod
+    def named_in(cls, body: Mapping[str, Any]) -> Self:
+        """The attempt that the body of an event names."""
+        return cls(run=body["run"], round=body["round"], attempt=body["attempt"])
 
     def context(self) -> bytes:
         """32 bytes that advertisements are signed with."""

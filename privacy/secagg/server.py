@@ -21,7 +21,7 @@ from privacy.identity.keys import Roster, private_key
 from privacy.kernel.packing import sign_extended, unpack, word_dtype
 from privacy.kernel.types import Modular
 from privacy.secagg import shamir
-from privacy.secagg.agreement import Agreement, check_advert
+from privacy.secagg.agreement import Agreement
 from privacy.secagg.masking import (
     add_masks,
     commitment_of,
@@ -57,7 +57,7 @@ def accept_advert(name: str, data: bytes, *, attempt: Attempt, roster: Roster) -
     advert = Advert.decode(data)
     if advert.sender != name:
         raise SurvivorSetRefused(f"{name!r} sent the advertisement of {advert.sender!r}")
-    check_advert(advert, roster, attempt.context())
+    advert.check(roster, attempt.context())
     return data
 
 
@@ -107,7 +107,7 @@ class ServerRound:
         if index in self._sealed or self._sharers is not None:
             raise Replayed(f"the shares of {name!r} came twice or too late")
         shares = Shares.decode(data)
-        self._check(name, "shares", shares)
+        self._check(name, shares)
         if tuple(to for to, _ in shares.ciphertexts) != self.agreement.graph.neighbours(index):
             raise SurvivorSetRefused(f"{name!r} has not shared with exactly its neighbours")
         self._sealed[index] = dict(shares.ciphertexts)
@@ -140,7 +140,7 @@ class ServerRound:
         if index in self._masked or self._survivors is not None:
             raise Replayed(f"the vector of {name!r} came twice or too late")
         masked = MaskedInput.decode(data)
-        self._check(name, "masked", masked)
+        self._check(name, masked)
         bits = self.agreement.terms.vector.modulus_bits
         self._total += unpack(masked.vector, count=self._total.size, bits=bits)
         self._masked.add(index)
@@ -172,7 +172,7 @@ class ServerRound:
         if index in self._signatures:
             raise Replayed(f"{name!r} has signed twice")
         consistency = Consistency.decode(data)
-        self._check(name, "consistency", consistency)
+        self._check(name, consistency)
         if consistency.survivors != survivors_digest(self._survivors or ()):
             raise SurvivorSetRefused(f"{name!r} has signed another set of survivors")
         self._signatures[index] = consistency.signature
@@ -196,7 +196,7 @@ class ServerRound:
         if index in self._given:
             raise Replayed(f"the shares of {name!r} for unmasking came twice")
         unmask = Unmask.decode(data)
-        self._check(name, "unmask", unmask)
+        self._check(name, unmask)
         sharers = set(self._sharers or ())
         expected = [h for h in self.agreement.graph.holders(index) if h in sharers]
         if [owner for owner, _ in unmask.shares] != expected:
@@ -295,12 +295,10 @@ class ServerRound:
             raise SurvivorSetRefused(f"{name!r} is not a survivor of this round")
         return index
 
-    def _check(
-        self, name: str, kind: str, message: Shares | MaskedInput | Consistency | Unmask
-    ) -> None:
+    def _check(self, name: str, message: Shares | MaskedInput | Consistency | Unmask) -> None:
         if message.context != self.agreement.context:
-            raise Replayed(f"{name!r} sent a {kind} message of another round")
-        self._roster.check(name, message.signature, kind, message.context, message.payload())
+            raise Replayed(f"{name!r} sent a {message.SIGNED_AS} message of another round")
+        message.check_signed(self._roster, name, message.context)
 
     def _require(self, count: int, what: str) -> None:
         needed = self.agreement.terms.survivors

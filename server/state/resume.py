@@ -98,14 +98,13 @@ class ReopenedLedger:
         self._config = config
         self.plan: Mapping[str, Any] = checkpoint.registered.plan
         self._run = str(self.plan["run"])
-        self.taken = TakenSeats(
-            groups=server_ledger.seats(self._run), keys=server_ledger.keys(self._run)
-        )
+        history = server_ledger.history(self._run)
+        self.taken = TakenSeats(groups=history.seats, keys=history.keys)
 
     def go_on(self) -> tuple[LedgerWitness, Position]:
         """Write down that the run goes on; rounds that may have been paid for are lost."""
         checkpoint, secure = self._checkpoint, self._config.federation.secure_aggregation
-        named = self._server_ledger.last_round(self._run)
+        named = self._server_ledger.history(self._run).last
         # In the clear nothing shows whether the next round has been begun: it may have been.
         begun = named if secure else max(named, checkpoint.round) + 1
         last = min(begun, self._config.federation.rounds)

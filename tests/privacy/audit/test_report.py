@@ -24,7 +24,8 @@ from privacy.audit.evidence import Evidence, gather
 from privacy.audit.report import TEMPLATES, render, write_report
 from privacy.errors import BudgetExhausted
 from privacy.identity.keys import Identity, Roster, rosters_json
-from privacy.ledger import Ledger, sign_head
+from privacy.ledger import Ledger
+from privacy.ledger.chain import sign_head
 from privacy.ledger.facts import Budget
 from privacy.ledger.filter import epsilon_spent, filter_bound
 from privacy.ledger.paths import group_ledger

@@ -22,8 +22,8 @@ from privacy.audit.verify import holds, verify
 from privacy.errors import AlreadyCharged
 from privacy.file_names import ROSTER_FILE
 from privacy.identity.keys import Identity, Roster
-from privacy.ledger import Head, Ledger, sign_head
-from privacy.ledger.chain import NOTHING, write_event
+from privacy.ledger import Ledger
+from privacy.ledger.chain import NOTHING, Head, sign_head, write_event
 from privacy.ledger.paths import SERVER_LEDGER, group_ledger
 from privacy.ledger.server_ledger import ServerLedger
 

@@ -15,8 +15,8 @@ from privacy.accounting.terms import PrivacyTerms
 from privacy.canonical import canonical_json
 from privacy.errors import BadSignature, LedgerCorrupt, LedgerRolledBack, PolicyRefused
 from privacy.identity.keys import Identity, Roster
-from privacy.ledger import Head, Ledger, read_events, sign_head
-from privacy.ledger.chain import write_event
+from privacy.ledger import Ledger
+from privacy.ledger.chain import Head, read_events, sign_head, write_event
 from privacy.ledger.filter import filter_bound
 
 OWNER, SERVER = Identity.create(), Identity.create()

@@ -120,15 +120,15 @@ class TestJoined:
     def test_a_group_that_joined_is_one_of_the_run_also_after_a_restart(
         self, open_run: ServerLedger, path: Path
     ) -> None:
-        assert open_run.seats("one") == ("North", "South", *[""] * 8)
+        assert open_run.history("one").seats == ("North", "South", *[""] * 8)
         open_run.joined("one", round=3, group="East", key=self.EAST.public, seat=2)
         told = {"East": advert("East", 4)}
         assert open_run.saw(Attempt(run="one", round=3), told) == told
         open_run.__exit__()
         with ServerLedger.open(path, SERVER, name="server") as again:
-            assert again.seats("one") == ("North", "South", "East", *[""] * 7)
-            assert again.keys("one") == {**KEYS, "East": self.EAST.public}
-            assert again.last_round("one") == 3
+            assert again.history("one").seats == ("North", "South", "East", *[""] * 7)
+            assert again.history("one").keys == {**KEYS, "East": self.EAST.public}
+            assert again.history("one").last == 3
             signed = again.countersigned("East")
         assert signed is not None and signed.head.seq == 4
         signed.check(Roster({"server": SERVER.public}), self.EAST.public)
@@ -171,7 +171,7 @@ class TestResumed:
         server_ledger.resumed("one", round=0, model="00")
         signed = server_ledger.countersigned("North")
         assert signed is not None and signed.head.seq == 5
-        assert (server_ledger.last_round("one"), server_ledger.last_round("two")) == (1, 0)
+        assert (server_ledger.history("one").last, server_ledger.history("two").last) == (1, 0)
 
     def test_a_book_that_lacks_what_was_seen_in_it_is_an_older_copy(
         self, server_ledger: ServerLedger, path: Path
