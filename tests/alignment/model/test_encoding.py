@@ -297,7 +297,7 @@ def test_a_batch_pools_exactly_the_tokens_of_each_option(
     asked = [survey[0], pairs[0], survey[2], pairs[1], survey[1]]
     batch = collate(asked, reader, cache)
     pooled = torch.bmm(batch.pooling, batch.hidden).flatten(0, 1)[batch.slots]
-    assert batch.questions == 5
+    assert len(batch.slots) == 5
     assert batch.present.tolist() == [[i < len(q.options) for i in range(4)] for q in asked]
     for row, question in enumerate(asked):
         spans = [(s, span) for s in reader.sequences(question) for span in s.spans]
