@@ -169,7 +169,7 @@ class PrefixCache:
             for key, row in zip(part, hidden, strict=True):
                 self._store(key, row[: len(key)])
 
-    def fetch(self, sequences: Sequence[TokenSequence], length: int) -> tuple[Tensor, Tensor]:
+    def fetch(self, sequences: Sequence[TokenSequence], length: int) -> Tensor:
         """Activations of texts, padded to one length.
 
         Args:
@@ -178,19 +178,16 @@ class PrefixCache:
 
         Returns:
             What the encoder's ``prefix`` gave, (sequences, length, width) float32, zero where
-            padded, and the mask
-            (sequences, length) int64.
+            padded.
         """
         keys = [sequence.token_ids for sequence in sequences]
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
         if missing:
             self._compute(missing)
         hidden = np.zeros((len(keys), length, self._encoder.prefix_width), dtype=np.float32)
-        mask = np.zeros((len(keys), length), dtype=np.int64)
         for i, key in enumerate(keys):
             hidden[i, : len(key)] = self._row(key)
-            mask[i, : len(key)] = 1
-        return torch.from_numpy(hidden), torch.from_numpy(mask)
+        return torch.from_numpy(hidden)
 
 
 def pad_tokens(rows: Sequence[tuple[int, ...]], length: int) -> tuple[Tensor, Tensor]:
@@ -296,10 +293,9 @@ def gather(
                 option += 1
             row += 1
     places = [read_places(text) for text in texts]
-    hidden, mask = cache.fetch(texts, length)
-    token_ids, _ = pad_tokens([text.token_ids for text in texts], length)
+    token_ids, mask = pad_tokens([text.token_ids for text in texts], length)
     return QuestionBatch(
-        hidden=hidden,
+        hidden=cache.fetch(texts, length),
         token_ids=token_ids,
         mask=mask,
         pooling=pooling,

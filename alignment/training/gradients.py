@@ -36,7 +36,7 @@ from alignment.model.encoding import (
     pad_targets,
     read_places,
 )
-from alignment.model.predictor import Predictor
+from alignment.model.predictor import Predictor, pad_options
 from alignment.model.vector import AdapterLayout
 from alignment.training.objectives import cross_entropy
 from alignment.training.private_layout import MicroBatchShape, PrivateLayout
@@ -259,14 +259,9 @@ class UnitGradients:
         if self._with_adapters:
             scores: Tensor = self._predictor(self._gather(questions))
             return scores
-        size = self._predictor.encoder.pooled_width
-        pooled = torch.zeros((len(questions), self._shape.options, size))
-        present = torch.zeros(pooled.shape[:2], dtype=torch.bool)
-        for place, question in enumerate(questions):
-            if question is not None:
-                options = len(question.options)
-                pooled[place, :options] = self._pooled_alone(question)
-                present[place, :options] = True
+        none = torch.zeros((0, self._predictor.encoder.pooled_width))
+        rows = [none if q is None else self._pooled_alone(q) for q in questions]
+        pooled, present = pad_options(rows, self._shape.options)
         head: Tensor = self._predictor.head(pooled)
         return head.masked_fill(~present, ABSENT)
 
