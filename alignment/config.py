@@ -15,6 +15,20 @@ def _require(holds: bool, name: str, value: float, bound: str, remedy: str) -> N
         raise ValueError(f"{name} = {value!r} must be {bound}: {remedy}")
 
 
+def _at_least(config: object, least: int, **remedies: str) -> None:
+    """Refuse settings below a bound; each is named with its remedy."""
+    for name, remedy in remedies.items():
+        value = getattr(config, name)
+        _require(value >= least, name, value, f">= {least}", remedy)
+
+
+def _above_zero(config: object, **remedies: str) -> None:
+    """Refuse settings that are not positive; each is named with its remedy."""
+    for name, remedy in remedies.items():
+        value = getattr(config, name)
+        _require(value > 0, name, value, "> 0", remedy)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictorConfig:
     """The shape of the predictor: every party of a federation must hold the same.
@@ -58,13 +72,11 @@ class PredictorConfig:
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
-        _require(self.lora_layers >= 0, "lora_layers", self.lora_layers, ">= 0", "use 0 for none")
-        _require(self.lora_rank >= 0, "lora_rank", self.lora_rank, ">= 0", "use 0 for none")
-        _require(self.lora_alpha > 0, "lora_alpha", self.lora_alpha, "> 0", "8 is usual")
-        _require(self.head_width >= 1, "head_width", self.head_width, ">= 1", "96 is usual")
-        _require(self.context_rank >= 0, "context_rank", self.context_rank, ">= 1", "16 is usual")
-        _require(self.max_tokens >= 16, "max_tokens", self.max_tokens, ">= 16", "128 is usual")
-        _require(self.beta > 0, "beta", self.beta, "> 0", "0.1 is usual")
+        none = "use 0 for none"
+        _at_least(self, 0, lora_layers=none, lora_rank=none, context_rank="16 is usual")
+        _at_least(self, 1, head_width="96 is usual")
+        _at_least(self, 16, max_tokens="128 is usual")
+        _above_zero(self, lora_alpha="8 is usual", beta="0.1 is usual")
         if self.scores not in ("head", "policy"):
             raise ValueError(f"scores = {self.scores!r} is neither 'head' nor 'policy': choose one")
         if self.scores == "policy":
@@ -111,8 +123,8 @@ class ContextConfig:
 
     def __post_init__(self) -> None:
         """Refuse values without a meaning."""
-        _require(self.strength >= 0, "strength", self.strength, ">= 0", "16 is usual")
-        _require(self.bandwidth > 0, "bandwidth", self.bandwidth, "> 0", "0.5 is usual")
+        _at_least(self, 0, strength="16 is usual")
+        _above_zero(self, bandwidth="0.5 is usual")
         share = self.single_choice
         _require(0 < share <= 1, "single_choice", share, "in (0, 1]", "0.25 is usual")
 
@@ -159,32 +171,18 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
-        _require(self.local_epochs > 0, "local_epochs", self.local_epochs, "> 0", "1 is usual")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, ">= 1", "16 is usual")
-        _require(
-            self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0", "0.001 is usual"
-        )
-        _require(
-            self.adapter_learning_rate > 0,
-            "adapter_learning_rate",
-            self.adapter_learning_rate,
-            "> 0",
-            "0.001 is usual; lora_rank = 0 trains no adapter",
+        none = "use 0 for none"
+        _at_least(self, 0, weight_decay=none, context_weight_decay=none, context_weight=none)
+        _at_least(self, 0, proximal=none, local_steps="0 counts epochs")
+        _at_least(self, 1, batch_size="16 is usual", context_questions="20")
+        _above_zero(
+            self,
+            local_epochs="1 is usual",
+            learning_rate="0.001 is usual",
+            adapter_learning_rate="0.001 is usual; lora_rank = 0 trains no adapter",
+            context_learning_rate="0.001 is usual; context_weight = 0 trains no directions",
         )
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)", "0.3 is usual")
-        _require(self.local_steps >= 0, "local_steps", self.local_steps, ">= 0", "0 counts epochs")
-        for name in ("weight_decay", "context_weight_decay", "context_weight", "proximal"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0", "use 0 for none")
-        _require(
-            self.context_learning_rate > 0,
-            "context_learning_rate",
-            self.context_learning_rate,
-            "> 0",
-            "0.001 is usual; context_weight = 0 trains no directions",
-        )
-        _require(
-            self.context_questions >= 1, "context_questions", self.context_questions, ">= 1", "20"
-        )
         # Above, next to nothing is left of whoever is predicted a little better than by guessing.
         _require(
             0 <= self.fairness <= MAX_FAIRNESS,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from alignment.data.records import PreferenceRecord, Question
+
+#: One number for each option.
+Target: TypeAlias = tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,26 +85,22 @@ def tally(records: Iterable[PreferenceRecord]) -> dict[str, GroupAnswers]:
 
     A survey distribution counts as one record; choices and pairs add up to shares.
     """
-    sums: dict[str, dict[str, np.ndarray]] = {}
-    counts: dict[str, dict[str, int]] = {}
-    questions: dict[str, dict[str, Question]] = {}
+    said: dict[str, dict[str, tuple[Question, list[Target]]]] = {}
     for record in records:
         question = record.question
-        question_id = question.question_id
-        questions.setdefault(record.group, {}).setdefault(question_id, question)
-        group_sums = sums.setdefault(record.group, {})
-        group_counts = counts.setdefault(record.group, {})
-        if question_id not in group_sums:
-            group_sums[question_id] = np.zeros(len(question.options))
-            group_counts[question_id] = 0
-        group_sums[question_id] += record.target
-        group_counts[question_id] += 1
+        asked = said.setdefault(record.group, {})
+        asked.setdefault(question.question_id, (question, []))[1].append(record.target)
     return {
         group: GroupAnswers(
             group=group,
-            questions=tuple(questions[group].values()),
-            targets=tuple(tuple((v / v.sum()).tolist()) for v in sums[group].values()),
-            counts=tuple(counts[group].values()),
+            questions=tuple(question for question, _ in said[group].values()),
+            targets=tuple(_shares(targets) for _, targets in said[group].values()),
+            counts=tuple(len(targets) for _, targets in said[group].values()),
         )
-        for group in sorted(sums)
+        for group in sorted(said)
     }
+
+
+def _shares(targets: Sequence[Target]) -> Target:
+    total = np.sum(targets, axis=0)
+    return tuple((total / total.sum()).tolist())

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from alignment.data.published import adapter_for
 from alignment.data.records import (
@@ -30,7 +30,7 @@ from alignment.data.sample_source import is_sample, read_sample
 from alignment.data.sources import DataError, Row, find_files, read_rows, suffix_of
 from atomic import opened_atomically
 
-__all__ = ["DataError", "LoadedRecords", "load_questions", "load_records", "write_records"]
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,18 +96,30 @@ def load_questions(source: str | Path) -> tuple[Question, ...]:
     Raises:
         DataError: One line with file, line, field and remedy.
     """
-    questions = []
+    empty = "no questions; write one per line, with question and options"
+    return load_rows(source, parse_question, empty=empty)
+
+
+def load_rows(
+    source: str | Path, parse: Callable[[Mapping[str, object]], Parsed], *, empty: str
+) -> tuple[Parsed, ...]:
+    """Read rows that stand each for themselves; ``empty`` is said where there is none.
+
+    Raises:
+        DataError: One line with file, line, field and remedy.
+    """
+    parsed = []
     for file in find_files(source, split="train"):
         for where, content in read_rows(file):
             try:
                 if isinstance(content, InvalidRecordError):
                     raise content
-                questions.append(parse_question(content))
+                parsed.append(parse(content))
             except InvalidRecordError as error:
                 raise DataError(f"{where}: {error}") from error
-    if not questions:
-        raise DataError(f"{source}: no questions; write one per line, with question and options")
-    return tuple(questions)
+    if not parsed:
+        raise DataError(f"{source}: {empty}")
+    return tuple(parsed)
 
 
 def write_records(records: Iterable[PreferenceRecord], path: str | Path) -> None:

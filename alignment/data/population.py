@@ -11,8 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from alignment.data.answers import GroupAnswers, tally
-from alignment.data.loading import DataError, load_records
+from alignment.data.loading import load_records
 from alignment.data.records import PreferenceRecord
+from alignment.data.sources import DataError
 from alignment.data.split import Split, draw_split, read_split
 from alignment.data.units import UnitRecords, units_of
 

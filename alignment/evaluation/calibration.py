@@ -12,21 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from alignment.evaluation.metrics import compared
 
 #: Bins of the calibration error, each with about as many predictions as any other.
 BINS = 10
-
-_Floats = NDArray[np.float64]
-
-
-def _both(predicted: Sequence[float], actual: Sequence[float]) -> tuple[_Floats, _Floats]:
-    p, q = np.asarray(predicted, dtype=np.float64), np.asarray(actual, dtype=np.float64)
-    if p.shape != q.shape:
-        raise ValueError(
-            f"predicted has {p.size} options and actual has {q.size}: compare one question"
-        )
-    return p, q
 
 
 def correctness(predicted: Sequence[float], actual: Sequence[float]) -> float:
@@ -42,7 +32,7 @@ def correctness(predicted: Sequence[float], actual: Sequence[float]) -> float:
     Returns:
         Between 0 and 1; its mean over targets is the accuracy against the majority.
     """
-    p, q = _both(predicted, actual)
+    p, q = compared(predicted, actual)
     likeliest, majority = p == p.max(), q == q.max()
     return float((likeliest & majority).sum() / (likeliest.sum() * majority.sum()))
 
@@ -58,7 +48,7 @@ def brier_score(predicted: Sequence[float], actual: Sequence[float]) -> float:
         predicted: Probabilities, sum 1.
         actual: Shares of the answers over the same options, sum 1.
     """
-    p, q = _both(predicted, actual)
+    p, q = compared(predicted, actual)
     return max(0.0, float(p @ p - 2 * (p @ q) + q.sum()) / 2)
 
 
@@ -67,7 +57,7 @@ def top_label(predicted: Sequence[float], actual: Sequence[float]) -> tuple[floa
 
     Of options equally likely, the mean share.
     """
-    p, q = _both(predicted, actual)
+    p, q = compared(predicted, actual)
     return float(p.max()), float(q[p == p.max()].mean())
 
 

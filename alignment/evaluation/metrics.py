@@ -6,9 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 #: Predicted probabilities count as at least so much, so that no log-loss is infinite.
 LEAST_PROBABILITY = 1e-12
+
+
+def compared(
+    predicted: Sequence[float], actual: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A prediction and an answer as arrays over the same options; refuses those of two sizes."""
+    p, q = np.asarray(predicted, dtype=np.float64), np.asarray(actual, dtype=np.float64)
+    if p.shape != q.shape:
+        raise ValueError(
+            f"predicted has {p.size} options and actual has {q.size}: compare one question"
+        )
+    return p, q
 
 
 def jensen_shannon_distance(p: Sequence[float], q: Sequence[float]) -> float:
@@ -52,11 +65,7 @@ def log_loss(predicted: Sequence[float], actual: Sequence[float]) -> float:
     Returns:
         Between 0 and 27.64, ``-log(LEAST_PROBABILITY)``.
     """
-    p, q = np.asarray(predicted, dtype=np.float64), np.asarray(actual, dtype=np.float64)
-    if p.shape != q.shape:
-        raise ValueError(
-            f"predicted has {p.size} options and actual has {q.size}: compare one question"
-        )
+    p, q = compared(predicted, actual)
     floored = np.clip(p, LEAST_PROBABILITY, 1.0)
     return max(0.0, -float(q @ np.log(floored)))
 

@@ -171,21 +171,3 @@ def read_context(
     else:
         weights = _newton_step(context, target, each, covariance, torch.zeros_like(target))
     return Reading(context=context, weights=weights, config=config)
-
-
-def scores_in_context(
-    asked: Prior,
-    context: Prior,
-    answers: Tensor,
-    config: ContextConfig,
-    *,
-    evidence: Sequence[float] | None = None,
-    to_the_mode: bool = True,
-) -> Tensor:
-    """Score options as a group would, given some of its answers; see :func:`read_context`.
-
-    Returns:
-        (asked questions, K), in the precision of the priors.
-    """
-    reading = read_context(context, answers, config, evidence=evidence, to_the_mode=to_the_mode)
-    return reading.scores(asked)

@@ -66,9 +66,6 @@ class QuestionEncoder:
         self._end = int(tokenizer.eos_token_id if end is None else end)
         self._cache: dict[Question, tuple[TokenSequence, ...]] = {}
 
-    def _tokens(self, text: str) -> list[int]:
-        return tokens_of(self._tokenizer, text)
-
     def _sequence(self, text: str, options: Sequence[str]) -> TokenSequence:
         room = self._max_tokens - 2 - len(options)
         # Options have the first claim on the room; a question keeps at least a quarter of it.
@@ -78,8 +75,9 @@ class QuestionEncoder:
                 f"max_tokens = {self._max_tokens} cannot hold {len(options)} options: "
                 f"give at least {2 + len(options) + -(-4 * len(options) // 3)}"
             )
-        option_tokens = [self._tokens(option)[:share] or [self._end] for option in options]
-        question = self._tokens(text)
+        read = [tokens_of(self._tokenizer, option) for option in options]
+        option_tokens = [tokens[:share] or [self._end] for tokens in read]
+        question = tokens_of(self._tokenizer, text)
         left = room - sum(map(len, option_tokens))
         if len(question) > left:
             # The end of a long prompt says most about the reply, its start sets the scene.
@@ -171,7 +169,7 @@ class PrefixCache:
             for key, row in zip(part, hidden, strict=True):
                 self._store(key, row[: len(key)])
 
-    def fetch(self, sequences: Sequence[TokenSequence], length: int) -> tuple[Tensor, Tensor]:
+    def fetch(self, sequences: Sequence[TokenSequence], length: int) -> Tensor:
         """Activations of texts, padded to one length.
 
         Args:
@@ -180,19 +178,16 @@ class PrefixCache:
 
         Returns:
             What the encoder's ``prefix`` gave, (sequences, length, width) float32, zero where
-            padded, and the mask
-            (sequences, length) int64.
+            padded.
         """
         keys = [sequence.token_ids for sequence in sequences]
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
         if missing:
             self._compute(missing)
         hidden = np.zeros((len(keys), length, self._encoder.prefix_width), dtype=np.float32)
-        mask = np.zeros((len(keys), length), dtype=np.int64)
         for i, key in enumerate(keys):
             hidden[i, : len(key)] = self._row(key)
-            mask[i, : len(key)] = 1
-        return torch.from_numpy(hidden), torch.from_numpy(mask)
+        return torch.from_numpy(hidden)
 
 
 def pad_tokens(rows: Sequence[tuple[int, ...]], length: int) -> tuple[Tensor, Tensor]:
@@ -228,11 +223,6 @@ class QuestionBatch:
     present: Tensor
     read: Tensor | None = None
 
-    @property
-    def questions(self) -> int:
-        """Number of questions."""
-        return int(self.slots.shape[0])
-
     def pooling_of_read(self) -> Tensor:
         """``pooling`` at the tokens that are read, (sequences, slots, read tokens) float32."""
         if self.read is None:
@@ -259,57 +249,65 @@ def collate(
     """
     per_question = [encoder.sequences(question) for question in questions]
     sequences = [sequence for each in per_question for sequence in each]
-    read = _read_tokens(sequences) if length is None else None
-    length = length or max(len(s.token_ids) for s in sequences)
-    hidden, mask = cache.fetch(sequences, length)
-    token_ids, _ = pad_tokens([sequence.token_ids for sequence in sequences], length)
-    pooling = _mean_pooling(sequences, length)
-    slots, present = _slots(per_question, width=pooling.shape[1])
+    return gather(
+        per_question,
+        cache,
+        length=length or max(len(s.token_ids) for s in sequences),
+        width=max(len(s.spans) for s in sequences),
+        options=max(sum(len(s.spans) for s in each) for each in per_question),
+        read=max(len(read_places(s)) for s in sequences) if length is None else None,
+    )
+
+
+def gather(
+    per_question: Sequence[Sequence[TokenSequence]],
+    cache: PrefixCache,
+    *,
+    length: int,
+    width: int,
+    options: int,
+    read: int | None,
+) -> QuestionBatch:
+    """Gather the texts of questions into one batch of a given shape; no text may exceed it.
+
+    Args:
+        per_question: Texts of each question; one that fills up a shape holds no option.
+        cache: Holds what the frozen layers make of them.
+        length: Tokens to pad to.
+        width: Slots of a text.
+        options: K.
+        read: Tokens of a text that are noted as read, padded with the first; None notes none.
+    """
+    texts = [text for own in per_question for text in own]
+    pooling = torch.zeros((len(texts), width, length))
+    slots = torch.zeros((len(per_question), options), dtype=torch.int64)
+    present = torch.zeros(slots.shape, dtype=torch.bool)
+    row = 0
+    for place, own in enumerate(per_question):
+        # An absent option reads a slot of its own question, never one of another unit.
+        slots[place], option = row * width, 0
+        for text in own:
+            for slot, (start, end) in enumerate(text.spans):
+                pooling[row, slot, start:end] = 1.0 / (end - start)
+                slots[place, option], present[place, option] = row * width + slot, True
+                option += 1
+            row += 1
+    places = [read_places(text) for text in texts]
+    token_ids, mask = pad_tokens([text.token_ids for text in texts], length)
     return QuestionBatch(
-        hidden=hidden,
+        hidden=cache.fetch(texts, length),
         token_ids=token_ids,
         mask=mask,
         pooling=pooling,
         slots=slots,
         present=present,
-        read=read,
+        read=None if read is None else torch.tensor([p + [0] * (read - len(p)) for p in places]),
     )
-
-
-def _mean_pooling(sequences: Sequence[TokenSequence], length: int) -> Tensor:
-    """Weights that average the tokens of each option, (sequences, slots, length) float32."""
-    width = max(len(sequence.spans) for sequence in sequences)
-    pooling = torch.zeros((len(sequences), width, length))
-    for row, sequence in enumerate(sequences):
-        for slot, (start, end) in enumerate(sequence.spans):
-            pooling[row, slot, start:end] = 1.0 / (end - start)
-    return pooling
-
-
-def _slots(per_question: Sequence[Sequence[TokenSequence]], *, width: int) -> tuple[Tensor, Tensor]:
-    """The row of each option among sequences * slots, and which exist, both (questions, K)."""
-    most = max(sum(len(sequence.spans) for sequence in each) for each in per_question)
-    slots = torch.zeros((len(per_question), most), dtype=torch.int64)
-    present = torch.zeros((len(per_question), most), dtype=torch.bool)
-    row = 0
-    for i, each in enumerate(per_question):
-        places = [(row + r) * width + s for r, q in enumerate(each) for s in range(len(q.spans))]
-        slots[i, : len(places)] = torch.tensor(places)
-        present[i, : len(places)] = True
-        row += len(each)
-    return slots, present
 
 
 def read_places(sequence: TokenSequence) -> list[int]:
     """Places of the tokens that the head reads: the first one and those of all options."""
     return [0, *(place for start, end in sequence.spans for place in range(start, end))]
-
-
-def _read_tokens(sequences: Sequence[TokenSequence]) -> Tensor:
-    """Places of the tokens that the head reads, padded with the first token's."""
-    places = [read_places(sequence) for sequence in sequences]
-    most = max(map(len, places))
-    return torch.tensor([each + [0] * (most - len(each)) for each in places])
 
 
 def pad_targets(targets: Sequence[Sequence[float]], width: int) -> Tensor:

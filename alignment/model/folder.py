@@ -88,7 +88,7 @@ def load_predictor(folder: Path) -> tuple[Predictor, ContextConfig]:
         config = PredictorConfig(**content["predictor"])
         context = ContextConfig(**content["context"])
         adapter = folder / ADAPTER_FOLDER
-        if config.lora_rank > 0 and config.lora_layers > 0 and not adapter.is_dir():
+        if config.adapted and not adapter.is_dir():
             raise ValueError(f"{ADAPTER_FOLDER}/ is missing; copy the whole folder")
         predictor = Predictor(config, adapter=adapter if adapter.is_dir() else None)
         predictor.head.load_state_dict(tensors)

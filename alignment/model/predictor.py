@@ -169,7 +169,7 @@ class Predictor(nn.Module):
             self._pooled, self._pooled_version = {}, version
         missing = [q for q in dict.fromkeys(questions) if q not in self._pooled]
         self._pooled |= self._pool(missing, self.batch)
-        return _padded([self._pooled[question] for question in questions])
+        return pad_options([self._pooled[question] for question in questions])
 
     def _pool(
         self, questions: Sequence[Question], batch: Callable[[Sequence[Question]], QuestionBatch]
@@ -195,7 +195,7 @@ class Predictor(nn.Module):
         pooled = self._pool(
             list(dict.fromkeys(questions)), lambda part: collate(part, encoder, cache)
         )
-        return self._prior(*_padded([pooled[question] for question in questions]))
+        return self._prior(*pad_options([pooled[question] for question in questions]))
 
     def _prior(self, pooled: Tensor, present: Tensor) -> Prior:
         prior = self.head.prior(pooled, present)
@@ -225,9 +225,14 @@ class Predictor(nn.Module):
         return digest.digest()
 
 
-def _padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Options of questions side by side, zero where there is none, and which exist."""
-    present = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.bool)
+def pad_options(rows: Sequence[Tensor], options: int | None = None) -> tuple[Tensor, Tensor]:
+    """Options of questions side by side, zero where there is none, and which exist.
+
+    Args:
+        rows: Of each question, (options, width) float32.
+        options: Room of each; None is what the longest takes.
+    """
+    present = torch.zeros((len(rows), options or max(map(len, rows))), dtype=torch.bool)
     pooled = torch.zeros((*present.shape, rows[0].shape[-1]))
     for i, row in enumerate(rows):
         pooled[i, : len(row)] = row

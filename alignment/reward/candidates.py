@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignment.data.loading import load_rows
 from alignment.data.records import InvalidRecordError, Question, parse_question
-from alignment.data.sources import DataError, find_files, read_rows
 from alignment.reward.combination import Combination, FloatArray
 from alignment.reward.reward import Ranked, RewardModel, ranked
 from atomic import write_atomically
@@ -43,18 +43,9 @@ def load_candidates(source: str | Path) -> tuple[Candidates, ...]:
     Raises:
         DataError: One line with file, line, field and remedy.
     """
-    choices: list[Candidates] = []
-    for file in find_files(source, split="train"):
-        for where, content in read_rows(file):
-            try:
-                if isinstance(content, InvalidRecordError):
-                    raise content
-                choices.append(_choice(content))
-            except InvalidRecordError as error:
-                raise DataError(f"{where}: {error}") from error
-    if not choices:
-        raise DataError(f"{source}: no rows; write one per line, with prompt and completions")
-    return tuple(choices)
+    return load_rows(
+        source, _choice, empty="no rows; write one per line, with prompt and completions"
+    )
 
 
 def _choice(row: Mapping[str, object]) -> Candidates:

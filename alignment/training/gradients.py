@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -32,11 +32,11 @@ from alignment.model.encoding import (
     QuestionBatch,
     TokenSequence,
     collate,
+    gather,
     pad_targets,
-    pad_tokens,
     read_places,
 )
-from alignment.model.predictor import Predictor
+from alignment.model.predictor import Predictor, pad_options
 from alignment.model.vector import AdapterLayout
 from alignment.training.objectives import cross_entropy
 from alignment.training.private_layout import MicroBatchShape, PrivateLayout
@@ -259,14 +259,9 @@ class UnitGradients:
         if self._with_adapters:
             scores: Tensor = self._predictor(self._gather(questions))
             return scores
-        size = self._predictor.encoder.pooled_width
-        pooled = torch.zeros((len(questions), self._shape.options, size))
-        present = torch.zeros(pooled.shape[:2], dtype=torch.bool)
-        for place, question in enumerate(questions):
-            if question is not None:
-                options = len(question.options)
-                pooled[place, :options] = self._pooled_alone(question)
-                present[place, :options] = True
+        none = torch.zeros((0, self._predictor.encoder.pooled_width))
+        rows = [none if q is None else self._pooled_alone(q) for q in questions]
+        pooled, present = pad_options(rows, self._shape.options)
         head: Tensor = self._predictor.head(pooled)
         return head.masked_fill(~present, ABSENT)
 
@@ -292,39 +287,19 @@ class UnitGradients:
 
     def _gather(self, questions: Sequence[Question | None]) -> QuestionBatch:
         """Like :func:`alignment.model.encoding.collate`, but of the fixed shape."""
-        shape, per_question = self._shape, self._shape.texts_per_question
-        pooling = torch.zeros((shape.texts, shape.options, shape.length))
-        slots = torch.zeros((shape.questions, shape.options), dtype=torch.int64)
-        present = torch.zeros(slots.shape, dtype=torch.bool)
-        read = None if shape.read is None else torch.zeros((shape.texts, shape.read)).long()
-        texts: list[TokenSequence] = []
-        for place, question in enumerate(questions):
-            own = (_NO_TEXT,) * per_question if question is None else self._texts(question)
-            spots = []
-            for row, text in enumerate(own, start=place * per_question):
-                for slot, (start, end) in enumerate(text.spans):
-                    pooling[row, slot, start:end] = 1.0 / (end - start)
-                    spots.append(row * shape.options + slot)
-                if read is not None:
-                    places = read_places(text)
-                    read[row, : len(places)] = torch.tensor(places)
-            # An absent option reads a slot of its own question, never one of another unit.
-            slots[place] = place * per_question * shape.options
-            slots[place, : len(spots)] = torch.tensor(spots, dtype=torch.int64)
-            present[place, : len(spots)] = True
-            texts += own
-        texts.append(_NO_TEXT)
-        hidden, mask = self._cache.fetch(texts, shape.length)
-        token_ids, _ = pad_tokens([text.token_ids for text in texts], shape.length)
-        return QuestionBatch(
-            hidden=hidden,
-            token_ids=token_ids,
-            mask=mask,
-            pooling=pooling,
-            slots=slots,
-            present=present,
-            read=read,
+        shape = self._shape
+        nothing = (_NO_TEXT,) * shape.texts_per_question
+        texts = [nothing if q is None else self._texts(q) for q in questions]
+        batch = gather(
+            [*texts, (_NO_TEXT,)],
+            self._cache,
+            length=shape.length,
+            width=shape.options,
+            options=shape.options,
+            read=shape.read,
         )
+        # The short text at the end is no question.
+        return replace(batch, slots=batch.slots[:-1], present=batch.present[:-1])
 
     def _add(self, rows: Tensor, call: _LinearCall, gradient: Tensor) -> None:
         """Add what one use of a module contributes to the row of each unit."""

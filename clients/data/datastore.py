@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from alignment.data.answers import GroupAnswers, tally
-from alignment.data.loading import DataError, load_records
+from alignment.data.loading import load_records
 from alignment.data.population import load_population, stamp
 from alignment.data.records import PreferenceRecord
+from alignment.data.sources import DataError
 from alignment.data.split import Draw, draws_of
 from alignment.data.units import UnitRecords, units_of
 from clients.data.group_policy import GroupPolicy

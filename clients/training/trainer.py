@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alignment.config import PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
-from alignment.model.context import ABSENT, scores_in_context
+from alignment.model.context import ABSENT, read_context
 from alignment.model.encoding import pad_targets
 from alignment.model.predictor import Dropout, Predictor
 from alignment.model.vector import learning_rates, load_vector, part_of, to_vector
@@ -177,15 +177,11 @@ class _LocalObjective:
             rows = shown.tolist()
             context = self._predictor.head.prior(*self._pooled(rows))
             answers = self._targets(rows, context.present.shape[1])
-            scores = scores_in_context(
-                asked,
-                context,
-                answers,
-                self._context,
-                evidence=[self._evidence[i] for i in rows],
-                to_the_mode=False,
+            evidence = [self._evidence[i] for i in rows]
+            reading = read_context(
+                context, answers, self._context, evidence=evidence, to_the_mode=False
             )
-            return cross_entropy(scores, targets).mean()
+            return cross_entropy(reading.scores(asked), targets).mean()
         # There are no others, or they would have to be encoded anew in each step: the halves of
         # the batch are shown to each other.
         if len(batch) < 2:
@@ -193,14 +189,14 @@ class _LocalObjective:
         halves = [range(0, len(batch), 2), range(1, len(batch), 2)]
         total = torch.zeros(())
         for these, those in (halves, halves[::-1]):
-            scores = scores_in_context(
-                asked.at(these),
+            reading = read_context(
                 asked.at(those),
                 targets[list(those)],
                 self._context,
                 evidence=[self._evidence[batch[i]] for i in those],
                 to_the_mode=False,
             )
+            scores = reading.scores(asked.at(these))
             total = total + cross_entropy(scores, targets[list(these)]).sum()
         return total / len(batch)
 

@@ -49,8 +49,8 @@ class _NarrowedWholeEncoder(Encoder):
 class _TokenIds(PrefixCache):
     """Computes nothing beforehand: hands on token ids, padded alike."""
 
-    def fetch(self, sequences: Sequence[TokenSequence], length: int) -> tuple[Tensor, Tensor]:
-        return pad_tokens([sequence.token_ids for sequence in sequences], length)
+    def fetch(self, sequences: Sequence[TokenSequence], length: int) -> Tensor:
+        return pad_tokens([sequence.token_ids for sequence in sequences], length)[0]
 
 
 class UncachedPredictor(Predictor):

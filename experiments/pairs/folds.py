@@ -64,18 +64,15 @@ def dialogue_of(prompt: str) -> str:
     return " ".join(said.casefold().split())
 
 
-def deal_groups(
-    records: Sequence[PairRecord], *, groups: int, seed: int = 0
-) -> tuple[PairRecord, ...]:
+def deal_groups(records: Sequence[PairRecord], *, groups: int) -> tuple[PairRecord, ...]:
     """Deal pairs out to simulated groups, ``simulated 1`` and so on, where there are too few.
 
     Secure aggregation takes at least 3 groups: data with so many keep theirs. All pairs of a
-    dialogue go to one group.
+    dialogue go to one group. Equal pairs give equal groups, whatever the order of the records.
 
     Args:
         records: The pairs.
         groups: How many to deal out to.
-        seed: Equal seeds give equal groups, whatever the order of the records.
 
     Raises:
         ValueError: Fewer than 3 groups, or fewer dialogues than groups.
@@ -87,20 +84,21 @@ def deal_groups(
             f"--groups {groups} must be at least {FEWEST_GROUPS}: a sum of two groups would tell "
             "each of them what the other sent"
         )
-    dealt = _deal(records, hands=groups, seed=seed, option="--groups")
+    dealt = _deal(records, hands=groups, option="--groups", stream=0)
     return tuple(
         replace(record, group=f"simulated {dealt[dialogue_of(record.prompt)] + 1}")
         for record in records
     )
 
 
-def make_folds(records: Sequence[PairRecord], *, folds: int, seed: int = 0) -> tuple[PairFold, ...]:
+def make_folds(records: Sequence[PairRecord], *, folds: int) -> tuple[PairFold, ...]:
     """Part pairs into folds of about equal size; all pairs of a dialogue share one.
+
+    Equal pairs give equal folds, whatever the order of the records.
 
     Args:
         records: The pairs, of at least 3 groups.
         folds: How many.
-        seed: Equal seeds give equal folds, whatever the order of the records.
 
     Raises:
         ValueError: Fewer than 2 folds, fewer dialogues than folds, or a group all of whose pairs
@@ -108,8 +106,8 @@ def make_folds(records: Sequence[PairRecord], *, folds: int, seed: int = 0) -> t
     """
     if folds < 2:
         raise ValueError(f"--folds {folds} must be at least 2: one is predicted by the others")
-    # A seed of its own: the same cut as that of the groups would make a group of every fold.
-    dealt = _deal(records, hands=folds, seed=seed, option="--folds", stream=1)
+    # A stream of its own: the same cut as that of the groups would make a group of every fold.
+    dealt = _deal(records, hands=folds, option="--folds", stream=1)
     return tuple(
         _fold(records, frozenset(name for name, hand in dealt.items() if hand == number))
         for number in range(folds)
@@ -117,9 +115,9 @@ def make_folds(records: Sequence[PairRecord], *, folds: int, seed: int = 0) -> t
 
 
 def _deal(
-    records: Sequence[PairRecord], *, hands: int, seed: int, option: str, stream: int = 0
+    records: Sequence[PairRecord], *, hands: int, option: str, stream: int
 ) -> Mapping[str, int]:
-    """Deal dialogues out, one after the other in an order drawn by seed, to who has least.
+    """Deal dialogues out, one after the other in an order drawn by the stream, to who has least.
 
     Those of the same groups follow each other, so that every hand gets its part of each group.
     """
@@ -134,7 +132,7 @@ def _deal(
             f"{option} {hands} but the data hold {len(sizes)} prompt(s) that differ: lower it"
         )
     names = sorted(sizes)
-    drawn = [names[i] for i in np.random.default_rng([seed, stream]).permutation(len(names))]
+    drawn = [names[i] for i in np.random.default_rng([0, stream]).permutation(len(names))]
     held = [0] * hands
     dealt = {}
     for name in sorted(drawn, key=lambda each: sorted(groups[each])):

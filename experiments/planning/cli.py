@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from experiments.report.wording import plural
+
 if TYPE_CHECKING:
     from experiments.planning.forecast import Forecast, Say
     from privacy.accounting.plan import PrivacyPlan
@@ -124,8 +126,8 @@ def promise(plan: PrivacyPlan) -> list[tuple[str, str]]:
         (
             "What is promised",
             f"The promise is made to every {who} in the data, at most {plan.units:,} in "
-            f"{_groups(plan.groups)}. Whether that one {who} was in the data changes the chance of "
-            "anything an observer may see or conclude at most by a factor of about "
+            f"{plural(plan.groups, 'group')}. Whether that one {who} was in the data changes the "
+            "chance of anything an observer may see or conclude at most by a factor of about "
             f"{math.exp(plan.epsilon):.3g} (e to the epsilon of {plan.epsilon:g}), plus at most "
             f"{plan.delta:g} (delta). It holds for the whole run of {plan.rounds:,} rounds, also "
             "where the run is stopped early.",
@@ -134,10 +136,6 @@ def promise(plan: PrivacyPlan) -> list[tuple[str, str]]:
         ("Under which assumptions", _assumptions(plan)),
         ("What is not covered", _not_covered(plan)),
     ]
-
-
-def _groups(count: int) -> str:
-    return f"{count:,} group{'' if count == 1 else 's'}"
 
 
 def _against(plan: PrivacyPlan) -> str:
@@ -156,8 +154,9 @@ def _against(plan: PrivacyPlan) -> str:
             "--colluding 1 or more to include it."
         )
     return (
-        f"Against {outsiders}, together with up to {_groups(plan.colluding)} telling all they "
-        f"know, their own noise included. Not against the group that holds the {plan.unit}."
+        f"Against {outsiders}, together with up to {plural(plan.colluding, 'group')} telling "
+        "all they know, their own noise included. Not against the group that holds the "
+        f"{plan.unit}."
     )
 
 
@@ -175,8 +174,8 @@ def _assumptions(plan: PrivacyPlan) -> str:
     return (
         f"Every group but the colluding ones runs this software unchanged: it {common} Secure "
         "aggregation hides each group's vector, and a sum is opened only with at least "
-        f"{_groups(plan.survivors)} in it, {plan.honest_shares:,} of them honest; the clients "
-        "check this themselves and refuse otherwise."
+        f"{plural(plan.survivors, 'group')} in it, {plan.honest_shares:,} of them honest; the "
+        "clients check this themselves and refuse otherwise."
     )
 
 
@@ -267,9 +266,9 @@ def _shorter(made: Forecast) -> Block:
     table = _table("rounds", "epsilon")
     whole = made.plan.rounds
     shown = {1, whole, *(whole * quarters // 4 for quarters in (1, 2, 3))}
-    for row in made.shorter:
-        if row.rounds in shown:
-            table.add_row(f"{row.rounds:,}", f"{row.epsilon:.2f}")
+    for rounds, epsilon in made.shorter.items():
+        if rounds in shown:
+            table.add_row(f"{rounds:,}", f"{epsilon:.2f}")
     note = (
         "What a plan of so many rounds would have cost. This plan is charged as a whole from its "
         "first round on: stopping it early gives nothing back."
@@ -281,9 +280,9 @@ def _unchecked(made: Forecast) -> Block:
     from privacy.accounting.choices import MAX_EPSILON
 
     table = _table("honest shares", "epsilon")
-    for row in made.unchecked:
-        cost = f"above {MAX_EPSILON:g}" if row.epsilon is None else f"{row.epsilon:.2f}"
-        table.add_row(f"{row.honest_shares:,}", cost)
+    for shares, epsilon in made.unchecked.items():
+        cost = f"above {MAX_EPSILON:g}" if epsilon is None else f"{epsilon:.2f}"
+        table.add_row(f"{shares:,}", cost)
     note = (
         "What dropouts and collusion would do if nobody checked: why clients refuse all but the "
         "last."

@@ -7,7 +7,7 @@ computes what people weigh against each other: noise, signal, rounds, bytes and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -58,27 +58,6 @@ class Alternative:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShorterPlan:
-    """Cost of a plan of fewer rounds at the same noise."""
-
-    rounds: int
-    epsilon: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class FewerShares:
-    """Cost of the whole plan if sums with fewer honest noise shares were unmasked.
-
-    Attributes:
-        honest_shares: In every sum.
-        epsilon: None where it is above ``MAX_EPSILON`` and was not computed.
-    """
-
-    honest_shares: int
-    epsilon: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """A plan and what is known of it before anything runs.
 
@@ -87,8 +66,8 @@ class Forecast:
         dimension_from: Where the dimension comes from.
         epsilon_pld: The plan's epsilon by privacy loss distributions, at ``accounted_delta``.
         epsilon_opacus: The cross-check, an upper bound at most 0.0125 above it.
-        shorter: By rounds; the last is the plan.
-        unchecked: By honest shares; the last is the plan.
+        shorter: Epsilon by rounds; the last is the plan.
+        unchecked: Epsilon by honest shares; the last is the plan.
         alternatives: Other epsilons and rounds; empty in a quick forecast.
         kernel_seconds_per_round: Estimated time of one group's clipping and noise in a round, on
             this machine.
@@ -98,8 +77,8 @@ class Forecast:
     dimension_from: str
     epsilon_pld: float
     epsilon_opacus: float
-    shorter: tuple[ShorterPlan, ...]
-    unchecked: tuple[FewerShares, ...]
+    shorter: Mapping[int, float]
+    unchecked: Mapping[int, float | None]
     alternatives: tuple[Alternative, ...]
     kernel_seconds_per_round: float
 
@@ -155,8 +134,13 @@ class Forecast:
             "accountants": accountant_names(),
             "digest": plan.digest(),
             "kernel_seconds_per_round": self.kernel_seconds_per_round,
-            "epsilon_by_rounds": [asdict(row) for row in self.shorter],
-            "epsilon_by_honest_shares": [asdict(row) for row in self.unchecked],
+            "epsilon_by_rounds": [
+                {"rounds": rounds, "epsilon": epsilon} for rounds, epsilon in self.shorter.items()
+            ],
+            "epsilon_by_honest_shares": [
+                {"honest_shares": shares, "epsilon": epsilon}
+                for shares, epsilon in self.unchecked.items()
+            ],
             "alternatives": [asdict(row) for row in self.alternatives],
         }
 
@@ -217,8 +201,8 @@ def accountant_names() -> dict[str, str]:
     }
 
 
-def shorter_plans(plan: PrivacyPlan, epsilon: float) -> tuple[ShorterPlan, ...]:
-    """Costs of plans of up to the same number of rounds at the same noise.
+def shorter_plans(plan: PrivacyPlan, epsilon: float) -> dict[int, float]:
+    """Epsilon by rounds, of plans of up to the same number of rounds at the same noise.
 
     Not what an unfinished run may report: a plan is charged as a whole from its first round.
 
@@ -229,40 +213,41 @@ def shorter_plans(plan: PrivacyPlan, epsilon: float) -> tuple[ShorterPlan, ...]:
     # Closer together at the start, where the curve bends.
     squares = {plan.rounds * part**2 // _CURVE_POINTS**2 for part in range(_CURVE_POINTS)}
     quarters = {plan.rounds * part // 4 for part in (1, 2, 3)}
-    rows = [
-        ShorterPlan(
-            rounds=rounds,
-            epsilon=pld_epsilon(
-                replace(plan.mechanism, steps=rounds * plan.local_steps),
-                delta=plan.accounted_delta,
-                grid=_grid(epsilon),
-            ),
+    costs = {
+        rounds: pld_epsilon(
+            replace(plan.mechanism, steps=rounds * plan.local_steps),
+            delta=plan.accounted_delta,
+            grid=_grid(epsilon),
         )
         for rounds in sorted((squares | quarters | {1}) - {0, plan.rounds})
-    ]
-    return (*rows, ShorterPlan(rounds=plan.rounds, epsilon=epsilon))
+    }
+    return {**costs, plan.rounds: epsilon}
 
 
-def fewer_shares(plan: PrivacyPlan, epsilon: float) -> tuple[FewerShares, ...]:
-    """Costs of the plan at 1, 2, ... h honest shares: why clients refuse all but the last.
+def fewer_shares(plan: PrivacyPlan, epsilon: float) -> dict[int, float | None]:
+    """Epsilon at 1, 2, ... h honest shares in every sum: why clients refuse all but the last.
 
     Args:
         plan: The plan; in local mode a group's own share is the only one.
         epsilon: What it costs at all h.
+
+    Returns:
+        By shares; None where it is above ``MAX_EPSILON`` and was not computed.
     """
-    rows = [FewerShares(honest_shares=plan.honest_shares, epsilon=epsilon)]
-    for shares in reversed(_spread_counts(plan.honest_shares)[:-1]):
-        if rows[-1].epsilon is None or rows[-1].epsilon > MAX_EPSILON:
+    costs: dict[int, float | None] = {}
+    cost: float | None = epsilon
+    for shares in reversed(_spread_counts(plan.honest_shares)):
+        if cost is None or cost > MAX_EPSILON:
             # Less noise costs more; how much more is slow to compute and tells nothing.
-            rows.append(FewerShares(honest_shares=shares, epsilon=None))
-            continue
-        weaker = effective_noise_multiplier(
-            noise_log2=plan.noise_log2, honest_shares=shares, sensitivity=plan.sensitivity
-        )
-        mechanism = replace(plan.mechanism, noise_multiplier=weaker)
-        bound = pld_epsilon(mechanism, delta=plan.accounted_delta, grid=_grid(epsilon))
-        rows.append(FewerShares(honest_shares=shares, epsilon=bound))
-    return tuple(reversed(rows))
+            cost = None
+        elif shares < plan.honest_shares:
+            weaker = effective_noise_multiplier(
+                noise_log2=plan.noise_log2, honest_shares=shares, sensitivity=plan.sensitivity
+            )
+            mechanism = replace(plan.mechanism, noise_multiplier=weaker)
+            cost = pld_epsilon(mechanism, delta=plan.accounted_delta, grid=_grid(epsilon))
+        costs[shares] = cost
+    return dict(sorted(costs.items()))
 
 
 def other_plans(terms: PrivacyTerms, *, say: Say = lambda _: None) -> Iterable[Alternative]:

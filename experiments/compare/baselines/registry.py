@@ -9,10 +9,10 @@ from experiments.compare.baselines.gpo_baselines import GpoBaseline, Recipe
 from experiments.compare.baselines.methods import Baseline
 from experiments.compare.baselines.sentences import Sentences
 from experiments.compare.baselines.simple import (
+    OPTION_POSITION,
+    TRAIN_GROUP_MEAN,
+    UNIFORM,
     NearestQuestion,
-    OptionPosition,
-    TrainGroupMean,
-    Uniform,
 )
 
 
@@ -35,9 +35,9 @@ def baselines(
         )
 
     return {
-        "uniform": Uniform(),
-        "position": OptionPosition(),
-        "train-mean": TrainGroupMean(),
+        "uniform": UNIFORM,
+        "position": OPTION_POSITION,
+        "train-mean": TRAIN_GROUP_MEAN,
         "nearest": NearestQuestion(sentences),
         "gpo": gpo(federated=False, rescaled=False),
         "gpo-rescaled": gpo(federated=False, rescaled=True),

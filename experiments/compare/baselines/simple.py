@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,65 +12,54 @@ from torch.nn import functional
 from alignment.data.answers import NO_ANSWERS, GroupAnswers, questions_of
 from alignment.data.population import Population
 from alignment.data.records import Question
-from alignment.model.prediction import Distribution
+from alignment.model.prediction import Distribution, Predict
 from experiments.compare.baselines.methods import Fitted, Watch
 from experiments.compare.baselines.sentences import Sentences
 from experiments.simulation.baseline import even_shares, evenly, question_mean
 
 
-@dataclass(frozen=True)
-class Uniform:
-    """Every option alike."""
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """A baseline that counts answers: it reads no context, and has neither settings nor chance.
 
-    title: str = "uniform"
+    Attributes:
+        learn: Counts the answers of the train groups.
+    """
+
+    title: str
+    learn: Callable[[Population], Predict]
     reads_context: bool = False
     settings: dict[str, object] = field(default_factory=dict)
 
     def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
-        """Nothing is learned."""
-        return Fitted(predict=even_shares)
+        """Count."""
+        return Fitted(predict=self.learn(population))
 
 
-@dataclass(frozen=True)
-class OptionPosition:
+def option_position(population: Population) -> Predict:
     """The train groups' mean share of the first option, the second, and so on.
 
     Questions with so many options count once for every group that answered them; a number of
     options that no train question has is guessed evenly.
     """
+    shares: dict[int, list[Distribution]] = {}
+    for answers in population.answers.values():
+        for target in answers.targets:
+            shares.setdefault(len(target), []).append(target)
+    means = {
+        count: tuple(np.asarray(each, dtype=np.float64).mean(axis=0).tolist())
+        for count, each in shares.items()
+    }
 
-    title: str = "option position"
-    reads_context: bool = False
-    settings: dict[str, object] = field(default_factory=dict)
+    def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
+        return [means.get(len(q.options), evenly(q)) for q in questions]
 
-    def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
-        """Average the answers by position and number of options."""
-        shares: dict[int, list[Distribution]] = {}
-        for answers in population.answers.values():
-            for target in answers.targets:
-                shares.setdefault(len(target), []).append(target)
-        means = {
-            count: tuple(np.asarray(each, dtype=np.float64).mean(axis=0).tolist())
-            for count, each in shares.items()
-        }
-
-        def predict(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
-            return [means.get(len(q.options), evenly(q)) for q in questions]
-
-        return Fitted(predict=predict)
+    return predict
 
 
-@dataclass(frozen=True)
-class TrainGroupMean:
-    """The train groups' mean answer; see :func:`experiments.simulation.baseline.question_mean`."""
-
-    title: str = "train groups' mean"
-    reads_context: bool = False
-    settings: dict[str, object] = field(default_factory=dict)
-
-    def fit(self, population: Population, seed: int, *, watch: Watch) -> Fitted:
-        """Average the answers by question and by options."""
-        return Fitted(predict=question_mean(population))
+UNIFORM = Counted(title="uniform", learn=lambda _: even_shares)
+OPTION_POSITION = Counted(title="option position", learn=option_position)
+TRAIN_GROUP_MEAN = Counted(title="train groups' mean", learn=question_mean)
 
 
 def match_options(asked: Sequence[str], known: Sequence[str]) -> list[int]:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alignment.data import published
-from alignment.data.loading import DataError, load_records, write_records
+from alignment.data.loading import load_records, write_records
 from alignment.data.published import PublishedShape
 from alignment.data.records import (
     ChoiceRecord,
@@ -30,6 +30,7 @@ from alignment.data.records import (
 )
 from alignment.data.sample_data import sample_rows, survey_rows
 from alignment.data.sample_source import SampleSource, read_sample
+from alignment.data.sources import DataError
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = ["Yes", "No", "NA"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alignment.config import ContextConfig
-from alignment.model.context import Prior, scores_in_context
+from alignment.model.context import Prior, read_context
 
 ABSENT = -1e9
 
@@ -55,8 +55,8 @@ def predict_in_context(
     *,
     evidence: Sequence[float] | None = None,
 ) -> Tensor:
-    scores = scores_in_context(asked, context, answers, config, evidence=evidence)
-    return torch.softmax(scores, dim=-1)
+    reading = read_context(context, answers, config, evidence=evidence)
+    return torch.softmax(reading.scores(asked), dim=-1)
 
 
 def naive_kernel(left: Prior, right: Prior, config: ContextConfig) -> np.ndarray:
@@ -332,7 +332,7 @@ def test_one_newton_step_passes_gradients_to_the_directions() -> None:
 
     def loss(directions: Tensor) -> Tensor:
         moved = replace(prior, directions=directions)
-        scores = scores_in_context(asked, moved, answers, ContextConfig(), to_the_mode=False)
+        scores = read_context(moved, answers, ContextConfig(), to_the_mode=False).scores(asked)
         return -(targets * torch.log_softmax(scores, -1)).sum()
 
     directions = prior.directions.clone().requires_grad_()
@@ -345,7 +345,7 @@ def test_one_newton_step_is_on_the_way_to_the_mode() -> None:
     config = ContextConfig(strength=1.0)
 
     def distance(to_the_mode: bool) -> float:
-        scores = scores_in_context(prior, prior, answers, config, to_the_mode=to_the_mode)
+        scores = read_context(prior, answers, config, to_the_mode=to_the_mode).scores(prior)
         return float((torch.softmax(scores, -1) - answers).abs().sum())
 
     before = float((prior.probabilities() - answers).abs().sum())
@@ -387,8 +387,8 @@ def test_full_evidence_is_what_none_means() -> None:
     answers = make_answers(prior, seed=2)
     for mode in (True, False):
         plain, full = (
-            scores_in_context(
-                asked, prior, answers, ContextConfig(), evidence=each, to_the_mode=mode
+            read_context(prior, answers, ContextConfig(), evidence=each, to_the_mode=mode).scores(
+                asked
             )
             for each in (None, [1.0] * 5)
         )

@@ -213,7 +213,8 @@ def test_a_row_is_what_the_frozen_layers_make_of_the_text_alone(
 ) -> None:
     cache = counted(batch=4)
     some = texts(10)
-    hidden, mask = cache.fetch(some, 20)
+    hidden = cache.fetch(some, 20)
+    _, mask = pad_tokens([sequence.token_ids for sequence in some], 20)
     for row, sequence in enumerate(some):
         length = len(sequence.token_ids)
         alone = encoder.prefix(torch.tensor([sequence.token_ids]), torch.ones(1, length).long())[0]
@@ -225,19 +226,19 @@ def test_a_row_is_what_the_frozen_layers_make_of_the_text_alone(
 def test_padding_does_not_touch_a_stored_row(counted: Callable[..., Counted]) -> None:
     short, long = text(2, 9, 3), text(2, *range(5, 60), 3)
     together, alone = counted(), counted()
-    beside, _ = together.fetch([short, long], 64)
-    single, _ = alone.fetch([short], 3)
+    beside = together.fetch([short, long], 64)
+    single = alone.fetch([short], 3)
     assert (beside[0, :3] - single[0]).abs().max() < 1e-5
-    again, _ = together.fetch([short], 3)
+    again = together.fetch([short], 3)
     assert torch.equal(again[0], beside[0, :3])
 
 
 def test_fetched_rows_are_copies(counted: Callable[..., Counted]) -> None:
     cache = counted()
-    first, _ = cache.fetch([text(2, 9, 3)], 3)
+    first = cache.fetch([text(2, 9, 3)], 3)
     kept = first.clone()
     first.fill_(7.0)
-    assert torch.equal(cache.fetch([text(2, 9, 3)], 3)[0], kept)
+    assert torch.equal(cache.fetch([text(2, 9, 3)], 3), kept)
 
 
 def test_above_its_bound_the_cache_goes_to_disk_with_equal_values(
@@ -246,9 +247,9 @@ def test_above_its_bound_the_cache_goes_to_disk_with_equal_values(
     some = texts(40)
     sizes = [len(s.token_ids) * 32 * 4 for s in some]
     wide, narrow = counted(), counted(memory_limit_bytes=sum(sizes) // 3)
-    expected, _ = wide.fetch(some, 12)
-    actual, _ = narrow.fetch(some, 12)
-    again, _ = narrow.fetch(some, 12)
+    expected = wide.fetch(some, 12)
+    actual = narrow.fetch(some, 12)
+    again = narrow.fetch(some, 12)
     assert torch.equal(actual, expected)
     assert torch.equal(again, expected)
     assert (wide.memory_bytes, wide.disk_bytes) == (sum(sizes), 0)
@@ -297,12 +298,12 @@ def test_a_batch_pools_exactly_the_tokens_of_each_option(
     asked = [survey[0], pairs[0], survey[2], pairs[1], survey[1]]
     batch = collate(asked, reader, cache)
     pooled = torch.bmm(batch.pooling, batch.hidden).flatten(0, 1)[batch.slots]
-    assert batch.questions == 5
+    assert len(batch.slots) == 5
     assert batch.present.tolist() == [[i < len(q.options) for i in range(4)] for q in asked]
     for row, question in enumerate(asked):
         spans = [(s, span) for s in reader.sequences(question) for span in s.spans]
         for slot, (sequence, (start, end)) in enumerate(spans):
-            hidden, _ = cache.fetch([sequence], len(sequence.token_ids))
+            hidden = cache.fetch([sequence], len(sequence.token_ids))
             mean = hidden[0, start:end].mean(dim=0)
             assert torch.allclose(pooled[row, slot], mean, atol=1e-6)
 

@@ -271,7 +271,7 @@ def test_pooled_options_are_remembered_until_an_adapter_changes(
     pooled = predictor.pooled
 
     def counted(batch: QuestionBatch) -> Tensor:
-        pooled_questions.append(batch.questions)
+        pooled_questions.append(len(batch.slots))
         return pooled(batch)
 
     monkeypatch.setattr(predictor, "pooled", counted)

@@ -24,7 +24,7 @@ from experiments.compare.baselines.gpo_baselines import GpoBaseline, Recipe
 from experiments.compare.baselines.methods import Fitted, Watch
 from experiments.compare.baselines.registry import baselines
 from experiments.compare.baselines.runs import BaselineRun
-from experiments.compare.baselines.simple import Uniform
+from experiments.compare.baselines.simple import Counted
 from experiments.compare.comparison import BASELINES, METHODS, OWN, plan_comparison, read_methods
 from experiments.compare.plots import CONVERGENCE_PICTURE, METHODS_PICTURE
 from server.config import ConfigError, RunConfig, read_run_config
@@ -268,7 +268,7 @@ class TestKeeping:
             "baseline 3 of 3: train groups' mean, draw 1",
         ]
         assert json.loads(first.out) == read(tmp_path / "study" / "compare.json")
-        monkeypatch.setattr(Uniform, "fit", None)
+        monkeypatch.setattr(Counted, "fit", None)
         more = compare(*SIMPLE, "--draws", "1", "--json")
         assert (more.code, more.out) == (0, first.out)
         assert more.err.splitlines() == ["3 of 3 baselines had been fitted before"]

@@ -18,10 +18,10 @@ from alignment.model.prediction import Distribution
 from experiments.compare.baselines.methods import Baseline, training_part
 from experiments.compare.baselines.sentences import Sentences
 from experiments.compare.baselines.simple import (
+    OPTION_POSITION,
+    TRAIN_GROUP_MEAN,
+    UNIFORM,
     NearestQuestion,
-    OptionPosition,
-    TrainGroupMean,
-    Uniform,
     match_options,
 )
 
@@ -90,11 +90,11 @@ def test_a_method_is_fitted_without_held_out_groups_and_unseen_questions() -> No
 
 
 def test_uniform_guesses_every_option_alike() -> None:
-    assert ask(Uniform(), "tea", "long") == [(0.5, 0.5), (0.25,) * 4]
+    assert ask(UNIFORM, "tea", "long") == [(0.5, 0.5), (0.25,) * 4]
 
 
 def test_position_averages_answers_with_as_many_options() -> None:
-    two, three, four = ask(OptionPosition(), "tea", "peace", "long")
+    two, three, four = ask(OPTION_POSITION, "tea", "peace", "long")
     # "milk" counts by position, whatever its options say.
     assert two == pytest.approx((0.6, 0.4))
     assert three == pytest.approx((0.2, 0.3, 0.5))
@@ -102,7 +102,7 @@ def test_position_averages_answers_with_as_many_options() -> None:
 
 
 def test_the_mean_is_that_of_the_question() -> None:
-    (tea,) = ask(TrainGroupMean(), "tea")
+    (tea,) = ask(TRAIN_GROUP_MEAN, "tea")
     # Two answers of mean .7; added is one of their mean and even shares.
     assert tea == pytest.approx(((1.4 + 0.6) / 3, (0.6 + 0.4) / 3))
 
@@ -116,7 +116,7 @@ class TestNearest:
         return NearestQuestion(placed)
 
     def test_a_train_question_is_its_own_nearest(self) -> None:
-        assert ask(self.nearest(), "tea", "milk") == ask(TrainGroupMean(), "tea", "milk")
+        assert ask(self.nearest(), "tea", "milk") == ask(TRAIN_GROUP_MEAN, "tea", "milk")
 
     def test_the_nearest_is_found_among_questions_with_as_many_options(self) -> None:
         asked = replace(Q["tea"], question_id="new", text="new", options=("NO", "yes"))
@@ -124,11 +124,11 @@ class TestNearest:
             baseline = self.nearest(new=place)
             fitted = baseline.fit(training_part(population()), 0, watch=lambda *_: None)
             (found,) = fitted.predict([asked], population().answers["X"])
-            (mean,) = ask(TrainGroupMean(), name)
+            (mean,) = ask(TRAIN_GROUP_MEAN, name)
             assert found == tuple(mean[i] for i in order), name
 
     def test_options_are_paired_by_their_texts_and_the_rest_in_order(self) -> None:
-        (peace,), (war,) = ask(self.nearest(), "peace"), ask(TrainGroupMean(), "war")
+        (peace,), (war,) = ask(self.nearest(), "peace"), ask(TRAIN_GROUP_MEAN, "war")
         assert peace == (war[2], war[0], war[1])
 
     def test_without_a_question_of_as_many_options_all_are_alike(self) -> None:
@@ -180,7 +180,7 @@ class TestMeasure:
         assert {context for _, context, _ in self.shown("none")} == {()}
 
     def test_scores_stand_beside_group_draw_and_whether_the_question_was_seen(self) -> None:
-        fitted = Uniform().fit(training_part(population()), 0, watch=lambda *_: None)
+        fitted = UNIFORM.fit(training_part(population()), 0, watch=lambda *_: None)
         scores = [each.score for each in predict_held_out(fitted.predict, population())]
         assert [(s.group, s.draw, s.question_id, s.seen) for s in scores] == [
             ("X", 0, "tea", True),
@@ -193,7 +193,7 @@ class TestMeasure:
     def test_one_group_has_nobody_to_swap_with(self) -> None:
         one = population()
         alone = replace(one, split=replace(one.split, draws={"X": one.split.draws["X"]}))
-        fitted = Uniform().fit(training_part(alone), 0, watch=lambda *_: None)
+        fitted = UNIFORM.fit(training_part(alone), 0, watch=lambda *_: None)
         with pytest.raises(ValueError, match="need 2 held-out groups, there is 1"):
             predict_held_out(fitted.predict, alone, shown="swapped")
 

@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors import safe_open
 from transformers import AutoModel
 
-from alignment.data.loading import DataError
+from alignment.data.sources import DataError
 from alignment.data.split import read_split
 from alignment.model.folder import load_predictor
 from experiments.simulation.run import run
