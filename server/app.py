@@ -34,7 +34,7 @@ from server.state.checkpoint import Checkpoint, Checkpoints, Registered
 from server.state.ledger import begun_ledger
 from server.state.resume import ReopenedLedger, find_checkpoint, reopened_ledger, restore
 from server.state.telemetry import ROUNDS_FILE, observers
-from server.state.witness import LedgerWitness, NoWitness
+from server.state.witness import Witness
 from strategies.base import Strategy
 from strategies.wire.round_plan import vector_digest
 
@@ -88,7 +88,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
             collector=_collector(grid, config, cohort, setup, checkpoints),
             evaluation=HeldOutEvaluation(grid, cohort, config.federation),
             observers=stack.enter_context(observers(config, after=after)),
-            witness=setup.witness or NoWitness(),
+            witness=setup.witness,
             membership=membership,
             keep=None if config.strategy.in_pairs else _keeper(config, learner, setup, checkpoints),
         )
@@ -145,21 +145,19 @@ class _Setup:
         aggregation: Of the groups' vectors.
         after: Where a run that was stopped goes on; None begins it.
         run: Name of a private run.
-        witness: Of a private run.
+        witness: Keeps what a reviewer will ask about.
         plan: Of a private run, as JSON types.
     """
 
     aggregation: Aggregation
     after: Position | None
     run: str = ""
-    witness: LedgerWitness | None = None
+    witness: Witness = field(default_factory=Witness)
     plan: Mapping[str, Any] = field(default_factory=dict)
 
     def registered(self) -> Registered | None:
         """The part that a checkpoint keeps."""
-        if self.witness is None:
-            return None
-        return Registered(plan=self.plan, head=self.witness.head)
+        return Registered(plan=self.plan, head=self.witness.head) if self.plan else None
 
 
 def _setup(
@@ -228,31 +226,16 @@ def _private_setup(
 def _collector(
     grid: Grid, config: RunConfig, cohort: Cohort, setup: _Setup, checkpoints: Checkpoints
 ) -> Collector:
+    given = (grid, cohort, config.federation, setup.aggregation)
     if config.strategy.in_pairs:
-        return GossipCollector(
-            grid,
-            cohort,
-            config.federation,
-            setup.aggregation,
-            run=setup.run,
-            strategy=config.strategy.as_dict(),
-            witness=setup.witness,
-        )
-    # Groups pay for nothing before it is on disk what they have paid for.
-    before_vectors = checkpoints.settle if config.privacy.private else None
-    if not config.federation.secure_aggregation:
-        return PlainCollector(
-            grid, cohort, config.federation, setup.aggregation, before_vectors=before_vectors
-        )
-    return SecureCollector(
-        grid,
-        cohort,
-        config.federation,
-        setup.aggregation,
-        run=setup.run,
-        witness=setup.witness,
-        before_vectors=before_vectors,
-    )
+        strategy = config.strategy.as_dict()
+        return GossipCollector(*given, run=setup.run, witness=setup.witness, strategy=strategy)
+    kind = SecureCollector if config.federation.secure_aggregation else PlainCollector
+    collector = kind(*given, run=setup.run, witness=setup.witness)
+    if config.privacy.private:
+        # Groups pay for nothing before it is on disk what they have paid for.
+        collector.before_vectors = checkpoints.settle
+    return collector
 
 
 def _keeper(
@@ -281,7 +264,7 @@ def _publish(
     config: RunConfig,
     learner: _Learner,
     vector: NDArray[np.float32],
-    witness: LedgerWitness | None,
+    witness: Witness,
 ) -> None:
     """Leave the model in the folder of the run; a private run signs what it left."""
     from alignment.model.folder import save_predictor
@@ -289,8 +272,7 @@ def _publish(
 
     load_vector(learner.predictor, learner.strategy.published(vector))
     files = save_predictor(learner.predictor, out, config.context)
-    if witness is not None:
-        witness.published(out, files, model=vector_digest(vector))
+    witness.published(out, files, model=vector_digest(vector))
 
 
 def _prepare(out: Path, config: RunConfig) -> None:

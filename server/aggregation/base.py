@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from flwr.app import RecordDict
@@ -33,28 +33,33 @@ class Combined:
     loss: float | None
 
 
-class Aggregation(Protocol):
+class Aggregation(ABC):
     """Turns what comes back in a round into one update of the global vector.
 
     The vectors come either one by one, or as a sum that secure aggregation has made of them.
     """
 
+    @abstractmethod
     def work(self, group: str) -> Mapping[str, Scalar]:
         """The section about privacy of a group's round plan."""
 
     def compression(self) -> Mapping[str, Scalar]:
-        """The section about compression of the next round plan."""
+        """The section about compression of the next round plan; empty for numbers as they are."""
+        return {}
 
     def state(self) -> State:
         """State that the next rounds depend on, for a run that is stopped and goes on."""
+        return {}
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: State) -> None:  # noqa: B027  # most remember nothing
         """Go on as the one whose :meth:`state` this was."""
 
     @property
+    @abstractmethod
     def fewest(self) -> int:
         """The fewest groups whose sum may be used."""
 
+    @abstractmethod
     def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
         """Terms of the vectors that members of a secure sum send.
 
@@ -64,6 +69,7 @@ class Aggregation(Protocol):
             members: Vectors that the sum may have.
         """
 
+    @abstractmethod
     def mean_of_updates(
         self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
     ) -> NDArray[np.float64]:
@@ -79,6 +85,7 @@ class Aggregation(Protocol):
             PrivacyError: Too few came for the noise to suffice.
         """
 
+    @abstractmethod
     def mean_of_sum(
         self, plan: RoundPlan, total: Modular, *, members: int, summed: int
     ) -> NDArray[np.float64]:
@@ -91,6 +98,7 @@ class Aggregation(Protocol):
             summed: Vectors that it has.
         """
 
+    @abstractmethod
     def combine(
         self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
     ) -> Combined:
@@ -112,7 +120,7 @@ def released(group: str, content: RecordDict) -> NDArray[np.generic]:
     return vector
 
 
-class MeanOfUpdates:
+class MeanOfUpdates(Aggregation):
     """The mean of unprotected updates by the groups' weights; the loss rides behind each.
 
     Coordinates that a round does not train stay as they are and do not travel.
@@ -131,17 +139,6 @@ class MeanOfUpdates:
     def work(self, group: str) -> Mapping[str, Scalar]:
         """Nothing is private; see :class:`Aggregation`."""
         return {}
-
-    def compression(self) -> Mapping[str, Scalar]:
-        """Numbers as they are; see :class:`Aggregation`."""
-        return {}
-
-    def state(self) -> State:
-        """Nothing is remembered; see :class:`Aggregation`."""
-        return {}
-
-    def restore(self, state: State) -> None:
-        """Nothing is remembered; see :class:`Aggregation`."""
 
     def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
         """Update, loss and weight, quantised; see :class:`Aggregation`."""

@@ -14,7 +14,7 @@ from privacy.kernel.packing import sign_extended, unpack
 from privacy.kernel.quantisation import OutOfRange, sum_bits
 from privacy.kernel.types import Modular, centred
 from privacy.secagg.round_terms import VectorTerms
-from server.aggregation.base import Combined, released
+from server.aggregation.base import Aggregation, Combined, released
 from server.aggregation.robust import Rule
 from server.rounds.cohort import CohortError
 from strategies.base import State
@@ -32,7 +32,7 @@ from strategies.wire.round_plan import RoundPlan, Scalar
 _SCALE = "scale"
 
 
-class MeanOfCompressed:
+class MeanOfCompressed(Aggregation):
     """The mean of compressed updates by the groups' weights; see ``strategies.wire.compression``.
 
     Args:

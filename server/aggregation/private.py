@@ -17,19 +17,24 @@ from privacy.accounting.release import mean_of_sum, sum_of_shares
 from privacy.kernel.quantisation import dequantised_mean
 from privacy.kernel.types import Modular
 from privacy.secagg.round_terms import VectorTerms
-from server.aggregation.base import Combined, mean_of_floats, quantised_terms, released
+from server.aggregation.base import (
+    Aggregation,
+    Combined,
+    mean_of_floats,
+    quantised_terms,
+    released,
+)
 from server.aggregation.registration import RegisteredPlan
 from server.aggregation.robust import rule_for
 from server.config import RunConfig
 from server.rounds.cohort import Cohort
-from strategies.base import State
 from strategies.wire.round_plan import PrivateWork, RoundPlan, Scalar
 
 #: A noised sum is divided by where it is at least so many standard deviations of its noise.
 _CLEAR = 4.0
 
 
-class PrivateAggregation:
+class PrivateAggregation(Aggregation):
     """Sums noised integers in distributed mode, averages private means in local mode.
 
     Args:
@@ -64,17 +69,6 @@ class PrivateAggregation:
                 local_learning_rate=privacy.local_learning_rate,
             )
         )
-
-    def compression(self) -> Mapping[str, Scalar]:
-        """The plan says what is sent; see :class:`server.aggregation.base.Aggregation`."""
-        return {}
-
-    def state(self) -> State:
-        """Nothing is remembered; see :class:`server.aggregation.base.Aggregation`."""
-        return {}
-
-    def restore(self, state: State) -> None:
-        """Nothing is remembered; see :class:`server.aggregation.base.Aggregation`."""
 
     @property
     def fewest(self) -> int:

@@ -77,7 +77,7 @@ class HeldOutEvaluation:
             "evaluate",
             {group: RecordDict({**content, "plan": wire}) for group, content in shown.items()},
             round_number=plan.round,
-            timeout_seconds=self._config.round_timeout_seconds,
+            config=self._config,
         )
         return _mean_over_targets(list(replies.values()))
 

@@ -21,7 +21,7 @@ from server.rounds.cohort import Cohort, CohortError
 from server.rounds.collection import Collector, RoundAborted
 from server.rounds.evaluation import HeldOutEvaluation
 from server.rounds.membership import Membership
-from server.state.witness import NoWitness, Witness
+from server.state.witness import Witness
 from strategies.base import Strategy, Visibility
 from strategies.wire.round_plan import RoundPlan, vector_digest
 
@@ -144,7 +144,7 @@ class RoundLoop:
     collector: Collector
     evaluation: HeldOutEvaluation
     observers: Sequence[Observer] = ()
-    witness: Witness = field(default_factory=NoWitness)
+    witness: Witness = field(default_factory=Witness)
     membership: Membership | None = None
     keep: Keeper | None = None
 
