@@ -17,8 +17,9 @@ from clients.data.datastore import Datastore, open_home
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import CA_FILE, IDENTITY_FILE, Home
 from clients.deployment.bundle import code_digest
-from clients.deployment.connection import Registration, node_is_registered, probe
-from clients.deployment.enrolment import NODE_KEY_FILE, SECRET_FILE
+from clients.deployment.connection import node_is_registered, probe
+from clients.deployment.enrolment import SECRET_FILE
+from clients.deployment.node_key import NODE_KEY
 from clients.task import PrivateTask, RoundTask
 from privacy.accounting.choices import NO_PRIVACY, Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
@@ -128,7 +129,7 @@ def _try(name: str, look: Callable[[], str]) -> Finding:
 
 
 def _keys(home: Home) -> str:
-    for name in (IDENTITY_FILE, NODE_KEY_FILE, SECRET_FILE):
+    for name in (IDENTITY_FILE, NODE_KEY, SECRET_FILE):
         path = home.file(name)
         if not path.is_file():
             raise _Amiss(f"{path} is missing: bring it back, or set up a new client and enrol it")
@@ -184,14 +185,13 @@ def _data(home: Home, policy: GroupPolicy) -> str:
 
 
 def _server(home: Home, policy: GroupPolicy) -> str:
-    shown = probe(policy.server.address, home.file(CA_FILE))
-    return f"{policy.server.address}, its certificate holds until {shown.expires:%Y-%m-%d}"
+    expires = probe(policy.server.address, home.file(CA_FILE))
+    return f"{policy.server.address}, its certificate holds until {expires:%Y-%m-%d}"
 
 
 def _admission(home: Home, policy: GroupPolicy) -> str:
     address = policy.server.address
-    known = node_is_registered(address, home.file(CA_FILE), home.file(NODE_KEY_FILE))
-    if known is Registration.UNKNOWN:
+    if not node_is_registered(address, home.file(CA_FILE), home.file(NODE_KEY)):
         raise _Amiss(f"{address} does not know this node: send card.json to its coordinator")
     return "the server knows this node"
 

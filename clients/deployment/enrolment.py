@@ -23,8 +23,7 @@ from clients.data.group_policy import (
 )
 from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, Home
 from clients.deployment.bundle import code_digest
-from clients.deployment.connection import create_node_key, node_public
-from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC
+from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC, create_node_key, node_public
 from privacy.accounting.choices import MAX_EPSILON, Mode, Unit
 from privacy.file_names import INVITATION_FILE, ROSTER_FILE
 from privacy.identity.enrolment import Card, Invitation
@@ -34,7 +33,6 @@ from privacy.identity.roles import HELD_OUT, TRAIN, Role
 
 CARD_FILE = "card.json"
 SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
-NODE_KEY_FILE = NODE_KEY
 
 
 def set_up(
@@ -87,7 +85,7 @@ def set_up(
     server = Roster({SERVER: bytes.fromhex(invitation.server)})
     own = Roster({group: identity.public} if role == TRAIN else {})
     write_atomically(home.file(ROSTER_FILE), rosters_json(own, server) + "\n")
-    node = node_public(home.file(NODE_KEY_FILE))
+    node = node_public(home.file(NODE_KEY))
     card = Card.signed(identity, group=group, role=role, node=node)
     card.write(home.file(CARD_FILE))
     # Last: a folder without a group policy holds no client.
@@ -99,7 +97,7 @@ def _require_new(folder: Path, invitation: Invitation) -> None:
     """Refuse a folder that has any of the files of a client, but for this very invitation."""
     if (folder / POLICY_FILE).exists():
         raise GroupPolicyError(f"{folder}: holds a client already; choose another folder")
-    made = (IDENTITY_FILE, NODE_KEY_FILE, NODE_PUBLIC, SECRET_FILE, CA_FILE, ROSTER_FILE, CARD_FILE)
+    made = (IDENTITY_FILE, NODE_KEY, NODE_PUBLIC, SECRET_FILE, CA_FILE, ROSTER_FILE, CARD_FILE)
     for name in made:
         if (folder / name).exists():
             raise GroupPolicyError(f"{folder / name}: is there already; choose another folder")

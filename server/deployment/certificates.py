@@ -2,13 +2,12 @@
 
 Organisations pin `ca.crt` and nothing else: no public authority can vouch for another server. The
 folder holds `ca.key` (which may be kept offline between renewals), `ca.crt` (which every
-organisation gets, and compares by `fingerprint`), `server.key` and `server.crt`.
+organisation gets), `server.key` and `server.crt`.
 """
 
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -32,7 +31,7 @@ SERVER_KEY, SERVER_CERTIFICATE = "server.key", "server.crt"
 
 CA_DAYS: Final = 3650
 SERVER_DAYS: Final = 365
-#: Below so many days left a caller should warn.
+#: Below so many days left every start of a server says so.
 WARN_BELOW_DAYS: Final = 30
 
 #: The server's own administration comes over loopback, through the same certificate.
@@ -207,16 +206,6 @@ def check(folder: Path, *, name: str | None = None, now: datetime | None = None)
             f"`{_renewal(folder)}` with all names"
         )
     return (min(ca.not_valid_after_utc, certificate.not_valid_after_utc) - moment).days
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a certificate's DER form, as 32 groups `AB:CD:...` for reading out on the phone.
-
-    Raises:
-        CertificateMissing: if the file holds no certificate.
-    """
-    encoded = _read(path).public_bytes(serialization.Encoding.DER)
-    return sha256(encoded).digest().hex(":").upper()
 
 
 def _authority(key: EllipticCurvePrivateKey, start: datetime, days: int) -> x509.Certificate:

@@ -37,8 +37,6 @@ _STARTING_SECONDS = 120.0
 _RESTART_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _ASK_SECONDS = 10.0
-#: Below so many days left of a certificate, every start says so.
-_DAYS_LEFT = 30
 
 
 def _say(text: str) -> None:
@@ -219,7 +217,7 @@ def start(folder: HomeFolder) -> None:
 
     home = ServerHome.read(folder)
     left = certificates.check(home.file(TLS_FOLDER), name=home.host)
-    if left < _DAYS_LEFT:
+    if left < certificates.WARN_BELOW_DAYS:
         _say(f"The certificate holds for {left} days: fedaccord server init --renew {folder}")
     configuration = supervision.write_configuration(home.folder, programs(home))
     _say(f"Listening on {home.bind}:{home.port}; organisations come to {home.address}.")
