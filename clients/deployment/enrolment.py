@@ -35,45 +35,22 @@ CARD_FILE = "card.json"
 SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
 
 
-def set_up(
-    folder: Path,
-    invitation: Invitation,
-    *,
-    group: str,
-    data: Path,
-    role: Role = TRAIN,
-    model: str = "",
-    budget_epsilon: float | None = None,
-    port: int = 9094,
-) -> Card:
+def set_up(folder: Path, invitation: Invitation, policy: GroupPolicy) -> Card:
     """Make the folder of a client: nothing in it is ever overwritten.
 
     Args:
         folder: Made if it is not there.
         invitation: Of the coordinator.
-        group: Name of the group.
-        data: The records; kept as a path from the folder where they lie in it.
-        role: Whether the group trains.
-        model: Fingerprint of the predictor; empty accepts any.
-        budget_epsilon: What the data may ever spend; by default what one run asks for.
-        port: On loopback.
+        policy: What the group agrees to; see :func:`policy_for`.
 
     Returns:
         The card to be sent to the coordinator.
 
     Raises:
-        GroupPolicyError: The folder holds a client already, or the policy would make no sense.
+        GroupPolicyError: The folder holds a client already.
     """
     _require_new(folder, invitation)
-    policy = _policy(
-        invitation,
-        group=group,
-        role=role,
-        data=_from(folder, data),
-        model=model,
-        budget_epsilon=budget_epsilon,
-        port=port,
-    )
+    group, role = policy.group, policy.role
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = Home(folder=folder)
     identity = Identity.create()
@@ -106,16 +83,32 @@ def _require_new(folder: Path, invitation: Invitation) -> None:
         raise GroupPolicyError(f"{path}: is another invitation; choose another folder")
 
 
-def _policy(
+def policy_for(
+    folder: Path,
     invitation: Invitation,
     *,
     group: str,
-    role: Role,
-    data: str,
-    model: str,
-    budget_epsilon: float | None,
-    port: int,
+    data: Path,
+    role: Role = TRAIN,
+    model: str = "",
+    budget_epsilon: float | None = None,
+    port: int = 9094,
 ) -> GroupPolicy:
+    """The group policy that a client begins with: what runs ask for by the invitation, no more.
+
+    Args:
+        folder: Of the client.
+        invitation: Of the coordinator.
+        group: Name of the group.
+        data: The records; kept as a path from the folder where they lie in it.
+        role: Whether the group trains.
+        model: Fingerprint of the predictor; empty accepts any.
+        budget_epsilon: What the data may ever spend; by default what one run asks for.
+        port: On loopback.
+
+    Raises:
+        GroupPolicyError: The policy would make no sense.
+    """
     settings = invitation.settings
     try:
         epsilon = float(settings.get("privacy.epsilon", 8.0))
@@ -125,7 +118,7 @@ def _policy(
         return GroupPolicy(
             group=group,
             role=role,
-            data=DataSection(path=data, public=role == HELD_OUT),
+            data=DataSection(path=_from(folder, data), public=role == HELD_OUT),
             privacy=PrivacySection.model_validate(
                 {
                     "mode": str(settings.get("privacy.mode", Mode.DISTRIBUTED)),

@@ -42,7 +42,7 @@ def init(
     from alignment.config import PredictorConfig
     from alignment.model.encoder_files import model_fingerprint
     from clients.data.group_policy import GroupPolicyError
-    from clients.deployment.enrolment import set_up
+    from clients.deployment.enrolment import policy_for, set_up
     from privacy.identity.enrolment import Invitation
     from strategies.wire.round_plan import unflatten
 
@@ -60,7 +60,7 @@ def init(
             f"{invitation}: asks for a predictor that this version does not know: install the "
             "coordinator's version"
         ) from error
-    card = set_up(
+    policy = policy_for(
         folder,
         invited,
         group=group,
@@ -70,6 +70,7 @@ def init(
         budget_epsilon=budget or None,
         port=port,
     )
+    card = set_up(folder, invited, policy)
     _say(f"[bold]{escape(str(folder))}[/bold] is the client of {escape(group)}.\n")
     _say("Read out over the phone, both ways, before you go on:")
     _say(f"  the invitation   {invited.fingerprint}")
@@ -150,7 +151,7 @@ def check(
     if expected is not None:
         holds = holds and expected.affordable
     if as_json:
-        cost = None if expected is None else expected.as_dict()
+        cost = None if expected is None else vars(expected)
         rows = [vars(each) for each in found]
         typer.echo(json.dumps({"holds": holds, "findings": rows, "forecast": cost}, indent=2))
     elif expected is not None:

@@ -99,15 +99,8 @@ def init(
         return
     if not host:
         raise DeploymentError("--host is missing: the name or address organisations reach you by")
-    home = set_up(
-        folder,
-        federation=name or host,
-        host=host,
-        port=port,
-        bind=bind,
-        also=also or (),
-        settings=_settings(assignments, config),
-    )
+    home = ServerHome(folder=folder, federation=name or host, host=host, port=port, bind=bind)
+    home = set_up(home, _settings(assignments, config), also=also or ())
     _say(f"[bold]{escape(str(folder))}[/bold] is the server of {escape(home.federation)}.\n")
     _say(f"The invitation, to be read out over the phone:   {invite(home).fingerprint}\n")
     _say("Next:")
@@ -126,7 +119,6 @@ def invite(folder: HomeFolder) -> None:
     from server.deployment.home import invite as write_invitation
 
     home = ServerHome.read(folder)
-    home.run_config("check", {}, resume=False)
     invitation = write_invitation(home)
     _say(f"{escape(str(home.file(INVITATION_FILE)))}   {invitation.fingerprint}")
 
