@@ -90,7 +90,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
             observers=stack.enter_context(observers(config, after=after)),
             witness=setup.witness,
             membership=membership,
-            keep=None if config.strategy.in_pairs else _keeper(config, learner, setup, checkpoints),
+            keep=_keeper(config, learner, setup, checkpoints),
         )
         vector = loop.run(learner.vector, after=setup.after)
         checkpoints.settle()
@@ -160,18 +160,6 @@ class _Setup:
         return Registered(plan=self.plan, head=self.witness.head) if self.plan else None
 
 
-def _setup(
-    stack: ExitStack,
-    config: RunConfig,
-    cohort: Cohort,
-    learner: _Learner,
-    ledger: ReopenedLedger | None,
-) -> _Setup:
-    if config.privacy.private:
-        return _private_setup(stack, config, cohort, learner, ledger)
-    return _Setup(aggregation=_unprotected(config, learner), after=learner.after)
-
-
 def _unprotected(config: RunConfig, learner: _Learner) -> Aggregation:
     """The aggregation of updates without differential privacy."""
     from server.aggregation.step_sizes import steps_of
@@ -184,22 +172,24 @@ def _unprotected(config: RunConfig, learner: _Learner) -> Aggregation:
     return MeanOfCompressed(steps, config.compression, rule)
 
 
-def _private_setup(
+def _setup(
     stack: ExitStack,
     config: RunConfig,
     cohort: Cohort,
     learner: _Learner,
     ledger: ReopenedLedger | None,
 ) -> _Setup:
-    """Register the plan of a private run, or take up that of one that goes on.
+    """The aggregation; a private run registers its plan, or takes up that of one that goes on.
 
     Args:
         stack: Closes the server ledger when the run is over.
         config: The run.
         cohort: Who takes part.
         learner: What is trained.
-        ledger: Of a run that goes on.
+        ledger: Of a private run that goes on.
     """
+    if not config.privacy.private:
+        return _Setup(aggregation=_unprotected(config, learner), after=learner.after)
     # Not even imported where nothing is private: accountants take seconds.
     from server.aggregation.private import PrivateAggregation
     from server.aggregation.registration import keep_seats, register_plan, restored_plan
@@ -241,7 +231,9 @@ def _collector(
 def _keeper(
     config: RunConfig, learner: _Learner, setup: _Setup, checkpoints: Checkpoints
 ) -> Keeper:
-    """A callable that has a checkpoint written of every round."""
+    """A callable that has a checkpoint written of every round, where the server has a model."""
+    if config.strategy.in_pairs:
+        return lambda *_: None
 
     def keep(number: int, vector: NDArray[np.float32], aborted: int) -> None:
         checkpoints.hand_over(

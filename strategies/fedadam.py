@@ -26,6 +26,8 @@ class FedAdam(Strategy):
 
     name: ClassVar[str] = "fedadam"
     remembers: ClassVar[tuple[str, ...]] = ("first", "second")
+    #: As a refusal writes it.
+    usual_floor: ClassVar[str] = "1e-8"
 
     learning_rate: float = 0.003
     momentum: float = 0.9
@@ -37,7 +39,7 @@ class FedAdam(Strategy):
         super().__post_init__()
         rate = self.learning_rate
         self.require("learning_rate", 0 < rate <= 1, "lie in (0, 1]", "0.003 is usual")
-        self.require("floor", self.floor > 0, "be > 0", "1e-8 is usual")
+        self.require("floor", self.floor > 0, "be > 0", f"{self.usual_floor} is usual")
         self.require_share("momentum", "decay")
 
     def move(

@@ -50,13 +50,6 @@ def _control(home: ServerHome) -> Control:
     return Control(home, supervision.environment(home.folder))
 
 
-def _settings(assignments: list[str] | None, config: Path | None) -> dict[str, object]:
-    """The given settings, with dotted keys and without defaults."""
-    from server.settings import given_settings
-
-    return given_settings(config=config, assignments=assignments or ())
-
-
 @server.command(
     epilog="Example: fedaccord server init lab --host fed.example.org --set privacy.epsilon=4"
 )
@@ -90,6 +83,7 @@ def init(
         invite,
         set_up,
     )
+    from server.settings import given_settings
 
     if renew:
         home = ServerHome.read(folder)
@@ -100,7 +94,8 @@ def init(
     if not host:
         raise DeploymentError("--host is missing: the name or address organisations reach you by")
     home = ServerHome(folder=folder, federation=name or host, host=host, port=port, bind=bind)
-    home = set_up(home, _settings(assignments, config), also=also or ())
+    settings = given_settings(config=config, assignments=assignments or ())
+    home = set_up(home, settings, also=also or ())
     _say(f"[bold]{escape(str(folder))}[/bold] is the server of {escape(home.federation)}.\n")
     _say(f"The invitation, to be read out over the phone:   {invite(home).fingerprint}\n")
     _say("Next:")
@@ -227,10 +222,12 @@ def run(
     """Train one model with all groups that are there; Ctrl-C stops watching, not the run."""
     from server.config import ConfigError
     from server.deployment.home import RUNS_FOLDER, ServerHome
+    from server.settings import given_settings
 
     home = ServerHome.read(folder)
     name = name or time.strftime("%Y%m%d-%H%M%S")
-    settings = home.run_config(name, _settings(assignments, config), resume=False)
+    given = given_settings(config=config, assignments=assignments or ())
+    settings = home.run_config(name, given, resume=False)
     if home.file(RUNS_FOLDER, name).exists():
         raise ConfigError(f"--name {name}: is a run already; choose another, or resume it")
     _begin(home, name, settings, detach=detach)

@@ -230,15 +230,10 @@ class GossipCollector(Collector):
                 "round %d: %s has shown its model to nobody", terms.attempt.round, shower
             )
             return {}
-        digests = {
-            name: hashlib.sha256(data).hexdigest()
-            for name, data in zip(readers, arrays, strict=True)
-        }
+        shown = dict(zip(readers, arrays, strict=True))
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in shown.items()}
         evidence["shown"] = {"by": shower, "to": digests}
-        return {
-            name: RecordDict({"shown": _packed(data)})
-            for name, data in zip(readers, arrays, strict=True)
-        }
+        return {name: RecordDict({"shown": _packed(data)}) for name, data in shown.items()}
 
     def _ask(
         self, kind: str, nodes: Mapping[str, int], number: int, parts: _Parts

@@ -223,7 +223,8 @@ class SecureCollector(Collector):
         attempt = prepared.agreement.terms.attempt
         asked = prepared.consistency_request()
         survivors = prepared.survivors
-        signed = self._ask("query.confirm", survivors, attempt, lambda _: {"confirm": asked})
+        answers = self._ask_all("query.confirm", survivors, attempt, lambda _: {"confirm": asked})
+        signed = answers.get("confirm", {})
         take_all(signed, prepared.take_consistency)
         return signed
 
@@ -254,18 +255,6 @@ class SecureCollector(Collector):
         for name in bad:
             logger.warning("round %d: %s gave shares that fit no secret", plan.round, name)
         return total, prepared.survivors
-
-    def _ask(
-        self,
-        kind: str,
-        groups: Iterable[str],
-        attempt: Attempt,
-        request: Callable[[str], dict[str, bytes]],
-        plan: RoundPlan | None = None,
-    ) -> dict[str, bytes]:
-        """The answers to requests of one part each."""
-        (answers,) = self._ask_all(kind, groups, attempt, request, plan).values() or ({},)
-        return answers
 
     def _ask_all(
         self,
