@@ -155,10 +155,6 @@ class _Setup:
     witness: Witness = field(default_factory=Witness)
     plan: Mapping[str, Any] = field(default_factory=dict)
 
-    def registered(self) -> Registered | None:
-        """The part that a checkpoint keeps."""
-        return Registered(plan=self.plan, head=self.witness.head) if self.plan else None
-
 
 def _unprotected(config: RunConfig, learner: _Learner) -> Aggregation:
     """The aggregation of updates without differential privacy."""
@@ -236,6 +232,8 @@ def _keeper(
         return lambda *_: None
 
     def keep(number: int, vector: NDArray[np.float32], aborted: int) -> None:
+        private = config.privacy.private
+        registered = Registered(plan=setup.plan, head=setup.witness.head) if private else None
         checkpoints.hand_over(
             Checkpoint(
                 round=number,
@@ -244,7 +242,7 @@ def _keeper(
                 state=learner.strategy.state(),
                 aggregation=setup.aggregation.state(),
                 config=config.nested(),
-                registered=setup.registered(),
+                registered=registered,
             )
         )
 

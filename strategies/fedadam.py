@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from strategies.base import Strategy
+from strategies.base import Strategy, Vector
 
 
 @dataclass(kw_only=True)
@@ -42,9 +41,7 @@ class FedAdam(Strategy):
         self.require("floor", self.floor > 0, "be > 0", f"{self.usual_floor} is usual")
         self.require_share("momentum", "decay")
 
-    def move(
-        self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def move(self, current: Vector, mean_update: Vector) -> Vector:
         """See :meth:`strategies.base.Strategy.move`."""
         first = self.recall("first", mean_update)
         second = self.recall("second", mean_update)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from strategies.base import Vector
 from strategies.fedadam import FedAdam
 
 
@@ -28,9 +28,7 @@ class FedYogi(FedAdam):
 
     floor: float = 1e-4
 
-    def move(
-        self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def move(self, current: Vector, mean_update: Vector) -> Vector:
         """See :meth:`strategies.base.Strategy.move`."""
         first = self.recall("first", mean_update)
         second = self.memory.get("second", np.full_like(mean_update, self.floor**2))

@@ -214,7 +214,9 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     predictor = Predictor(PredictorConfig(**_section(settings, "predictor")))
     vector = to_vector(predictor)
     rounds = int(settings["federation.warmup_rounds"]) + int(settings["federation.adapter_rounds"])
-    training, members = store.training, _members(home, store)
+    training = store.training
+    # All whose keys are pinned, or as many as the group policy insists on.
+    members = max(len(store.keys.roster()), policy.accept.members)
     if training is None:
         raise ValueError("a held-out group trains nothing: there is nothing to forecast")
     plan = needed = left = None
@@ -270,11 +272,6 @@ def _plan(settings: Settings, store: Datastore, predictor: Predictor, members: i
             dimension=private_layout(predictor, adapters=adapters, freeze_a=freeze).dimension,
         )
     )
-
-
-def _members(home: Home, store: Datastore) -> int:
-    """Groups of a run: all whose keys are pinned, or as many as the group policy insists on."""
-    return max(len(store.keys.roster()), home.group_policy.accept.members)
 
 
 def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:

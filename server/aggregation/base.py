@@ -15,7 +15,7 @@ from privacy.kernel.types import Modular
 from privacy.secagg.round_terms import VectorTerms
 from server.aggregation.robust import Rule
 from server.rounds.cohort import CohortError
-from strategies.base import State
+from strategies.base import State, Vector
 from strategies.wire.compression import StepSizes
 from strategies.wire.round_plan import RoundPlan, Scalar
 
@@ -29,7 +29,7 @@ class Combined:
         loss: Mean training loss, nats; None where noise leaves nothing of it.
     """
 
-    update: NDArray[np.float64]
+    update: Vector
     loss: float | None
 
 
@@ -72,7 +72,7 @@ class Aggregation(ABC):
     @abstractmethod
     def mean_of_updates(
         self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
-    ) -> NDArray[np.float64]:
+    ) -> Vector:
         """The mean of vectors that came one by one.
 
         Args:
@@ -86,9 +86,7 @@ class Aggregation(ABC):
         """
 
     @abstractmethod
-    def mean_of_sum(
-        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
-    ) -> NDArray[np.float64]:
+    def mean_of_sum(self, plan: RoundPlan, total: Modular, *, members: int, summed: int) -> Vector:
         """The mean out of a secure sum.
 
         Args:
@@ -99,9 +97,7 @@ class Aggregation(ABC):
         """
 
     @abstractmethod
-    def combine(
-        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
-    ) -> Combined:
+    def combine(self, mean: Vector, *, dimension: int, train_adapter: bool) -> Combined:
         """Read a mean.
 
         Args:
@@ -146,15 +142,13 @@ class MeanOfUpdates(Aggregation):
 
     def mean_of_updates(
         self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
-    ) -> NDArray[np.float64]:
+    ) -> Vector:
         """Average; see :class:`Aggregation`."""
         trained = self._trained(plan, dimension)
         mean = mean_of_floats(updates, trained.size + 1, self._rule)
         return _embedded(mean, trained, dimension)
 
-    def mean_of_sum(
-        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
-    ) -> NDArray[np.float64]:
+    def mean_of_sum(self, plan: RoundPlan, total: Modular, *, members: int, summed: int) -> Vector:
         """Divide by the weights; see :class:`Aggregation`."""
         mean = dequantised_mean(total, members=members)
         if self._steps is None:
@@ -162,9 +156,7 @@ class MeanOfUpdates(Aggregation):
         steps = self._steps.of(plan)
         return _embedded(mean, np.flatnonzero(steps > 0), steps.size)
 
-    def combine(
-        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
-    ) -> Combined:
+    def combine(self, mean: Vector, *, dimension: int, train_adapter: bool) -> Combined:
         """Part update and loss; see :class:`Aggregation`."""
         return Combined(update=mean[:-1], loss=float(mean[-1]))
 
@@ -175,9 +167,7 @@ class MeanOfUpdates(Aggregation):
         return np.flatnonzero(self._steps.of(plan) > 0)
 
 
-def _embedded(
-    mean: NDArray[np.float64], trained: NDArray[np.intp], dimension: int
-) -> NDArray[np.float64]:
+def _embedded(mean: Vector, trained: NDArray[np.intp], dimension: int) -> Vector:
     """A mean of some coordinates and the loss as one of all and the loss; the others are 0."""
     whole = np.zeros(dimension + 1)
     whole[trained], whole[-1] = mean[:-1], mean[-1]
@@ -191,7 +181,7 @@ def quantised_terms(size: int, *, members: int, plan: str = "") -> VectorTerms:
 
 def mean_of_floats(
     updates: Mapping[str, RecordDict], size: int, rule: Rule | None = None
-) -> NDArray[np.float64]:
+) -> Vector:
     """The mean of vectors of so many finite numbers, each followed by its weight.
 
     As :func:`privacy.kernel.quantisation.dequantised_mean` makes it of a secure sum: divided by
