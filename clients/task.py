@@ -17,33 +17,24 @@ from privacy.errors import PolicyRefused
 from strategies.gossip import Gossip
 from strategies.registry import known
 from strategies.wire.compression import Compression
-from strategies.wire.round_plan import PrivateWork, RoundPlan, Scalar, read_section
+from strategies.wire.round_plan import (
+    PrivateSettings,
+    PrivateWork,
+    RoundPlan,
+    Scalar,
+    read_section,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrivateTask:
+class PrivateTask(PrivateSettings):
     """A private round. How it samples, clips, adds noise and steps is said by the plan alone.
 
     Attributes:
         plan: Verified: it keeps the epsilon that it promises.
-        run: Name of the run in the ledgers of the groups.
-        group_index: Which of the plan's groups this one is, from 0.
-        records_per_unit: Records of a unit that count in a step, at most. This and all that follows
-            is the server's word and not part of the plan.
-        micro_batch: Units that are computed at a time.
-        max_options: Most options of a question.
-        freeze_a: Whether only B of each adapter B A is trained.
-        local_learning_rate: Of the plain steps a group takes in local mode, before the server's.
     """
 
     plan: PrivacyPlan
-    run: str
-    group_index: int
-    records_per_unit: int
-    micro_batch: int
-    max_options: int
-    freeze_a: bool
-    local_learning_rate: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ from server.state.checkpoint import Checkpoint, Checkpoints, Registered
 from server.state.ledger import begun_ledger
 from server.state.resume import ReopenedLedger, find_checkpoint, reopened_ledger, restore
 from server.state.telemetry import ROUNDS_FILE, observers
-from server.state.witness import LedgerWitness, NoWitness
+from server.state.witness import Witness
 from strategies.base import Strategy
 from strategies.wire.round_plan import vector_digest
 
@@ -88,9 +88,9 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
             collector=_collector(grid, config, cohort, setup, checkpoints),
             evaluation=HeldOutEvaluation(grid, cohort, config.federation),
             observers=stack.enter_context(observers(config, after=after)),
-            witness=setup.witness or NoWitness(),
+            witness=setup.witness,
             membership=membership,
-            keep=None if config.strategy.in_pairs else _keeper(config, learner, setup, checkpoints),
+            keep=_keeper(config, learner, setup, checkpoints),
         )
         vector = loop.run(learner.vector, after=setup.after)
         checkpoints.settle()
@@ -145,33 +145,15 @@ class _Setup:
         aggregation: Of the groups' vectors.
         after: Where a run that was stopped goes on; None begins it.
         run: Name of a private run.
-        witness: Of a private run.
+        witness: Keeps what a reviewer will ask about.
         plan: Of a private run, as JSON types.
     """
 
     aggregation: Aggregation
     after: Position | None
     run: str = ""
-    witness: LedgerWitness | None = None
+    witness: Witness = field(default_factory=Witness)
     plan: Mapping[str, Any] = field(default_factory=dict)
-
-    def registered(self) -> Registered | None:
-        """The part that a checkpoint keeps."""
-        if self.witness is None:
-            return None
-        return Registered(plan=self.plan, head=self.witness.head)
-
-
-def _setup(
-    stack: ExitStack,
-    config: RunConfig,
-    cohort: Cohort,
-    learner: _Learner,
-    ledger: ReopenedLedger | None,
-) -> _Setup:
-    if config.privacy.private:
-        return _private_setup(stack, config, cohort, learner, ledger)
-    return _Setup(aggregation=_unprotected(config, learner), after=learner.after)
 
 
 def _unprotected(config: RunConfig, learner: _Learner) -> Aggregation:
@@ -186,22 +168,24 @@ def _unprotected(config: RunConfig, learner: _Learner) -> Aggregation:
     return MeanOfCompressed(steps, config.compression, rule)
 
 
-def _private_setup(
+def _setup(
     stack: ExitStack,
     config: RunConfig,
     cohort: Cohort,
     learner: _Learner,
     ledger: ReopenedLedger | None,
 ) -> _Setup:
-    """Register the plan of a private run, or take up that of one that goes on.
+    """The aggregation; a private run registers its plan, or takes up that of one that goes on.
 
     Args:
         stack: Closes the server ledger when the run is over.
         config: The run.
         cohort: Who takes part.
         learner: What is trained.
-        ledger: Of a run that goes on.
+        ledger: Of a private run that goes on.
     """
+    if not config.privacy.private:
+        return _Setup(aggregation=_unprotected(config, learner), after=learner.after)
     # Not even imported where nothing is private: accountants take seconds.
     from server.aggregation.private import PrivateAggregation
     from server.aggregation.registration import keep_seats, register_plan, restored_plan
@@ -228,39 +212,28 @@ def _private_setup(
 def _collector(
     grid: Grid, config: RunConfig, cohort: Cohort, setup: _Setup, checkpoints: Checkpoints
 ) -> Collector:
+    given = (grid, cohort, config.federation, setup.aggregation)
     if config.strategy.in_pairs:
-        return GossipCollector(
-            grid,
-            cohort,
-            config.federation,
-            setup.aggregation,
-            run=setup.run,
-            strategy=config.strategy.as_dict(),
-            witness=setup.witness,
-        )
-    # Groups pay for nothing before it is on disk what they have paid for.
-    before_vectors = checkpoints.settle if config.privacy.private else None
-    if not config.federation.secure_aggregation:
-        return PlainCollector(
-            grid, cohort, config.federation, setup.aggregation, before_vectors=before_vectors
-        )
-    return SecureCollector(
-        grid,
-        cohort,
-        config.federation,
-        setup.aggregation,
-        run=setup.run,
-        witness=setup.witness,
-        before_vectors=before_vectors,
-    )
+        strategy = config.strategy.as_dict()
+        return GossipCollector(*given, run=setup.run, witness=setup.witness, strategy=strategy)
+    kind = SecureCollector if config.federation.secure_aggregation else PlainCollector
+    collector = kind(*given, run=setup.run, witness=setup.witness)
+    if config.privacy.private:
+        # Groups pay for nothing before it is on disk what they have paid for.
+        collector.before_vectors = checkpoints.settle
+    return collector
 
 
 def _keeper(
     config: RunConfig, learner: _Learner, setup: _Setup, checkpoints: Checkpoints
 ) -> Keeper:
-    """A callable that has a checkpoint written of every round."""
+    """A callable that has a checkpoint written of every round, where the server has a model."""
+    if config.strategy.in_pairs:
+        return lambda *_: None
 
     def keep(number: int, vector: NDArray[np.float32], aborted: int) -> None:
+        private = config.privacy.private
+        registered = Registered(plan=setup.plan, head=setup.witness.head) if private else None
         checkpoints.hand_over(
             Checkpoint(
                 round=number,
@@ -269,7 +242,7 @@ def _keeper(
                 state=learner.strategy.state(),
                 aggregation=setup.aggregation.state(),
                 config=config.nested(),
-                registered=setup.registered(),
+                registered=registered,
             )
         )
 
@@ -281,7 +254,7 @@ def _publish(
     config: RunConfig,
     learner: _Learner,
     vector: NDArray[np.float32],
-    witness: LedgerWitness | None,
+    witness: Witness,
 ) -> None:
     """Leave the model in the folder of the run; a private run signs what it left."""
     from alignment.model.folder import save_predictor
@@ -289,8 +262,7 @@ def _publish(
 
     load_vector(learner.predictor, learner.strategy.published(vector))
     files = save_predictor(learner.predictor, out, config.context)
-    if witness is not None:
-        witness.published(out, files, model=vector_digest(vector))
+    witness.published(out, files, model=vector_digest(vector))
 
 
 def _prepare(out: Path, config: RunConfig) -> None:

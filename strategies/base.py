@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class StateRefused(ValueError):
     """The arrays to be restored are no state of this strategy."""
 
 
+#: Numbers in double precision; (d,), one for every coordinate of the model, unless said otherwise.
+Vector: TypeAlias = NDArray[np.float64]
 #: What a strategy remembers from round to round, by name.
 State = Mapping[str, NDArray[Any]]
 
@@ -66,23 +68,17 @@ class Strategy(ABC):
 
     averaging: float = 0.0
     #: What it remembers from round to round; empty before the first step.
-    memory: dict[str, NDArray[np.float64]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    memory: dict[str, Vector] = field(default_factory=dict, init=False, repr=False, compare=False)
     #: Steps taken so far, the one under way included.
     steps: int = field(default=0, init=False, repr=False, compare=False)
-    _average: NDArray[np.float64] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
+    _average: Vector | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse values without a meaning."""
         self.require_share("averaging")
 
     @abstractmethod
-    def move(
-        self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def move(self, current: Vector, mean_update: Vector) -> Vector:
         """The next global vector.
 
         Args:
@@ -93,7 +89,7 @@ class Strategy(ABC):
             (d,), the vector of the next round.
         """
 
-    def combine(self, updates: NDArray[np.float64]) -> NDArray[np.float64]:
+    def combine(self, updates: NDArray[np.float64]) -> Vector:
         """The one update of a round, where the strategy sees every group's own.
 
         Called for :attr:`Visibility.INDIVIDUAL` alone; all others move by the mean.
@@ -110,13 +106,11 @@ class Strategy(ABC):
         """Settings of ``training`` that this strategy decides for every group."""
         return {}
 
-    def recall(self, name: str, like: NDArray[np.float64]) -> NDArray[np.float64]:
+    def recall(self, name: str, like: Vector) -> Vector:
         """A vector that is remembered; zeros before the first step."""
         return self.memory[name] if name in self.memory else np.zeros_like(like)
 
-    def step(
-        self, current: NDArray[np.float32], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
+    def step(self, current: NDArray[np.float32], mean_update: Vector) -> NDArray[np.float32]:
         """Take one step.
 
         Args:

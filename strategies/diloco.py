@@ -12,10 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from strategies.base import Strategy
+from strategies.base import Strategy, Vector
 from strategies.wire.round_plan import Scalar
 
 
@@ -49,9 +46,7 @@ class DiLoCo(Strategy):
         """See :meth:`strategies.base.Strategy.tasks`."""
         return {"local_steps": self.local_steps} if self.local_steps else {}
 
-    def move(
-        self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def move(self, current: Vector, mean_update: Vector) -> Vector:
         """See :meth:`strategies.base.Strategy.move`."""
         velocity = self.momentum * self.recall("velocity", mean_update) + mean_update
         self.memory["velocity"] = velocity

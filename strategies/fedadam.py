@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from strategies.base import Strategy
+from strategies.base import Strategy, Vector
 
 
 @dataclass(kw_only=True)
@@ -26,6 +25,8 @@ class FedAdam(Strategy):
 
     name: ClassVar[str] = "fedadam"
     remembers: ClassVar[tuple[str, ...]] = ("first", "second")
+    #: As a refusal writes it.
+    usual_floor: ClassVar[str] = "1e-8"
 
     learning_rate: float = 0.003
     momentum: float = 0.9
@@ -37,12 +38,10 @@ class FedAdam(Strategy):
         super().__post_init__()
         rate = self.learning_rate
         self.require("learning_rate", 0 < rate <= 1, "lie in (0, 1]", "0.003 is usual")
-        self.require("floor", self.floor > 0, "be > 0", "1e-8 is usual")
+        self.require("floor", self.floor > 0, "be > 0", f"{self.usual_floor} is usual")
         self.require_share("momentum", "decay")
 
-    def move(
-        self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def move(self, current: Vector, mean_update: Vector) -> Vector:
         """See :meth:`strategies.base.Strategy.move`."""
         first = self.recall("first", mean_update)
         second = self.recall("second", mean_update)

@@ -9,10 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from strategies.base import Strategy
+from strategies.base import Strategy, Vector
 
 
 @dataclass(kw_only=True)
@@ -33,8 +30,6 @@ class FedAvg(Strategy):
         rate = self.learning_rate
         self.require("learning_rate", 0 < rate <= 2, "lie in (0, 2]", "1 is plain averaging")
 
-    def move(
-        self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def move(self, current: Vector, mean_update: Vector) -> Vector:
         """See :meth:`strategies.base.Strategy.move`."""
         return current + self.learning_rate * mean_update

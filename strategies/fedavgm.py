@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from strategies.base import Strategy
+from strategies.base import Strategy, Vector
 
 
 @dataclass(kw_only=True)
@@ -32,9 +29,7 @@ class FedAvgM(Strategy):
         self.require("learning_rate", 0 < self.learning_rate <= 2, "lie in (0, 2]", "0.5 is usual")
         self.require_share("momentum")
 
-    def move(
-        self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def move(self, current: Vector, mean_update: Vector) -> Vector:
         """See :meth:`strategies.base.Strategy.move`."""
         velocity = self.momentum * self.recall("velocity", mean_update) + mean_update
         self.memory["velocity"] = velocity

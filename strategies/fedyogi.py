@@ -6,44 +6,29 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from strategies.base import Strategy
+from strategies.base import Vector
+from strategies.fedadam import FedAdam
 
 
 @dataclass(kw_only=True)
-class FedYogi(Strategy):
+class FedYogi(FedAdam):
     """Yogi: a second moment that moves by steps of like size, up and down.
 
     Zaheer et al. 2018. After large updates Adam forgets them fast and its steps grow; Yogi forgets
     them slowly.
 
     Attributes:
-        learning_rate: Length of a step of a coordinate that always points one way.
-        momentum: Share that the first moment keeps in each round, beta 1.
         decay: How slowly the second moment moves, beta 2.
         floor: Where the root of the second moment begins, and what is added to it.
     """
 
     name: ClassVar[str] = "fedyogi"
-    remembers: ClassVar[tuple[str, ...]] = ("first", "second")
+    usual_floor: ClassVar[str] = "1e-4"
 
-    learning_rate: float = 0.003
-    momentum: float = 0.9
-    decay: float = 0.99
     floor: float = 1e-4
 
-    def __post_init__(self) -> None:
-        """Refuse values without a meaning."""
-        super().__post_init__()
-        rate = self.learning_rate
-        self.require("learning_rate", 0 < rate <= 1, "lie in (0, 1]", "0.003 is usual")
-        self.require("floor", self.floor > 0, "be > 0", "1e-4 is usual")
-        self.require_share("momentum", "decay")
-
-    def move(
-        self, current: NDArray[np.float64], mean_update: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def move(self, current: Vector, mean_update: Vector) -> Vector:
         """See :meth:`strategies.base.Strategy.move`."""
         first = self.recall("first", mean_update)
         second = self.memory.get("second", np.full_like(mean_update, self.floor**2))

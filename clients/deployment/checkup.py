@@ -8,7 +8,7 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
@@ -17,8 +17,9 @@ from clients.data.datastore import Datastore, open_home
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import CA_FILE, IDENTITY_FILE, Home
 from clients.deployment.bundle import code_digest
-from clients.deployment.connection import Registration, node_is_registered, probe
-from clients.deployment.enrolment import NODE_KEY_FILE, SECRET_FILE
+from clients.deployment.connection import node_is_registered, probe
+from clients.deployment.enrolment import SECRET_FILE
+from clients.deployment.node_key import NODE_KEY
 from clients.task import PrivateTask, RoundTask
 from privacy.accounting.choices import NO_PRIVACY, Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
@@ -82,10 +83,6 @@ class Forecast:
     bytes_up_per_round: int
     bytes_down_per_round: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """All figures as JSON types."""
-        return asdict(self)
-
     @property
     def affordable(self) -> bool:
         """Whether the budget pays for the whole run."""
@@ -128,7 +125,7 @@ def _try(name: str, look: Callable[[], str]) -> Finding:
 
 
 def _keys(home: Home) -> str:
-    for name in (IDENTITY_FILE, NODE_KEY_FILE, SECRET_FILE):
+    for name in (IDENTITY_FILE, NODE_KEY, SECRET_FILE):
         path = home.file(name)
         if not path.is_file():
             raise _Amiss(f"{path} is missing: bring it back, or set up a new client and enrol it")
@@ -184,14 +181,13 @@ def _data(home: Home, policy: GroupPolicy) -> str:
 
 
 def _server(home: Home, policy: GroupPolicy) -> str:
-    shown = probe(policy.server.address, home.file(CA_FILE))
-    return f"{policy.server.address}, its certificate holds until {shown.expires:%Y-%m-%d}"
+    expires = probe(policy.server.address, home.file(CA_FILE))
+    return f"{policy.server.address}, its certificate holds until {expires:%Y-%m-%d}"
 
 
 def _admission(home: Home, policy: GroupPolicy) -> str:
     address = policy.server.address
-    known = node_is_registered(address, home.file(CA_FILE), home.file(NODE_KEY_FILE))
-    if known is Registration.UNKNOWN:
+    if not node_is_registered(address, home.file(CA_FILE), home.file(NODE_KEY)):
         raise _Amiss(f"{address} does not know this node: send card.json to its coordinator")
     return "the server knows this node"
 
@@ -210,7 +206,7 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     """
     from alignment.model.predictor import Predictor
     from alignment.model.vector import to_vector
-    from alignment.training.private_layout import private_layout
+    from clients.training.private_trainer import train_privately
     from clients.training.trainer import train_locally
 
     policy, store = home.group_policy, open_home(home)
@@ -218,82 +214,64 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     predictor = Predictor(PredictorConfig(**_section(settings, "predictor")))
     vector = to_vector(predictor)
     rounds = int(settings["federation.warmup_rounds"]) + int(settings["federation.adapter_rounds"])
-    trips = _TRIPS * (policy.machine.poll_seconds + 1.0)
     training = store.training
+    # All whose keys are pinned, or as many as the group policy insists on.
+    members = max(len(store.keys.roster()), policy.accept.members)
     if training is None:
         raise ValueError("a held-out group trains nothing: there is nothing to forecast")
+    plan = needed = left = None
     if settings["privacy.mode"] == NO_PRIVACY:
         task = _task(settings)
         before, step = _twice(lambda: train_locally(vector, training, task))
-        return Forecast(
-            epsilon=None,
-            budget_epsilon=None,
-            budget_left=None,
-            rounds=rounds,
-            seconds_per_round=step + trips,
-            seconds_before=before,
-            bytes_up_per_round=_bytes_unprotected(settings, predictor, _members(home, store)),
-            bytes_down_per_round=vector.nbytes,
-        )
+    else:
+        plan = _plan(settings, store, predictor, members)
+        policy.check_plan(plan)
+        units = store.units(str(plan.unit))
+        task = _task(settings, _private_task(settings, plan))
+        before, step = _twice(lambda: train_privately(vector, units, task))
+        needed, spent = _needed_and_spent(store, plan, policy)
+        left = policy.privacy.budget_epsilon - spent
+    return Forecast(
+        epsilon=plan.epsilon if plan else None,
+        budget_epsilon=needed,
+        budget_left=left,
+        rounds=rounds,
+        seconds_per_round=step + _TRIPS * (policy.machine.poll_seconds + 1.0),
+        seconds_before=before,
+        bytes_up_per_round=(
+            plan.bytes_up if plan else _bytes_unprotected(settings, predictor, members)
+        ),
+        bytes_down_per_round=vector.nbytes,
+    )
+
+
+def _plan(settings: Settings, store: Datastore, predictor: Predictor, members: int) -> PrivacyPlan:
+    """The plan of a run of these settings, if all its groups have as many units as this one."""
+    from alignment.training.private_layout import private_layout
+
+    mode, unit = Mode(str(settings["privacy.mode"])), Unit(str(settings["privacy.unit"]))
     adapters = int(settings["federation.adapter_rounds"]) > 0
     adapters = adapters and int(settings["predictor.lora_rank"]) > 0
     freeze = bool(settings["privacy.freeze_a"])
-    layout = private_layout(predictor, adapters=adapters, freeze_a=freeze)
-    return _private_forecast(home, store, settings, vector, layout.dimension, rounds, trips)
-
-
-def _private_forecast(
-    home: Home,
-    store: Datastore,
-    settings: Settings,
-    vector: Any,
-    dimension: int,
-    rounds: int,
-    trips: float,
-) -> Forecast:
-    from clients.training.private_trainer import train_privately
-
-    policy = home.group_policy
-    mode, unit = Mode(str(settings["privacy.mode"])), Unit(str(settings["privacy.unit"]))
-    units = store.units(str(unit))
-    groups = _members(home, store)
-    survivors = int(settings["privacy.survivors"]) or groups
-    plan = PrivacyPlan.calibrate(
+    survivors = int(settings["privacy.survivors"]) or members
+    warmup, rest = settings["federation.warmup_rounds"], settings["federation.adapter_rounds"]
+    return PrivacyPlan.calibrate(
         PrivacyTerms(
             unit=unit,
             mode=mode,
             epsilon=float(settings["privacy.epsilon"]),
             delta=float(settings["privacy.delta"]),
-            groups=groups,
-            units_per_group=len(units),
+            groups=members,
+            units_per_group=len(store.units(str(unit))),
             sampling_rate=float(settings["privacy.sampling_rate"]),
-            rounds=rounds,
+            rounds=int(warmup) + int(rest),
             local_steps=int(settings["privacy.local_steps"]),
-            survivors=min(groups, survivors),
+            survivors=min(members, survivors),
             colluding=int(settings["privacy.colluding"]) if mode is Mode.DISTRIBUTED else 0,
             clipping_norm=float(settings["privacy.clipping_norm"]),
-            dimension=dimension,
+            dimension=private_layout(predictor, adapters=adapters, freeze_a=freeze).dimension,
         )
     )
-    policy.check_plan(plan)
-    task = _task(settings, _private_task(settings, plan))
-    before, step = _twice(lambda: train_privately(vector, units, task))
-    needed, spent = _needed_and_spent(store, plan, policy)
-    return Forecast(
-        epsilon=plan.epsilon,
-        budget_epsilon=needed,
-        budget_left=policy.privacy.budget_epsilon - spent,
-        rounds=rounds,
-        seconds_per_round=step + trips,
-        seconds_before=before,
-        bytes_up_per_round=plan.bytes_up,
-        bytes_down_per_round=vector.nbytes,
-    )
-
-
-def _members(home: Home, store: Datastore) -> int:
-    """Groups of a run: all whose keys are pinned, or as many as the group policy insists on."""
-    return max(len(store.keys.roster()), home.group_policy.accept.members)
 
 
 def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:

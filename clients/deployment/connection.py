@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -20,30 +17,10 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from clients.deployment.node_key import create_node_key, node_public, read_node_key
+from clients.deployment.node_key import read_node_key
 
 if TYPE_CHECKING:
     from httpx import HTTPError
-
-__all__ = [
-    "AddressUnknown",
-    "AuthorityUnreadable",
-    "ConnectionProblem",
-    "NoAnswer",
-    "NobodyListens",
-    "NotTls",
-    "Registration",
-    "ServerCertificate",
-    "ServerExpired",
-    "ServerForeign",
-    "ServerNameMismatch",
-    "ServerNotYetValid",
-    "UnexpectedReply",
-    "create_node_key",
-    "node_is_registered",
-    "node_public",
-    "probe",
-]
 
 # OpenSSL's numbers of why a certificate was refused, as `SSLCertVerificationError.verify_code`.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -99,28 +76,7 @@ class UnexpectedReply(ConnectionProblem):
     """The server is the right one, but what it answers is not what a SuperLink would."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServerCertificate:
-    """What a server showed, after it was verified.
-
-    Attributes:
-        expires: Its last moment, in UTC.
-        fingerprint: SHA-256 of its DER form, as groups `AB:CD:...`.
-    """
-
-    expires: datetime
-    fingerprint: str
-
-
-class Registration(StrEnum):
-    """What the server says about a node's key; busy is one that it has marked as online."""
-
-    REGISTERED = "registered"
-    UNKNOWN = "unknown"
-    BUSY = "busy"
-
-
-def probe(address: str, ca: Path, timeout_seconds: float = 10) -> ServerCertificate:
+def probe(address: str, ca: Path, timeout_seconds: float = 10) -> datetime:
     """Open a TLS connection as a SuperNode would, send nothing, and close it.
 
     Only the pinned authority is trusted, and no proxy of the environment is used.
@@ -129,6 +85,9 @@ def probe(address: str, ca: Path, timeout_seconds: float = 10) -> ServerCertific
         address: Host and port; an IPv6 address in brackets.
         ca: The pinned authority's certificate, in PEM form.
         timeout_seconds: For each of the host's addresses and each step.
+
+    Returns:
+        The last moment of the certificate that the server showed and that held, in UTC.
 
     Raises:
         ConnectionProblem: one of its kinds.
@@ -139,86 +98,55 @@ def probe(address: str, ca: Path, timeout_seconds: float = 10) -> ServerCertific
         der = _shown(address, host, port, _trusting(ca), timeout_seconds)
     except ssl.SSLCertVerificationError as error:
         _explain(error, address, host, port, pinned, timeout_seconds)
-    return ServerCertificate(
-        expires=x509.load_der_x509_certificate(der).not_valid_after_utc, fingerprint=_groups(der)
-    )
+    return x509.load_der_x509_certificate(der).not_valid_after_utc
 
 
 def node_is_registered(
-    address: str,
-    ca: Path,
-    node_key: Path,
-    *,
-    timeout_seconds: float = 10,
-    try_activation: bool = False,
-) -> Registration:
+    address: str, ca: Path, node_key: Path, *, timeout_seconds: float = 10
+) -> bool:
     """Ask the server's Fleet interface whether it knows a node's key.
 
     The request asks to activate the node with a heartbeat of no seconds, signed as a SuperNode
     signs. Flower looks up the key first and refuses the heartbeat then, so that the refusal tells
-    which of both it was and nothing changes. Whether the node is marked online shows in a
-    true activation alone.
+    which of both it was and nothing changes.
 
     Args:
         address: Host and port.
         ca: The pinned authority's certificate.
         node_key: The private key, as `create_node_key` writes it.
         timeout_seconds: For each step.
-        try_activation: Also activate the node and deactivate it at once, to tell `BUSY`. The
-            server then notes the moment, and counts the node as online for that long; do so only
-            where no SuperNode is about to start.
 
     Raises:
         ConnectionProblem: if the server cannot be reached, or answers something else.
         ValueError: if the key cannot be read.
     """
     import httpx
-    from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest
+    from flwr.proto.fleet_pb2 import ActivateNodeRequest
+    from flwr.supercore.error import FlowerError
     from flwr.supercore.primitives.asymmetric import public_key_to_bytes
     from flwr.supernode.fleet_http_client import FleetHttpClient
     from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
     key = read_node_key(node_key)
-    asked = ActivateNodeRequest(public_key=public_key_to_bytes(key.public_key()))
     probe(address, ca, timeout_seconds)
     signing = NodeAuthHttpInterceptor(key, key.public_key())
     with FleetHttpClient(
         f"https://{address}", interceptors=[signing], verify=_trusting(ca), timeout=timeout_seconds
     ) as fleet:
         try:
-            code = _refusal(lambda: fleet.ActivateNode(asked))
-            if code == _NOT_ACTIVATED:
-                return Registration.UNKNOWN
-            if try_activation:
-                # The shortest interval that Flower accepts: should the next call be lost, the node
-                # is taken for online for 20 seconds.
-                asked.heartbeat_interval = 10
-                nodes: list[int] = []
-                if _refusal(lambda: nodes.append(fleet.ActivateNode(asked).node_id)):
-                    return Registration.BUSY
-                fleet.DeactivateNode(DeactivateNodeRequest(node_id=nodes[0]))
+            fleet.ActivateNode(
+                ActivateNodeRequest(public_key=public_key_to_bytes(key.public_key()))
+            )
         except httpx.HTTPError as error:
-            raise UnexpectedReply(_reply(address, error)) from error
-    if code != _INVALID_INTERVAL:
-        raise UnexpectedReply(
-            f"{address}: activates nodes without a heartbeat; compare the releases of flwr"
-        )
-    return Registration.REGISTERED
-
-
-def _refusal(call: Callable[[], object]) -> int | None:
-    """The code by which Flower refuses an activation, None if it does not; others are raised."""
-    import httpx
-    from flwr.supercore.error import FlowerError
-
-    try:
-        call()
-    except httpx.HTTPStatusError as error:
-        refused = FlowerError.from_json(error.response.text)
-        if refused is None or refused.code not in (_INVALID_INTERVAL, _NOT_ACTIVATED):
-            raise
-        return refused.code
-    return None
+            refused = None
+            if isinstance(error, httpx.HTTPStatusError):
+                refused = FlowerError.from_json(error.response.text)
+            if refused is None or refused.code not in (_INVALID_INTERVAL, _NOT_ACTIVATED):
+                raise UnexpectedReply(_reply(address, error)) from error
+            return refused.code == _INVALID_INTERVAL
+    raise UnexpectedReply(
+        f"{address}: activates nodes without a heartbeat; compare the releases of flwr"
+    )
 
 
 def _reply(address: str, error: HTTPError) -> str:

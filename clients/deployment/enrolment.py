@@ -23,8 +23,7 @@ from clients.data.group_policy import (
 )
 from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, Home
 from clients.deployment.bundle import code_digest
-from clients.deployment.connection import create_node_key, node_public
-from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC
+from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC, create_node_key, node_public
 from privacy.accounting.choices import MAX_EPSILON, Mode, Unit
 from privacy.file_names import INVITATION_FILE, ROSTER_FILE
 from privacy.identity.enrolment import Card, Invitation
@@ -34,48 +33,24 @@ from privacy.identity.roles import HELD_OUT, TRAIN, Role
 
 CARD_FILE = "card.json"
 SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
-NODE_KEY_FILE = NODE_KEY
 
 
-def set_up(
-    folder: Path,
-    invitation: Invitation,
-    *,
-    group: str,
-    data: Path,
-    role: Role = TRAIN,
-    model: str = "",
-    budget_epsilon: float | None = None,
-    port: int = 9094,
-) -> Card:
+def set_up(folder: Path, invitation: Invitation, policy: GroupPolicy) -> Card:
     """Make the folder of a client: nothing in it is ever overwritten.
 
     Args:
         folder: Made if it is not there.
         invitation: Of the coordinator.
-        group: Name of the group.
-        data: The records; kept as a path from the folder where they lie in it.
-        role: Whether the group trains.
-        model: Fingerprint of the predictor; empty accepts any.
-        budget_epsilon: What the data may ever spend; by default what one run asks for.
-        port: On loopback.
+        policy: What the group agrees to; see :func:`policy_for`.
 
     Returns:
         The card to be sent to the coordinator.
 
     Raises:
-        GroupPolicyError: The folder holds a client already, or the policy would make no sense.
+        GroupPolicyError: The folder holds a client already.
     """
     _require_new(folder, invitation)
-    policy = _policy(
-        invitation,
-        group=group,
-        role=role,
-        data=_from(folder, data),
-        model=model,
-        budget_epsilon=budget_epsilon,
-        port=port,
-    )
+    group, role = policy.group, policy.role
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = Home(folder=folder)
     identity = Identity.create()
@@ -87,7 +62,7 @@ def set_up(
     server = Roster({SERVER: bytes.fromhex(invitation.server)})
     own = Roster({group: identity.public} if role == TRAIN else {})
     write_atomically(home.file(ROSTER_FILE), rosters_json(own, server) + "\n")
-    node = node_public(home.file(NODE_KEY_FILE))
+    node = node_public(home.file(NODE_KEY))
     card = Card.signed(identity, group=group, role=role, node=node)
     card.write(home.file(CARD_FILE))
     # Last: a folder without a group policy holds no client.
@@ -99,7 +74,7 @@ def _require_new(folder: Path, invitation: Invitation) -> None:
     """Refuse a folder that has any of the files of a client, but for this very invitation."""
     if (folder / POLICY_FILE).exists():
         raise GroupPolicyError(f"{folder}: holds a client already; choose another folder")
-    made = (IDENTITY_FILE, NODE_KEY_FILE, NODE_PUBLIC, SECRET_FILE, CA_FILE, ROSTER_FILE, CARD_FILE)
+    made = (IDENTITY_FILE, NODE_KEY, NODE_PUBLIC, SECRET_FILE, CA_FILE, ROSTER_FILE, CARD_FILE)
     for name in made:
         if (folder / name).exists():
             raise GroupPolicyError(f"{folder / name}: is there already; choose another folder")
@@ -108,16 +83,32 @@ def _require_new(folder: Path, invitation: Invitation) -> None:
         raise GroupPolicyError(f"{path}: is another invitation; choose another folder")
 
 
-def _policy(
+def policy_for(
+    folder: Path,
     invitation: Invitation,
     *,
     group: str,
-    role: Role,
-    data: str,
-    model: str,
-    budget_epsilon: float | None,
-    port: int,
+    data: Path,
+    role: Role = TRAIN,
+    model: str = "",
+    budget_epsilon: float | None = None,
+    port: int = 9094,
 ) -> GroupPolicy:
+    """The group policy that a client begins with: what runs ask for by the invitation, no more.
+
+    Args:
+        folder: Of the client.
+        invitation: Of the coordinator.
+        group: Name of the group.
+        data: The records; kept as a path from the folder where they lie in it.
+        role: Whether the group trains.
+        model: Fingerprint of the predictor; empty accepts any.
+        budget_epsilon: What the data may ever spend; by default what one run asks for.
+        port: On loopback.
+
+    Raises:
+        GroupPolicyError: The policy would make no sense.
+    """
     settings = invitation.settings
     try:
         epsilon = float(settings.get("privacy.epsilon", 8.0))
@@ -127,7 +118,7 @@ def _policy(
         return GroupPolicy(
             group=group,
             role=role,
-            data=DataSection(path=data, public=role == HELD_OUT),
+            data=DataSection(path=_from(folder, data), public=role == HELD_OUT),
             privacy=PrivacySection.model_validate(
                 {
                     "mode": str(settings.get("privacy.mode", Mode.DISTRIBUTED)),

@@ -11,7 +11,8 @@ import sys
 from clients.data.datastore import HOME_KEY
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import CA_FILE, Home
-from clients.deployment.enrolment import NODE_KEY_FILE, SECRET_FILE
+from clients.deployment.enrolment import SECRET_FILE
+from clients.deployment.node_key import NODE_KEY
 
 
 def programs(home: Home, policy: GroupPolicy) -> dict[str, list[str]]:
@@ -22,7 +23,7 @@ def programs(home: Home, policy: GroupPolicy) -> dict[str, list[str]]:
         *(sys.executable, "-m", "clients.deployment.supernode", str(machine.poll_seconds)),
         *("--superlink", policy.server.address),
         *("--root-certificates", str(folder / CA_FILE)),
-        *("--auth-supernode-private-key", str(folder / NODE_KEY_FILE)),
+        *("--auth-supernode-private-key", str(folder / NODE_KEY)),
         *("--node-config", f'{HOME_KEY}="{folder}"'),
         *("--isolation", "process", "--superexec-auth-secret-file", secret),
         *("--host", "127.0.0.1", "--port", str(machine.port)),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from privacy.identity.roles import HELD_OUT, TRAIN, Role
+
+if TYPE_CHECKING:
+    from clients.deployment.checkup import Forecast
 
 app = typer.Typer()
 
@@ -42,7 +45,7 @@ def init(
     from alignment.config import PredictorConfig
     from alignment.model.encoder_files import model_fingerprint
     from clients.data.group_policy import GroupPolicyError
-    from clients.deployment.enrolment import set_up
+    from clients.deployment.enrolment import policy_for, set_up
     from privacy.identity.enrolment import Invitation
     from strategies.wire.round_plan import unflatten
 
@@ -60,7 +63,7 @@ def init(
             f"{invitation}: asks for a predictor that this version does not know: install the "
             "coordinator's version"
         ) from error
-    card = set_up(
+    policy = policy_for(
         folder,
         invited,
         group=group,
@@ -70,6 +73,7 @@ def init(
         budget_epsilon=budget or None,
         port=port,
     )
+    card = set_up(folder, invited, policy)
     _say(f"[bold]{escape(str(folder))}[/bold] is the client of {escape(group)}.\n")
     _say("Read out over the phone, both ways, before you go on:")
     _say(f"  the invitation   {invited.fingerprint}")
@@ -132,48 +136,51 @@ def check(
 
     home = Home(folder=folder)
     found: list[Finding] = []
-    for each in findings(home, offline=offline):
-        found.append(each)
+
+    def add(finding: Finding) -> None:
+        found.append(finding)
         if not as_json:
-            mark = "[green]holds[/green]" if each.holds else "[red]FAILS[/red]"
-            _say(f"  {mark}  {each.name:10}{escape(each.text)}")
-    holds = all(each.holds for each in found)
-    expected = None
+            mark = "[green]holds[/green]" if finding.holds else "[red]FAILS[/red]"
+            _say(f"  {mark}  {finding.name:10}{escape(finding.text)}")
+
+    for each in findings(home, offline=offline):
+        add(each)
+    holds, expected = all(each.holds for each in found), None
     if holds and not quick and home.group_policy.role == TRAIN and settings_of(home):
         try:
             expected = forecast(home, settings_of(home))
+            holds = expected.affordable
         except (ValueError, PrivacyError) as error:
             holds = False
-            found.append(Finding(name="forecast", holds=False, text=str(error)))
-            if not as_json:
-                _say(f"  [red]FAILS[/red]  forecast  {escape(str(error))}")
-    if expected is not None:
-        holds = holds and expected.affordable
+            add(Finding(name="forecast", holds=False, text=str(error)))
     if as_json:
-        cost = None if expected is None else expected.as_dict()
+        cost = None if expected is None else vars(expected)
         rows = [vars(each) for each in found]
         typer.echo(json.dumps({"holds": holds, "findings": rows, "forecast": cost}, indent=2))
     elif expected is not None:
-        minutes = (expected.seconds_before + expected.rounds * expected.seconds_per_round) / 60
-        _say("\nA run as announced:")
-        _say(
-            f"  time     {expected.rounds} rounds of about {expected.seconds_per_round:.1f} s "
-            f"after {expected.seconds_before:.0f} s for encoding: about {minutes:.0f} minutes "
-            "in all"
-        )
-        _say(
-            f"  bytes    {expected.bytes_up_per_round:,} up and "
-            f"{expected.bytes_down_per_round:,} down in a round"
-        )
-        if expected.epsilon is not None:
-            _say(
-                f"  epsilon  {expected.epsilon:g} of the run; it takes "
-                f"{expected.budget_epsilon:.3f} of the {expected.budget_left:.3f} left of yours"
-            )
-    if expected is not None and not expected.affordable and not as_json:
-        _say("[red]The budget does not pay for the whole run: raise it or take part in less.[/red]")
+        _show(expected)
     if not holds:
         raise typer.Exit(1)
+
+
+def _show(expected: Forecast) -> None:
+    minutes = (expected.seconds_before + expected.rounds * expected.seconds_per_round) / 60
+    _say("\nA run as announced:")
+    _say(
+        f"  time     {expected.rounds} rounds of about {expected.seconds_per_round:.1f} s "
+        f"after {expected.seconds_before:.0f} s for encoding: about {minutes:.0f} minutes in all"
+    )
+    _say(
+        f"  bytes    {expected.bytes_up_per_round:,} up and "
+        f"{expected.bytes_down_per_round:,} down in a round"
+    )
+    if expected.epsilon is not None:
+        _say(
+            f"  epsilon  {expected.epsilon:g} of the run; it takes "
+            f"{expected.budget_epsilon:.3f} of the {expected.budget_left:.3f} left of yours"
+        )
+    if not expected.affordable:
+        _say("[red]The budget does not pay for the whole run: raise it or take part in less.[/red]")
 
 
 @app.command(epilog="Example: fedaccord client join north")

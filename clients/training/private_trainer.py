@@ -183,6 +183,9 @@ class PrivateTrainer:
         return means
 
 
+_trainer = lru_cache(maxsize=2)(PrivateTrainer)
+
+
 def train_privately(
     vector: NDArray[np.float32], units: Sequence[UnitRecords], task: RoundTask
 ) -> Noised | NDArray[np.float64]:
@@ -225,14 +228,7 @@ def _trainer_for(units: Sequence[UnitRecords], task: RoundTask) -> PrivateTraine
         task.predictor,
         # The index of the group changes nothing that is kept.
         replace(_private(task), group_index=0),
-        task.train_adapter,
-        apart,
-        task.training.fairness,
+        adapters=task.train_adapter,
+        apart=apart,
+        fairness=task.training.fairness,
     )
-
-
-@lru_cache(maxsize=2)
-def _trainer(
-    config: PredictorConfig, task: PrivateTask, adapters: bool, apart: bool, fairness: float
-) -> PrivateTrainer:
-    return PrivateTrainer(config, task, adapters=adapters, apart=apart, fairness=fairness)

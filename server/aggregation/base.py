@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from flwr.app import RecordDict
@@ -15,7 +15,7 @@ from privacy.kernel.types import Modular
 from privacy.secagg.round_terms import VectorTerms
 from server.aggregation.robust import Rule
 from server.rounds.cohort import CohortError
-from strategies.base import State
+from strategies.base import State, Vector
 from strategies.wire.compression import StepSizes
 from strategies.wire.round_plan import RoundPlan, Scalar
 
@@ -29,32 +29,37 @@ class Combined:
         loss: Mean training loss, nats; None where noise leaves nothing of it.
     """
 
-    update: NDArray[np.float64]
+    update: Vector
     loss: float | None
 
 
-class Aggregation(Protocol):
+class Aggregation(ABC):
     """Turns what comes back in a round into one update of the global vector.
 
     The vectors come either one by one, or as a sum that secure aggregation has made of them.
     """
 
+    @abstractmethod
     def work(self, group: str) -> Mapping[str, Scalar]:
         """The section about privacy of a group's round plan."""
 
     def compression(self) -> Mapping[str, Scalar]:
-        """The section about compression of the next round plan."""
+        """The section about compression of the next round plan; empty for numbers as they are."""
+        return {}
 
     def state(self) -> State:
         """State that the next rounds depend on, for a run that is stopped and goes on."""
+        return {}
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: State) -> None:  # noqa: B027  # most remember nothing
         """Go on as the one whose :meth:`state` this was."""
 
     @property
+    @abstractmethod
     def fewest(self) -> int:
         """The fewest groups whose sum may be used."""
 
+    @abstractmethod
     def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
         """Terms of the vectors that members of a secure sum send.
 
@@ -64,9 +69,10 @@ class Aggregation(Protocol):
             members: Vectors that the sum may have.
         """
 
+    @abstractmethod
     def mean_of_updates(
         self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
-    ) -> NDArray[np.float64]:
+    ) -> Vector:
         """The mean of vectors that came one by one.
 
         Args:
@@ -79,9 +85,8 @@ class Aggregation(Protocol):
             PrivacyError: Too few came for the noise to suffice.
         """
 
-    def mean_of_sum(
-        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
-    ) -> NDArray[np.float64]:
+    @abstractmethod
+    def mean_of_sum(self, plan: RoundPlan, total: Modular, *, members: int, summed: int) -> Vector:
         """The mean out of a secure sum.
 
         Args:
@@ -91,9 +96,8 @@ class Aggregation(Protocol):
             summed: Vectors that it has.
         """
 
-    def combine(
-        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
-    ) -> Combined:
+    @abstractmethod
+    def combine(self, mean: Vector, *, dimension: int, train_adapter: bool) -> Combined:
         """Read a mean.
 
         Args:
@@ -112,7 +116,7 @@ def released(group: str, content: RecordDict) -> NDArray[np.generic]:
     return vector
 
 
-class MeanOfUpdates:
+class MeanOfUpdates(Aggregation):
     """The mean of unprotected updates by the groups' weights; the loss rides behind each.
 
     Coordinates that a round does not train stay as they are and do not travel.
@@ -132,32 +136,19 @@ class MeanOfUpdates:
         """Nothing is private; see :class:`Aggregation`."""
         return {}
 
-    def compression(self) -> Mapping[str, Scalar]:
-        """Numbers as they are; see :class:`Aggregation`."""
-        return {}
-
-    def state(self) -> State:
-        """Nothing is remembered; see :class:`Aggregation`."""
-        return {}
-
-    def restore(self, state: State) -> None:
-        """Nothing is remembered; see :class:`Aggregation`."""
-
     def vector_terms(self, plan: RoundPlan, dimension: int, *, members: int) -> VectorTerms:
         """Update, loss and weight, quantised; see :class:`Aggregation`."""
         return quantised_terms(self._trained(plan, dimension).size + 1, members=members)
 
     def mean_of_updates(
         self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
-    ) -> NDArray[np.float64]:
+    ) -> Vector:
         """Average; see :class:`Aggregation`."""
         trained = self._trained(plan, dimension)
         mean = mean_of_floats(updates, trained.size + 1, self._rule)
         return _embedded(mean, trained, dimension)
 
-    def mean_of_sum(
-        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
-    ) -> NDArray[np.float64]:
+    def mean_of_sum(self, plan: RoundPlan, total: Modular, *, members: int, summed: int) -> Vector:
         """Divide by the weights; see :class:`Aggregation`."""
         mean = dequantised_mean(total, members=members)
         if self._steps is None:
@@ -165,9 +156,7 @@ class MeanOfUpdates:
         steps = self._steps.of(plan)
         return _embedded(mean, np.flatnonzero(steps > 0), steps.size)
 
-    def combine(
-        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
-    ) -> Combined:
+    def combine(self, mean: Vector, *, dimension: int, train_adapter: bool) -> Combined:
         """Part update and loss; see :class:`Aggregation`."""
         return Combined(update=mean[:-1], loss=float(mean[-1]))
 
@@ -178,9 +167,7 @@ class MeanOfUpdates:
         return np.flatnonzero(self._steps.of(plan) > 0)
 
 
-def _embedded(
-    mean: NDArray[np.float64], trained: NDArray[np.intp], dimension: int
-) -> NDArray[np.float64]:
+def _embedded(mean: Vector, trained: NDArray[np.intp], dimension: int) -> Vector:
     """A mean of some coordinates and the loss as one of all and the loss; the others are 0."""
     whole = np.zeros(dimension + 1)
     whole[trained], whole[-1] = mean[:-1], mean[-1]
@@ -194,7 +181,7 @@ def quantised_terms(size: int, *, members: int, plan: str = "") -> VectorTerms:
 
 def mean_of_floats(
     updates: Mapping[str, RecordDict], size: int, rule: Rule | None = None
-) -> NDArray[np.float64]:
+) -> Vector:
     """The mean of vectors of so many finite numbers, each followed by its weight.
 
     As :func:`privacy.kernel.quantisation.dequantised_mean` makes it of a secure sum: divided by

@@ -7,17 +7,16 @@ from dataclasses import asdict
 
 import numpy as np
 from flwr.app import RecordDict
-from numpy.typing import NDArray
 
 from privacy.errors import MalformedMessage
 from privacy.kernel.packing import sign_extended, unpack
 from privacy.kernel.quantisation import OutOfRange, sum_bits
 from privacy.kernel.types import Modular, centred
 from privacy.secagg.round_terms import VectorTerms
-from server.aggregation.base import Combined, released
+from server.aggregation.base import Aggregation, Combined, released
 from server.aggregation.robust import Rule
 from server.rounds.cohort import CohortError
-from strategies.base import State
+from strategies.base import State, Vector
 from strategies.wire.compression import (
     START,
     Compression,
@@ -32,7 +31,7 @@ from strategies.wire.round_plan import RoundPlan, Scalar
 _SCALE = "scale"
 
 
-class MeanOfCompressed:
+class MeanOfCompressed(Aggregation):
     """The mean of compressed updates by the groups' weights; see ``strategies.wire.compression``.
 
     Args:
@@ -77,7 +76,7 @@ class MeanOfCompressed:
 
     def mean_of_updates(
         self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
-    ) -> NDArray[np.float64]:
+    ) -> Vector:
         """Unpack and add up; see :class:`server.aggregation.base.Aggregation`."""
         code = self._code(plan)
         bits = sum_bits(code.compression.limit, members=1)
@@ -97,18 +96,14 @@ class MeanOfCompressed:
             return self._rule(np.stack([_row(code.decode(each, summed=1)) for each in rows]))
         return _row(code.decode(np.sum(rows, axis=0), summed=len(rows)))
 
-    def mean_of_sum(
-        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
-    ) -> NDArray[np.float64]:
+    def mean_of_sum(self, plan: RoundPlan, total: Modular, *, members: int, summed: int) -> Vector:
         """Undo grid and transform on the sum; see :class:`server.aggregation.base.Aggregation`."""
         try:
             return _row(self._code(plan).decode(centred(total), summed=summed))
         except CompressionRefused as error:
             raise OutOfRange(f"{error}; a member has sent a wrong vector") from error
 
-    def combine(
-        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
-    ) -> Combined:
+    def combine(self, mean: Vector, *, dimension: int, train_adapter: bool) -> Combined:
         """Part update and loss, and choose the next integer grid by the size of updates."""
         self._rescale(self._compression.following_scale(float(mean[-1])))
         return Combined(update=mean[:-2], loss=float(mean[-2]))
@@ -120,6 +115,6 @@ class MeanOfCompressed:
         self._compression = Compression(**{**asdict(self._compression), "scale": scale})
 
 
-def _row(decoded: Decoded) -> NDArray[np.float64]:
+def _row(decoded: Decoded) -> Vector:
     """Update, loss and size in one vector."""
     return np.append(decoded.update, [decoded.loss, decoded.log2_ratio])

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from flwr.app import RecordDict
-from numpy.typing import NDArray
 
 from alignment.data.units import contribution_cap
 from privacy.accounting.choices import Mode
@@ -17,19 +16,25 @@ from privacy.accounting.release import mean_of_sum, sum_of_shares
 from privacy.kernel.quantisation import dequantised_mean
 from privacy.kernel.types import Modular
 from privacy.secagg.round_terms import VectorTerms
-from server.aggregation.base import Combined, mean_of_floats, quantised_terms, released
+from server.aggregation.base import (
+    Aggregation,
+    Combined,
+    mean_of_floats,
+    quantised_terms,
+    released,
+)
 from server.aggregation.registration import RegisteredPlan
 from server.aggregation.robust import rule_for
 from server.config import RunConfig
 from server.rounds.cohort import Cohort
-from strategies.base import State
+from strategies.base import Vector
 from strategies.wire.round_plan import PrivateWork, RoundPlan, Scalar
 
 #: A noised sum is divided by where it is at least so many standard deviations of its noise.
 _CLEAR = 4.0
 
 
-class PrivateAggregation:
+class PrivateAggregation(Aggregation):
     """Sums noised integers in distributed mode, averages private means in local mode.
 
     Args:
@@ -65,17 +70,6 @@ class PrivateAggregation:
             )
         )
 
-    def compression(self) -> Mapping[str, Scalar]:
-        """The plan says what is sent; see :class:`server.aggregation.base.Aggregation`."""
-        return {}
-
-    def state(self) -> State:
-        """Nothing is remembered; see :class:`server.aggregation.base.Aggregation`."""
-        return {}
-
-    def restore(self, state: State) -> None:
-        """Nothing is remembered; see :class:`server.aggregation.base.Aggregation`."""
-
     @property
     def fewest(self) -> int:
         """As the plan's noise counts on them; see :class:`server.aggregation.base.Aggregation`."""
@@ -91,7 +85,7 @@ class PrivateAggregation:
 
     def mean_of_updates(
         self, plan: RoundPlan, updates: Mapping[str, RecordDict], *, dimension: int
-    ) -> NDArray[np.float64]:
+    ) -> Vector:
         """Sum or average in the clear; see :class:`server.aggregation.base.Aggregation`."""
         promised = self._registered.plan
         if promised.mode is not Mode.DISTRIBUTED:
@@ -99,18 +93,14 @@ class PrivateAggregation:
         shares: Sequence[Any] = [released(group, each) for group, each in updates.items()]
         return mean_of_sum(sum_of_shares(shares, promised), promised, shares=len(shares))
 
-    def mean_of_sum(
-        self, plan: RoundPlan, total: Modular, *, members: int, summed: int
-    ) -> NDArray[np.float64]:
+    def mean_of_sum(self, plan: RoundPlan, total: Modular, *, members: int, summed: int) -> Vector:
         """Lift and scale; see :class:`server.aggregation.base.Aggregation`."""
         promised = self._registered.plan
         if promised.mode is not Mode.DISTRIBUTED:
             return dequantised_mean(total, members=members)
         return mean_of_sum(total, promised, shares=summed)
 
-    def combine(
-        self, mean: NDArray[np.float64], *, dimension: int, train_adapter: bool
-    ) -> Combined:
+    def combine(self, mean: Vector, *, dimension: int, train_adapter: bool) -> Combined:
         """Part gradient and metrics; the update points down the gradient."""
         plan, layout = self._registered.plan, self._registered.layout
         if not train_adapter:

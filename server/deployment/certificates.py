@@ -2,13 +2,12 @@
 
 Organisations pin `ca.crt` and nothing else: no public authority can vouch for another server. The
 folder holds `ca.key` (which may be kept offline between renewals), `ca.crt` (which every
-organisation gets, and compares by `fingerprint`), `server.key` and `server.crt`.
+organisation gets), `server.key` and `server.crt`.
 """
 
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -32,7 +31,7 @@ SERVER_KEY, SERVER_CERTIFICATE = "server.key", "server.crt"
 
 CA_DAYS: Final = 3650
 SERVER_DAYS: Final = 365
-#: Below so many days left a caller should warn.
+#: Below so many days left every start of a server says so.
 WARN_BELOW_DAYS: Final = 30
 
 #: The server's own administration comes over loopback, through the same certificate.
@@ -181,42 +180,30 @@ def check(folder: Path, *, name: str | None = None, now: datetime | None = None)
     Raises:
         CertificateProblem: one of its kinds, in one line with cause and remedy.
     """
-    moment = now or datetime.now(UTC)
+    moment, renewal = now or datetime.now(UTC), f"run `{_renewal(folder)}`"
     ca = _read(folder / CA_CERTIFICATE)
     certificate = _read(folder / SERVER_CERTIFICATE)
     key = _read_key(folder / SERVER_KEY)
     _require_valid(folder / CA_CERTIFICATE, ca, moment, _ANEW)
-    _require_valid(folder / SERVER_CERTIFICATE, certificate, moment, f"run `{_renewal(folder)}`")
+    _require_valid(folder / SERVER_CERTIFICATE, certificate, moment, renewal)
     try:
         certificate.verify_directly_issued_by(ca)
     except (ValueError, TypeError, InvalidSignature) as error:
         raise CertificateForeign(
-            f"{folder / SERVER_CERTIFICATE}: is not signed by {CA_CERTIFICATE} beside it; run "
-            f"`{_renewal(folder)}`"
+            f"{folder / SERVER_CERTIFICATE}: is not signed by {CA_CERTIFICATE} beside it; {renewal}"
         ) from error
     if certificate.public_key() != key.public_key():
         raise KeyMismatch(
-            f"{folder / SERVER_KEY}: is not the key of {SERVER_CERTIFICATE}; run "
-            f"`{_renewal(folder)}`"
+            f"{folder / SERVER_KEY}: is not the key of {SERVER_CERTIFICATE}; {renewal}"
         )
     known = _names_of(certificate)
     if name is not None and _alternative(name) not in known:
         listed = ", ".join(str(one.value) for one in known)
         raise CertificateNameMissing(
-            f"{folder / SERVER_CERTIFICATE}: stands for {listed}, not for {name!r}; run "
-            f"`{_renewal(folder)}` with all names"
+            f"{folder / SERVER_CERTIFICATE}: stands for {listed}, not for {name!r}; {renewal} "
+            "with all names"
         )
     return (min(ca.not_valid_after_utc, certificate.not_valid_after_utc) - moment).days
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a certificate's DER form, as 32 groups `AB:CD:...` for reading out on the phone.
-
-    Raises:
-        CertificateMissing: if the file holds no certificate.
-    """
-    encoded = _read(path).public_bytes(serialization.Encoding.DER)
-    return sha256(encoded).digest().hex(":").upper()
 
 
 def _authority(key: EllipticCurvePrivateKey, start: datetime, days: int) -> x509.Certificate:
@@ -337,36 +324,29 @@ def _read(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as error:
-        raise CertificateMissing(
-            f"{path}: cannot be read ({error.strerror}); {_remedy(path)}"
-        ) from error
+        raise _missing(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise CertificateMissing(
-            f"{path}: is no certificate in PEM form; {_remedy(path)}"
-        ) from error
+        raise _missing(path, "is no certificate in PEM form") from error
 
 
 def _read_key(path: Path) -> EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise CertificateMissing(
-            f"{path}: cannot be read ({error.strerror}); {_remedy(path)}"
-        ) from error
+        raise _missing(path, f"cannot be read ({error.strerror})") from error
     except (ValueError, TypeError) as error:
-        raise CertificateMissing(
-            f"{path}: is no unencrypted private key in PEM form; {_remedy(path)}"
-        ) from error
+        raise _missing(path, "is no unencrypted private key in PEM form") from error
     if not isinstance(key, EllipticCurvePrivateKey):
-        raise CertificateMissing(f"{path}: is no key on an elliptic curve; {_remedy(path)}")
+        raise _missing(path, "is no key on an elliptic curve")
     return key
 
 
-def _remedy(path: Path) -> str:
-    """The way to bring a file back: a copy for the authority's, a renewal for the server's."""
+def _missing(path: Path, why: str) -> CertificateMissing:
+    """A refusal with its remedy: a copy of the authority's files, renewal of the server's."""
+    remedy = f"run `{_renewal(path.parent)}`"
     if path.name in (CA_KEY, CA_CERTIFICATE):
-        return f"put it back, or start anew with `fedaccord server init {path.parent}`"
-    return f"run `{_renewal(path.parent)}`"
+        remedy = f"put it back, or start anew with `fedaccord server init {path.parent}`"
+    return CertificateMissing(f"{path}: {why}; {remedy}")
 
 
 def _renewal(folder: Path) -> str:

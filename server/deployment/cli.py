@@ -37,8 +37,6 @@ _STARTING_SECONDS = 120.0
 _RESTART_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _ASK_SECONDS = 10.0
-#: Below so many days left of a certificate, every start says so.
-_DAYS_LEFT = 30
 
 
 def _say(text: str) -> None:
@@ -50,13 +48,6 @@ def _control(home: ServerHome) -> Control:
     from server.deployment.control import Control
 
     return Control(home, supervision.environment(home.folder))
-
-
-def _settings(assignments: list[str] | None, config: Path | None) -> dict[str, object]:
-    """The given settings, with dotted keys and without defaults."""
-    from server.settings import given_settings
-
-    return given_settings(config=config, assignments=assignments or ())
 
 
 @server.command(
@@ -92,6 +83,7 @@ def init(
         invite,
         set_up,
     )
+    from server.settings import given_settings
 
     if renew:
         home = ServerHome.read(folder)
@@ -101,15 +93,9 @@ def init(
         return
     if not host:
         raise DeploymentError("--host is missing: the name or address organisations reach you by")
-    home = set_up(
-        folder,
-        federation=name or host,
-        host=host,
-        port=port,
-        bind=bind,
-        also=also or (),
-        settings=_settings(assignments, config),
-    )
+    home = ServerHome(folder=folder, federation=name or host, host=host, port=port, bind=bind)
+    settings = given_settings(config=config, assignments=assignments or ())
+    home = set_up(home, settings, also=also or ())
     _say(f"[bold]{escape(str(folder))}[/bold] is the server of {escape(home.federation)}.\n")
     _say(f"The invitation, to be read out over the phone:   {invite(home).fingerprint}\n")
     _say("Next:")
@@ -128,7 +114,6 @@ def invite(folder: HomeFolder) -> None:
     from server.deployment.home import invite as write_invitation
 
     home = ServerHome.read(folder)
-    home.run_config("check", {}, resume=False)
     invitation = write_invitation(home)
     _say(f"{escape(str(home.file(INVITATION_FILE)))}   {invitation.fingerprint}")
 
@@ -219,7 +204,7 @@ def start(folder: HomeFolder) -> None:
 
     home = ServerHome.read(folder)
     left = certificates.check(home.file(TLS_FOLDER), name=home.host)
-    if left < _DAYS_LEFT:
+    if left < certificates.WARN_BELOW_DAYS:
         _say(f"The certificate holds for {left} days: fedaccord server init --renew {folder}")
     configuration = supervision.write_configuration(home.folder, programs(home))
     _say(f"Listening on {home.bind}:{home.port}; organisations come to {home.address}.")
@@ -237,10 +222,12 @@ def run(
     """Train one model with all groups that are there; Ctrl-C stops watching, not the run."""
     from server.config import ConfigError
     from server.deployment.home import RUNS_FOLDER, ServerHome
+    from server.settings import given_settings
 
     home = ServerHome.read(folder)
     name = name or time.strftime("%Y%m%d-%H%M%S")
-    settings = home.run_config(name, _settings(assignments, config), resume=False)
+    given = given_settings(config=config, assignments=assignments or ())
+    settings = home.run_config(name, given, resume=False)
     if home.file(RUNS_FOLDER, name).exists():
         raise ConfigError(f"--name {name}: is a run already; choose another, or resume it")
     _begin(home, name, settings, detach=detach)

@@ -13,7 +13,8 @@ import secrets
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import tomli_w
@@ -34,7 +35,7 @@ from privacy.identity.roles import HELD_OUT, TRAIN
 from server.config import ConfigError, RunConfig, read_run_config
 from server.deployment.certificates import CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, create
 from server.settings import given_settings
-from strategies.wire.round_plan import unflatten
+from strategies.wire.round_plan import Scalar, unflatten
 
 SERVER_FILE = "server.toml"
 SETTINGS_FILE = "federation.toml"
@@ -137,9 +138,7 @@ class ServerHome:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
             raise ConfigError(f"--name {name!r}: use letters, digits, '-' and '_'")
         settings = self.settings()
-        decided = [key for key in (*given, *settings) if key in _DECIDED_HERE]
-        if decided:
-            raise ConfigError(f"{decided[0]} is decided by the server's folder: leave it out")
+        _require_open(given, settings)
         private = {**settings, **given}["privacy.mode"] != NO_PRIVACY
         config = read_run_config(
             {
@@ -156,62 +155,57 @@ class ServerHome:
 
 
 def set_up(
-    folder: Path,
-    *,
-    federation: str,
-    host: str,
-    port: int,
-    bind: str,
-    also: Sequence[str] = (),
-    settings: Mapping[str, object],
+    home: ServerHome, settings: Mapping[str, object], *, also: Sequence[str] = ()
 ) -> ServerHome:
     """Make a server's folder: certificates, keys, settings, an invitation. Nothing is overwritten.
 
     Args:
-        folder: Made if it is not there.
-        federation: Its name.
-        host: Name or address that organisations reach it by.
-        port: The one port.
-        bind: Address to listen on.
-        also: Other names in the certificate; loopback is always there.
+        home: Where to make it, and how it is reached.
         settings: Of runs, with dotted keys; a run is private unless they say otherwise.
+        also: Other names in the certificate; loopback is always there.
 
     Raises:
         DeploymentError: The folder is a server's already.
         ConfigError: A setting is wrong.
     """
-    if (folder / SERVER_FILE).exists():
+    folder = home.folder
+    if home.file(SERVER_FILE).exists():
         raise DeploymentError(f"{folder}: is a server's folder already; choose another")
     for made in (SECRET_FILE, SETTINGS_FILE, ROSTER_FILE, INVITATION_FILE):
-        if (folder / made).exists():
-            raise DeploymentError(f"{folder / made}: is there already; choose another folder")
-    if not 1 <= port <= 65535:
-        raise DeploymentError(f"port = {port} must lie in [1, 65535]: 9443 is usual")
-    decided = [key for key in settings if key in _DECIDED_HERE]
-    if decided:
-        raise ConfigError(f"{decided[0]} is decided by the server's folder: leave it out")
-    chosen = read_run_config({"privacy.mode": "distributed", **settings}).flat()
-    home = ServerHome(
-        folder=folder.resolve(), federation=federation, host=host, port=port, bind=bind
-    )
+        if home.file(made).exists():
+            raise DeploymentError(f"{home.file(made)}: is there already; choose another folder")
+    if not 1 <= home.port <= 65535:
+        raise DeploymentError(f"port = {home.port} must lie in [1, 65535]: 9443 is usual")
+    _require_open(settings)
+    chosen = _settings(read_run_config({"privacy.mode": "distributed", **settings}))
+    home = replace(home, folder=folder.resolve())
     folder.mkdir(parents=True, exist_ok=True)
-    names = list(dict.fromkeys([host, *also]))
-    create(home.file(TLS_FOLDER), names)
+    create(home.file(TLS_FOLDER), list(dict.fromkeys([home.host, *also])))
     write_new(home.file(SECRET_FILE), secrets.token_bytes(32))
-    nested = unflatten({key: chosen[key] for key in chosen if key not in _DECIDED_HERE})
-    write_atomically(home.file(SETTINGS_FILE), tomli_w.dumps(nested))
+    write_atomically(home.file(SETTINGS_FILE), tomli_w.dumps(unflatten(chosen)))
     _write_roster(home, {})
     invite(home)
-    content = {"federation": federation, "host": host, "port": port, "bind": bind}
+    content = {name: value for name, value in vars(home).items() if name != "folder"}
     write_atomically(home.file(SERVER_FILE), tomli_w.dumps(content))
     return home
+
+
+def _require_open(*given: Mapping[str, object]) -> None:
+    """Refuse a setting that the folder decides."""
+    for key in chain(*given):
+        if key in _DECIDED_HERE:
+            raise ConfigError(f"{key} is decided by the server's folder: leave it out")
+
+
+def _settings(config: RunConfig) -> dict[str, Scalar]:
+    """All settings of a run that the folder does not decide, with dotted keys."""
+    return {key: value for key, value in config.flat().items() if key not in _DECIDED_HERE}
 
 
 def invite(home: ServerHome) -> Invitation:
     """Write the invitation anew, with the settings as they stand."""
     server = home.keys.own(SERVER, role=SERVERS).public
-    chosen = home.run_config("check", {}, resume=False).flat()
-    settings = {key: value for key, value in chosen.items() if key not in _DECIDED_HERE}
+    settings = _settings(home.run_config("check", {}, resume=False))
     invitation = Invitation(
         federation=home.federation,
         address=home.address,
@@ -332,17 +326,10 @@ def programs(home: ServerHome) -> dict[str, list[str]]:
 
 
 def _write_roster(home: ServerHome, cards: Mapping[str, Card]) -> None:
-    keys = {
-        role: Roster(
-            {
-                name: bytes.fromhex(card.identity)
-                for name, card in cards.items()
-                if card.role == role
-            }
-        )
-        for role in (TRAIN, HELD_OUT)
-    }
+    keys: dict[str, dict[str, bytes]] = {TRAIN: {}, HELD_OUT: {}}
+    for name, card in cards.items():
+        keys[card.role][name] = bytes.fromhex(card.identity)
     server = Roster({SERVER: home.keys.own(SERVER, role=SERVERS).public})
     # Those that only measure are in no sum; pinned too, so that a group can show them its model.
-    text = rosters_json(keys[TRAIN], server, keys[HELD_OUT])
+    text = rosters_json(Roster(keys[TRAIN]), server, Roster(keys[HELD_OUT]))
     write_atomically(home.file(ROSTER_FILE), text + "\n")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from privacy.errors import PrivacyError
+from privacy.errors import PrivacyError, SecaggAbort
 from server.aggregation.base import Aggregation, released
 from server.config import FederationConfig
 from server.rounds.cohort import Cohort
 from server.rounds.delivery import exchange
+from server.state.witness import Witness
 from strategies.wire.round_plan import RoundPlan, round_context, vector_digest
 
 logger = logging.getLogger(__name__)
@@ -70,9 +72,51 @@ class Collected:
     distance: float | None = None
 
 
-class Collector(Protocol):
-    """Collects the vectors of a round."""
+@dataclass
+class StageClock:
+    """Measures stages that follow one another.
 
+    Attributes:
+        seconds: What each stage took, by name, in order.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _begun: float = field(default_factory=time.perf_counter)
+
+    def mark(self, stage: str) -> None:
+        """Add the time since the last mark to this stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._begun
+        self._begun = now
+
+
+@dataclass(eq=False)
+class Collector(ABC):
+    """Collects the vectors of a round.
+
+    Attributes:
+        grid: The way to the clients.
+        cohort: Who takes part, and the public keys of the train groups.
+        config: Timeouts and thresholds, and how many groups take part in a round.
+        aggregation: What is made of the vectors.
+        run: Name of the run; drawn where none is given.
+        witness: Keeps and signs what a reviewer will ask about.
+        before_vectors: Called in every round before any vector is asked for.
+    """
+
+    grid: Grid
+    cohort: Cohort
+    config: FederationConfig
+    aggregation: Aggregation
+    run: str = field(default="", kw_only=True)
+    witness: Witness = field(default_factory=Witness, kw_only=True)
+    before_vectors: Callable[[], None] = field(default=lambda: None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Draw a name where none is given."""
+        self.run = self.run or secrets.token_hex(16)
+
+    @abstractmethod
     def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
         """Have all train groups train, and return the mean of what they made.
 
@@ -85,8 +129,38 @@ class Collector(Protocol):
             CohortError: A group sent what the run cannot use.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # nothing is to be said where nobody signs
         """Say to all groups that the run is over."""
+
+    def drawn(self, plan: RoundPlan, number: int) -> Mapping[str, int]:
+        """The train groups that a round of a plan's run asks."""
+        return self.cohort.drawn(number, seed=plan.seed, size=self.config.groups_per_round)
+
+    def ask(
+        self, kind: str, contents: Mapping[str, RecordDict], number: int
+    ) -> dict[str, RecordDict]:
+        """Ask train groups in a round; see :func:`ask`."""
+        return ask(
+            self.grid, self.cohort.train, kind, contents, round_number=number, config=self.config
+        )
+
+    def require_enough(
+        self,
+        came: Sized,
+        asked: Sized,
+        did: str,
+        *,
+        evidence: Mapping[str, object],
+        clock: StageClock,
+    ) -> None:
+        """Abort a round in which fewer groups than needed did what they were asked."""
+        if len(came) < self.config.minimum_groups:
+            raise RoundAborted(
+                f"{len(came)} of {len(asked)} groups {did}, {self.config.minimum_groups} needed: "
+                "look at the clients' logs",
+                evidence=evidence,
+                seconds_stages=clock.seconds,
+            )
 
 
 def ask(
@@ -96,12 +170,15 @@ def ask(
     contents: Mapping[str, RecordDict],
     *,
     round_number: int,
-    timeout_seconds: float,
+    config: FederationConfig,
 ) -> dict[str, RecordDict]:
     """Send each group its content; the answers by group, in order of their names.
 
-    Groups that fail, cannot be reached or do not answer in time are missing.
+    Groups that fail, cannot be reached or do not answer in time are missing: queries train and
+    measure nothing, and have the time of a stage, all other messages that of a round.
     """
+    query = kind.startswith("query.")
+    timeout_seconds = config.stage_timeout_seconds if query else config.round_timeout_seconds
     messages = [
         Message(content, nodes[group], kind, group_id=str(round_number))
         for group, content in contents.items()
@@ -123,37 +200,14 @@ def plan_for_group(plan: RoundPlan, group: str, aggregation: Aggregation) -> Con
     return ConfigRecord(dict(replace(plan, privacy=aggregation.work(group)).to_wire()))
 
 
-class PlainCollector:
-    """Takes the vectors one by one: the server sees each of them.
-
-    Args:
-        grid: The way to the clients.
-        cohort: Who takes part.
-        config: Timeouts and the fewest groups.
-        aggregation: What is made of the vectors.
-        before_vectors: Called in every round before any vector is asked for.
-    """
-
-    def __init__(
-        self,
-        grid: Grid,
-        cohort: Cohort,
-        config: FederationConfig,
-        aggregation: Aggregation,
-        *,
-        before_vectors: Callable[[], None] | None = None,
-    ) -> None:
-        self._grid = grid
-        self._cohort = cohort
-        self._config = config
-        self._aggregation = aggregation
-        self._before_vectors = before_vectors or (lambda: None)
+class PlainCollector(Collector):
+    """Takes the vectors one by one: the server sees each of them."""
 
     def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
         """One trip; see :class:`Collector`."""
-        begun = time.perf_counter()
-        self._before_vectors()
-        train = self._cohort.drawn(plan.round, seed=plan.seed, size=self._config.groups_per_round)
+        clock = StageClock()
+        self.before_vectors()
+        train = self.drawn(plan, plan.round)
         if not train:
             raise RoundAborted(
                 "no group is there: look at the SuperLink",
@@ -162,40 +216,30 @@ class PlainCollector:
         model = ArrayRecord([vector])
         contents = {
             group: RecordDict(
-                {"model": model, "plan": plan_for_group(plan, group, self._aggregation)}
+                {"model": model, "plan": plan_for_group(plan, group, self.aggregation)}
             )
             for group in train
         }
-        updates = ask(
-            self._grid, train, "train", contents,
-            round_number=plan.round, timeout_seconds=self._config.round_timeout_seconds,
-        )  # fmt: skip
+        updates = self.ask("train", contents, plan.round)
         evidence = self._evidence(plan, vector, updates)
-        seconds = {"train": time.perf_counter() - begun}
-        if len(updates) < self._config.minimum_groups:
-            raise RoundAborted(
-                f"{len(updates)} of {len(train)} groups answered, "
-                f"{self._config.minimum_groups} needed: look at the clients' logs",
-                evidence=evidence,
-                seconds_stages=seconds,
-            )
+        clock.mark("train")
+        self.require_enough(updates, train, "answered", evidence=evidence, clock=clock)
         try:
-            mean = self._aggregation.mean_of_updates(plan, updates, dimension=vector.size)
+            mean = self.aggregation.mean_of_updates(plan, updates, dimension=vector.size)
         except PrivacyError as error:
-            raise RoundAborted(str(error), evidence=evidence, seconds_stages=seconds) from error
+            raise RoundAborted(
+                str(error), evidence=evidence, seconds_stages=clock.seconds
+            ) from error
         return Collected(
-            mean=mean, groups=tuple(updates), seconds_stages=seconds, evidence=evidence
+            mean=mean, groups=tuple(updates), seconds_stages=clock.seconds, evidence=evidence
         )
-
-    def close(self) -> None:
-        """Nothing is to be said; see :class:`Collector`."""
 
     def _evidence(
         self, plan: RoundPlan, vector: NDArray[np.float32], updates: Mapping[str, RecordDict]
     ) -> dict[str, object]:
         """Digests of what came, by group; the context leaves out group indices."""
         model = vector_digest(vector)
-        alike = replace(plan, privacy=self._aggregation.work(next(iter(self._cohort.train))))
+        alike = replace(plan, privacy=self.aggregation.work(next(iter(self.cohort.train))))
         return {
             "round": plan.round,
             "attempt": 1,
@@ -207,3 +251,18 @@ class PlainCollector:
                 for group, content in updates.items()
             },
         }
+
+
+def bytes_in(content: RecordDict, name: str) -> list[bytes]:
+    """The messages that a reply holds as arrays of bytes: they may be of many megabytes."""
+    arrays: Iterable[NDArray[np.generic]] = content.array_records[name].to_numpy_ndarrays()
+    return [array.tobytes() for array in arrays]
+
+
+def take_all(replies: Mapping[str, bytes], take: Callable[[str, bytes], None]) -> None:
+    """Hand over replies; whoever sent one that does not hold counts as having sent none."""
+    for name, data in replies.items():
+        try:
+            take(name, data)
+        except SecaggAbort as error:
+            logger.warning("%s is left out: %s: %s", name, type(error).__name__, error)

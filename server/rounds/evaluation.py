@@ -35,19 +35,19 @@ class Measurement:
     log_loss: float
 
 
+@dataclass(frozen=True)
 class HeldOutEvaluation:
     """Asks held-out groups to measure, where a round is due.
 
-    Args:
+    Attributes:
         grid: The way to the clients.
         cohort: Read anew in every round.
         config: When to measure, and how long to wait.
     """
 
-    def __init__(self, grid: Grid, cohort: Cohort, config: FederationConfig) -> None:
-        self._grid = grid
-        self._cohort = cohort
-        self._config = config
+    grid: Grid
+    cohort: Cohort
+    config: FederationConfig
 
     def measure(
         self,
@@ -65,19 +65,19 @@ class HeldOutEvaluation:
         Raises:
             CohortError: A group measured on answers that are not public.
         """
-        held_out = self._cohort.held_out
-        if not is_measured(plan.round, self._config) or not held_out:
+        held_out = self.cohort.held_out
+        if not is_measured(plan.round, self.config) or not held_out:
             return None
         if shown is None:
             shown = dict.fromkeys(held_out, RecordDict({"model": ArrayRecord([vector])}))
         wire = ConfigRecord(dict(plan.to_wire()))
         replies = ask(
-            self._grid,
+            self.grid,
             held_out,
             "evaluate",
             {group: RecordDict({**content, "plan": wire}) for group, content in shown.items()},
             round_number=plan.round,
-            timeout_seconds=self._config.round_timeout_seconds,
+            config=self.config,
         )
         return _mean_over_targets(list(replies.values()))
 

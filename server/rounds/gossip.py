@@ -11,16 +11,13 @@ import hashlib
 import logging
 import math
 import random
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
-from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from privacy.errors import SecaggAbort
 from privacy.exchange.messages import (
     MEET,
     SHOW,
@@ -32,12 +29,16 @@ from privacy.exchange.messages import (
 from privacy.identity.keys import Roster
 from privacy.secagg.messages import AdvertiseRequest
 from privacy.secagg.round_terms import Attempt
-from server.aggregation.base import Aggregation
-from server.config import FederationConfig
-from server.rounds.cohort import Cohort
-from server.rounds.collection import Collected, RoundAborted, ask, plan_for_group
+from server.rounds.collection import (
+    Collected,
+    Collector,
+    StageClock,
+    ask,
+    bytes_in,
+    plan_for_group,
+    take_all,
+)
 from server.rounds.evaluation import is_measured
-from server.state.witness import NoWitness, Witness
 from strategies.gossip import Pair, drawn_pairs
 from strategies.wire.round_plan import RoundPlan, Scalar, vector_digest
 
@@ -77,68 +78,34 @@ class _Round:
         return self.terms.context([self.adverts[name] for name in self.of(group)]).hex()
 
 
-class GossipCollector:
+@dataclass(eq=False)
+class GossipCollector(Collector):
     """Lets groups meet; see :class:`server.rounds.collection.Collector`. There is never a mean.
 
-    Args:
-        grid: The way to the clients.
-        cohort: Who takes part, and the public keys of the train groups.
-        config: Timeouts, and how many groups take part in a round.
-        aggregation: Gives the section about privacy of a group's plan.
-        run: Name of the run.
+    Attributes:
         strategy: Name and settings of the strategy, for the groups.
-        witness: Keeps and signs what a reviewer will ask about.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        cohort: Cohort,
-        config: FederationConfig,
-        aggregation: Aggregation,
-        *,
-        run: str,
-        strategy: Mapping[str, Scalar],
-        witness: Witness | None = None,
-    ) -> None:
-        self._grid = grid
-        self._cohort = cohort
-        self._config = config
-        self._aggregation = aggregation
-        self._run = run
-        self._strategy = strategy
-        self._witness = witness or NoWitness()
-        # Groups that have the first vector, and so a model of their own.
-        self._begun: set[str] = set()
-        self._last = 0
+    strategy: Mapping[str, Scalar] = field(kw_only=True)
+    # Groups that have the first vector, and so a model of their own.
+    _begun: set[str] = field(default_factory=set, init=False)
+    _last: int = field(default=0, init=False)
 
     def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
         """Offer, meet, mix and maybe show; ``vector`` is the public first one and stays so."""
-        seconds: dict[str, float] = {}
+        clock = StageClock()
         self._last = plan.round
-        begun = time.perf_counter()
-
-        def mark(stage: str) -> None:
-            nonlocal begun
-            seconds[stage], begun = time.perf_counter() - begun, time.perf_counter()
-
-        drawn = self._cohort.drawn(plan.round, seed=plan.seed, size=self._config.groups_per_round)
+        drawn = self.drawn(plan, plan.round)
         adverts = self._offers(plan.round, drawn)
         readers: dict[str, bytes] = {}
-        if is_measured(plan.round, self._config):
-            readers = self._offers(plan.round, self._cohort.held_out, purpose=SHOW)
-        mark("offer")
+        if is_measured(plan.round, self.config):
+            readers = self._offers(plan.round, self.cohort.held_out, purpose=SHOW)
+        clock.mark("offer")
         evidence: dict[str, object] = {"round": plan.round, "attempt": 1}
-        if len(adverts) < self._config.minimum_groups:
-            raise RoundAborted(
-                f"{len(adverts)} of {len(drawn)} groups offered to meet, "
-                f"{self._config.minimum_groups} needed: look at the clients' logs",
-                evidence=evidence,
-                seconds_stages=seconds,
-            )
+        self.require_enough(adverts, drawn, "offered to meet", evidence=evidence, clock=clock)
         prepared = self._prepare(plan, vector, adverts)
         sealed = self._meet(prepared, vector)
-        mark("meet")
+        clock.mark("meet")
         evidence |= {
             "task": prepared.terms.task,
             "model": prepared.terms.model,
@@ -147,21 +114,15 @@ class GossipCollector:
             "survivors": list(sealed),
             "vectors": {name: hashlib.sha256(data).hexdigest() for name, data in sealed.items()},
         }
-        if len(sealed) < self._config.minimum_groups:
-            raise RoundAborted(
-                f"{len(sealed)} of {len(adverts)} groups trained, "
-                f"{self._config.minimum_groups} needed: look at the clients' logs",
-                evidence=evidence,
-                seconds_stages=seconds,
-            )
+        self.require_enough(sealed, adverts, "trained", evidence=evidence, clock=clock)
         distance = self._mix(prepared, sealed)
-        mark("mix")
+        clock.mark("mix")
         shown = self._show(prepared, sealed, readers, evidence)
-        mark("show")
+        clock.mark("show")
         return Collected(
             mean=None,
             groups=tuple(sealed),
-            seconds_stages=seconds,
+            seconds_stages=clock.seconds,
             evidence=evidence,
             shown=shown,
             distance=distance,
@@ -170,44 +131,44 @@ class GossipCollector:
     def close(self) -> None:
         """Have all groups show the last head of their ledger and leave their model as a folder."""
         after = self._last + 1
-        self._offers(after, self._cohort.train)
-        self._ask("query.part", self._cohort.train, after, self._witness.countersigned)
+        self._offers(after, self.cohort.train)
+        self._ask("query.part", self.cohort.train, after, self.witness.countersigned)
 
     def _offers(
         self, number: int, nodes: Mapping[str, int], *, purpose: str = MEET
     ) -> dict[str, bytes]:
         """Advertisements that hold, by group; those of train groups are kept as evidence."""
-        attempt = Attempt(run=self._run, round=number)
+        attempt = Attempt(run=self.run, round=number)
         request = AdvertiseRequest(attempt).encode()
         meets = purpose == MEET
-        known: _Parts = self._witness.known if meets else lambda _: {}
+        known: _Parts = self.witness.known if meets else lambda _: {}
         replies = self._ask(
             "query.offer", nodes, number, lambda group: {"offer": request, **known(group)}
         )
         # Held-out groups name no key to the server: whoever shows them a model has pinned theirs.
-        roster = Roster(self._cohort.identities) if meets else None
-        accepted = {}
-        for name, content in replies.items():
-            data = content.config_records[_PART].get("offer")
-            try:
-                accepted[name] = accept_peer_advert(
-                    name,
-                    data if isinstance(data, bytes) else b"",
-                    purpose=purpose,
-                    attempt=attempt,
-                    roster=roster,
-                )
-            except SecaggAbort as error:
-                logger.warning("%s is left out: %s: %s", name, type(error).__name__, error)
-        return self._witness.saw(attempt, accepted) if meets else accepted
+        roster = Roster(self.cohort.identities) if meets else None
+        accepted: dict[str, bytes] = {}
+
+        def keep(name: str, data: bytes) -> None:
+            accepted[name] = accept_peer_advert(
+                name, data, purpose=purpose, attempt=attempt, roster=roster
+            )
+
+        offers = {
+            name: content.config_records[_PART].get("offer") for name, content in replies.items()
+        }
+        take_all(
+            {name: data if isinstance(data, bytes) else b"" for name, data in offers.items()}, keep
+        )
+        return self.witness.saw(attempt, accepted) if meets else accepted
 
     def _prepare(
         self, plan: RoundPlan, vector: NDArray[np.float32], adverts: Mapping[str, bytes]
     ) -> _Round:
-        plan = replace(plan, strategy=self._strategy)
-        some = self._aggregation.work(min(adverts))
+        plan = replace(plan, strategy=self.strategy)
+        some = self.aggregation.work(min(adverts))
         terms = ExchangeTerms(
-            attempt=Attempt(run=self._run, round=plan.round),
+            attempt=Attempt(run=self.run, round=plan.round),
             purpose=MEET,
             task=replace(plan, privacy=some).digest(),
             model=vector_digest(vector),
@@ -220,22 +181,15 @@ class GossipCollector:
         first = ArrayRecord([vector])
         contents = {}
         for group in prepared.adverts:
-            parts = {"meet": prepared.request(group), **self._witness.countersigned(group)}
+            parts = {"meet": prepared.request(group), **self.witness.countersigned(group)}
             content = RecordDict({_PART: ConfigRecord(dict(parts))})
-            content["plan"] = plan_for_group(prepared.plan, group, self._aggregation)
+            content["plan"] = plan_for_group(prepared.plan, group, self.aggregation)
             if group not in self._begun:
                 content["model"] = first
             contents[group] = content
-        replies = ask(
-            self._grid,
-            self._cohort.train,
-            "train.meet",
-            contents,
-            round_number=prepared.plan.round,
-            timeout_seconds=self._config.round_timeout_seconds,
-        )
+        replies = self.ask("train.meet", contents, prepared.plan.round)
         self._begun |= set(replies)
-        return {name: _arrays(content, "sealed")[0] for name, content in replies.items()}
+        return {name: bytes_in(content, "sealed")[0] for name, content in replies.items()}
 
     def _mix(self, prepared: _Round, sealed: Mapping[str, bytes]) -> float | None:
         """Hand every group what its partner has sealed; how far apart partners were."""
@@ -245,14 +199,7 @@ class GossipCollector:
                 # Whose partner dropped out goes on by itself.
                 if one != other and {one, other} <= sealed.keys():
                     contents[one] = RecordDict({"sealed": _packed(sealed[other])})
-        replies = ask(
-            self._grid,
-            self._cohort.train,
-            "query.mix",
-            contents,
-            round_number=prepared.plan.round,
-            timeout_seconds=self._config.stage_timeout_seconds,
-        )
+        replies = self.ask("query.mix", contents, prepared.plan.round)
         distances = [float(str(r.metric_records["mixed"]["distance"])) for r in replies.values()]
         apart = [value for value in distances if math.isfinite(value)]
         return float(np.mean(apart)) if apart else None
@@ -274,45 +221,28 @@ class GossipCollector:
             terms.attempt, bytes.fromhex(terms.model), tuple(readers.values())
         ).encode()
         replies = self._ask(
-            "query.show", {shower: self._cohort.train[shower]}, terms.attempt.round,
+            "query.show", {shower: self.cohort.train[shower]}, terms.attempt.round,
             lambda _: {"show": request},
         )  # fmt: skip
-        arrays = [each for reply in replies.values() for each in _arrays(reply, "shown")]
+        arrays = [each for reply in replies.values() for each in bytes_in(reply, "shown")]
         if len(arrays) != len(readers):
             logger.warning(
                 "round %d: %s has shown its model to nobody", terms.attempt.round, shower
             )
             return {}
-        digests = {
-            name: hashlib.sha256(data).hexdigest()
-            for name, data in zip(readers, arrays, strict=True)
-        }
+        shown = dict(zip(readers, arrays, strict=True))
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in shown.items()}
         evidence["shown"] = {"by": shower, "to": digests}
-        return {
-            name: RecordDict({"shown": _packed(data)})
-            for name, data in zip(readers, arrays, strict=True)
-        }
+        return {name: RecordDict({"shown": _packed(data)}) for name, data in shown.items()}
 
     def _ask(
         self, kind: str, nodes: Mapping[str, int], number: int, parts: _Parts
     ) -> dict[str, RecordDict]:
         """Ask groups for something that trains nothing."""
-        return ask(
-            self._grid,
-            nodes,
-            kind,
-            {name: RecordDict({_PART: ConfigRecord(dict(parts(name)))}) for name in nodes},
-            round_number=number,
-            timeout_seconds=self._config.stage_timeout_seconds,
-        )
+        contents = {name: RecordDict({_PART: ConfigRecord(dict(parts(name)))}) for name in nodes}
+        return ask(self.grid, nodes, kind, contents, round_number=number, config=self.config)
 
 
 def _packed(data: bytes) -> ArrayRecord:
     """Bytes as an array: they may be of many megabytes."""
     return ArrayRecord([np.frombuffer(data, dtype=np.uint8)])
-
-
-def _arrays(content: RecordDict, name: str) -> list[bytes]:
-    """The inverse, of all arrays of a record."""
-    arrays: Iterable[NDArray[np.generic]] = content.array_records[name].to_numpy_ndarrays()
-    return [array.tobytes() for array in arrays]

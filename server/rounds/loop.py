@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from flwr.app import RecordDict
@@ -21,7 +21,7 @@ from server.rounds.cohort import Cohort, CohortError
 from server.rounds.collection import Collector, RoundAborted
 from server.rounds.evaluation import HeldOutEvaluation
 from server.rounds.membership import Membership
-from server.state.witness import NoWitness, Witness
+from server.state.witness import Witness
 from strategies.base import Strategy, Visibility
 from strategies.wire.round_plan import RoundPlan, vector_digest
 
@@ -63,14 +63,14 @@ class RoundRecord:
     train_adapter: bool
     groups: int
     dropped: tuple[str, ...]
-    aborted: str
-    loss: float | None
-    alignment: float | None
-    log_loss: float | None
-    seconds_train: float
-    seconds_secagg: float
-    seconds_evaluate: float
-    seconds_stages: Mapping[str, float]
+    aborted: str = ""
+    loss: float | None = None
+    alignment: float | None = None
+    log_loss: float | None = None
+    seconds_train: float = 0.0
+    seconds_secagg: float = 0.0
+    seconds_evaluate: float = 0.0
+    seconds_stages: Mapping[str, float] = field(default_factory=dict)
     distance: float | None = None
 
 
@@ -94,30 +94,8 @@ class Position:
     lost: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Outcome:
-    """Outcome of a round, before it is measured.
-
-    Attributes:
-        round: Counted from 1; 0 stands before training.
-        vector: (d,) float32, the global vector after it.
-        groups: Whose updates are in it.
-        aborted: Why the vector stayed as it was; empty where it did not.
-        loss: Mean training loss, nats.
-        seconds_train: See :class:`RoundRecord`, as for all that follows.
-        shown: What held-out groups are sent in place of the vector; None sends the vector.
-    """
-
-    round: int
-    vector: NDArray[np.float32]
-    groups: tuple[str, ...] = ()
-    aborted: str = ""
-    loss: float | None = None
-    seconds_train: float = 0.0
-    seconds_secagg: float = 0.0
-    seconds_stages: Mapping[str, float] = field(default_factory=dict)
-    distance: float | None = None
-    shown: Mapping[str, RecordDict] | None = None
+#: What held-out groups are sent in place of the vector; None sends the vector.
+_Shown = Mapping[str, RecordDict] | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,9 +122,9 @@ class RoundLoop:
     collector: Collector
     evaluation: HeldOutEvaluation
     observers: Sequence[Observer] = ()
-    witness: Witness = field(default_factory=NoWitness)
+    witness: Witness = field(default_factory=Witness)
     membership: Membership | None = None
-    keep: Keeper | None = None
+    keep: Keeper = lambda *_: None  # a default of a field
 
     def plan(self, number: int) -> RoundPlan:
         """The plan of a round: the same for all groups."""
@@ -186,10 +164,10 @@ class RoundLoop:
         for number in self._begin(vector, after):
             if number > 1:
                 self._welcome(number)
-            outcome = self._round(number, vector)
-            vector, aborted = outcome.vector, aborted + 1 if outcome.aborted else 0
-            self._report(outcome)
-            self._keep(number, vector, aborted)
+            vector, record, shown = self._round(number, vector)
+            aborted = aborted + 1 if record.aborted else 0
+            self._report(record, vector, shown)
+            self.keep(number, vector, aborted)
             if aborted == MOST_ABORTED:
                 logger.warning("%d rounds in a row were aborted: the run ends here", aborted)
                 break
@@ -200,13 +178,13 @@ class RoundLoop:
         """The rounds that are to be run, once what comes before them is reported."""
         rounds = self.config.federation.rounds
         if after is None:
-            self._report(_Outcome(round=0, vector=vector))
-            self._keep(0, vector, 0)
+            self._report(self._record(0), vector)
+            self.keep(0, vector, 0)
             return range(1, rounds + 1)
         if after.aborted >= MOST_ABORTED:
             return range(0)
         for number in after.lost:
-            self._report(_Outcome(round=number, vector=vector, aborted=INTERRUPTED))
+            self._report(replace(self._record(number), aborted=INTERRUPTED), vector)
         return range(max((after.round, *after.lost)) + 1, rounds + 1)
 
     def _welcome(self, number: int) -> None:
@@ -229,8 +207,10 @@ class RoundLoop:
                 seat=self.cohort.group_indices[group],
             )
 
-    def _round(self, number: int, vector: NDArray[np.float32]) -> _Outcome:
-        """Have the groups train, and take the strategy's step."""
+    def _round(
+        self, number: int, vector: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], RoundRecord, _Shown]:
+        """Have the groups train, and take the strategy's step; what is yet to be measured."""
         begun = time.perf_counter()
         try:
             collected = self.collector.collect(self.plan(number), vector)
@@ -239,14 +219,13 @@ class RoundLoop:
             if number == 1:
                 raise CohortError(f"round {number}: {error}") from error
             without_model = self.strategy.visibility is Visibility.NOTHING
-            return _Outcome(
-                round=number,
-                vector=vector,
+            record = replace(
+                self._record(number),
                 aborted=str(error),
                 seconds_train=time.perf_counter() - begun,
-                seconds_stages=error.seconds_stages,
-                shown={} if without_model else None,
+                seconds_stages=dict(error.seconds_stages),
             )
+            return vector, record, {} if without_model else None
         loss = None
         if collected.mean is not None:
             combined = self.aggregation.combine(
@@ -254,53 +233,43 @@ class RoundLoop:
             )
             vector, loss = self.strategy.step(vector, combined.update), combined.loss
         self.witness.round(collected.evidence, after=vector_digest(vector))
-        return _Outcome(
-            round=number,
-            vector=vector,
-            groups=collected.groups,
+        record = replace(
+            self._record(number, collected.groups),
             loss=loss,
             seconds_train=time.perf_counter() - begun - collected.seconds_secagg,
             seconds_secagg=collected.seconds_secagg,
-            seconds_stages=collected.seconds_stages,
+            seconds_stages=dict(collected.seconds_stages),
             distance=collected.distance,
-            shown=None if collected.mean is not None else collected.shown,
+        )
+        return vector, record, None if collected.mean is not None else collected.shown
+
+    def _record(self, number: int, groups: Sequence[str] = ()) -> RoundRecord:
+        """What is known of a round by whose updates are in its sum."""
+        size = self.config.federation.groups_per_round
+        asked = self.cohort.drawn(number, seed=self.config.seed, size=size) if number else ()
+        return RoundRecord(
+            round=number,
+            rounds=self.config.federation.rounds,
+            train_adapter=self._trains_adapter(number),
+            groups=len(groups),
+            dropped=tuple(name for name in asked if name not in groups),
         )
 
-    def _report(self, outcome: _Outcome) -> None:
+    def _report(
+        self, record: RoundRecord, vector: NDArray[np.float32], shown: _Shown = None
+    ) -> None:
         """Measure the vector where that is due, and call all observers."""
         begun = time.perf_counter()
-        published = self.strategy.published(outcome.vector)
-        measured = self.evaluation.measure(self.plan(outcome.round), published, outcome.shown)
-        record = RoundRecord(
-            round=outcome.round,
-            rounds=self.config.federation.rounds,
-            train_adapter=self._trains_adapter(outcome.round),
-            groups=len(outcome.groups),
-            dropped=self._dropped(outcome),
-            aborted=outcome.aborted,
-            loss=outcome.loss,
+        published = self.strategy.published(vector)
+        measured = self.evaluation.measure(self.plan(record.round), published, shown)
+        record = replace(
+            record,
             alignment=measured.alignment if measured else None,
             log_loss=measured.log_loss if measured else None,
-            seconds_train=outcome.seconds_train,
-            seconds_secagg=outcome.seconds_secagg,
             seconds_evaluate=time.perf_counter() - begun,
-            seconds_stages=dict(outcome.seconds_stages),
-            distance=outcome.distance,
         )
         for observe in self.observers:
             observe(record)
-
-    def _keep(self, number: int, vector: NDArray[np.float32], aborted: int) -> None:
-        if self.keep is not None:
-            self.keep(number, vector, aborted)
-
-    def _dropped(self, outcome: _Outcome) -> tuple[str, ...]:
-        """Groups that were asked and are not in the sum."""
-        if outcome.round == 0:
-            return ()
-        size = self.config.federation.groups_per_round
-        asked = self.cohort.drawn(outcome.round, seed=self.config.seed, size=size)
-        return tuple(name for name in asked if name not in outcome.groups)
 
     def _trains_adapter(self, number: int) -> bool:
         return number > self.config.federation.warmup_rounds

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -34,6 +35,7 @@ from server.rounds.delivery import Pause, exchange, listed_nodes
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
+_by_name = attrgetter("group")
 
 
 class Membership:
@@ -335,10 +337,6 @@ class Membership:
         if reason and (node, reason) not in self._said:
             self._said.add((node, reason))
             logger.warning("left out: %s", reason)
-
-
-def _by_name(setup: Setup) -> str:
-    return setup.group
 
 
 def _require_apart(setups: Sequence[Setup]) -> None:

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
-from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from privacy.errors import PrivacyError, SecaggAbort, TooFewMembers
+from privacy.errors import PrivacyError, TooFewMembers
 from privacy.identity.keys import Roster
 from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import AdvertiseRequest
 from privacy.secagg.round_terms import FEWEST_MEMBERS, Attempt, RoundTerms
 from privacy.secagg.server import ServerRound, accept_advert
-from server.aggregation.base import Aggregation
-from server.config import FederationConfig
-from server.rounds.cohort import Cohort, CohortError
-from server.rounds.collection import Collected, RoundAborted, ask, plan_for_group
-from server.state.witness import NoWitness, Witness
+from server.rounds.cohort import CohortError
+from server.rounds.collection import (
+    Collected,
+    Collector,
+    RoundAborted,
+    StageClock,
+    bytes_in,
+    plan_for_group,
+    take_all,
+)
 from strategies.wire.round_plan import RoundPlan, vector_digest
 
 logger = logging.getLogger(__name__)
@@ -42,78 +44,37 @@ _ATTEMPTS = 2
 STAGES = ("advertise", "share", "masked", "confirm", "unmask")
 
 
-@dataclass
-class _Clock:
-    """Measures stages that follow one another."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    begun: float = field(default_factory=time.perf_counter)
-
-    def mark(self, stage: str) -> None:
-        """Add the time since the last mark to this stage."""
-        now = time.perf_counter()
-        self.seconds[stage] += now - self.begun
-        self.begun = now
-
-    @property
-    def aggregation(self) -> float:
-        """Seconds of the stages that train nothing."""
-        return sum(self.seconds.values()) - self.seconds["masked"]
-
-
-class SecureCollector:
+@dataclass(eq=False)
+class SecureCollector(Collector):
     """Sums the vectors of the train groups without seeing any.
-
-    Args:
-        grid: The way to the clients.
-        cohort: Who takes part, and their public keys.
-        config: Timeouts and thresholds.
-        aggregation: What is made of the sum.
-        run: Name of the run; drawn where none is given.
-        witness: Keeps and signs what a reviewer will ask about.
-        before_vectors: Called in every round before any vector is asked for.
 
     Raises:
         CohortError: There are too few groups for a sum to hide one.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        cohort: Cohort,
-        config: FederationConfig,
-        aggregation: Aggregation,
-        *,
-        run: str = "",
-        witness: Witness | None = None,
-        before_vectors: Callable[[], None] | None = None,
-    ) -> None:
-        if len(cohort.train) < FEWEST_MEMBERS:
+    _next: Attempt | None = field(default=None, init=False)
+    _adverts: dict[str, bytes] = field(default_factory=dict, init=False)
+    # Nodes that were asked for an advertisement for the next attempt, by group.
+    _asked: dict[str, int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a cohort in which nobody is hidden."""
+        if len(self.cohort.train) < FEWEST_MEMBERS:
             raise CohortError(
-                f"{len(cohort.train)} train group: secure aggregation hides a group among others; "
-                "give more groups or set federation.secure_aggregation = false"
+                f"{len(self.cohort.train)} train group: secure aggregation hides a group among "
+                "others; give more groups or set federation.secure_aggregation = false"
             )
-        self._grid = grid
-        self._cohort = cohort
-        self._config = config
-        self._aggregation = aggregation
-        self._run = run or secrets.token_hex(16)
-        self._witness = witness or NoWitness()
-        self._before_vectors = before_vectors or (lambda: None)
-        self._next: Attempt | None = None
-        self._adverts: dict[str, bytes] = {}
-        # Nodes that were asked for an advertisement for the next attempt, by group.
-        self._asked: dict[str, int] = {}
+        super().__post_init__()
 
     def collect(self, plan: RoundPlan, vector: NDArray[np.float32]) -> Collected:
         """Five stages; see :class:`server.rounds.collection.Collector`."""
-        clock = _Clock()
+        clock = StageClock(dict.fromkeys(STAGES, 0.0))
         for number in range(1, _ATTEMPTS + 1):
-            attempt = Attempt(run=self._run, round=plan.round, attempt=number)
+            attempt = Attempt(run=self.run, round=plan.round, attempt=number)
             if self._next != attempt:
                 self._adverts, self._asked = {}, {}
             # With the rest of the attempt behind them, only those who have come since are asked.
-            drawn = self._drawn(plan, plan.round)
+            drawn = self.drawn(plan, plan.round)
             late = [group for group, node in drawn.items() if self._asked.get(group) != node]
             if late:
                 self._advertise(attempt, late)
@@ -143,14 +104,14 @@ class SecureCollector:
                 stage = "unmask"
                 total, groups = self._unmask(prepared, plan, signed)
                 members = len(prepared.agreement.terms.members)
-                mean = self._aggregation.mean_of_sum(
+                mean = self.aggregation.mean_of_sum(
                     plan, total, members=members, summed=len(groups)
                 )
                 clock.mark(stage)
                 return Collected(
                     mean=mean,
                     groups=groups,
-                    seconds_secagg=clock.aggregation,
+                    seconds_secagg=sum(clock.seconds.values()) - clock.seconds["masked"],
                     seconds_stages=clock.seconds,
                     evidence={**evidence, "survivors": list(groups)},
                 )
@@ -167,13 +128,13 @@ class SecureCollector:
 
     def close(self) -> None:
         """Sign every group's last head; see :class:`server.rounds.collection.Collector`."""
-        if self._witness.signs and self._next is not None:
-            there = self._adverts.keys() & self._cohort.train.keys()
-            self._ask_all("query.close", there, self._next, self._witness.countersigned)
+        if self.witness.signs and self._next is not None:
+            there = self._adverts.keys() & self.cohort.train.keys()
+            self._ask_all("query.close", there, self._next, self.witness.countersigned)
 
     def _advertise(self, attempt: Attempt, groups: Iterable[str]) -> None:
         """A trip for advertisements alone; they join those that have come before."""
-        asked = {group: self._cohort.train[group] for group in groups}
+        asked = {group: self.cohort.train[group] for group in groups}
         replies = self._ask_all("query.advertise", asked, attempt, self._advertise_parts(attempt))
         before = {name: data for name, data in self._adverts.items() if name not in asked}
         self._keep_adverts(attempt, {**before, **replies.get("advertise", {})})
@@ -181,27 +142,27 @@ class SecureCollector:
 
     def _advertise_parts(self, attempt: Attempt) -> Callable[[str], dict[str, bytes]]:
         request = AdvertiseRequest(attempt).encode()
-        return lambda group: {"advertise": request, **self._witness.known(group)}
+        return lambda group: {"advertise": request, **self.witness.known(group)}
 
     def _keep_adverts(self, attempt: Attempt, replies: Mapping[str, bytes]) -> None:
         accepted: dict[str, bytes] = {}
-        roster = Roster(self._cohort.identities)
+        roster = Roster(self.cohort.identities)
 
         def keep(name: str, data: bytes) -> None:
             accepted[name] = accept_advert(name, data, attempt=attempt, roster=roster)
 
-        _take(replies, keep)
-        self._next, self._adverts = attempt, self._witness.saw(attempt, accepted)
+        take_all(replies, keep)
+        self._next, self._adverts = attempt, self.witness.saw(attempt, accepted)
         for name in accepted.keys() - self._adverts.keys():
             logger.warning("%s is left out: its ledger has lost what was seen before", name)
 
     def _share(self, attempt: Attempt, plan: RoundPlan, vector: NDArray[np.float32]) -> ServerRound:
         # Whoever is not in the cohort any more would be waited for.
-        drawn = self._drawn(plan, plan.round)
+        drawn = self.drawn(plan, plan.round)
         members = tuple(sorted(self._adverts.keys() & drawn.keys()))
         count = len(members)
-        threshold = self._config.threshold or consistency_threshold(count)
-        fewest = max(threshold, self._aggregation.fewest, self._config.minimum_groups)
+        threshold = self.config.threshold or consistency_threshold(count)
+        fewest = max(threshold, self.aggregation.fewest, self.config.minimum_groups)
         if count < max(fewest, FEWEST_MEMBERS):
             raise TooFewMembers(f"{count} of {len(drawn)} groups advertised, {fewest} needed")
         terms = RoundTerms(
@@ -209,22 +170,22 @@ class SecureCollector:
             members=members,
             threshold=threshold,
             survivors=fewest,
-            vector=self._aggregation.vector_terms(plan, vector.size, members=count),
-            task=replace(plan, privacy=self._aggregation.work(members[0])).digest(),
+            vector=self.aggregation.vector_terms(plan, vector.size, members=count),
+            task=replace(plan, privacy=self.aggregation.work(members[0])).digest(),
             model=vector_digest(vector),
         )
-        prepared = ServerRound(terms, self._adverts, Roster(self._cohort.identities))
+        prepared = ServerRound(terms, self._adverts, Roster(self.cohort.identities))
         replies = self._ask_all(
             "query.share",
             members,
             attempt,
             lambda group: {
                 "share": prepared.share_request,
-                **self._witness.countersigned(group),
+                **self.witness.countersigned(group),
             },
             plan=plan,
         )
-        _take(replies.get("share", {}), prepared.take_shares)
+        take_all(replies.get("share", {}), prepared.take_shares)
         prepared.close_sharing()
         return prepared
 
@@ -236,31 +197,25 @@ class SecureCollector:
         vectors: dict[str, str],
     ) -> None:
         """Stage 2; digests of the vectors that are in the sum go into ``vectors``."""
-        self._before_vectors()
+        self.before_vectors()
         model = ArrayRecord([vector])
-        replies = ask(
-            self._grid,
-            self._cohort.train,
-            "train.masked",
-            {
-                group: RecordDict(
-                    {
-                        "secagg": ConfigRecord({"mask": prepared.mask_request(group)}),
-                        "plan": plan_for_group(plan, group, self._aggregation),
-                        "model": model,
-                    }
-                )
-                for group in prepared.sharers
-            },
-            round_number=plan.round,
-            timeout_seconds=self._config.round_timeout_seconds,
-        )
+        contents = {
+            group: RecordDict(
+                {
+                    "secagg": ConfigRecord({"mask": prepared.mask_request(group)}),
+                    "plan": plan_for_group(plan, group, self.aggregation),
+                    "model": model,
+                }
+            )
+            for group in prepared.sharers
+        }
+        replies = self.ask("train.masked", contents, plan.round)
 
         def add(name: str, data: bytes) -> None:
             prepared.take_masked(name, data)
             vectors[name] = hashlib.sha256(data).hexdigest()
 
-        _take({name: _vector(content) for name, content in replies.items()}, add)
+        take_all({name: _vector(content) for name, content in replies.items()}, add)
         prepared.close_masking()
 
     def _confirm(self, prepared: ServerRound) -> dict[str, bytes]:
@@ -268,8 +223,9 @@ class SecureCollector:
         attempt = prepared.agreement.terms.attempt
         asked = prepared.consistency_request()
         survivors = prepared.survivors
-        signed = self._ask("query.confirm", survivors, attempt, lambda _: {"confirm": asked})
-        _take(signed, prepared.take_consistency)
+        answers = self._ask_all("query.confirm", survivors, attempt, lambda _: {"confirm": asked})
+        signed = answers.get("confirm", {})
+        take_all(signed, prepared.take_consistency)
         return signed
 
     def _unmask(
@@ -278,12 +234,12 @@ class SecureCollector:
         """Stage 4, and the advertisements of all for the next round."""
         attempt = prepared.agreement.terms.attempt
         unmask = prepared.unmask_request()
-        following = Attempt(run=self._run, round=plan.round + 1)
+        following = Attempt(run=self.run, round=plan.round + 1)
         advertise = self._advertise_parts(following)
-        following_groups = self._drawn(plan, plan.round + 1)
-        if plan.round == self._config.rounds:
+        following_groups = self.drawn(plan, plan.round + 1)
+        if plan.round == self.config.rounds:
             # After the last round an advertisement shows the last head of a ledger.
-            following_groups = self._cohort.train if self._witness.signs else {}
+            following_groups = self.cohort.train if self.witness.signs else {}
 
         def request(name: str) -> dict[str, bytes]:
             # Whoever missed a stage, or was not in the round, is asked for the next one alone.
@@ -292,29 +248,13 @@ class SecureCollector:
 
         asked_groups = {*signed, *following_groups}
         replies = self._ask_all("query.unmask", asked_groups, attempt, request)
-        _take(replies["unmask"], prepared.take_unmask)
+        take_all(replies["unmask"], prepared.take_unmask)
         total, bad = prepared.total()
         self._keep_adverts(following, replies.get("advertise", {}))
         self._asked = dict(following_groups)
         for name in bad:
             logger.warning("round %d: %s gave shares that fit no secret", plan.round, name)
         return total, prepared.survivors
-
-    def _drawn(self, plan: RoundPlan, number: int) -> Mapping[str, int]:
-        size = self._config.groups_per_round
-        return self._cohort.drawn(number, seed=plan.seed, size=size)
-
-    def _ask(
-        self,
-        kind: str,
-        groups: Iterable[str],
-        attempt: Attempt,
-        request: Callable[[str], dict[str, bytes]],
-        plan: RoundPlan | None = None,
-    ) -> dict[str, bytes]:
-        """The answers to requests of one part each."""
-        (answers,) = self._ask_all(kind, groups, attempt, request, plan).values() or ({},)
-        return answers
 
     def _ask_all(
         self,
@@ -332,16 +272,9 @@ class SecureCollector:
             parts |= dict.fromkeys(asked)
             content = RecordDict({"secagg": ConfigRecord(dict(asked))})
             if plan is not None:
-                content["plan"] = plan_for_group(plan, group, self._aggregation)
+                content["plan"] = plan_for_group(plan, group, self.aggregation)
             contents[group] = content
-        replies = ask(
-            self._grid,
-            self._cohort.train,
-            kind,
-            contents,
-            round_number=attempt.round,
-            timeout_seconds=self._config.stage_timeout_seconds,
-        )
+        replies = self.ask(kind, contents, attempt.round)
         return {
             part: {
                 name: data
@@ -354,15 +287,5 @@ class SecureCollector:
 
 def _vector(content: RecordDict) -> bytes:
     """The message that a reply holds as an array of bytes: it may be of many megabytes."""
-    (array,) = content.array_records["masked"].to_numpy_ndarrays()
-    data: bytes = array.tobytes()
+    (data,) = bytes_in(content, "masked")
     return data
-
-
-def _take(replies: Mapping[str, bytes], take: Callable[[str, bytes], None]) -> None:
-    """Hand over replies; whoever sent one that does not hold counts as having sent none."""
-    for name, data in replies.items():
-        try:
-            take(name, data)
-        except SecaggAbort as error:
-            logger.warning("%s is left out: %s: %s", name, type(error).__name__, error)

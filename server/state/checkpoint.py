@@ -27,6 +27,7 @@ from atomic import force_out, write_atomically
 from privacy.ledger.chain import Head
 from server.config import ConfigError, RunConfig
 from strategies.base import State
+from strategies.wire.round_plan import flatten
 
 FOLDER = "checkpoints"
 
@@ -217,8 +218,6 @@ def require_same(config: RunConfig, checkpoint: Checkpoint) -> None:
     Raises:
         ConfigError: One line that names the first setting that differs.
     """
-    from strategies.wire.round_plan import flatten
-
     before, now = flatten(checkpoint.config), config.flat()
     for name in dict.fromkeys((*now, *before)):
         if name not in _FREE and before.get(name) != now.get(name):

@@ -10,21 +10,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
-from privacy.ledger.chain import Head
+from privacy.ledger.chain import NOTHING, Head
 from privacy.ledger.server_ledger import ServerLedger
 from privacy.secagg.round_terms import Attempt
 
 Evidence = Mapping[str, object]
 
 
-class Witness(Protocol):
-    """Keeps the evidence that a reviewer asks for."""
+class Witness:
+    """Keeps the evidence that a reviewer asks for: this one nothing, as runs that protect nobody.
 
-    @property
-    def signs(self) -> bool:
-        """Whether heads of ledgers are signed at all."""
+    Attributes:
+        signs: Whether heads of ledgers are signed at all.
+    """
+
+    signs = False
 
     def joined(self, *, round: int, group: str, key: bytes, seat: int) -> None:
         """Keep that a group takes a free seat of the run, before it is asked for anything.
@@ -36,14 +37,22 @@ class Witness(Protocol):
             seat: Its group index in the plan, from 0.
         """
 
+    @property
+    def head(self) -> Head:
+        """Of what is kept."""
+        return NOTHING
+
     def known(self, group: str) -> dict[str, bytes]:
         """The part of a request that reminds a group of the head last seen of its ledger."""
+        return {}
 
     def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
         """Keep the heads that advertisements name; the advertisements that go on."""
+        return dict(adverts)
 
     def countersigned(self, group: str) -> dict[str, bytes]:
         """The part of a request that signs the head just seen."""
+        return {}
 
     def round(self, evidence: Evidence, *, after: str) -> None:
         """Keep a round that gave a sum, and the digest of the vector that came of it."""
@@ -51,36 +60,12 @@ class Witness(Protocol):
     def lost(self, evidence: Evidence, *, reason: str) -> None:
         """Keep a round that gave nothing."""
 
-
-class NoWitness:
-    """Of runs that protect nobody; see :class:`Witness`."""
-
-    signs = False
-
-    def joined(self, *, round: int, group: str, key: bytes, seat: int) -> None:
-        """Nothing."""
-
-    def known(self, group: str) -> dict[str, bytes]:
-        """Nothing."""
-        return {}
-
-    def saw(self, attempt: Attempt, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
-        """All go on."""
-        return dict(adverts)
-
-    def countersigned(self, group: str) -> dict[str, bytes]:
-        """Nothing."""
-        return {}
-
-    def round(self, evidence: Evidence, *, after: str) -> None:
-        """Nothing."""
-
-    def lost(self, evidence: Evidence, *, reason: str) -> None:
-        """Nothing."""
+    def published(self, out: Path, files: tuple[str, ...], *, model: str) -> None:
+        """Keep the digests of what a run has left for all to read."""
 
 
-class LedgerWitness:
-    """Keeps a server ledger; see :class:`Witness`.
+class LedgerWitness(Witness):
+    """Keeps a server ledger.
 
     Args:
         server_ledger: Open, with its run begun.
@@ -123,7 +108,7 @@ class LedgerWitness:
         self._server_ledger.lost({"run": self._run, **evidence}, reason=reason)
 
     def published(self, out: Path, files: tuple[str, ...], *, model: str) -> None:
-        """Keep the digests of what a run has left for all to read."""
+        """See :class:`Witness`."""
         digests = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files}
         self._server_ledger.published(self._run, model=model, files=digests)
 

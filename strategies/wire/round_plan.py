@@ -85,14 +85,13 @@ def _kinds(kind: type[Any]) -> Mapping[str, type]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrivateWork:
-    """What a client is asked to execute under differential privacy.
+class PrivateSettings:
+    """What a client is asked to execute under differential privacy, beyond the privacy plan.
 
-    Everything is public. What the privacy plan fixes (sampling, its rate, clip, noise, steps) is
-    said there alone; the other fields are the server's word, which the client bounds or refuses.
+    Everything is public. What the plan fixes (sampling, its rate, clip, noise, steps) is said there
+    alone; these are the server's word, which the client bounds or refuses.
 
     Attributes:
-        plan: JSON of a ``privacy.accounting.plan.PrivacyPlan``.
         run: Name of the run in the ledgers of the groups.
         group_index: Which of the plan's groups the client is, from 0.
         records_per_unit: Records of a unit that count in a step, at most.
@@ -102,7 +101,6 @@ class PrivateWork:
         local_learning_rate: Of the plain steps a group takes in local mode, before the server's.
     """
 
-    plan: str
     run: str
     group_index: int
     records_per_unit: int
@@ -110,6 +108,17 @@ class PrivateWork:
     max_options: int
     freeze_a: bool
     local_learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateWork(PrivateSettings):
+    """The same with its plan, on the wire.
+
+    Attributes:
+        plan: JSON of a ``privacy.accounting.plan.PrivacyPlan``.
+    """
+
+    plan: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,6 @@ made from the same words of chance.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,14 +17,16 @@ _ROTATED = 1024
 _COSINES = 64
 
 
-class Transform(Protocol):
-    """An orthonormal map of vectors of one length."""
+class Transform:
+    """An orthonormal map of vectors of one length; this one leaves them as they are."""
 
     def forward(self, vector: _Vector) -> _Vector:
-        """Transform (n,)."""
+        """Transform (n,); never the array that was given."""
+        return vector.astype(np.float64)
 
     def inverse(self, vector: _Vector) -> _Vector:
         """Undo ``forward``."""
+        return vector.astype(np.float64)
 
 
 def make_transform(name: str, count: int, chance: NDArray[np.uint64]) -> Transform:
@@ -41,7 +41,7 @@ def make_transform(name: str, count: int, chance: NDArray[np.uint64]) -> Transfo
         ValueError: There is none of that name.
     """
     if name == "none":
-        return Identity()
+        return Transform()
     if name == "dct":
         return BlockCosine()
     if name == "rotate":
@@ -49,19 +49,7 @@ def make_transform(name: str, count: int, chance: NDArray[np.uint64]) -> Transfo
     raise ValueError(f"transform = {name!r} is unknown: none, rotate or dct")
 
 
-class Identity:
-    """Leaves a vector as it is."""
-
-    def forward(self, vector: _Vector) -> _Vector:
-        """A copy."""
-        return vector.astype(np.float64)
-
-    def inverse(self, vector: _Vector) -> _Vector:
-        """A copy."""
-        return vector.astype(np.float64)
-
-
-class Rotation:
+class Rotation(Transform):
     """A random order, random signs, and a Walsh-Hadamard transform of each block.
 
     Whatever stood out is spread over its block, so that all coordinates have like size and nearly
@@ -88,7 +76,7 @@ class Rotation:
         return back * self._signs
 
 
-class BlockCosine:
+class BlockCosine(Transform):
     """DCT-II of every block of 64 coordinates, and of the shorter one at the end."""
 
     def forward(self, vector: _Vector) -> _Vector:

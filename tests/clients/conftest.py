@@ -26,7 +26,7 @@ from alignment.training.private_layout import private_layout
 from clients.app import app
 from clients.data.home import Home
 from clients.deployment.bundle import installed_files
-from clients.deployment.enrolment import pin_roster, set_up
+from clients.deployment.enrolment import pin_roster, policy_for, set_up
 from clients.deployment.executor import Executor
 from clients.sessions.group_ledger import forget_ledgers
 from clients.task import RoundTask, read_task
@@ -341,7 +341,7 @@ def deploy(
             own = [row for row in rows if row["group"] == group]
             data[group] = write_rows(folder / f"{number}.jsonl", own)
             homes[group] = folder / f"client {number}"
-            set_up(
+            policy = policy_for(
                 homes[group],
                 invitation,
                 group=group,
@@ -350,6 +350,7 @@ def deploy(
                 model=model_fingerprint(config.predictor) if model is None else model,
                 budget_epsilon=budget_epsilon,
             )
+            set_up(homes[group], invitation, policy)
         deployed = Deployed(folder=folder, config=config, homes=homes, bundle=bundle, data=data)
         if groups < 3:
             # Fewer than anybody should agree to, and enough for what a test needs.

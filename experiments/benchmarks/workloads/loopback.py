@@ -256,14 +256,14 @@ class SmallFederation:
     def _begin(
         self, settings: Mapping[str, object], programs: Programs, say: Callable[[str], None]
     ) -> None:
-        server = deployment.set_up(
-            self._folder / "server",
+        server = deployment.ServerHome(
+            folder=self._folder / "server",
             federation="benchmark",
             host=LOOPBACK,
             port=free_port(),
             bind=LOOPBACK,
-            settings=settings,
         )
+        server = deployment.set_up(server, settings)
         self._server = _supervised(server.folder, deployment.programs(server))
         cards = [self._set_up(server, group) for group in GROUPS]
         control = Control(server, supervision.environment(server.folder))
@@ -279,13 +279,15 @@ class SmallFederation:
         say("three clients and a run are started")
 
     def _set_up(self, server: deployment.ServerHome, group: str) -> Card:
-        card = enrolment.set_up(
-            self.home(group).folder,
-            Invitation.read(server.file(INVITATION_FILE)),
+        folder, invitation = self.home(group).folder, Invitation.read(server.file(INVITATION_FILE))
+        policy = enrolment.policy_for(
+            folder,
+            invitation,
             group=group,
             data=write_answers(self._folder / f"{group}.jsonl", group),
             port=free_port(),
         )
+        card = enrolment.set_up(folder, invitation, policy)
         deployment.admit(server, card)
         return card
 

@@ -12,7 +12,13 @@ import pytest
 from clients.data.group_policy import GroupPolicyError
 from clients.data.home import Home
 from clients.deployment.bundle import code_digest
-from clients.deployment.enrolment import compare_roster, pin_roster, set_up, settings_of
+from clients.deployment.enrolment import (
+    compare_roster,
+    pin_roster,
+    policy_for,
+    set_up,
+    settings_of,
+)
 from privacy.identity.enrolment import Card, Invitation
 from privacy.identity.keys import Identity, Roster, rosters_json
 
@@ -43,7 +49,7 @@ def north(tmp_path: Path) -> Path:
 def make(north: Path, tmp_path: Path) -> SetUp:
     def call(invitation: Invitation = INVITATION, **changes: Any) -> Card:
         given = {"group": "North", "data": tmp_path / "answers.jsonl", **changes}
-        return set_up(north, invitation, **given)
+        return set_up(north, invitation, policy_for(north, invitation, **given))
 
     return call
 

@@ -452,10 +452,10 @@ def unkept_round(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
 
     report = RoundLoop._report
 
-    def reporting(loop: RoundLoop, outcome: Any) -> None:
-        if outcome.round == 2:
+    def reporting(loop: RoundLoop, record: Any, *rest: Any) -> None:
+        if record.round == 2:
             raise Killed
-        report(loop, outcome)
+        report(loop, record, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(RoundLoop, "_report", reporting)

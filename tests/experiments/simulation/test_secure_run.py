@@ -390,9 +390,9 @@ def test_another_model_or_plan_than_that_of_the_terms_is_refused_before_training
     trained: list[str],
     what: str,
 ) -> None:
-    import server.rounds.secagg_coordinator as coordinator
+    import server.rounds.collection as collection
 
-    original = coordinator.ask
+    original = collection.ask
 
     def swapping(grid: Any, nodes: Any, kind: str, contents: Any, **named: Any) -> Any:
         if kind == "train.masked":
@@ -404,7 +404,7 @@ def test_another_model_or_plan_than_that_of_the_terms_is_refused_before_training
                     content["plan"] = ConfigRecord({**content["plan"], "seed": 99})
         return original(grid, nodes, kind, contents, **named)
 
-    monkeypatch.setattr(coordinator, "ask", swapping)
+    monkeypatch.setattr(collection, "ask", swapping)
     config = configured(**PRIVATE, **{"privacy.mode": "distributed"})
     with pytest.raises(CohortError, match="round 1: NoiseShortfall: 0 vectors"):
         federate(config)

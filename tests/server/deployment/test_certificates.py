@@ -1,6 +1,5 @@
 """The federation's own certificates: good ones verify strictly, bad ones are told by name."""
 
-import hashlib
 import socket
 import ssl
 import stat
@@ -26,7 +25,6 @@ from server.deployment.certificates import (
     KeyMismatch,
     check,
     create,
-    fingerprint,
     renew,
 )
 
@@ -262,15 +260,6 @@ def test_the_authority_signs_servers_only(folder: Path) -> None:
     key = load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
     assert isinstance(key, EllipticCurvePrivateKey)
     assert key.curve.name == "secp384r1"
-
-
-def test_the_fingerprint_is_that_of_the_der_form(folder: Path) -> None:
-    groups = fingerprint(folder / "ca.crt").split(":")
-    der = ssl.PEM_cert_to_DER_cert((folder / "ca.crt").read_text())
-    assert "".join(groups).lower() == hashlib.sha256(der).hexdigest()
-    assert [len(group) for group in groups] == [2] * 32
-    with pytest.raises(CertificateMissing):
-        fingerprint(folder / "ca.key")
 
 
 def read(path: Path) -> x509.Certificate:

@@ -36,9 +36,8 @@ sys.exit(told["code"])
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> ServerHome:
     folder = tmp_path_factory.mktemp("server")
-    return set_up(
-        folder / "lab", federation="L", host="a.org", port=9443, bind="127.0.0.1", settings={}
-    )
+    lab = {"federation": "L", "host": "a.org", "bind": "127.0.0.1"}
+    return set_up(ServerHome(folder=folder / "lab", port=9443, **lab), {})
 
 
 @pytest.fixture

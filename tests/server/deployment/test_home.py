@@ -38,9 +38,9 @@ def make(folder: Path, **changes: Any) -> ServerHome:
         "host": "fed.example.org",
         "port": 9443,
         "bind": "127.0.0.1",
-        "settings": {},
     }
-    return set_up(folder, **{**given, **changes})
+    settings, also = changes.pop("settings", {}), changes.pop("also", ())
+    return set_up(ServerHome(folder=folder, **{**given, **changes}), settings, also=also)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from flwr.common.constant import ErrorCode
 from flwr.server.superlink.linkstate.utils import create_message_error_unavailable_ins_message
 
 from experiments.simulation.local_grid import LocalGrid
+from server.config import FederationConfig
 from server.rounds.collection import ask
 from server.rounds.delivery import exchange, listed_nodes
 from tests.server.clock import Clock
@@ -125,7 +126,8 @@ def test_a_reply_to_an_earlier_message_is_no_answer_to_a_later_one(
     grid.after[1] = 5.0
     nodes = {f"g{place}": node for node, place in grid.places.items()}
     contents = {name: RecordDict({"asked": ConfigRecord({"stage": 2})}) for name in nodes}
-    answers = ask(grid, nodes, "query.echo", contents, round_number=2, timeout_seconds=20.0)
+    config = FederationConfig(stage_timeout_seconds=20.0)
+    answers = ask(grid, nodes, "query.echo", contents, round_number=2, config=config)
     assert {name: each["asked"]["stage"] for name, each in answers.items()} == {
         "g0": 2, "g1": 2, "g2": 2,
     }  # fmt: skip
