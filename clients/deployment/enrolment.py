@@ -26,7 +26,7 @@ from clients.deployment.bundle import code_digest
 from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC, create_node_key, node_public
 from privacy.accounting.choices import MAX_EPSILON, Mode, Unit
 from privacy.file_names import INVITATION_FILE, ROSTER_FILE
-from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.enrolment import Card, Invitation, Setting
 from privacy.identity.key_folder import MEMBERS, READERS, SERVER, SERVERS
 from privacy.identity.keys import Identity, Roster, rosters_json
 from privacy.identity.roles import HELD_OUT, TRAIN, Role
@@ -109,33 +109,13 @@ def policy_for(
     Raises:
         GroupPolicyError: The policy would make no sense.
     """
-    settings = invitation.settings
     try:
-        epsilon = float(settings.get("privacy.epsilon", 8.0))
-        lifetime = budget_epsilon or _lifetime(epsilon)
-        survivors = int(settings.get("privacy.survivors", 0))
-        colluding = int(settings.get("privacy.colluding", 1))
         return GroupPolicy(
             group=group,
             role=role,
             data=DataSection(path=_from(folder, data), public=role == HELD_OUT),
-            privacy=PrivacySection.model_validate(
-                {
-                    "mode": str(settings.get("privacy.mode", Mode.DISTRIBUTED)),
-                    "unit": str(settings.get("privacy.unit", Unit.RESPONDENT)),
-                    "budget_epsilon": lifetime,
-                    "budget_delta": float(settings.get("privacy.delta", 1e-5)),
-                    "run_epsilon": epsilon,
-                }
-            ),
-            accept=AcceptSection(
-                code=code_digest(),
-                model=model,
-                # A sum of two is no secret between the two.
-                members=max(3, int(settings.get("federation.minimum_groups", 3))),
-                honest_shares=max(1, survivors - colluding),
-                colluding=colluding,
-            ),
+            privacy=_privacy(invitation.settings, budget_epsilon),
+            accept=_accept(invitation.settings, model),
             server=ServerSection(address=invitation.address),
             machine=MachineSection(port=port),
         )
@@ -149,6 +129,31 @@ def policy_for(
         raise GroupPolicyError(
             f"the policy would make no sense: {error}; ask for the invitation again"
         ) from error
+
+
+def _privacy(settings: Mapping[str, Setting], budget_epsilon: float | None) -> PrivacySection:
+    epsilon = float(settings.get("privacy.epsilon", 8.0))
+    return PrivacySection.model_validate(
+        {
+            "mode": str(settings.get("privacy.mode", Mode.DISTRIBUTED)),
+            "unit": str(settings.get("privacy.unit", Unit.RESPONDENT)),
+            "budget_epsilon": budget_epsilon or _lifetime(epsilon),
+            "budget_delta": float(settings.get("privacy.delta", 1e-5)),
+            "run_epsilon": epsilon,
+        }
+    )
+
+
+def _accept(settings: Mapping[str, Setting], model: str) -> AcceptSection:
+    colluding = int(settings.get("privacy.colluding", 1))
+    return AcceptSection(
+        code=code_digest(),
+        model=model,
+        # A sum of two is no secret between the two.
+        members=max(3, int(settings.get("federation.minimum_groups", 3))),
+        honest_shares=max(1, int(settings.get("privacy.survivors", 0)) - colluding),
+        colluding=colluding,
+    )
 
 
 def _lifetime(epsilon: float) -> float:

@@ -71,8 +71,8 @@ class Elastic(LocalGrid):
             asked = message.metadata.message_type, self.names[message.metadata.dst_node_id]
             self.asked.setdefault(self.round, []).append(asked)
             told = message.content.config_records.get("plan", ConfigRecord())
-            if "privacy.place" in told:
-                self.told.setdefault(asked[1], set()).add(int(str(told["privacy.place"])))
+            if "privacy.group_index" in told:
+                self.told.setdefault(asked[1], set()).add(int(str(told["privacy.group_index"])))
         return super().push_messages(messages)
 
     def _run_handler(self, message: Message) -> Message:

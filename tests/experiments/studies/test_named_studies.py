@@ -459,13 +459,15 @@ class TestStopping:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Shells have what they start in the background ignore the signal, and its children too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         ) as process:
             assert process.stderr is not None
             for line in process.stderr:
                 if line.startswith("round 0/"):
                     break
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=600)
         assert (process.returncode, out) == (130, "")
         assert err.splitlines()[-1].startswith("stopped: 0 of 2 runs have finished and are kept")
         assert "Traceback" not in err
