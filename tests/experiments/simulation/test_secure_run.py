@@ -59,7 +59,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 
     def watch_mask(self: Member, opened: Opened, vector: Any) -> Any:
         number = opened.agreement.terms.attempt.round
-        seen.vectors.setdefault(number, {})[self._name] = vector.vector.copy()
+        seen.vectors.setdefault(number, {})[self.name] = vector.vector.copy()
         return mask(self, opened, vector)
 
     def watch_total(self: ServerRound) -> Any:
