@@ -1,7 +1,7 @@
 """A trained predictor as a folder to hand on: adapter, head, model card, privacy card.
 
 Only what is listed here is written: no records, no predictions, no ledgers, no place of this
-machine. A private run whose books do not hold, or are not there, is not published at all, for then
+machine. A private run whose ledgers do not hold, or are not there, is not published at all, for then
 nobody could say what its epsilon is worth.
 """
 
@@ -63,7 +63,7 @@ def publish(publication: Publication, *, overwrite: bool = False) -> tuple[str, 
         overwrite: Replace what a former publication wrote there.
 
     Raises:
-        ValueError: One line: the run is not finished or not there, its books do not hold, the
+        ValueError: One line: the run is not finished or not there, its ledgers do not hold, the
             folder is taken, or something would name a place of this machine. Nothing is written
             then.
     """
@@ -138,7 +138,7 @@ def _result(model: Path) -> dict[str, Any]:
 
 
 def _privacy_card(publication: Publication, result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The privacy card of a private run, once its books have been verified; else None."""
+    """The privacy card of a private run, once its ledgers have been verified; else None."""
     if result["privacy"]["mode"] == NO_PRIVACY:
         return None
     from privacy.audit.card import build_card

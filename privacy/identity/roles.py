@@ -1,4 +1,4 @@
-"""What a group does in a federation; imports nothing that takes time."""
+"""Roles of groups in a federation; imports nothing that takes time."""
 
 from typing import Final, Literal
 

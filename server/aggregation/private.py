@@ -1,4 +1,4 @@
-"""What the server makes of vectors under a privacy plan: sums of noised integers, private means."""
+"""Sums of noised integers and private means: the vectors of a round under a privacy plan."""
 
 from __future__ import annotations
 

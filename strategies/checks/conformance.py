@@ -1,4 +1,4 @@
-"""What every strategy must do, as checks that run on any of them, your own included.
+"""Conformance of strategies: checks that run on any of them, your own included.
 
 ``fedaccord strategies --check NAME`` runs them, and so do the tests for every strategy here.
 """

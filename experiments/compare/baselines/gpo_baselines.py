@@ -86,7 +86,7 @@ class _Optimizer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Lessons:
+class _TrainingTasks:
     """The training questions of a group, embedded.
 
     Attributes:
@@ -170,21 +170,21 @@ class GpoBaseline:
         Raises:
             ValueError: There is no such group.
         """
-        lessons = {
-            group: _Lessons(inputs=tuple(self._inputs(each.questions)), shares=each.targets)
+        tasks = {
+            group: _TrainingTasks(inputs=tuple(self._inputs(each.questions)), shares=each.targets)
             for group, each in population.answers.items()
             if len(each) > 1
         }
-        if not lessons:
+        if not tasks:
             raise ValueError(
                 "no train group has 2 answers, one to show and one to predict: add answers"
             )
-        width = next(iter(lessons.values())).inputs[0].shape[1]
+        width = next(iter(tasks.values())).inputs[0].shape[1]
         network = GroupPreferenceOptimization(width, self.shape, seed=seed)
         rounds = self._federated if self.federated else self._gathered
         predict = self._predict(network)
         watch(0, self.recipe.rounds, predict)
-        for done in rounds(network, lessons, np.random.default_rng(seed)):
+        for done in rounds(network, tasks, np.random.default_rng(seed)):
             watch(done, self.recipe.rounds, predict)
         return Fitted(
             predict=predict,
@@ -199,7 +199,7 @@ class GpoBaseline:
     def _gathered(
         self,
         network: GroupPreferenceOptimization,
-        lessons: Mapping[str, _Lessons],
+        tasks: Mapping[str, _TrainingTasks],
         generator: np.random.Generator,
     ) -> Iterator[int]:
         """Train in one place; yields after every so many steps as a round of the other takes."""
@@ -207,27 +207,27 @@ class GpoBaseline:
         for done in range(1, self.recipe.rounds + 1):
             for _ in range(self.recipe.local_steps):
                 sizes = _sizes(self.recipe, generator)
-                pairs = [each.draw(*sizes, generator) for each in lessons.values()]
+                pairs = [each.draw(*sizes, generator) for each in tasks.values()]
                 optimizer.step([context for context, _ in pairs], [asked for _, asked in pairs])
             yield done
 
     def _federated(
         self,
         network: GroupPreferenceOptimization,
-        lessons: Mapping[str, _Lessons],
+        tasks: Mapping[str, _TrainingTasks],
         generator: np.random.Generator,
     ) -> Iterator[int]:
         """Train by federated averaging; the network is the global one after every round."""
-        width = lessons[next(iter(lessons))].inputs[0].shape[1]
-        clients = {group: GroupPreferenceOptimization(width, self.shape) for group in lessons}
+        width = tasks[next(iter(tasks))].inputs[0].shape[1]
+        clients = {group: GroupPreferenceOptimization(width, self.shape) for group in tasks}
         optimizers = {group: _Optimizer(each, self.recipe) for group, each in clients.items()}
-        total = sum(len(each.inputs) for each in lessons.values())
-        weights = [len(each.inputs) / total for each in lessons.values()]
+        total = sum(len(each.inputs) for each in tasks.values())
+        weights = [len(each.inputs) / total for each in tasks.values()]
         for done in range(1, self.recipe.rounds + 1):
             for group, client in clients.items():
                 client.load_state_dict(network.state_dict())
                 for _ in range(self.recipe.local_steps):
-                    context, asked = lessons[group].draw(*_sizes(self.recipe, generator), generator)
+                    context, asked = tasks[group].draw(*_sizes(self.recipe, generator), generator)
                     optimizers[group].step([context], [asked])
             _average(network, list(clients.values()), weights)
             yield done

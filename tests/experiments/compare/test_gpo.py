@@ -25,7 +25,7 @@ from experiments.compare.baselines.gpo_baselines import (
     GpoBaseline,
     Recipe,
     _average,
-    _Lessons,
+    _TrainingTasks,
     _Optimizer,
     _sizes,
 )
@@ -332,17 +332,17 @@ class TestAveraging:
         assert flat(other.predict(asked, context)) != pytest.approx(said[0], abs=1e-4)
 
 
-class TestLessons:
-    def lessons(self, count: int) -> _Lessons:
+class TestTrainingTasks:
+    def tasks(self, count: int) -> _TrainingTasks:
         """Question ``i`` has two options, both embedded as ``i``."""
         inputs = tuple(torch.full((2, 1), float(i)) for i in range(count))
-        return _Lessons(inputs=inputs, shares=((0.5, 0.5),) * count)
+        return _TrainingTasks(inputs=inputs, shares=((0.5, 0.5),) * count)
 
     @pytest.mark.parametrize(("shown", "asked"), [(3, 4), (9, 9), (1, 1), (20, 20)])
     def test_what_is_shown_is_never_asked(self, shown: int, asked: int) -> None:
         generator = np.random.default_rng(0)
         for _ in range(20):
-            context, targets = self.lessons(10).draw(shown, asked, generator)
+            context, targets = self.tasks(10).draw(shown, asked, generator)
             known, wanted = ({*p.inputs.flatten().tolist()} for p in (context, targets))
             assert not known & wanted
             assert len(known) == len(context.counts) == min(shown, 9)
