@@ -1,8 +1,8 @@
 """A trained predictor as a folder to hand on: adapter, head, model card, privacy card.
 
 Only what is listed here is written: no records, no predictions, no ledgers, no place of this
-machine. A private run whose ledgers do not hold, or are not there, is not published at all, for then
-nobody could say what its epsilon is worth.
+machine. A private run whose ledgers do not hold, or are not there, is not published at all, for
+then nobody could say what its epsilon is worth.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ from experiments.compare.baselines.gpo_baselines import (
     GpoBaseline,
     Recipe,
     _average,
-    _TrainingTasks,
     _Optimizer,
     _sizes,
+    _TrainingTasks,
 )
 from experiments.compare.baselines.methods import training_part
 
