@@ -16,6 +16,7 @@ from typing import TypeVar
 import httpx
 from flwr.app import Message
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 logger = logging.getLogger(__name__)
 
@@ -151,15 +152,18 @@ def _persist(call: Callable[[], _Answer], pause: Pause) -> _Answer | None:
     while True:
         try:
             return call()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ObjectPushError) as error:
             _bear(error)
         if pause.over:
             return None
         pause.wait()
 
 
-def _bear(error: httpx.HTTPError) -> None:
-    """Go on after a failure of transport that may pass; raise any other."""
+def _bear(error: httpx.HTTPError | ObjectPushError) -> None:
+    """Go on after a failure of transport that may pass; raise any other.
+
+    A SuperLink that ends in the middle of a push knows nothing of it when it is back.
+    """
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         if status < 500 and status not in _PASSING:

@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.server.superlink.linkstate.utils import create_message_error_unavailable_ins_message
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from experiments.simulation.local_grid import LocalGrid
 from server.config import FederationConfig
@@ -178,6 +179,13 @@ class TestAway:
         assert sorted(send(grid)) == [0, 1, 2]
         assert len(grid.pushed) == 3
         assert clock.now - back < 30
+
+    def test_a_push_that_it_has_forgotten_is_made_again(self, grid: SlowGrid, clock: Clock) -> None:
+        back = clock.now + 1.0
+        forgotten = ObjectPushError("1a", 1, "session of the SuperLink that was there before")
+        grid.failing = lambda name: forgotten if name == "push" and clock.now < back else None
+        assert sorted(send(grid)) == [0, 1, 2]
+        assert len(grid.pushed) == 3
 
     @pytest.mark.parametrize("call", ["list", "push", "pull"])
     def test_where_it_stays_away_nobody_has_answered(
