@@ -190,8 +190,9 @@ def _read_ledger(path: Path, roster: Roster, servers: Roster | None) -> LedgerEv
         broken = error
     if broken is not None and owner and servers is not None:
         with suppress(LedgerError):
-            # All that is signed, also what contradicts the lines before it.
-            events.extend(each_event(data, owner))
+            # All that is signed, also what contradicts the lines before it; up to the first break.
+            for event in each_event(data, owner):
+                events.append(event)
     return LedgerEvidence(
         name=name or path.stem,
         file=path,
