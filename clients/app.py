@@ -24,6 +24,7 @@ from clients.requests import (
     model_in,
     open_store,
     part_in,
+    require_executable,
     shown_head,
     task_in,
     train_store,
@@ -46,7 +47,7 @@ gossip.register(app)
 
 @app.query("setup")
 def setup(message: Message, context: Context) -> Message:
-    """Say which group this is, whether it trains, and how many units of privacy it declares.
+    """Say which group this is, whether it trains, and its public bound on units of privacy.
 
     An organisation also names its code and the members whose keys it has pinned: the server brings
     together those who know each other.
@@ -57,8 +58,10 @@ def setup(message: Message, context: Context) -> Message:
     asked = message.content.config_records["setup"]
     unit = str(asked["unit"])
     if store is not None and store.training is not None:
+        if unit and unit != store.unit:
+            raise PolicyRefused(f"unit = {unit[:100]!r}; this group's is {store.unit}")
         if unit:
-            answer["units"] = len(store.units(unit))
+            answer["units"] = store.units_bound
         if asked["secure"] or store.private:
             answer["identity"] = store.keys.own(store.group).public.hex()
     if store is not None and store.group_policy is not None:
@@ -75,6 +78,7 @@ def train(message: Message, context: Context) -> Message:
         raise PolicyRefused("vectors of this run leave under masks only: nothing was trained")
     task, vector = training_task_in(message, store), model_in(message)
     model = vector_digest(vector)
+    require_executable(store, task)
     with account_for(store, task) as account:
         account.announce(model)
         account.charge(1, round_context(task.digest, model))
@@ -116,6 +120,7 @@ def masked(message: Message, context: Context) -> Message:
         agreed = opened.agreement.terms
         if task.digest != agreed.task or vector_digest(vector) != agreed.model:
             raise PolicyRefused("plan or model are not those of the terms: nothing was trained")
+        require_executable(store, task)
         account.announce(agreed.model)
         account.charge(agreed.attempt.attempt, opened.agreement.context)
         return trained_as_asked(store, task, vector, context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -11,31 +11,16 @@ from numpy.typing import NDArray
 from clients.sessions.gossip_session import ExchangeSession
 from clients.sessions.secagg_session import Session
 from clients.training.updates import Compressed, LocalUpdate
-from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import unmasked_share
 from privacy.exchange.messages import Meeting
-from privacy.kernel.clipping import clip_sum
-from privacy.kernel.discrete_gaussian import add_noise
 from privacy.kernel.packing import pack
 from privacy.kernel.quantisation import quantise, small_integers
-from privacy.kernel.randomness import ByteSource
-from privacy.kernel.types import Noised, Quantised, Update
+from privacy.kernel.types import Noised, Quantised
 from privacy.secagg.client import Opened
 
 #: What training made of a round: a share of noise and gradients, a private mean gradient, (d,)
 #: float64, or an update without any guarantee, as it is or in few bits.
 Trained: TypeAlias = Noised | NDArray[np.float64] | LocalUpdate | Compressed
-
-
-def noised_sum(updates: Iterable[Update], plan: PrivacyPlan, source: ByteSource) -> Noised:
-    """Clip every row of a step, add them up and add this group's noise.
-
-    Args:
-        updates: Gradients, one row a unit; may be empty.
-        plan: Fixes clipping norm, integer grid and noise.
-        source: Randomness of the operating system.
-    """
-    return add_noise(clip_sum(updates, plan.kernel), source)
 
 
 def release_masked(session: Session, request: bytes, train: Callable[[Opened], Trained]) -> bytes:

@@ -32,7 +32,7 @@ from strategies.wire.round_plan import RoundPlan
 
 
 class TrainingFailed(RuntimeError):
-    """Training failed; what failed may be about a record and is not told."""
+    """Training failed for everybody; what failed is not told."""
 
 
 def open_store(context: Context) -> Datastore | None:
@@ -70,9 +70,34 @@ def training_task_in(message: Message, store: Datastore) -> RoundTask:
     """
     task = task_in(message, store)
     _require_guarantee(store, task)
-    if store.group_policy is not None and task.private is not None:
-        store.group_policy.check_plan(task.private.plan)
+    if task.private is not None:
+        _check_plan(store, task.private)
     return task
+
+
+def _check_plan(store: Datastore, private: PrivateTask) -> None:
+    """Hold a plan against what the group insists on, all of it public, before any record is read.
+
+    Raises:
+        PolicyRefused: It protects something else than the group's units.
+    """
+    plan = private.plan
+    if plan.unit != store.unit:
+        raise PolicyRefused(f"unit = {plan.unit}; this group's is {store.unit}")
+    if store.group_policy is not None:
+        store.group_policy.check_plan(plan)
+
+
+def require_executable(store: Datastore, task: RoundTask) -> None:
+    """Refuse, before anything is charged, what was not accounted for; see the private trainer.
+
+    Raises:
+        PrivacyError: Something else would be executed than the plan says.
+    """
+    if task.private is not None:
+        from clients.training.private_trainer import require_executable as required
+
+        required(task, units=store.units_bound)
 
 
 def _require_guarantee(store: Datastore, task: RoundTask) -> None:
@@ -156,20 +181,23 @@ def trained_as_asked(
 
     _require_guarantee(store, task)
     if task.private is not None:
-        return _trained_privately(store, task, task.private, vector)
+        return _trained_privately(store, task, vector)
     if store.training is None:
         raise ValueError("a held-out group does not train: ask train groups only")
     return travelling(train_locally(vector, store.training, task), task, context.state)
 
 
-def _trained_privately(
-    store: Datastore, task: RoundTask, private: PrivateTask, vector: NDArray[np.float32]
-) -> Trained:
-    """Train under the plan; the text of an error must not tell the server of a record."""
+def _trained_privately(store: Datastore, task: RoundTask, vector: NDArray[np.float32]) -> Trained:
+    """Train under the plan.
+
+    Training is total: whatever the records are, it gives a vector. What fails all the same fails
+    without any record, and its text stays here.
+    """
     from clients.training.private_trainer import train_privately
 
     try:
-        return train_privately(vector, store.units(str(private.plan.unit)), task)
+        units = store.units()
+        return train_privately(vector, units, task, everybody=units)
     except PrivacyError:
         # These quote the plan only, which the server has made.
         raise

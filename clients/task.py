@@ -31,9 +31,11 @@ class PrivateTask(PrivateSettings):
     """A private round. How it samples, clips, adds noise and steps is said by the plan alone.
 
     Attributes:
+        run: Name of the run in the ledgers of the groups.
         plan: Verified: it keeps the epsilon that it promises.
     """
 
+    run: str
     plan: PrivacyPlan
 
 
@@ -42,6 +44,7 @@ class RoundTask:
     """What a client is to do in one round.
 
     Attributes:
+        run: Name of the run.
         round: Counted from 1; 0 asks for an evaluation before training.
         seed: Seed of the run; draws batches where nothing is private, never noise.
         train_adapter: False trains the head alone.
@@ -56,6 +59,7 @@ class RoundTask:
         digest: SHA-256 of what all groups are asked alike.
     """
 
+    run: str
     round: int
     seed: int
     train_adapter: bool
@@ -79,6 +83,7 @@ def read_task(plan: RoundPlan) -> RoundTask:
         PolicyRefused: The strategy is none that a group follows by itself.
     """
     return RoundTask(
+        run=plan.run,
         round=plan.round,
         seed=plan.seed,
         train_adapter=plan.train_adapter,
@@ -91,15 +96,15 @@ def read_task(plan: RoundPlan) -> RoundTask:
             if plan.compression
             else None
         ),
-        private=_private(plan.privacy) if plan.privacy else None,
+        private=_private(plan) if plan.privacy else None,
         strategy=own_strategy(plan.strategy) if plan.strategy else None,
         digest=plan.digest(),
     )
 
 
-def _private(section: Mapping[str, Scalar]) -> PrivateTask:
-    work = vars(read_section(PrivateWork, section, name="privacy"))
-    return PrivateTask(**{**work, "plan": verified_plan(work["plan"])})
+def _private(plan: RoundPlan) -> PrivateTask:
+    work = vars(read_section(PrivateWork, plan.privacy, name="privacy"))
+    return PrivateTask(**{**work, "run": plan.run, "plan": verified_plan(work["plan"])})
 
 
 @lru_cache(maxsize=8)

@@ -165,7 +165,9 @@ class PrivacyConfig:
         records_per_unit: Records of a respondent that count in a step, drawn anew where there are
             more; 1 where the unit is a record.
         micro_batch: Units computed at a time; bounds memory, changes no result.
-        max_options: Most options of a question, in any group.
+        max_options: Most options of a question; records of a question with more count as absent.
+        options_apart: Whether a step has room for pairs, whose responses are read in texts of their
+            own: every question then takes ``max_options`` texts. Without it pairs count as absent.
         freeze_a: Train only B of each adapter B A, for half the coordinates and so less noise.
         budget_epsilon: What the ledgers of simulated groups let their data ever spend; 0 lets data
             without a budget pay for this run's plan and no more. A group refuses what goes beyond.
@@ -187,6 +189,7 @@ class PrivacyConfig:
     records_per_unit: int = 32
     micro_batch: int = 16
     max_options: int = 16
+    options_apart: bool = False
     freeze_a: bool = True
     budget_epsilon: float = 0.0
     ledgers: str = ""
@@ -347,6 +350,7 @@ POLICY_DEFAULTS: Mapping[str, Scalar] = {
     "privacy.records_per_unit": 8,
     "privacy.micro_batch": 1,
     "privacy.max_options": 2,
+    "privacy.options_apart": True,
 }
 
 _STRATEGY = "strategy."

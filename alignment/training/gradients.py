@@ -46,6 +46,12 @@ from alignment.training.weighting import unit_weights
 #: stream of the operating system, never a seeded generator.
 Uniforms: TypeAlias = Callable[[int], NDArray[np.float64]]
 
+#: Records of a unit, and the places of those that count.
+_Kept: TypeAlias = tuple[UnitRecords, list[int]]
+
+#: Ends a program, and is about no record.
+_STOPPED = (KeyboardInterrupt, SystemExit)
+
 #: A text of one token, in the place of texts that are not there.
 _NO_TEXT = TokenSequence(token_ids=(0,), spans=())
 
@@ -128,6 +134,10 @@ class UnitGradients:
     Where the layout holds no adapter, what the encoder makes of a question is remembered until
     the adapters change.
 
+    Rows are total: a record that does not fit the shape, or that cannot be read for any other
+    reason, counts as absent, and a unit without any record has the row 0. That a step succeeds, and
+    how long it takes, must not tell whether somebody's record is in the data.
+
     Args:
         predictor: Whose gradients; its weights are read anew in each step.
         layout: Which coordinates; see :func:`private_layout`.
@@ -170,22 +180,24 @@ class UnitGradients:
         self._cache = PrefixCache(predictor.encoder, batch=1)
         self._pooled: dict[Question, Tensor] = {}
         self._pooled_version = b""
+        self._readable: dict[Question, bool] = {}
+        self._prepared: dict[int, tuple[Sequence[UnitRecords], bytes]] = {}
 
-    def prepare(self, units: Iterable[UnitRecords]) -> None:
-        """Check the questions of all units of a group, and compute what is remembered of them.
+    def prepare(self, units: Sequence[UnitRecords]) -> None:
+        """Compute what is remembered of the questions of all units of a group.
 
         A step that met a text for the first time would take longer, and its time tell of it.
-
-        Raises:
-            ValueError: A question exceeds the shape.
         """
         self._forget_if_adapters_changed()
+        if self._prepared.get(id(units), (None, b"")) == (units, self._pooled_version):
+            return
         for question in dict.fromkeys(q for unit in units for q in unit.questions):
-            self._texts(question)
-            if self._with_adapters:
-                self._cache.fetch(self._predictor.questions.sequences(question), self._shape.length)
-            else:
-                self._pooled_alone(question)
+            self._fits(question)
+        self._prepared[id(units)] = (units, self._pooled_version)
+
+    def left_out(self, units: Iterable[UnitRecords]) -> int:
+        """How many records of some units do not fit; about private data, for their owner alone."""
+        return sum(not self._fits(question) for unit in units for question in unit.questions)
 
     def rows(
         self, units: Sequence[UnitRecords], *, micro_batches: int, uniforms: Uniforms
@@ -203,7 +215,8 @@ class UnitGradients:
             change the weights in between.
 
         Raises:
-            ValueError: More units than there are rows, or one unit twice.
+            ValueError: More units than there are rows, or one unit twice: the caller's mistake,
+                which no record can bring about.
         """
         room = micro_batches * self._shape.rows
         if micro_batches < 1 or len(units) > room:
@@ -219,16 +232,40 @@ class UnitGradients:
         return (self._micro_batch(units[at : at + size], uniforms) for at in range(0, room, size))
 
     def _micro_batch(self, units: Sequence[UnitRecords], uniforms: Uniforms) -> UnitRows:
+        kept = [(unit, self._kept(unit, uniforms)) for unit in units]
+        try:
+            return self._rows_of(kept)
+        except _STOPPED:
+            raise
+        except BaseException:
+            return self._one_by_one(kept)
+
+    def _one_by_one(self, kept: Sequence[_Kept]) -> UnitRows:
+        """The same rows, each computed without companions; who makes that fail has the row 0.
+
+        What fails without any unit fails for everybody: that is raised, and tells of no record.
+        """
+        rows = self._rows_of([])
+        for place, each in enumerate(kept):
+            try:
+                alone = self._rows_of([each])
+            except _STOPPED:
+                raise
+            except BaseException:  # noqa: S112 - whatever it is, it may be about a record
+                continue
+            rows.gradients[place], rows.weights[place] = alone.gradients[0], alone.weights[0]
+        return rows
+
+    def _rows_of(self, kept: Sequence[_Kept]) -> UnitRows:
         shape = self._shape
         questions: list[Question | None] = [None] * shape.questions
         targets: list[tuple[float, ...]] = [()] * shape.questions
         records, answers = torch.zeros(shape.rows), []
-        for row, unit in enumerate(units):
-            kept = self._kept(unit, uniforms)
-            answers.append([unit.targets[record] for record in kept])
-            for place, record in enumerate(kept, start=row * shape.records):
+        for row, (unit, places) in enumerate(kept):
+            answers.append([unit.targets[record] for record in places])
+            for place, record in enumerate(places, start=row * shape.records):
                 questions[place], targets[place] = unit.questions[record], unit.targets[record]
-            records[row] = len(kept)
+            records[row] = len(places)
         padded = pad_targets(targets, shape.options)
         with torch.enable_grad(), _recorded(self._modules) as calls:
             scores = self._scores(questions)
@@ -247,12 +284,33 @@ class UnitGradients:
         return UnitRows(gradients=rows.numpy(), weights=weights)
 
     def _kept(self, unit: UnitRecords, uniforms: Uniforms) -> list[int]:
-        """The records of a unit that count, at most ``shape.records`` of them."""
-        count = len(unit.questions)
-        if count <= self._shape.records:
-            return list(range(count))
-        order = np.argsort(uniforms(count), kind="stable")
-        return sorted(order[: self._shape.records].tolist())
+        """The records of a unit that count: those that fit, at most ``shape.records`` of them."""
+        fitting = [place for place, each in enumerate(unit.questions) if self._fits(each)]
+        if len(fitting) <= self._shape.records:
+            return fitting
+        order = np.argsort(uniforms(len(fitting)), kind="stable")
+        return sorted(fitting[place] for place in order[: self._shape.records].tolist())
+
+    def _fits(self, question: Question) -> bool:
+        """Whether a question fits the shape and can be read; remembers what was made of it."""
+        known = self._readable.get(question)
+        if known is None or (known and not self._with_adapters and question not in self._pooled):
+            known = self._readable[question] = self._can_read(question)
+        return known
+
+    def _can_read(self, question: Question) -> bool:
+        try:
+            self._texts(question)
+            if self._with_adapters:
+                self._cache.fetch(self._predictor.questions.sequences(question), self._shape.length)
+            else:
+                self._pooled_alone(question)
+        except _STOPPED:
+            raise
+        except BaseException:
+            # Whatever it is, a tokenizer's panic included: it is about this record.
+            return False
+        return True
 
     def _scores(self, questions: Sequence[Question | None]) -> Tensor:
         """Scores, (questions, options) float32; all ``ABSENT`` where there is no question."""
@@ -277,10 +335,7 @@ class UnitGradients:
         for name, found in needed.items():
             bound = getattr(shape, name)
             if bound is not None and found > bound:
-                raise ValueError(
-                    f"{name} = {bound} but a question needs {found}: raise the public bound, or "
-                    "leave the question out"
-                )
+                raise ValueError(f"{name} = {bound} but a question needs {found}")
         if len(texts) > shape.texts_per_question:
             raise ValueError("apart = False but a question has its options in texts of their own")
         return texts + (_NO_TEXT,) * (shape.texts_per_question - len(texts))

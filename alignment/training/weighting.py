@@ -79,10 +79,13 @@ def unit_weights(
         strength: q; see :func:`fairness_weight`.
 
     Returns:
-        Of each unit a function of its own answers and loss; 0 where a row has no unit.
+        Of each unit a function of its own answers and loss; 0 where a row has no unit, or a unit
+        no record that counts.
     """
     weights = np.zeros(len(losses))
     for row, targets in enumerate(answers):
+        if not targets:
+            continue
         floor = entropy(targets)
         weights[row] = fairness_weight(
             losses[row] - floor, reference=guessing_loss(targets) - floor, strength=strength

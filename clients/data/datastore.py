@@ -66,7 +66,10 @@ class Datastore:
         training: What it trains on; None for a held-out group.
         answers: All its answers.
         draws: Contexts and targets on which a held-out group measures; empty for a train group.
-        units: Its units of privacy, by the name of the unit; what they may be trained on.
+        unit: What a unit of privacy is, by the group's own policy.
+        units: Gives its units of privacy: what they may be trained on.
+        units_bound: Public bound on their number, which others are told in its place; 0 where
+            nothing is private. In a simulation, where one party holds all data, the number itself.
         private: Whether its records may be trained on under a privacy plan only.
         secure: Whether its vectors leave under masks only.
         fewest_members: Into a sum over fewer groups than these no vector goes.
@@ -85,7 +88,9 @@ class Datastore:
     training: GroupAnswers | None
     answers: GroupAnswers
     draws: tuple[Draw, ...]
-    units: Callable[[str], Sequence[UnitRecords]]
+    unit: str
+    units: Callable[[], Sequence[UnitRecords]]
+    units_bound: int
     private: bool
     secure: bool
     fewest_members: int
@@ -122,19 +127,29 @@ def open_home(home: Home) -> Datastore:
 
     Raises:
         GroupPolicyError: The group policy cannot be read.
-        DataError: The records cannot, or are not this group's.
+        DataError: The records cannot, are not this group's, or hold more units of privacy than the
+            policy says in public.
     """
     policy = home.group_policy
     source = home.data(policy)
     skip_invalid = policy.data.skip_invalid
     answers, records = _own_records(str(source), policy.group, skip_invalid, stamp(str(source)))
-    trains = policy.role == TRAIN
+    trains, unit = policy.role == TRAIN, policy.privacy.unit
+    bound = policy.privacy.units if trains and policy.privacy.private else 0
+    if bound and len(_own_units(records, unit)) > bound:
+        # Whatever is asked for, this is the answer; no number of a message decides it.
+        raise DataError(
+            f"{source}: holds more units of privacy ({unit}) than privacy.units = {bound} in "
+            f"{POLICY_FILE} says in public; raise it there"
+        )
     return Datastore(
         group=policy.group,
         training=answers if trains else None,
         answers=answers,
         draws=() if trains else draws_of(answers, seed=0),
-        units=lambda unit: _own_units(records, unit),
+        unit=unit,
+        units=lambda: _own_units(records, unit),
+        units_bound=bound,
         private=policy.privacy.private,
         secure=True,
         fewest_members=policy.accept.members,
@@ -198,12 +213,18 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
     answers = population.answers[group]
     draws = population.split.draws.get(group, ())
     training = None if draws else population.split.training_answers(answers)
+
+    def units() -> Sequence[UnitRecords]:
+        return population.training_units(group, unit=config.unit)
+
     return Datastore(
         group=group,
         training=training,
         answers=answers,
         draws=draws,
-        units=lambda unit: population.training_units(group, unit=unit),
+        unit=config.unit,
+        units=units,
+        units_bound=len(units()) if config.private and training is not None else 0,
         private=config.private,
         secure=config.secure,
         fewest_members=config.fewest_members,

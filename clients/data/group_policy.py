@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from privacy.accounting.choices import MAX_EPSILON, NO_PRIVACY, Mode, ModeSetting, UnitSetting
 from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.shape import StepShape
 from privacy.errors import PolicyRefused
 from privacy.identity.roles import HELD_OUT, TRAIN, Role
 from privacy.secagg.round_terms import RoundTerms
@@ -54,6 +55,8 @@ class PrivacySection(_Section):
         budget_epsilon: What the group's data may ever spend, over all runs.
         budget_delta: Delta of that.
         run_epsilon: The most that one run may promise.
+        units: Public bound on the units of privacy that the data hold or ever will: what others are
+            told instead of their number. 0 where nothing is private.
     """
 
     mode: ModeSetting = "distributed"
@@ -61,11 +64,51 @@ class PrivacySection(_Section):
     budget_epsilon: float = Field(default=8.0, gt=0, le=MAX_EPSILON)
     budget_delta: float = Field(default=1e-5, gt=0, lt=1)
     run_epsilon: float = Field(default=8.0, gt=0, le=MAX_EPSILON)
+    units: int = Field(default=0, ge=0, le=10**9)
 
     @property
     def private(self) -> bool:
         """Whether the group insists on a guarantee at all."""
         return self.mode != NO_PRIVACY
+
+
+class StepSection(_Section):
+    """The bounds of a private step: the most that a plan may ask of this machine.
+
+    What does not fit into a plan's bounds counts as absent, and nobody is told.
+
+    Attributes:
+        micro_batch: Units that are computed at a time.
+        records_per_unit: Records of a unit that count in a step.
+        max_options: Options of a question.
+        max_tokens: Tokens of a text.
+        options_apart: Whether a step has room for pairs, whose responses are read in texts of their
+            own. A plan must say the same: the time of a step must not tell whether there are any.
+    """
+
+    micro_batch: int = Field(default=16, ge=1)
+    records_per_unit: int = Field(default=32, ge=1)
+    max_options: int = Field(default=16, ge=2)
+    max_tokens: int = Field(default=128, ge=1)
+    options_apart: bool = False
+
+    def check(self, shape: StepShape) -> None:
+        """Hold the shape of a step against these bounds.
+
+        Raises:
+            PolicyRefused: For the first bound that is exceeded.
+        """
+        for name in ("micro_batch", "records_per_unit", "max_options", "max_tokens"):
+            asked, most = getattr(shape, name), getattr(self, name)
+            if asked > most:
+                raise PolicyRefused(
+                    f"{name} = {asked} is above the {most} that this group's policy allows a step"
+                )
+        if shape.options_apart != self.options_apart:
+            raise PolicyRefused(
+                f"options_apart = {shape.options_apart}; this group's policy says "
+                f"{self.options_apart}"
+            )
 
 
 class AcceptSection(_Section):
@@ -127,6 +170,7 @@ class GroupPolicy(_Section):
     role: Role = TRAIN
     data: DataSection
     privacy: PrivacySection = PrivacySection()
+    step: StepSection = StepSection()
     accept: AcceptSection
     server: ServerSection
     machine: MachineSection = MachineSection()
@@ -137,6 +181,11 @@ class GroupPolicy(_Section):
             raise ValueError(
                 "role = 'held_out' with data.public = false: what is measured would leave as it "
                 "is; set data.public = true if the answers are public, or role = 'train'"
+            )
+        if self.role == TRAIN and self.privacy.private and self.privacy.units == 0:
+            raise ValueError(
+                "privacy.units is missing: state a public bound on the units of privacy that the "
+                "data will ever hold, above their number"
             )
         if self.accept.threshold > self.accept.members:
             raise ValueError(
@@ -156,7 +205,7 @@ class GroupPolicy(_Section):
             raise PolicyRefused(f"mode = {plan.mode}; this group's policy wants {wanted.mode}")
         if wanted.unit != plan.unit:
             raise PolicyRefused(f"unit = {plan.unit}; this group's policy wants {wanted.unit}")
-        if plan.epsilon > wanted.run_epsilon:
+        if not plan.epsilon <= wanted.run_epsilon:
             raise PolicyRefused(
                 f"epsilon = {plan.epsilon:g} is above the {wanted.run_epsilon:g} that this "
                 "group's policy accepts of one run"
@@ -166,6 +215,7 @@ class GroupPolicy(_Section):
                 f"delta = {plan.delta:g} is above the {wanted.budget_delta:g} of this group's "
                 "policy"
             )
+        self.step.check(plan.required_shape)
         if plan.mode is not Mode.DISTRIBUTED:
             return
         for name in ("honest_shares", "colluding"):
@@ -252,7 +302,12 @@ _ABOUT = {
     ),
     "privacy": (
         "# budget_epsilon and budget_delta: what these data may ever spend, over all runs.\n"
-        "# run_epsilon: the most that one run may promise."
+        "# run_epsilon: the most that one run may promise.\n"
+        "# units: what others are told instead of how many people there are; above their number."
+    ),
+    "step": (
+        "# The most that a private step may ask of this machine. What exceeds the bounds of a\n"
+        "# plan counts as absent. options_apart: room for pairs; plans must say the same."
     ),
     "accept": (
         "# code: what `fedaccord client review` showed. model: empty accepts any predictor.\n"

@@ -18,6 +18,7 @@ _OF_THE_RUN = {
     "fewest_members": "federation.minimum_groups",
     "out": "out",
     "ledgers": "privacy.ledgers",
+    "unit": "privacy.unit",
     "budget_epsilon": "privacy.budget_epsilon",
     "budget_delta": "privacy.delta",
 }
@@ -39,6 +40,7 @@ class SimulatedClientConfig:
         fewest_members: Into a sum over fewer groups than these no vector goes.
         out: Folder of the run.
         ledgers: Folder of ledgers that outlast the run; empty for ledgers of its own.
+        unit: Unit of privacy.
         budget_epsilon: What data may ever spend; 0 for the run's own plan and no more.
         budget_delta: Delta of that.
     """
@@ -54,6 +56,7 @@ class SimulatedClientConfig:
     fewest_members: int
     out: str
     ledgers: str
+    unit: str
     budget_epsilon: float
     budget_delta: float
 

@@ -23,6 +23,7 @@ from clients.deployment.node_key import NODE_KEY
 from clients.task import PrivateTask, RoundTask
 from privacy.accounting.choices import NO_PRIVACY, Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.shape import StepShape
 from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.evidence import gather
 from privacy.file_names import ROSTER_FILE
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 #: Trips of a round to and from the server: share, train, confirm, unmask.
 _TRIPS = 4
+_FORECAST = "forecast"
 Settings = Mapping[str, bool | int | float | str]
 
 
@@ -176,8 +178,10 @@ def _data(home: Home, policy: GroupPolicy) -> str:
     asked = f"{len(store.answers):,} questions"
     if not policy.privacy.private or store.training is None:
         return asked
-    units = len(store.units(policy.privacy.unit))
-    return f"{asked}, {units:,} units of privacy ({policy.privacy.unit})"
+    units = len(store.units())
+    return (
+        f"{asked}, {units:,} units of privacy ({store.unit}); others are told {store.units_bound:,}"
+    )
 
 
 def _server(home: Home, policy: GroupPolicy) -> str:
@@ -226,9 +230,9 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     else:
         plan = _plan(settings, store, predictor, members)
         policy.check_plan(plan)
-        units = store.units(str(plan.unit))
+        units = store.units()
         task = _task(settings, _private_task(settings, plan))
-        before, step = _twice(lambda: train_privately(vector, units, task))
+        before, step = _twice(lambda: train_privately(vector, units, task, everybody=units))
         needed, spent = _needed_and_spent(store, plan, policy)
         left = policy.privacy.budget_epsilon - spent
     return Forecast(
@@ -262,7 +266,7 @@ def _plan(settings: Settings, store: Datastore, predictor: Predictor, members: i
             epsilon=float(settings["privacy.epsilon"]),
             delta=float(settings["privacy.delta"]),
             groups=members,
-            units_per_group=len(store.units(str(unit))),
+            units_per_group=store.units_bound,
             sampling_rate=float(settings["privacy.sampling_rate"]),
             rounds=int(warmup) + int(rest),
             local_steps=int(settings["privacy.local_steps"]),
@@ -270,7 +274,20 @@ def _plan(settings: Settings, store: Datastore, predictor: Predictor, members: i
             colluding=int(settings["privacy.colluding"]) if mode is Mode.DISTRIBUTED else 0,
             clipping_norm=float(settings["privacy.clipping_norm"]),
             dimension=private_layout(predictor, adapters=adapters, freeze_a=freeze).dimension,
+            shape=_shape(settings, str(unit)),
         )
+    )
+
+
+def _shape(settings: Settings, unit: str) -> StepShape:
+    """The bounds of a private step of a run of these settings."""
+    policy_scores = str(settings["predictor.scores"]) == "policy"
+    return StepShape(
+        micro_batch=int(settings["privacy.micro_batch"]),
+        records_per_unit=contribution_cap(unit, int(settings["privacy.records_per_unit"])),
+        max_options=int(settings["privacy.max_options"]),
+        max_tokens=int(settings["predictor.max_tokens"]),
+        options_apart=bool(settings["privacy.options_apart"]) or policy_scores,
     )
 
 
@@ -325,14 +342,10 @@ def _needed_and_spent(
 
 
 def _private_task(settings: Settings, plan: PrivacyPlan) -> PrivateTask:
-    unit, cap = str(settings["privacy.unit"]), int(settings["privacy.records_per_unit"])
     return PrivateTask(
         plan=plan,
-        run="forecast",
+        run=_FORECAST,
         group_index=0,
-        records_per_unit=contribution_cap(unit, cap),
-        micro_batch=int(settings["privacy.micro_batch"]),
-        max_options=int(settings["privacy.max_options"]),
         freeze_a=bool(settings["privacy.freeze_a"]),
         local_learning_rate=float(settings["privacy.local_learning_rate"]),
     )
@@ -340,6 +353,7 @@ def _private_task(settings: Settings, plan: PrivacyPlan) -> PrivateTask:
 
 def _task(settings: Settings, private: PrivateTask | None = None) -> RoundTask:
     return RoundTask(
+        run=_FORECAST,
         round=1,
         seed=0,
         train_adapter=int(settings["federation.warmup_rounds"]) == 0,

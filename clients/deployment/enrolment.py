@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from alignment.data.loading import load_records
+from alignment.data.units import units_of
 from atomic import write_atomically, write_new
 from clients.data.group_policy import (
     AcceptSection,
@@ -19,12 +22,13 @@ from clients.data.group_policy import (
     MachineSection,
     PrivacySection,
     ServerSection,
+    StepSection,
     group_policy_text,
 )
 from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, Home
 from clients.deployment.bundle import code_digest
 from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC, create_node_key, node_public
-from privacy.accounting.choices import MAX_EPSILON, Mode, Unit
+from privacy.accounting.choices import MAX_EPSILON, NO_PRIVACY, Mode, Unit
 from privacy.file_names import INVITATION_FILE, ROSTER_FILE
 from privacy.identity.enrolment import Card, Invitation, Setting
 from privacy.identity.key_folder import MEMBERS, READERS, SERVER, SERVERS
@@ -92,6 +96,7 @@ def policy_for(
     role: Role = TRAIN,
     model: str = "",
     budget_epsilon: float | None = None,
+    units: int = 0,
     port: int = 9094,
 ) -> GroupPolicy:
     """The group policy that a client begins with: what runs ask for by the invitation, no more.
@@ -104,17 +109,26 @@ def policy_for(
         role: Whether the group trains.
         model: Fingerprint of the predictor; empty accepts any.
         budget_epsilon: What the data may ever spend; by default what one run asks for.
+        units: Public bound on the units of privacy; 0 takes one from the data as they are, see
+            :func:`public_bound`.
         port: On loopback.
 
     Raises:
         GroupPolicyError: The policy would make no sense.
+        DataError: The records cannot be read.
     """
+    trains = role == TRAIN and str(invitation.settings.get("privacy.mode", "")) != NO_PRIVACY
+    if trains and not units:
+        unit = str(invitation.settings.get("privacy.unit", Unit.RESPONDENT))
+        records = load_records(str(data), skip_invalid=False, group=group).records
+        units = public_bound(len(units_of(records, unit=unit)))
     try:
         return GroupPolicy(
             group=group,
             role=role,
             data=DataSection(path=_from(folder, data), public=role == HELD_OUT),
-            privacy=_privacy(invitation.settings, budget_epsilon),
+            privacy=_privacy(invitation.settings, budget_epsilon, units if trains else 0),
+            step=_step(invitation.settings),
             accept=_accept(invitation.settings, model),
             server=ServerSection(address=invitation.address),
             machine=MachineSection(port=port),
@@ -131,7 +145,31 @@ def policy_for(
         ) from error
 
 
-def _privacy(settings: Mapping[str, Setting], budget_epsilon: float | None) -> PrivacySection:
+def public_bound(units: int) -> int:
+    """A bound above a number of units, with room for a tenth more, in two digits.
+
+    It is public from then on, and is to stay when people come or go: choose another in the group
+    policy if this one tells too much.
+    """
+    wanted = math.ceil(1.1 * units)
+    step = 10 ** max(0, len(str(wanted)) - 2)
+    return -(-wanted // step) * step
+
+
+def _step(settings: Mapping[str, Setting]) -> StepSection:
+    """The bounds of a private step that runs of these settings will have."""
+    asked = {name: settings.get(f"privacy.{name}") for name in StepSection.model_fields}
+    asked["max_tokens"] = settings.get("predictor.max_tokens")
+    # A causal model reads every option on its own.
+    if settings.get("predictor.scores") == "policy":
+        asked["options_apart"] = True
+    given = {name: value for name, value in asked.items() if value is not None}
+    return StepSection.model_validate(given)
+
+
+def _privacy(
+    settings: Mapping[str, Setting], budget_epsilon: float | None, units: int
+) -> PrivacySection:
     epsilon = float(settings.get("privacy.epsilon", 8.0))
     return PrivacySection.model_validate(
         {
@@ -140,6 +178,7 @@ def _privacy(settings: Mapping[str, Setting], budget_epsilon: float | None) -> P
             "budget_epsilon": budget_epsilon or _lifetime(epsilon),
             "budget_delta": float(settings.get("privacy.delta", 1e-5)),
             "run_epsilon": epsilon,
+            "units": units,
         }
     )
 

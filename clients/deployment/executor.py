@@ -136,7 +136,7 @@ def warm_up(home: Home) -> None:
 
         store = open_home(home)
         if store.training is not None and store.private:
-            store.units(home.group_policy.privacy.unit)
+            store.units()
         for module in _NEEDED:
             import_module(module)
         packaged_files()

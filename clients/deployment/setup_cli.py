@@ -39,6 +39,13 @@ def init(
     budget: Annotated[
         float, typer.Option(help="Epsilon that these data may ever spend; 0: one run of these.")
     ] = 0.0,
+    units: Annotated[
+        int,
+        typer.Option(
+            help="Public bound on the people (units of privacy) that your data will ever hold; "
+            "0: a tenth above those there are, rounded up."
+        ),
+    ] = 0,
     port: Annotated[int, typer.Option(help="Free port on loopback.")] = 9094,
 ) -> None:
     """Make keys, a policy and a card; nothing is sent, and nothing that exists is overwritten."""
@@ -71,6 +78,7 @@ def init(
         role=chosen,
         model=model,
         budget_epsilon=budget or None,
+        units=units,
         port=port,
     )
     card = set_up(folder, invited, policy)
@@ -80,6 +88,8 @@ def init(
     _say(f"  your card        {card.fingerprint}\n")
     _say("Next:")
     _say(f"  1. read and adjust   {escape(str(folder / 'policy.toml'))}")
+    if policy.privacy.units:
+        _say(f"                       others will be told of {policy.privacy.units:,} people at most")
     _say(f"  2. send              {escape(str(folder / 'card.json'))}   to the coordinator")
     _say(f"  3. when the roster comes back: fedaccord client roster {escape(str(folder))} FILE")
     _say(f"  4. fedaccord client check {escape(str(folder))}")

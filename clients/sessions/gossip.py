@@ -22,6 +22,7 @@ from clients.requests import (
     model_in,
     open_store,
     part_in,
+    require_executable,
     shown_head,
     train_store,
     trained_as_asked,
@@ -72,7 +73,7 @@ def meet(message: Message, context: Context) -> Message:
     task = training_task_in(message, store)
     private, strategy = _for_partners(store, task)
     session, model = _session(store, context), OwnModel(store.model)
-    _require_attempt(session.attempt, task, private)
+    _require_attempt(session.attempt, task)
     before = model.read(private.run)
     if before is None:
         before = _first(message, task, private, strategy)
@@ -80,11 +81,12 @@ def meet(message: Message, context: Context) -> Message:
     with account_for(store, task) as account:
         countersign(store, message, of=_PART)
         request = part_in(message, "meet", of=_PART)
+        require_executable(store, task)
         meeting = session.meet(request, task=task.digest, model=before.start)
         account.announce(before.start)
         account.charge(1, meeting.context)
         mean = trained_as_asked(store, task, before.vector, context)
-        vector = strategy.step(before.vector, _update(store, task, private, mean))
+        vector = strategy.step(before.vector, _update(task, mean))
         after = replace(
             before,
             predictor=task.predictor,
@@ -188,8 +190,8 @@ def _for_partners(store: Datastore, task: RoundTask) -> tuple[PrivateTask, Gossi
     return task.private, task.strategy
 
 
-def _require_attempt(attempt: Attempt, task: RoundTask, private: PrivateTask) -> None:
-    if (private.run, task.round) != (attempt.run, attempt.round):
+def _require_attempt(attempt: Attempt, task: RoundTask) -> None:
+    if (task.run, task.round) != (attempt.run, attempt.round):
         raise PolicyRefused("the plan is of another run or round than the meeting: nothing is sent")
 
 
@@ -208,15 +210,13 @@ def _first(message: Message, task: RoundTask, private: PrivateTask, strategy: Go
     )
 
 
-def _update(
-    store: Datastore, task: RoundTask, private: PrivateTask, mean: Trained
-) -> NDArray[np.float64]:
+def _update(task: RoundTask, mean: Trained) -> NDArray[np.float64]:
     """Where a private mean gradient points, over all coordinates of the model."""
     from clients.training.private_trainer import update_along
 
     if not isinstance(mean, np.ndarray):
         raise PolicyRefused("what was trained is not private by itself: nothing is sent")
-    return update_along(mean, store.units(str(private.plan.unit)), task)
+    return update_along(mean, task)
 
 
 def _bytes_in(message: Message, name: str) -> bytes:

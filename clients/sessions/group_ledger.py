@@ -225,7 +225,7 @@ class PrivateAccount(Account):
         group_ledger: Of the group.
         private: What is asked of the group.
         round_number: The round.
-        units: Gives the group's units of privacy, by the name of the unit.
+        units: Gives the group's units of privacy.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class PrivateAccount(Account):
         private: PrivateTask,
         *,
         round_number: int,
-        units: Callable[[str], Sequence[UnitRecords]],
+        units: Callable[[], Sequence[UnitRecords]],
     ) -> None:
         self._group_ledger = group_ledger
         self._private = private
@@ -250,7 +250,7 @@ class PrivateAccount(Account):
     def announce(self, model: str) -> None:
         """See :class:`Account`."""
         run, plan = self._private.run, self._private.plan
-        self._group_ledger.prepare(run, self._units(str(plan.unit)), plan, model=model)
+        self._group_ledger.prepare(run, self._units(), plan, model=model)
 
     def require(self, attempt: int) -> None:
         """See :class:`Account`."""

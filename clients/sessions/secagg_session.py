@@ -6,11 +6,12 @@ leaves, so a stage is answered once, and an unmasked attempt leaves nothing behi
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flwr.app import ConfigRecord, RecordDict
 
@@ -26,8 +27,9 @@ from privacy.secagg.encoding import Message
 from privacy.secagg.messages import Advertised, Confirmed, Masking, Shared, ShareRequest
 from privacy.secagg.round_terms import FEWEST_MEMBERS, Attempt, RoundTerms, VectorTerms
 
-_KEPT = "secagg"
+_KEPT, _SUMS = "secagg", "opened"
 _State = TypeVar("_State", bound=Message)
+_Value = TypeVar("_Value", int, str)
 
 
 class Session:
@@ -103,14 +105,29 @@ class Session:
         return message
 
     def unmask(self, request: bytes) -> bytes:
-        """Stage 4: give shares, once."""
+        """Stage 4: give shares, once.
+
+        Raises:
+            Replayed: There is no noise in the sum, and this member has opened one of the same model
+                over other members: the difference of the two would be what single members sent.
+        """
         kept = self._kept("confirmed", Confirmed)
         self._forget()
-        return self._member.unmask(kept, request)
+        message = self._member.unmask(kept, request)
+        masking = Masking.decode(kept.masking)
+        terms = RoundTerms.decode(masking.terms)
+        if not terms.vector.plan:
+            names = [terms.members[index] for index in kept.survivors]
+            self._sums().open(terms.model, names)
+        return message
 
     def end(self) -> None:
         """Forget the secrets of an attempt that will not take place."""
         self._forget()
+
+    def _sums(self) -> OpenedSums:
+        """The sums without noise that this member has opened."""
+        return OpenedSums(self._state, None if self._served is None else self._served.sums)
 
     def _stage(self) -> str:
         return str(self._state.config_records[_KEPT]["stage"])
@@ -146,10 +163,14 @@ class ServedRounds:
 
     Args:
         path: Of the file; one that is missing has served none.
+
+    Attributes:
+        sums: File beside it, for :class:`OpenedSums`.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.sums = path.with_name(f"{path.stem}-sums{path.suffix}")
 
     def require_new(self, attempt: Attempt) -> None:
         """Refuse a round that is not after the last one that was served.
@@ -171,15 +192,67 @@ class ServedRounds:
         write_atomically(self._path, json.dumps(served), durable=True)
 
     def _read(self) -> dict[str, int]:
-        try:
-            served = json.loads(self._path.read_text(encoding="utf-8"))
-            return {str(run): int(number) for run, number in served.items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise PolicyRefused(
-                f"{self._path.name} of this client is damaged: its owner must look at it"
-            ) from error
+        return _remembered(self._path, int)
+
+
+class OpenedSums:
+    """The sums without noise that a member has helped to open: of each model over one cohort only.
+
+    Two of them that start from one model and differ by a member differ by what that member sent. A
+    round that is repeated over the very same members, as after a restart, tells nothing new.
+
+    Args:
+        state: What this client keeps between messages.
+        path: File that remembers over restarts; None where there are none.
+    """
+
+    def __init__(self, state: RecordDict, path: Path | None) -> None:
+        self._state = state
+        self._path = path
+
+    def open(self, model: str, members: Sequence[str]) -> None:
+        """Remember a sum; no share of it must leave if this raises.
+
+        Args:
+            model: Digest of the vector that its members began from.
+            members: Whose vectors are in it.
+
+        Raises:
+            Replayed: One of this model was opened over others.
+        """
+        cohort = hashlib.sha256(json.dumps(sorted(members)).encode()).hexdigest()
+        opened = self._read()
+        if opened.get(model, cohort) != cohort:
+            raise Replayed(
+                "this client has opened a sum of this model over other members, and without noise "
+                "the two would differ by what single members sent: begin from another model"
+            )
+        opened[model] = cohort
+        self._state[_SUMS] = ConfigRecord(dict(opened))
+        if self._path is not None:
+            write_atomically(self._path, json.dumps(opened), durable=True)
+
+    def _read(self) -> dict[str, str]:
+        record = self._state.config_records.get(_SUMS)
+        opened = {model: str(cohort) for model, cohort in (record or {}).items()}
+        return opened if self._path is None else {**opened, **_remembered(self._path, str)}
+
+
+def _remembered(path: Path, kind: Callable[[Any], _Value]) -> dict[str, _Value]:
+    """What a file of this client remembers, by name; nothing where there is none yet.
+
+    Raises:
+        PolicyRefused: It is damaged.
+    """
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): kind(value) for name, value in kept.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise PolicyRefused(
+            f"{path.name} of this client is damaged: its owner must look at it"
+        ) from error
 
 
 def terms_in(request: bytes) -> RoundTerms:
@@ -212,11 +285,9 @@ def insisted_on(task: RoundTask, terms: RoundTerms, *, fewest_members: int) -> O
     if task.compression is not None:
         bits = sum_bits(task.compression.limit, members=members)
         vector = replace(vector, modulus_bits=bits, fraction_bits=0)
+    if (terms.attempt.run, terms.attempt.round) != (task.run, task.round):
+        raise PolicyRefused("the terms are of another run or round than the plan: nothing is sent")
     if task.private is not None:
-        if (terms.attempt.run, terms.attempt.round) != (task.private.run, task.round):
-            raise PolicyRefused(
-                "the terms are of another run or round than the plan: nothing is sent"
-            )
         plan = task.private.plan
         if plan.mode is Mode.DISTRIBUTED:
             vector = VectorTerms.of_plan(plan)

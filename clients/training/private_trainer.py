@@ -1,8 +1,9 @@
 """Private training at a client: sample units, take their gradients, and hand over what is noised.
 
-A step executes from the privacy plan alone: sampling, clip, noise, batch cap, micro-batches and
-steps are read from it. What the group and its predictor bring along is checked against it before a
-record is touched. Whoever calls has charged the round in the group ledger before.
+A step executes from the privacy plan alone: sampling, clip, noise, batch cap, micro-batches with
+all their bounds, and steps are read from it. What the group and its predictor bring along is
+checked against it before a record is touched and before anything is charged
+(:func:`require_executable`). A step is total: whatever the records are, it gives one vector.
 """
 
 from __future__ import annotations
@@ -24,18 +25,14 @@ from alignment.training.private_layout import (
     metric_scale_for,
     private_layout,
 )
-from clients.privatizer import noised_sum
 from clients.task import PrivateTask, RoundTask
 from clients.training.trainer import predictor_for
 from privacy.accounting.choices import Mode
 from privacy.accounting.release import own_mean
-from privacy.errors import PolicyRefused
-from privacy.kernel.randomness import (
-    ByteSource,
-    SystemRandomStream,
-    poisson_sample,
-    random_uniforms,
-)
+from privacy.accounting.shape import StepShape
+from privacy.accounting.step import private_step
+from privacy.errors import ExecutionMismatch, PolicyRefused
+from privacy.kernel.randomness import ByteSource, SystemRandomStream, random_uniforms
 from privacy.kernel.types import Noised, Update
 
 #: Largest weight of a unit, what fairness makes of it included; ``Update`` refuses a larger one.
@@ -49,8 +46,11 @@ class PrivateTrainer:
         config: Shape of the predictor.
         task: What the server asks for.
         adapters: Whether adapters are trained, or the head alone.
-        apart: Whether options stand in texts of their own, as the responses of pairs do.
         fairness: How much more units count that are predicted badly.
+
+    Raises:
+        PlanRefused: The plan states no shape.
+        ExecutionMismatch: The predictor has other coordinates, or reads other texts, than the plan.
     """
 
     def __init__(
@@ -59,11 +59,12 @@ class PrivateTrainer:
         task: PrivateTask,
         *,
         adapters: bool,
-        apart: bool,
         fairness: float,
     ) -> None:
-        self._predictor = predictor_for(config)
         self._task, self._plan = task, task.plan
+        shape = self._plan.required_shape
+        _require_readable(config, shape)
+        self._predictor = predictor_for(config)
         head_only = private_layout(self._predictor, adapters=False)
         both = private_layout(self._predictor, freeze_a=task.freeze_a)
         # A run that never trains adapters has no coordinates for them.
@@ -74,44 +75,56 @@ class PrivateTrainer:
             self._predictor,
             layout=self._layout,
             shape=MicroBatchShape(
-                rows=task.micro_batch,
-                records=task.records_per_unit,
-                length=config.max_tokens,
-                options=task.max_options,
-                apart=apart,
+                rows=shape.micro_batch,
+                records=shape.records_per_unit,
+                length=shape.max_tokens,
+                options=shape.max_options,
+                apart=shape.options_apart,
             ),
-            metric_scale=metric_scale_for(self._plan.clipping_norm, options=task.max_options),
+            metric_scale=metric_scale_for(self._plan.clipping_norm, options=shape.max_options),
             fairness=fairness,
         )
-        self._prepared: set[int] = set()
+
+    def check(self, group_index: int, *, units: int) -> None:
+        """Check that what would be executed was accounted for; touches no record.
+
+        Args:
+            group_index: Which of the plan's groups it is, from 0.
+            units: The public bound on the group's units.
+
+        Raises:
+            ExecutionMismatch: Something else would be executed.
+        """
+        self._plan.check_executed(
+            group=group_index,
+            units=units,
+            dimension=self._chosen.size,
+            largest_weight=_WEIGHT,
+        )
 
     def train(
-        self, vector: NDArray[np.float32], units: Sequence[UnitRecords], group_index: int
+        self,
+        vector: NDArray[np.float32],
+        units: Sequence[UnitRecords],
+        group_index: int,
+        *,
+        everybody: Sequence[UnitRecords],
     ) -> Noised | NDArray[np.float64]:
         """Take the steps of one round.
 
         Args:
             vector: The global vector.
-            units: All units of the group.
+            units: The units that take part.
             group_index: Which of the plan's groups it is, from 0.
+            everybody: All units of the group: what is remembered of texts, and so the time that a
+                step takes, must not tell who takes part.
 
         Returns:
             In distributed mode the noised sum of the step, a share that is not private alone. In
             local mode (d,), the mean of the group's private mean gradients over its local steps.
-
-        Raises:
-            ExecutionMismatch: Something else would be executed than was accounted for.
         """
-        self._plan.check_executed(
-            group=group_index,
-            units=len(units),
-            dimension=self._chosen.size,
-            largest_weight=_WEIGHT,
-        )
         load_vector(self._predictor, vector)
-        if id(units) not in self._prepared:
-            self._gradients.prepare(units)
-            self._prepared.add(id(units))
+        self._gradients.prepare(everybody)
         source = SystemRandomStream()
         try:
             if self._plan.mode is Mode.DISTRIBUTED:
@@ -136,17 +149,15 @@ class PrivateTrainer:
         return -self._layout.embed(whole, gradient.astype(np.float32)).astype(np.float64)
 
     def _step(self, units: Sequence[UnitRecords], group_index: int, source: ByteSource) -> Noised:
-        """One step: a fresh Poisson sample, clipped, summed and noised; empty samples too."""
-        plan = self._plan
-        sample = poisson_sample(
-            source,
-            sampling_rate=plan.sampling_rate,
-            units=len(units),
-            batch_cap=plan.batch_cap(group_index),
+        """One step; see :func:`privacy.accounting.step.private_step`."""
+        micro_batches = self._plan.micro_batches(group_index)
+
+        def gradients_of(sample: Sequence[int]) -> Iterator[Update]:
+            return self._updates([units[i] for i in sample], micro_batches, source)
+
+        return private_step(
+            gradients_of, self._plan, group=group_index, units=len(units), source=source
         )
-        micro_batches = plan.micro_batches(group_index, rows=self._task.micro_batch)
-        updates = self._updates([units[i] for i in sample], micro_batches, source)
-        return noised_sum(updates, plan, source)
 
     def _updates(
         self, sample: Sequence[UnitRecords], micro_batches: int, source: ByteSource
@@ -186,30 +197,43 @@ class PrivateTrainer:
 _trainer = lru_cache(maxsize=2)(PrivateTrainer)
 
 
+def require_executable(task: RoundTask, *, units: int) -> None:
+    """Check, before anything is charged, that a round would execute what was accounted for.
+
+    Args:
+        task: What the server asks for.
+        units: The public bound on the group's units.
+
+    Raises:
+        PrivacyError: It would execute something else, or is not private.
+    """
+    _trainer_for(task).check(_private(task).group_index, units=units)
+
+
 def train_privately(
-    vector: NDArray[np.float32], units: Sequence[UnitRecords], task: RoundTask
+    vector: NDArray[np.float32],
+    units: Sequence[UnitRecords],
+    task: RoundTask,
+    *,
+    everybody: Sequence[UnitRecords],
 ) -> Noised | NDArray[np.float64]:
     """Answer one round of a private run.
 
     Args:
         vector: (d,) float32, the global vector.
-        units: All units of privacy of the group.
-        task: What the server asks for.
+        units: The units of privacy that take part.
+        task: What the server asks for; see :func:`require_executable`.
+        everybody: All units of the group.
 
     Returns:
         What the privatizer may release; see :meth:`PrivateTrainer.train`.
-
-    Raises:
-        PrivacyError: The request contradicts the plan.
     """
-    return _trainer_for(units, task).train(vector, units, _private(task).group_index)
+    return _trainer_for(task).train(vector, units, _private(task).group_index, everybody=everybody)
 
 
-def update_along(
-    mean: NDArray[np.float64], units: Sequence[UnitRecords], task: RoundTask
-) -> NDArray[np.float64]:
+def update_along(mean: NDArray[np.float64], task: RoundTask) -> NDArray[np.float64]:
     """Where what :func:`train_privately` returned in local mode points, (d,) float64."""
-    return _trainer_for(units, task).update_along(mean)
+    return _trainer_for(task).update_along(mean)
 
 
 def _private(task: RoundTask) -> PrivateTask:
@@ -218,17 +242,27 @@ def _private(task: RoundTask) -> PrivateTask:
     return task.private
 
 
-def _trainer_for(units: Sequence[UnitRecords], task: RoundTask) -> PrivateTrainer:
+def _trainer_for(task: RoundTask) -> PrivateTrainer:
     """The trainer of a round; groups of one process share what it remembers."""
-    # A causal model reads every option on its own, whatever the kind of the records.
-    apart = task.predictor.scores == "policy" or any(
-        not question.together for unit in units for question in unit.questions
-    )
     return _trainer(
         task.predictor,
         # The index of the group changes nothing that is kept.
         replace(_private(task), group_index=0),
         adapters=task.train_adapter,
-        apart=apart,
         fairness=task.training.fairness,
     )
+
+
+def _require_readable(config: PredictorConfig, shape: StepShape) -> None:
+    """Refuse a predictor that reads other texts than the plan has room for."""
+    if config.max_tokens != shape.max_tokens:
+        raise ExecutionMismatch(
+            f"predictor.max_tokens = {config.max_tokens} would be executed but "
+            f"{shape.max_tokens} was accounted for; give all groups one predictor"
+        )
+    # A causal model reads every option on its own, whatever the kind of the records.
+    if config.scores == "policy" and not shape.options_apart:
+        raise ExecutionMismatch(
+            "a causal model reads options apart, and the plan has no room for that; plan with "
+            "privacy.options_apart = true"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -15,15 +15,15 @@ from alignment.model.predictor import Predictor
 from alignment.training.gradients import UnitGradients
 from alignment.training.objectives import cross_entropy
 from alignment.training.private_layout import MicroBatchShape, metric_scale_for, private_layout
-from clients.privatizer import noised_sum
 from experiments.benchmarks.harness import Figure, Goal, interleave
 from experiments.benchmarks.workloads.plans import calibrated_plan
 from experiments.benchmarks.workloads.questions import batch_of, sample_answers, training_step
+from privacy.accounting import step
 from privacy.accounting.plan import PrivacyPlan
 from privacy.kernel.discrete_gaussian import discrete_gaussian
 from privacy.kernel.randomness import SystemRandomStream, random_uniforms
 from privacy.kernel.types import Noised, Update
-from server.config import PrivacyConfig
+from server.config import PrivacyConfig, RunConfig
 
 _UNITS = 128
 _ROWS = 16
@@ -96,7 +96,7 @@ def _steps(answers: GroupAnswers) -> dict[str, Callable[[], object]]:
 
 def _plan(dimension: int) -> PrivacyPlan:
     """A plan in which every unit is in every step, so that no row is there to fill up a cap."""
-    return calibrated_plan(PrivacyConfig(), [_UNITS] * 10, rounds=60, dimension=dimension)
+    return calibrated_plan(RunConfig(), [_UNITS] * 10, rounds=60, dimension=dimension)
 
 
 def private_step(
@@ -136,16 +136,15 @@ def private_step(
     ]
     gradients.prepare(units)
 
-    def step() -> Noised:
+    def updates(sample: Sequence[int]) -> Iterator[Update]:
         rows = gradients.rows(
-            units,
+            [units[place] for place in sample],
             micro_batches=-(-len(units) // shape.rows),
             uniforms=lambda count: random_uniforms(source, count),
         )
-        updates = (Update(gradients=each.gradients, weights=each.weights) for each in rows)
-        return noised_sum(updates, plan, source)
+        return (Update(gradients=each.gradients, weights=each.weights) for each in rows)
 
-    return step
+    return lambda: step.private_step(updates, plan, group=0, units=len(units), source=source)
 
 
 def accumulated_step(

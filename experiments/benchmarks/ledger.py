@@ -20,12 +20,12 @@ from clients.task import verified_plan
 from clients.training.private_trainer import train_privately
 from experiments.benchmarks.harness import Figure, Goal, Stopwatch, interleave
 from experiments.benchmarks.workloads.ledger_rehearsal import (
-    RUN,
     Rehearsal,
     Units,
     digest_of,
 )
 from experiments.benchmarks.workloads.plans import (
+    RUN,
     calibrated_plan,
     first_task,
     sample_population,
@@ -92,7 +92,7 @@ def sample_units(groups: int | None = None) -> dict[str, Sequence[UnitRecords]]:
 def plan_of(config: RunConfig, units: Units, *, rounds: int | None = None) -> PrivacyPlan:
     """The plan of a run of all these groups, of so many rounds in place of the configured."""
     return calibrated_plan(
-        config.privacy,
+        config,
         [len(each) for each in units.values()],
         rounds=rounds or config.federation.rounds,
         dimension=private_layout(Predictor(config.predictor), adapters=False).dimension,
@@ -132,7 +132,8 @@ class Training:
         seconds = {}
         for name, task in self._tasks.items():
             start = time.perf_counter()
-            train_privately(self._vector, self._units[name], task)
+            units = self._units[name]
+            train_privately(self._vector, units, task, everybody=units)
             seconds[name] = time.perf_counter() - start
         return seconds
 

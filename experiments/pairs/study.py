@@ -45,10 +45,12 @@ _BASELINES_FILE = "baselines.json"
 FOLDS, GROUPS = 5, 4
 _OPTIONS = "--data, --out, --folds, --groups or --draws"
 
-#: No context is shown, so no directions are trained; figures are those of the last round.
+#: No context is shown, so no directions are trained; figures are those of the last round. All
+#: records are pairs.
 _UNUSED: Mapping[str, object] = {
     "training.context_weight": 0.0,
     "federation.evaluate_every": 0,
+    "privacy.options_apart": True,
 }
 
 ADAPTERS, HEAD_ALONE = "adapters", "head"

@@ -77,6 +77,31 @@ def _check_ledgers(out: Path, ledgers: str) -> None:
         )
 
 
+def _check_shape(config: RunConfig, population: Population) -> None:
+    """Refuse data that a private step has no room for: it would take their records for absent.
+
+    Only whoever holds all the data, as here, can look; a group on its own is told by its client's
+    check.
+    """
+    privacy = config.privacy
+    if not privacy.private:
+        return
+    train = [population.answers[group] for group in population.split.train_groups]
+    questions = [question for each in train for question in each.questions]
+    most = max(len(question.options) for question in questions)
+    if most > privacy.max_options:
+        raise ConfigError(
+            f"privacy.max_options = {privacy.max_options}, but a question has {most}: raise it, or "
+            "leave the question out"
+        )
+    apart = privacy.options_apart or config.predictor.scores == "policy"
+    if not apart and not all(question.together for question in questions):
+        raise ConfigError(
+            "privacy.options_apart = false, but the data hold pairs, for which a private step then "
+            "has no room: set it to true, and privacy.max_options to 2 where all are pairs"
+        )
+
+
 def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     """Run a federation and leave everything about it in ``config.out``; returns ``result.json``.
 
@@ -98,6 +123,7 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     population = load_population(
         config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
     )
+    _check_shape(config, population)
     if config.resume:
         _check_split(out, population)
     else:

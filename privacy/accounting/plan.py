@@ -160,12 +160,13 @@ class PrivacyPlan(PrivacyTerms):
     ) -> None:
         """Check what an executor brings itself against what was accounted for.
 
-        Everything else (sampling and its rate, clip, noise, batch cap, micro-batches, steps) it
-        must take from this plan.
+        Everything else (sampling and its rate, clip, noise, batch cap, micro-batches and their
+        shape, steps) it must take from this plan. All that is checked is public, so that a refusal
+        tells nothing of a record.
 
         Args:
             group: whose execution it is, counted from 0.
-            units: how many units the group really has.
+            units: the public bound on the group's units that its own policy states.
             dimension: coordinates of a clipped vector.
             largest_weight: the largest weight of a unit.
 
@@ -179,8 +180,8 @@ class PrivacyPlan(PrivacyTerms):
             )
         if units > self.group_size(group):
             raise ExecutionMismatch(
-                f"units = {units} is above the {self.group_size(group)} accounted for in group "
-                f"{group}; make a new plan with a larger public bound"
+                f"the bound of {units} units is above the {self.group_size(group)} accounted for "
+                f"in group {group}; make a new plan with the bound that the group states"
             )
         if dimension != self.dimension:
             raise ExecutionMismatch(
@@ -196,7 +197,11 @@ class PrivacyPlan(PrivacyTerms):
     def as_dict(self) -> dict[str, Any]:
         """Return all fields as JSON types; `from_dict` reads them back."""
         plain = {name: str(getattr(self, name)) for name in ("unit", "mode", "relation")}
-        return {**asdict(self), **plain, "units_per_group": list(self.sizes)}
+        values = {**asdict(self), **plain, "units_per_group": list(self.sizes)}
+        if self.shape is None:
+            # So that a plan of before has the digest that it had.
+            del values["shape"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -205,11 +210,13 @@ class PrivacyPlan(PrivacyTerms):
         Raises:
             PlanRefused: for a missing or unknown field as well.
         """
-        names = {field.name for field in fields(cls)}
-        if names != set(values):
+        # Plans of before have no shape.
+        names = {field.name for field in fields(cls)} - {"shape"}
+        given = set(values) - {"shape"}
+        if names != given:
             raise PlanRefused(
-                f"a plan lacks {sorted(names - set(values))} and has unknown "
-                f"{sorted(set(values) - names)}; give exactly the fields of as_dict()"
+                f"a plan lacks {sorted(names - given)} and has unknown {sorted(given - names)}; "
+                "give exactly the fields of as_dict()"
             )
         return cls(**values)
 

@@ -6,7 +6,7 @@ Terms that could not be kept are refused here, before a calibration is paid for.
 import math
 import operator
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -16,6 +16,7 @@ from scipy.stats import binom
 
 from privacy.accounting.accountant import NeighboringRelation
 from privacy.accounting.choices import MAX_EPSILON, Mode, Unit
+from privacy.accounting.shape import StepShape
 from privacy.errors import DeltaTooLarge, NonPoissonSampling, PlanRefused, TooFewHonestShares
 
 MAX_GROUPS = 100_000
@@ -54,6 +55,8 @@ class PrivacyTerms:
         colluding: c, groups that may tell the server what they know, their own noise included.
         clipping_norm: C.
         dimension: d, training metrics included.
+        shape: the bounds of every step, which a group executes exactly; None where no group does,
+            as in a forecast, and in plans of before shapes were planned.
 
     Raises:
         PlanRefused: one of its subclasses, for each thing that cannot be guaranteed.
@@ -74,6 +77,7 @@ class PrivacyTerms:
     colluding: int = 0
     clipping_norm: float
     dimension: int
+    shape: StepShape | None = None
 
     def __post_init__(self) -> None:
         normalise(self, reals=_REALS, counts=_COUNTS)
@@ -81,6 +85,8 @@ class PrivacyTerms:
         _set(self, "mode", _member(Mode, "mode", self.mode))
         _set(self, "relation", _member(NeighboringRelation, "relation", self.relation))
         _set(self, "units_per_group", _sizes(self.units_per_group, self.groups))
+        if isinstance(self.shape, Mapping):
+            _set(self, "shape", StepShape.read(self.shape))
         self._check_sampling()
         self._check_counts()
         self._check_budget()
@@ -140,11 +146,20 @@ class PrivacyTerms:
         chance = TRUNCATION_SHARE * self.delta / ((1 + math.exp(epsilon)) * self.steps)
         return _binomial_cap(units, self.sampling_rate, chance)
 
-    def micro_batches(self, group: int, *, rows: int) -> int:
-        """Return the number of micro-batches of `rows` rows every step of a group processes."""
-        if rows < 1:
-            raise ValueError(f"rows = {rows} is below 1; give the rows of a micro-batch")
-        return -(-self.batch_cap(group) // rows)
+    def micro_batches(self, group: int) -> int:
+        """Return the number of micro-batches that every step of a group processes."""
+        return -(-self.batch_cap(group) // self.required_shape.micro_batch)
+
+    @property
+    def required_shape(self) -> StepShape:
+        """The shape of a step.
+
+        Raises:
+            PlanRefused: if the plan has none, so that nobody can execute it.
+        """
+        if self.shape is None:
+            raise PlanRefused("the plan states no shape of a step; plan the run with this version")
+        return self.shape
 
     def _check_sampling(self) -> None:
         if self.sampling != "poisson":

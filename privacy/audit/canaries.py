@@ -16,7 +16,7 @@ compute there is room: at a claim of epsilon 1 a right kernel shows 0.4 and half
 the claim mostly survives half the noise. A pass is no proof, then; a breach is one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Protocol
@@ -28,12 +28,11 @@ from privacy.accounting import integer_grid as grid
 from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import sum_of_shares, unmasked_share
+from privacy.accounting.step import private_step
 from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.canary_bounds import epsilon_lower_bound, log_likelihood_ratio, regression_limit
 from privacy.errors import PlanRefused
-from privacy.kernel.clipping import clip_sum
-from privacy.kernel.discrete_gaussian import add_noise
-from privacy.kernel.randomness import ByteSource, SystemRandomStream, bernoulli_mask, poisson_sample
+from privacy.kernel.randomness import ByteSource, SystemRandomStream, bernoulli_mask
 from privacy.kernel.types import Modular, Update, centred
 
 CANARY_NORM = 1000.0
@@ -74,19 +73,16 @@ class Kernel(Protocol):
 def run_kernel(
     canaries: NDArray[np.intp], plan: PrivacyPlan, *, group: int, source: ByteSource
 ) -> Modular:
-    """Take one step exactly as a run does: the kernel that is audited unless another is named.
+    """Take one step by the very function that rounds execute, with gradients of the audit's own.
 
-    Poisson sample, exact clip and sum, one share of noise: these are the functions of production
-    themselves, not copies. Only the gradients are the audit's own.
+    See :func:`privacy.accounting.step.private_step`: what is broken there is broken here.
     """
-    sample = poisson_sample(
-        source,
-        sampling_rate=plan.sampling_rate,
-        units=canaries.size,
-        batch_cap=plan.batch_cap(group),
-    )
-    clipped = clip_sum(canary_updates(canaries[sample], plan), plan.kernel)
-    return unmasked_share(add_noise(clipped, source))
+
+    def gradients_of(sample: Sequence[int]) -> Iterator[Update]:
+        return canary_updates(canaries[np.asarray(sample, dtype=np.intp)], plan)
+
+    noised = private_step(gradients_of, plan, group=group, units=canaries.size, source=source)
+    return unmasked_share(noised)
 
 
 def canary_updates(canaries: NDArray[np.intp], plan: PrivacyPlan) -> Iterator[Update]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from flwr.app import RecordDict
 
-from alignment.data.units import contribution_cap
 from privacy.accounting.choices import Mode
 from privacy.accounting.release import mean_of_sum, sum_of_shares
 from privacy.kernel.quantisation import dequantised_mean
@@ -60,11 +59,7 @@ class PrivateAggregation(Aggregation):
         return asdict(
             PrivateWork(
                 plan=self._plan_text,
-                run=self._registered.run,
                 group_index=(self._cohort.group_indices if self._cohort else self._indices)[group],
-                records_per_unit=contribution_cap(privacy.unit, privacy.records_per_unit),
-                micro_batch=privacy.micro_batch,
-                max_options=privacy.max_options,
                 freeze_a=privacy.freeze_a,
                 local_learning_rate=privacy.local_learning_rate,
             )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignment.data.units import contribution_cap
 from alignment.model.predictor import Predictor
 from alignment.training.opacus_cross_check import opacus_prv_epsilon
 from alignment.training.private_layout import PrivateLayout, private_layout
@@ -17,6 +18,7 @@ from atomic import write_atomically
 from privacy.accounting.accountant import cross_check
 from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.shape import StepShape
 from privacy.accounting.terms import PrivacyTerms
 from privacy.errors import PlanRefused
 from privacy.file_names import PRIVACY_FILE
@@ -107,6 +109,20 @@ def _terms(config: RunConfig, cohort: Cohort, *, dimension: int) -> PrivacyTerms
         colluding=privacy.colluding if mode is Mode.DISTRIBUTED else 0,
         clipping_norm=privacy.clipping_norm,
         dimension=dimension,
+        shape=step_shape(config),
+    )
+
+
+def step_shape(config: RunConfig) -> StepShape:
+    """The bounds of every private step of a run; public settings, never fitted to data."""
+    privacy = config.privacy
+    return StepShape(
+        micro_batch=privacy.micro_batch,
+        records_per_unit=contribution_cap(privacy.unit, privacy.records_per_unit),
+        max_options=privacy.max_options,
+        max_tokens=config.predictor.max_tokens,
+        # A causal model reads every option on its own.
+        options_apart=privacy.options_apart or config.predictor.scores == "policy",
     )
 
 

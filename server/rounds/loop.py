@@ -132,6 +132,7 @@ class RoundLoop:
         after_warmup = number - federation.warmup_rounds
         done = max(0, after_warmup - 1) / max(1, federation.adapter_rounds - 1)
         return RoundPlan(
+            run=self.collector.run,
             round=number,
             seed=self.config.seed,
             train_adapter=after_warmup > 0,

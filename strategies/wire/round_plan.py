@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -88,26 +89,27 @@ def _kinds(kind: type[Any]) -> Mapping[str, type]:
 class PrivateSettings:
     """What a client is asked to execute under differential privacy, beyond the privacy plan.
 
-    Everything is public. What the plan fixes (sampling, its rate, clip, noise, steps) is said there
-    alone; these are the server's word, which the client bounds or refuses.
+    Everything is public. What the plan fixes (sampling, its rate, clip, noise, steps and their
+    shape) is said there alone. These are the server's word: whatever it is, the plan's guarantee
+    holds.
 
     Attributes:
-        run: Name of the run in the ledgers of the groups.
         group_index: Which of the plan's groups the client is, from 0.
-        records_per_unit: Records of a unit that count in a step, at most.
-        micro_batch: Units that are computed at a time.
-        max_options: Most options of a question.
-        freeze_a: Whether only B of each adapter B A is trained.
-        local_learning_rate: Of the plain steps a group takes in local mode, before the server's.
+        freeze_a: Whether only B of each adapter B A is trained; the plan has its coordinates.
+        local_learning_rate: Of the plain steps a group takes in local mode, before the server's,
+            along means that are private already.
     """
 
-    run: str
     group_index: int
-    records_per_unit: int
-    micro_batch: int
-    max_options: int
     freeze_a: bool
     local_learning_rate: float
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that leads nowhere."""
+        if not 0 < self.local_learning_rate < math.inf:
+            raise ValueError(
+                f"local_learning_rate = {self.local_learning_rate} must be finite and > 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,8 @@ class RoundPlan:
     """What a client is asked to do in one round.
 
     Attributes:
+        run: Name of the run, which has each of its rounds once: in ledgers, in the terms of sums,
+            and in what a group remembers of the rounds that it has served.
         round: Counted from 1; 0 asks for an evaluation before training.
         seed: Seed of the run; draws batches where nothing is private, never noise.
         train_adapter: False trains the head alone.
@@ -139,6 +143,7 @@ class RoundPlan:
         strategy: Name and settings of the strategy; empty where the server takes its step.
     """
 
+    run: str
     round: int
     seed: int
     train_adapter: bool
@@ -168,7 +173,8 @@ class RoundPlan:
             ValueError: A field is missing, unknown, or of the wrong type.
         """
         nested = {"privacy": {}, "compression": {}, "strategy": {}, **unflatten(wire)}
-        expected = {"round": int, "seed": int, "train_adapter": bool, "learning_rate_scale": float}
+        expected = {"run": str, "round": int, "seed": int, "train_adapter": bool}
+        expected |= {"learning_rate_scale": float}
         if set(nested) != {*expected, *_SECTIONS}:
             odd = set(nested) ^ {*expected, *_SECTIONS}
             raise ValueError(f"round plan: {min(odd)!r} is missing or unknown: use one version")

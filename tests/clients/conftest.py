@@ -43,6 +43,7 @@ from privacy.secagg.messages import AdvertiseRequest, ShareRequest
 from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from privacy.secagg.server import ServerRound
 from server.aggregation.base import MeanOfUpdates
+from server.aggregation.registration import step_shape
 from server.aggregation.step_sizes import steps_of
 from server.config import RunConfig, read_run_config
 from server.rounds.loop import RoundRecord
@@ -92,6 +93,7 @@ def make_plan(config: RunConfig) -> MakePlan:
     def make(**changes: object) -> RoundPlan:
         sections = {key: value for key, value in config.nested().items() if key in _SECTIONS}
         first = RoundPlan(
+            run="ab" * 16,
             round=3,
             seed=0,
             train_adapter=True,
@@ -307,6 +309,7 @@ def deploy(
         rows: Sequence[Mapping[str, Any]] = tiny_rows,
         budget_epsilon: float | None = None,
         model: str | None = None,
+        units: int = 6,
         **settings: Any,
     ) -> Deployed:
         folder = places / str(next(numbers))
@@ -349,6 +352,7 @@ def deploy(
                 role="train" if number < groups else "held_out",
                 model=model_fingerprint(config.predictor) if model is None else model,
                 budget_epsilon=budget_epsilon,
+                units=units,
             )
             set_up(homes[group], invitation, policy)
         deployed = Deployed(folder=folder, config=config, homes=homes, bundle=bundle, data=data)
@@ -391,6 +395,7 @@ class Asked:
         config = self.deployed.config
         sections = {name: config.nested()[name] for name in ("predictor", "training", "context")}
         whole = RoundPlan(
+            run=self.run,
             round=number,
             seed=0,
             train_adapter=False,
@@ -408,11 +413,7 @@ class Asked:
         return asdict(
             PrivateWork(
                 plan=json.dumps({**self.plan.as_dict(), **changes}, sort_keys=True),
-                run=self.run,
                 group_index=0,
-                records_per_unit=privacy.records_per_unit,
-                micro_batch=privacy.micro_batch,
-                max_options=privacy.max_options,
                 freeze_a=privacy.freeze_a,
                 local_learning_rate=privacy.local_learning_rate,
             )
@@ -505,6 +506,7 @@ def asking() -> Callable[..., Asked]:
                     colluding=privacy.colluding,
                     clipping_norm=privacy.clipping_norm,
                     dimension=private_layout(predictor, adapters=False).dimension,
+                    shape=step_shape(config),
                 )
             )
         return Asked(deployed=deployed, plan=plans.get(key), vector=to_vector(predictor), run=run)

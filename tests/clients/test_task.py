@@ -9,6 +9,7 @@ import pytest
 
 from clients.task import PrivateTask, read_task
 from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.shape import StepShape
 from privacy.accounting.terms import PrivacyTerms
 from privacy.errors import EpsilonExceeded, PlanRefused, PolicyRefused
 from server.config import RunConfig
@@ -24,16 +25,20 @@ def plan() -> PrivacyPlan:
         PrivacyTerms(
             epsilon=8.0, delta=1e-4, groups=3, units_per_group=6, sampling_rate=1.0, rounds=4,
             survivors=3, colluding=1, clipping_norm=0.1, dimension=10,
+            shape=StepShape(
+                micro_batch=4, records_per_unit=3, max_options=5, max_tokens=64,
+                options_apart=False,
+            ),
         )
     )  # fmt: skip
 
 
 def private(asked: RoundPlan, plan: PrivacyPlan, **changes: Any) -> RoundPlan:
     work = PrivateWork(
-        plan=json.dumps({**plan.as_dict(), **changes}), run="run", group_index=2,
-        records_per_unit=3, micro_batch=4, max_options=5, freeze_a=True, local_learning_rate=0.1,
+        plan=json.dumps({**plan.as_dict(), **changes}), group_index=2,
+        freeze_a=True, local_learning_rate=0.1,
     )  # fmt: skip
-    return replace(asked, privacy=asdict(work))
+    return replace(asked, run="run", privacy=asdict(work))
 
 
 def test_everything_is_typed(make_plan: MakePlan, config: RunConfig) -> None:
@@ -54,8 +59,7 @@ def test_a_compression_is_read(make_plan: MakePlan) -> None:
 
 def test_a_private_task_holds_the_verified_plan(make_plan: MakePlan, plan: PrivacyPlan) -> None:
     assert read_task(private(make_plan(), plan)).private == PrivateTask(
-        plan=plan, run="run", group_index=2, records_per_unit=3, micro_batch=4, max_options=5,
-        freeze_a=True, local_learning_rate=0.1,
+        plan=plan, run="run", group_index=2, freeze_a=True, local_learning_rate=0.1,
     )  # fmt: skip
 
 
@@ -77,7 +81,7 @@ def test_a_plan_that_does_not_keep_its_promise_is_no_task(
         ({"training.dropout": 1.5}, r"dropout = 1\.5 must be in \[0, 1\)"),
         ({"context.strength": True}, r"context\.strength is not float"),
         ({"compression.bits": 4}, r"compression\.keep is missing or unknown"),
-        ({"privacy.run": "run"}, r"privacy\.\w+ is missing or unknown"),
+        ({"privacy.freeze_a": True}, r"privacy\.\w+ is missing or unknown"),
     ],
 )
 def test_what_does_not_belong_is_refused_in_one_line(

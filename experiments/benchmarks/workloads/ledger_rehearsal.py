@@ -10,6 +10,7 @@ from pathlib import Path
 from alignment.data.units import UnitRecords
 from clients.sessions.group_ledger import GroupLedger, forget_ledgers
 from experiments.benchmarks.harness import Stopwatch
+from experiments.benchmarks.workloads.plans import RUN
 from privacy.accounting.plan import PrivacyPlan
 from privacy.file_names import ROSTER_FILE
 from privacy.identity.key_folder import SERVER
@@ -23,8 +24,6 @@ from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import AdvertiseRequest, ShareRequest
 from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from server.state.witness import LedgerWitness
-
-RUN = "benchmark"
 
 Units = Mapping[str, Sequence[UnitRecords]]
 

@@ -9,8 +9,12 @@ from alignment.data.population import Population, load_population
 from clients.task import RoundTask, read_task
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import PrivacyTerms
-from server.config import PrivacyConfig, RunConfig
+from server.aggregation.registration import step_shape
+from server.config import RunConfig
 from strategies.wire.round_plan import RoundPlan, Scalar
+
+#: Name of the run in all that is measured.
+RUN = "benchmark"
 
 
 def sample_population() -> Population:
@@ -19,9 +23,10 @@ def sample_population() -> Population:
 
 
 def calibrated_plan(
-    privacy: PrivacyConfig, units: Sequence[int], *, rounds: int, dimension: int
+    config: RunConfig, units: Sequence[int], *, rounds: int, dimension: int
 ) -> PrivacyPlan:
     """The plan of a run of groups of so many units, all of which survive."""
+    privacy = config.privacy
     return PrivacyPlan.calibrate(
         PrivacyTerms(
             epsilon=privacy.epsilon,
@@ -34,6 +39,7 @@ def calibrated_plan(
             colluding=privacy.colluding,
             clipping_norm=privacy.clipping_norm,
             dimension=dimension,
+            shape=step_shape(config),
         )
     )
 
@@ -44,6 +50,7 @@ def first_task(
     """What a client is asked in the first round."""
     return read_task(
         RoundPlan(
+            run=RUN,
             round=1,
             seed=config.seed,
             train_adapter=train_adapter,

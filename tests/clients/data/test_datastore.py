@@ -17,7 +17,12 @@ def opened(tiny_data: Path) -> Callable[..., Datastore | None]:
         settings: dict[str, Any] = {"data": str(tiny_data), "split": "", "seed": 0}
         settings |= {"skip_invalid": False, "nodes": 6, "private": False, "secure": True}
         settings["fewest_members"] = 1
-        settings |= {"ledgers": "", "budget_epsilon": 0.0, "budget_delta": 1e-5}
+        settings |= {
+            "ledgers": "",
+            "unit": "respondent",
+            "budget_epsilon": 0.0,
+            "budget_delta": 1e-5,
+        }
         settings |= {"out": "runs/x", **changes}
         return open_datastore(SimulatedClientConfig(node=node, **settings))
 
@@ -108,6 +113,7 @@ class TestConfig:
             "federation.secure_aggregation": True,
             "federation.minimum_groups": 2,
             "privacy.ledgers": "books",
+            "privacy.unit": "record",
             "privacy.budget_epsilon": 3.0,
             "privacy.delta": 1e-6,
             "out": "runs/x",
@@ -127,6 +133,7 @@ class TestConfig:
             fewest_members=2,
             out="runs/x",
             ledgers="books",
+            unit="record",
             budget_epsilon=3.0,
             budget_delta=1e-6,
         )

@@ -15,6 +15,7 @@ from clients.data.group_policy import (
     MachineSection,
     PrivacySection,
     ServerSection,
+    StepSection,
     group_policy_text,
     read_group_policy,
 )
@@ -25,6 +26,7 @@ from clients.deployment.enrolment import accept_code
 LEAST: dict[str, Any] = {
     "group": "North",
     "data": {"path": "answers.jsonl"},
+    "privacy": {"units": 100},
     "accept": {"code": "ab" * 32},
     "server": {"address": "fed.example.org:9443"},
 }
@@ -50,9 +52,10 @@ def test_what_is_not_said_has_the_default(tmp_path: Path) -> None:
     policy = read_group_policy(written(tmp_path))
     assert (policy.role, policy.privacy, policy.machine) == (
         "train",
-        PrivacySection(),
+        PrivacySection(units=100),
         MachineSection(),
     )
+    assert policy.step == StepSection()
     assert (policy.privacy.mode, policy.privacy.unit) == ("distributed", "respondent")
     assert not policy.data.public
 
@@ -64,7 +67,15 @@ def test_every_field_survives_being_written_and_read(tmp_path: Path) -> None:
         role="held_out",
         data=DataSection(path="a b/'c'.jsonl", skip_invalid=True, public=True),
         privacy=PrivacySection(
-            mode="local", unit="record", budget_epsilon=3.0, budget_delta=1e-7, run_epsilon=0.125
+            mode="local",
+            unit="record",
+            budget_epsilon=3.0,
+            budget_delta=1e-7,
+            run_epsilon=0.125,
+            units=1000,
+        ),
+        step=StepSection(
+            micro_batch=1, records_per_unit=2, max_options=3, max_tokens=4, options_apart=True
         ),
         accept=AcceptSection(
             code="12" * 32,
@@ -110,6 +121,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"privacy__run_epsilon": "8"}, "privacy.run_epsilon = '8': Input should be a valid number"),
     ({"privacy__budget_delta": 1.0}, "privacy.budget_delta = 1.0: Input should be less than 1"),
     ({"privacy__budget_delta": float("nan")}, "privacy.budget_delta = nan: Input should be"),
+    ({"privacy__units": -1}, "privacy.units = -1: Input should be greater"),
+    ({"privacy__units": 10.0}, "privacy.units = 10.0: Input should be a valid integer"),
+    ({"privacy__units": 0}, "privacy.units is missing: state a public bound on the units"),
+    ({"step__max_options": 1}, "step.max_options = 1: Input should be greater"),
+    ({"step__options_apart": 1}, "step.options_apart = 1: Input should be a valid boolean"),
+    ({"step__options": 4}, "step.options = 4: Extra inputs are not permitted"),
     ({"accept__code": "abc"}, "accept.code = 'abc': String should match pattern"),
     ({"accept__model": "ab"}, "accept.model = 'ab': String should match pattern"),
     ({"accept__members": 1}, "accept.members = 1: Input should be greater than or equal to 2"),

@@ -151,6 +151,7 @@ class TestFrozenControl:
         from dataclasses import asdict
 
         return RoundPlan(
+            run="run",
             round=3,
             seed=0,
             train_adapter=train_adapter,

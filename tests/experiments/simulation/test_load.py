@@ -14,12 +14,13 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from clients.privatizer import noised_sum, release_masked
+from clients.privatizer import release_masked
 from clients.sessions.secagg_session import Session, insisted_on, terms_in
 from clients.task import RoundTask, read_task
 from experiments.simulation.local_grid import LocalGrid
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import mean_of_sum
+from privacy.accounting.step import private_step
 from privacy.accounting.terms import PrivacyTerms
 from privacy.identity import keys
 from privacy.identity.keys import Identity, Roster
@@ -111,7 +112,13 @@ class Clients:
         gradients = np.full((UNITS, DIMENSION), 1e-3, dtype=np.float32)
 
         def train(_: object) -> object:
-            return noised_sum([Update(gradients=gradients)], private.plan, SystemRandomStream())
+            return private_step(
+                lambda sample: [Update(gradients=gradients[sample])],
+                private.plan,
+                group=private.group_index,
+                units=UNITS,
+                source=SystemRandomStream(),
+            )
 
         request = _part(message)
         released = release_masked(self._session(context), request, train)
@@ -148,10 +155,9 @@ def _answer(message: Message, **parts: bytes) -> Message:
 class NoisedSums(MeanOfUpdates):
     """Shares of noise under one plan, whatever the vectors are."""
 
-    def __init__(self, plan: PrivacyPlan, places: Mapping[str, int], run: str) -> None:
+    def __init__(self, plan: PrivacyPlan, places: Mapping[str, int]) -> None:
         self._plan = plan
         self._places = places
-        self._run = run
         self._text = json.dumps(plan.as_dict(), sort_keys=True)
 
     fewest = SURVIVORS
@@ -159,9 +165,8 @@ class NoisedSums(MeanOfUpdates):
     def work(self, group: str) -> Mapping[str, Scalar]:
         return asdict(
             PrivateWork(
-                plan=self._text, run=self._run, group_index=self._places[group],
-                records_per_unit=1, micro_batch=UNITS, max_options=2, freeze_a=True,
-                local_learning_rate=0.1,
+                plan=self._text, group_index=self._places[group],
+                freeze_a=True, local_learning_rate=0.1,
             )
         )  # fmt: skip
 
@@ -302,7 +307,7 @@ def test_no_round_is_lost_while_threshold_and_noise_hold_and_memory_stays_flat(
         )
         membership = Membership(grid, terms)
         cohort = membership.gather()
-        aggregation = NoisedSums(plan, cohort.group_indices, run="load")
+        aggregation = NoisedSums(plan, cohort.group_indices)
         loop = RoundLoop(
             config=config,
             cohort=cohort,

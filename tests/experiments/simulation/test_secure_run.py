@@ -443,7 +443,7 @@ class TestOneClient:
             if name in ("predictor", "training", "context")
         }
         plan = RoundPlan(
-            round=1, seed=0, train_adapter=False, learning_rate_scale=1.0,
+            run="run", round=1, seed=0, train_adapter=False, learning_rate_scale=1.0,
             **sections,
         )  # fmt: skip
         content = RecordDict(

@@ -14,6 +14,7 @@ from scipy.stats import binom
 
 from privacy.accounting import integer_grid as grid
 from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.shape import StepShape
 from privacy.accounting.terms import PrivacyTerms
 from privacy.canonical import canonical_json
 from privacy.errors import (
@@ -143,7 +144,10 @@ def test_batch_cap_pays_for_truncation(terms, units: int, rate: float, epsilon: 
     price = 100 * (1 + math.exp(max(epsilon, 16.0)))
     assert price * binom.sf(cap, units, rate) <= 1e-11
     assert cap == 1 or price * binom.sf(cap - 1, units, rate) > 1e-11
-    assert decided.micro_batches(3, rows=16) == math.ceil(cap / 16)
+    shaped = replace(decided, shape=SHAPE)
+    assert shaped.micro_batches(3) == math.ceil(cap / 16)
+    with pytest.raises(PlanRefused, match="states no shape"):
+        decided.micro_batches(3)
     assert decided.cut_chance() == 100 * binom.sf(cap, units, rate)
 
 
@@ -354,6 +358,44 @@ def test_digest_does_not_depend_on_spelling(terms) -> None:
     spelled = terms(epsilon=np.float64(4), rounds=np.int64(200), units_per_group=[2000] * 10)
     assert spelled == terms(epsilon=4)
     assert PrivacyPlan.calibrate(spelled).digest() == PrivacyPlan.calibrate(terms()).digest()
+
+
+SHAPE = StepShape(
+    micro_batch=16, records_per_unit=32, max_options=5, max_tokens=64, options_apart=False
+)
+
+
+def test_the_shape_of_a_step_is_part_of_the_plan(plan: PrivacyPlan) -> None:
+    """Was open: bounds that one record could exceed stood in no plan."""
+    shaped = replace(plan, shape=SHAPE)
+    assert PrivacyPlan.from_dict(json.loads(json.dumps(shaped.as_dict()))) == shaped
+    apart = replace(plan, shape=replace(SHAPE, options_apart=True))
+    assert len({plan.digest(), shaped.digest(), apart.digest()}) == 3
+    assert shaped.required_shape == SHAPE
+
+
+def test_a_plan_of_before_has_the_digest_that_it_had(plan: PrivacyPlan) -> None:
+    """Ledgers that were written then are read for good."""
+    assert "shape" not in plan.as_dict()
+    assert PrivacyPlan.from_dict(plan.as_dict()).digest() == plan.digest()
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, None, "8", 2**20 + 1, math.nan, [16]])
+@pytest.mark.parametrize(
+    "name", ["micro_batch", "records_per_unit", "max_options", "max_tokens", "options_apart"]
+)
+def test_a_shape_that_holds_nothing_is_refused(name: str, value: object) -> None:
+    if name == "options_apart" and value is True:
+        return
+    with pytest.raises(PlanRefused, match=rf"^shape\.{name} = "):
+        StepShape.read({**SHAPE.as_dict(), name: value})
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"max_options": ...}])
+def test_a_shape_has_exactly_its_fields(change: dict[str, object]) -> None:
+    values = {k: v for k, v in {**SHAPE.as_dict(), **change}.items() if v is not ...}
+    with pytest.raises(PlanRefused, match="give exactly these"):
+        StepShape.read(values)
 
 
 def test_unknown_and_missing_fields_are_refused(plan: PrivacyPlan) -> None:

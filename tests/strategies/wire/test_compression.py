@@ -24,7 +24,7 @@ STEPS = np.repeat(np.array([1e-3, 3e-4, 0.0], dtype=np.float32), DIMENSION // 3)
 def plan(number: int = 1, **changes: Any) -> RoundPlan:
     compression = {"bits": 4, "keep": 1.0, "transform": "rotate", "scale": 1.0, **changes}
     return RoundPlan(
-        round=number, seed=3, train_adapter=True, learning_rate_scale=0.5,
+        run="run", round=number, seed=3, train_adapter=True, learning_rate_scale=0.5,
         predictor={}, training={}, context={}, compression=compression,
     )  # fmt: skip
 

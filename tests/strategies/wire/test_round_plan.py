@@ -33,6 +33,7 @@ NESTED = st.recursive(
 
 def plan(**changes: Any) -> RoundPlan:
     fields: dict[str, Any] = {
+        "run": "run",
         "round": 3,
         "seed": 5,
         "train_adapter": True,
@@ -97,6 +98,7 @@ class TestWire:
     ) -> None:
         predictor, training, context = sections
         sent = RoundPlan(
+            run="run",
             round=number,
             seed=seed,
             train_adapter=train_adapter,
@@ -186,8 +188,7 @@ class TestSections:
     """What a client reads a section into takes exactly its fields, of exactly their types."""
 
     WORK = PrivateWork(
-        plan="{}", run="run", group_index=0, records_per_unit=1, micro_batch=4, max_options=2,
-        freeze_a=True, local_learning_rate=0.1,
+        plan="{}", group_index=0, freeze_a=True, local_learning_rate=0.1,
     )  # fmt: skip
 
     @pytest.mark.parametrize(
@@ -199,7 +200,19 @@ class TestSections:
         assert read_section(type(section), asdict(section), name="any") == section
 
     @pytest.mark.parametrize(
-        "extra", ["sampling", "sampling_rate", "clipping_norm", "rounds", "local_steps", "place"]
+        "extra",
+        [
+            *(
+                "sampling",
+                "sampling_rate",
+                "clipping_norm",
+                "rounds",
+                "local_steps",
+                "place",
+                "run",
+            ),
+            *("records_per_unit", "micro_batch", "max_options", "max_tokens", "options_apart"),
+        ],
     )
     def test_what_the_privacy_plan_fixes_is_no_field_of_the_request(self, extra: str) -> None:
         message = f"^round plan: privacy.{extra} is missing or unknown$"
