@@ -82,10 +82,10 @@ def _check_plan(store: Datastore, private: PrivateTask) -> None:
         PolicyRefused: It protects something else than the group's units.
     """
     plan = private.plan
-    if plan.unit != store.unit:
-        raise PolicyRefused(f"unit = {plan.unit}; this group's is {store.unit}")
     if store.group_policy is not None:
         store.group_policy.check_plan(plan)
+    elif plan.unit != store.unit:
+        raise PolicyRefused(f"unit = {plan.unit}; this run's is {store.unit}")
 
 
 def require_executable(store: Datastore, task: RoundTask) -> None:

@@ -149,6 +149,42 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] 
         {"predictor.encoder": "someone/encoder"},
         "EncoderError: its text stays at the client",
     ),
+    "more options than the policy allows a step": (
+        {"step__max_options": 4},
+        {},
+        {},
+        "PolicyRefused: max_options = 16 is above the 4 that this group's policy allows a step",
+    ),
+    "more units at a time": (
+        {"step__micro_batch": 7},
+        {},
+        {},
+        "PolicyRefused: micro_batch = 8 is above the 7 that this group's policy allows a step",
+    ),
+    "more records of a unit": (
+        {"step__records_per_unit": 31},
+        {},
+        {},
+        "PolicyRefused: records_per_unit = 32 is above the 31 that this group's policy allows",
+    ),
+    "longer texts": (
+        {"step__max_tokens": 63},
+        {},
+        {},
+        "PolicyRefused: max_tokens = 64 is above the 63 that this group's policy allows a step",
+    ),
+    "room for pairs": (
+        {"step__options_apart": True},
+        {},
+        {},
+        "PolicyRefused: options_apart = False; this group's policy says True",
+    ),
+    "a plan without bounds of a step": (
+        {},
+        {},
+        {"plan__shape": None},
+        "PlanRefused: the plan states no shape of a step",
+    ),
     "another task than that of the terms": (
         {},
         {"task": "00" * 32},
@@ -158,7 +194,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] 
     "another run than that of the plan": (
         {},
         {},
-        {"privacy.run": "other"},
+        {"run": "other"},
         "PolicyRefused: the terms are of another run or round than the plan: nothing is sent",
     ),
     "another round than that of the plan": (

@@ -89,6 +89,7 @@ def test_a_changed_file_is_read_again(
             fewest_members=2,
             out="",
             ledgers="",
+            unit="respondent",
             budget_epsilon=0.0,
             budget_delta=1e-5,
         )

@@ -4,11 +4,13 @@ Audits of broken kernels, and those compared with published figures, are seeded 
 flicker. Audits of the right kernel on the operating system's randomness state their odds.
 """
 
+import ast
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from scipy.stats import binom, norm
 
-from clients.privatizer import noised_sum
+from privacy.accounting import step
 from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
 from privacy.audit import canary_bounds
@@ -34,7 +36,7 @@ from privacy.errors import ExecutionMismatch
 from privacy.kernel.clipping import clip_sum
 from privacy.kernel.discrete_gaussian import add_noise
 from privacy.kernel.randomness import ByteSource, poisson_sample
-from privacy.kernel.types import Modular, Update, residues
+from privacy.kernel.types import _SEAL, Clipped, KernelSettings, Modular, Noised, Update, residues
 
 DELTA = 1e-5
 CEILING = 4.978
@@ -217,14 +219,73 @@ def test_the_audited_kernel_is_the_one_of_runs(claiming, seeded) -> None:
     members = np.arange(0, 300, 2)
     share = run_kernel(members, plan, group=0, source=seeded(1))
 
-    source = seeded(1)
-    sample = poisson_sample(
-        source, sampling_rate=plan.sampling_rate, units=150, batch_cap=plan.batch_cap(0)
-    )
-    rows = np.zeros((sample.size, 300), dtype=np.float32)
-    rows[np.arange(sample.size), members[sample]] = 5 * plan.clipping_norm
-    assert np.array_equal(share, noised_sum([Update(gradients=rows)], plan, source).vector)
-    assert sample.size
+    def gradients_of(sample: Sequence[int]) -> list[Update]:
+        assert sample
+        rows = np.zeros((len(sample), 300), dtype=np.float32)
+        rows[np.arange(len(sample)), members[sample]] = 5 * plan.clipping_norm
+        return [Update(gradients=rows)]
+
+    of_run = step.private_step(gradients_of, plan, group=0, units=150, source=seeded(1))
+    assert np.array_equal(share, of_run.vector)
+
+
+def no_noise(clipped: Clipped, source: ByteSource) -> Noised:
+    return Noised(settings=clipped.settings, vector=clipped.vector, seal=_SEAL)
+
+
+def half_the_noise(clipped: Clipped, source: ByteSource) -> Noised:
+    weak = replace(clipped.settings, noise_log2=clipped.settings.noise_log2 - 1)
+    noised = add_noise(Clipped(settings=weak, vector=clipped.vector, seal=_SEAL), source)
+    return Noised(settings=clipped.settings, vector=noised.vector, seal=_SEAL)
+
+
+def no_clip(updates: Iterable[Update], settings: KernelSettings) -> Clipped:
+    total = np.zeros(settings.dimension, dtype=np.int64)
+    for update in updates:
+        scaled = update.gradients / settings.clipping_norm * settings.target_norm
+        total += np.rint(scaled).astype(np.int64).sum(axis=0)
+    return Clipped(settings=settings, vector=residues(total, settings), seal=_SEAL)
+
+
+def everybody(
+    source: ByteSource, *, sampling_rate: float, units: int, batch_cap: int
+) -> np.ndarray:
+    return np.arange(units)
+
+
+@pytest.mark.parametrize(
+    ("part", "broken"),
+    [
+        ("add_noise", no_noise),
+        ("add_noise", half_the_noise),
+        ("clip_sum", no_clip),
+        ("poisson_sample", everybody),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_what_is_taken_out_of_the_private_step_is_found(
+    claiming, seeded, monkeypatch: pytest.MonkeyPatch, part: str, broken: Callable[..., object]
+) -> None:
+    """Was open: the audit ran a copy of the step, and rounds without noise passed it."""
+    monkeypatch.setattr(step, part, broken)
+    result = audit_plan(claiming(1), source=seeded(3))
+    assert result.regressed, result
+    assert result.passed == (broken is half_the_noise), result
+
+
+def test_nothing_but_the_private_step_samples_clips_or_adds_noise() -> None:
+    """So what an audit attacks is what every round executes."""
+    parts = {"poisson_sample", "clip_sum", "clip_rows", "add_noise"}
+    root = Path(step.__file__).parents[2]
+    found = {
+        str(path.relative_to(root))
+        for room in ("privacy", "alignment", "strategies", "clients", "server")
+        for path in (root / room).rglob("*.py")
+        if not path.is_relative_to(root / "privacy" / "kernel")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if parts & {getattr(node, name, None) for name in ("id", "name", "attr")}
+    }
+    assert found == {"privacy/accounting/step.py"}
 
 
 def test_canaries_are_one_hot_and_far_above_the_clipping_norm(claiming) -> None:
