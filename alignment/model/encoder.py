@@ -105,9 +105,26 @@ def load_base(
         raise EncoderError(f"encoder {encoder!r} lacks weights {missing[0]}: give a complete one")
     if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_ids):
         raise EncoderError(f"encoder {encoder!r} has no fast tokenizer: add its tokenizer.json")
+    _require_known_tokens(encoder, model, tokenizer)
     model.requires_grad_(False)
     model.eval()
     return model, tokenizer
+
+
+def _require_known_tokens(
+    encoder: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse a tokenizer that knows a token without a row of the embedding.
+
+    A step over a text with such a token would fail, and so tell that somebody's record has it.
+    """
+    highest = max(tokenizer.get_vocab().values())
+    rows = model.get_input_embeddings().weight.shape[0]
+    if highest >= rows:
+        raise EncoderError(
+            f"encoder {encoder!r} has a tokenizer with token {highest} and an embedding of {rows} "
+            "rows: resize the embedding, or give the tokenizer that the model was made with"
+        )
 
 
 def _layer_list(model: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alignment.config import PredictorConfig
+from alignment.config import DEFAULT_ENCODER, PredictorConfig
 from alignment.data.records import Question
 from alignment.model.causal import CausalEncoder, ImplicitReward, ResponseEncoder
 from alignment.model.context import ABSENT, Prior
 from alignment.model.encoder import Encoder
+from alignment.model.encoder_files import model_fingerprint
 from alignment.model.encoding import (
     PrefixCache,
     QuestionBatch,
@@ -223,6 +224,19 @@ class Predictor(nn.Module):
             if name.startswith("encoder."):
                 digest.update(parameter.detach().numpy().tobytes())
         return digest.digest()
+
+
+def loadable_fingerprint(config: PredictorConfig) -> str:
+    """The fingerprint of a predictor that was loaded and checked: what a group may agree to.
+
+    The files of the default encoder are pinned by the program itself and need no look.
+
+    Raises:
+        EncoderError: It cannot be loaded, or would fail on some text.
+    """
+    if config.encoder != DEFAULT_ENCODER:
+        Predictor(config)
+    return model_fingerprint(config)
 
 
 def pad_options(rows: Sequence[Tensor], options: int | None = None) -> tuple[Tensor, Tensor]:
