@@ -13,11 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
 from alignment.model.encoder import Encoder, EncoderError, load_base
-from alignment.model.encoder_files import PINNED
+from alignment.model.encoder_files import PINNED, model_fingerprint
+from alignment.model.predictor import loadable_fingerprint
 
 EncoderFolder = Callable[[str], str]
 Shake = Callable[[torch.nn.Module, int], None]
@@ -443,3 +444,27 @@ def test_all_checked_files_lie_in_the_folder_that_is_read(package: Package) -> N
     except EncoderError:
         return
     assert model.get_parameter("embeddings.LayerNorm.weight").abs().max() > 0
+
+
+def test_a_tokenizer_that_knows_a_token_without_an_embedding_is_refused(
+    bert: str, tmp_path: Path
+) -> None:
+    """Was open: a step over a text that has the token failed, and told whose record it is."""
+    folder = tmp_path / "encoder"
+    shutil.copytree(bert, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = PredictorConfig(encoder=str(folder), max_tokens=64)
+    model, _ = load_base(str(folder))
+    rows = model.get_input_embeddings().weight.shape[0]
+    tokenizer.add_tokens([f"zebra{number}" for number in range(rows + 1 - len(tokenizer))])
+    tokenizer.save_pretrained(folder)
+    message = f"token {rows} and an embedding of {rows} rows: resize the embedding"
+    with pytest.raises(EncoderError, match=message):
+        Encoder(config)
+    with pytest.raises(EncoderError, match=message):
+        loadable_fingerprint(config)
+
+
+def test_no_text_has_a_token_without_an_embedding_in_the_default_encoder() -> None:
+    assert loadable_fingerprint(PredictorConfig()) == model_fingerprint(PredictorConfig())
+    load_base(DEFAULT_ENCODER)
