@@ -12,12 +12,13 @@ import json
 from contextlib import suppress
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.clientapp import ClientApp
 
 from clients.data.datastore import Datastore
 from clients.deployment.bundle import code_digest
 from clients.privatizer import Trained, release_in_the_clear, release_masked
+from clients.replies import reply_to
 from clients.requests import (
     account_for,
     countersign,
@@ -67,7 +68,7 @@ def setup(message: Message, context: Context) -> Message:
     if store is not None and store.group_policy is not None:
         pinned = {name: key.hex() for name, key in store.keys.roster().items()}
         answer["code"], answer["roster"] = code_digest(), json.dumps(pinned)
-    return Message(RecordDict({"setup": answer}), reply_to=message)
+    return reply_to(message, {"setup": answer})
 
 
 @app.train()
@@ -84,7 +85,7 @@ def train(message: Message, context: Context) -> Message:
         account.charge(1, round_context(task.digest, model))
         released = release_in_the_clear(trained_as_asked(store, task, vector, context))
         account.release(released.tobytes())
-    return Message(RecordDict({"update": ArrayRecord([released])}), reply_to=message)
+    return reply_to(message, {"update": ArrayRecord([released])})
 
 
 @app.query("advertise")
@@ -129,7 +130,7 @@ def masked(message: Message, context: Context) -> Message:
         released = release_masked(_session(store, context), request, train_as_agreed)
         account.release(released)
     content = ArrayRecord([np.frombuffer(released, dtype=np.uint8)])
-    return Message(RecordDict({"masked": content}), reply_to=message)
+    return reply_to(message, {"masked": content})
 
 
 @app.query("confirm")
@@ -175,7 +176,7 @@ def _session(store: Datastore, context: Context) -> Session:
 
 
 def _answer(message: Message, parts: dict[str, bytes]) -> Message:
-    return Message(RecordDict({"secagg": ConfigRecord(dict(parts))}), reply_to=message)
+    return reply_to(message, {"secagg": ConfigRecord(dict(parts))})
 
 
 def _advertised(store: Datastore, message: Message, context: Context) -> bytes:
@@ -205,4 +206,4 @@ def evaluate(message: Message, context: Context) -> Message:
     else:
         vector = model_in(message)
     metrics = MetricRecord({**measured(store, task, vector), "public": 1})
-    return Message(RecordDict({"metrics": metrics}), reply_to=message)
+    return reply_to(message, {"metrics": metrics})

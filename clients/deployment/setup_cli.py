@@ -89,7 +89,9 @@ def init(
     _say("Next:")
     _say(f"  1. read and adjust   {escape(str(folder / 'policy.toml'))}")
     if policy.privacy.units:
-        _say(f"                       others will be told of {policy.privacy.units:,} people at most")
+        _say(
+            f"                       others will be told of {policy.privacy.units:,} people at most"
+        )
     _say(f"  2. send              {escape(str(folder / 'card.json'))}   to the coordinator")
     _say(f"  3. when the roster comes back: fedaccord client roster {escape(str(folder))} FILE")
     _say(f"  4. fedaccord client check {escape(str(folder))}")

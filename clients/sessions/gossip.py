@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from clients.data.datastore import Datastore
 from clients.privatizer import Trained, release_to_partner, release_to_readers
+from clients.replies import reply_to
 from clients.requests import (
     account_for,
     countersign,
@@ -99,7 +100,7 @@ def meet(message: Message, context: Context) -> Message:
         released = release_to_partner(session, meeting, vector)
         account.release(released)
     content = ArrayRecord([np.frombuffer(released, dtype=np.uint8)])
-    return Message(RecordDict({"sealed": content}), reply_to=message)
+    return reply_to(message, {"sealed": content})
 
 
 def mix(message: Message, context: Context) -> Message:
@@ -113,7 +114,7 @@ def mix(message: Message, context: Context) -> Message:
     other = session.open(_bytes_in(message, "sealed"), dimension=kept.vector.size)
     apart = float(np.linalg.norm(other.astype(np.float64) - kept.vector))
     model.keep(replace(kept, vector=kept.strategy.meet(kept.vector, other)))
-    return Message(RecordDict({"mixed": MetricRecord({"distance": apart})}), reply_to=message)
+    return reply_to(message, {"mixed": MetricRecord({"distance": apart})})
 
 
 def show(message: Message, context: Context) -> Message:
@@ -128,7 +129,7 @@ def show(message: Message, context: Context) -> Message:
         model=kept.start,
     )
     content = ArrayRecord([np.frombuffer(each, dtype=np.uint8) for each in shown])
-    return Message(RecordDict({"shown": content}), reply_to=message)
+    return reply_to(message, {"shown": content})
 
 
 def part(message: Message, context: Context) -> Message:
@@ -226,4 +227,4 @@ def _bytes_in(message: Message, name: str) -> bytes:
 
 
 def _answer(message: Message, parts: dict[str, bytes]) -> Message:
-    return Message(RecordDict({_PART: ConfigRecord(dict(parts))}), reply_to=message)
+    return reply_to(message, {_PART: ConfigRecord(dict(parts))})
