@@ -78,7 +78,8 @@ def train(message: Message, context: Context) -> Message:
     with account_for(store, task) as account:
         account.announce(model)
         account.charge(1, round_context(task.digest, model))
-        released = release_in_the_clear(trained_as_asked(store, task, vector, context))
+        trained = trained_as_asked(store, task, vector, context, units=account.present)
+        released = release_in_the_clear(trained)
         account.release(released.tobytes())
     return Message(RecordDict({"update": ArrayRecord([released])}), reply_to=message)
 
@@ -118,7 +119,7 @@ def masked(message: Message, context: Context) -> Message:
             raise PolicyRefused("plan or model are not those of the terms: nothing was trained")
         account.announce(agreed.model)
         account.charge(agreed.attempt.attempt, opened.agreement.context)
-        return trained_as_asked(store, task, vector, context)
+        return trained_as_asked(store, task, vector, context, units=account.present)
 
     with account_for(store, task) as account:
         released = release_masked(_session(store, context), request, train_as_agreed)

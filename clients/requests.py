@@ -5,7 +5,7 @@ Imports of torch stay inside functions; see :mod:`clients.app`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Literal, overload
@@ -15,6 +15,7 @@ from flwr.app import Context, Message
 from numpy.typing import NDArray
 
 from alignment.config import PredictorConfig
+from alignment.data.units import UnitRecords
 from alignment.model.encoder_files import model_fingerprint
 from clients.data.datastore import Datastore, datastore_of
 from clients.privatizer import Trained
@@ -24,7 +25,7 @@ from clients.sessions.group_ledger import (
     PrivateAccount,
     redact_ledger_errors,
 )
-from clients.task import PrivateTask, RoundTask, read_task
+from clients.task import RoundTask, read_task
 from privacy.errors import PolicyRefused, PrivacyError
 from privacy.identity.key_folder import SERVERS
 from privacy.ledger.chain import Head
@@ -148,28 +149,41 @@ def _group_ledger(store: Datastore) -> GroupLedger:
 
 
 def trained_as_asked(
-    store: Datastore, task: RoundTask, vector: NDArray[np.float32], context: Context
+    store: Datastore,
+    task: RoundTask,
+    vector: NDArray[np.float32],
+    context: Context,
+    *,
+    units: Sequence[UnitRecords],
 ) -> Trained:
-    """Train as a task says, privately or not; whoever calls has charged for it."""
+    """Train as a task says, privately or not; whoever calls has charged for it.
+
+    Args:
+        store: Of the group.
+        task: What the server asks for.
+        vector: (d,) float32, the global vector.
+        context: Of the client, between messages.
+        units: Those that the charge pays for; without privacy they are not looked at.
+    """
     from clients.training.compressor import travelling
     from clients.training.trainer import train_locally
 
     _require_guarantee(store, task)
     if task.private is not None:
-        return _trained_privately(store, task, task.private, vector)
+        return _trained_privately(task, units, vector)
     if store.training is None:
         raise ValueError("a held-out group does not train: ask train groups only")
     return travelling(train_locally(vector, store.training, task), task, context.state)
 
 
 def _trained_privately(
-    store: Datastore, task: RoundTask, private: PrivateTask, vector: NDArray[np.float32]
+    task: RoundTask, units: Sequence[UnitRecords], vector: NDArray[np.float32]
 ) -> Trained:
     """Train under the plan; the text of an error must not tell the server of a record."""
     from clients.training.private_trainer import train_privately
 
     try:
-        return train_privately(vector, store.units(str(private.plan.unit)), task)
+        return train_privately(vector, units, task)
     except PrivacyError:
         # These quote the plan only, which the server has made.
         raise

@@ -7,6 +7,7 @@ inside functions; see :mod:`clients.app`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from alignment.data.units import UnitRecords
 from clients.data.datastore import Datastore
 from clients.privatizer import Trained, release_to_partner, release_to_readers
 from clients.requests import (
@@ -83,8 +85,8 @@ def meet(message: Message, context: Context) -> Message:
         meeting = session.meet(request, task=task.digest, model=before.start)
         account.announce(before.start)
         account.charge(1, meeting.context)
-        mean = trained_as_asked(store, task, before.vector, context)
-        vector = strategy.step(before.vector, _update(store, task, private, mean))
+        mean = trained_as_asked(store, task, before.vector, context, units=account.present)
+        vector = strategy.step(before.vector, _update(account.present, task, mean))
         after = replace(
             before,
             predictor=task.predictor,
@@ -208,15 +210,13 @@ def _first(message: Message, task: RoundTask, private: PrivateTask, strategy: Go
     )
 
 
-def _update(
-    store: Datastore, task: RoundTask, private: PrivateTask, mean: Trained
-) -> NDArray[np.float64]:
+def _update(units: Sequence[UnitRecords], task: RoundTask, mean: Trained) -> NDArray[np.float64]:
     """Where a private mean gradient points, over all coordinates of the model."""
     from clients.training.private_trainer import update_along
 
     if not isinstance(mean, np.ndarray):
         raise PolicyRefused("what was trained is not private by itself: nothing is sent")
-    return update_along(mean, store.units(str(private.plan.unit)), task)
+    return update_along(mean, units, task)
 
 
 def _bytes_in(message: Message, name: str) -> bytes:

@@ -65,6 +65,32 @@ def total(steps: Iterable[Steps], order: int) -> Fraction:
     )
 
 
+UNLIMITED = 2**63 - 1
+"""Steps that fit where nothing limits them."""
+
+
+def fitting_steps(
+    bounds: Iterable[tuple[int, float]], taken: Steps, mechanism: Mechanism, *, slack: float = 0.0
+) -> int:
+    """The number of steps that fit into every bound after those taken.
+
+    Args:
+        bounds: an order and the divergence that may be spent at it, for each budget.
+        taken: the steps before.
+        mechanism: of every step to come.
+        slack: part of a bound that is added to it, for sums another machine has rounded.
+    """
+    least: dict[int, float] = {}
+    for order, bound in bounds:
+        least[order] = min(bound, least.get(order, bound))
+    fits = UNLIMITED
+    for order, bound in least.items():
+        if step := Fraction(cost(mechanism, order)):
+            left = Fraction(bound) * (1 + Fraction(slack)) - total([taken], order)
+            fits = min(fits, max(0, math.floor(left / step)))
+    return fits
+
+
 def filter_bound(*, epsilon: float, delta: float, order: int) -> float:
     """The Renyi divergence that a budget pays for at an order, less its part for cut batches."""
     return rdp_budget(epsilon=epsilon, delta=delta * (1 - TRUNCATION_SHARE), order=order)
