@@ -72,8 +72,8 @@ class Forecast:
         budget_epsilon: What the run takes of the budget of somebody who has spent nothing.
         budget: What anybody's data may ever spend, by the group policy, as epsilon.
         payers: For so many rounds of the run, how many people can pay, each after what they have
-            spent before; who has more to spend than the run takes can pay for all. For the group's
-            own eyes: the others take no part in the rest, and nobody is told.
+            spent before. For the group's own eyes: in the rest they take no part, and nobody is
+            told. Empty where nothing is private, or the budget does not pay for the whole run.
         rounds: Of the run.
         seconds_per_round: Of this machine: training as measured, and the trips at the rate at
             which the group policy asks for work.
@@ -241,7 +241,8 @@ def forecast(home: Home, settings: Settings) -> Forecast:
         before, step = _twice(lambda: train_privately(vector, units, task))
         delta, budget = policy.privacy.budget_delta, policy.privacy.budget_epsilon
         needed, _ = least_budget(mechanism_of(plan), steps=plan.steps, delta=delta)
-        payers = _payers(store, plan, policy)
+        if needed <= budget:
+            payers = _payers(store, plan, policy)
     return Forecast(
         epsilon=plan.epsilon if plan else None,
         budget_epsilon=needed,
@@ -315,7 +316,7 @@ def _payers(store: Datastore, plan: PrivacyPlan, policy: GroupPolicy) -> dict[in
     """For so many rounds of a plan, how many people of the group can pay; most rounds first.
 
     Raises:
-        ValueError: The ledger is damaged, or no budget of the policy's size pays for a step.
+        ValueError: The ledger is damaged.
     """
     mechanism, privacy = mechanism_of(plan), policy.privacy
     order = best_order(

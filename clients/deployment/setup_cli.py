@@ -179,6 +179,7 @@ def _show(expected: Forecast) -> None:
             f"  epsilon  {expected.epsilon:g} of the run; it takes {expected.budget_epsilon:.3f} "
             f"of the {expected.budget:.3f} that anybody's data may ever spend"
         )
+    if expected.payers:
         _say(f"  people   {_payers(expected)}; nobody else learns that")
     if not expected.affordable:
         _say("[red]The budget does not pay for the whole run: raise it or take part in less.[/red]")
@@ -186,7 +187,7 @@ def _show(expected: Forecast) -> None:
 
 def _payers(expected: Forecast) -> str:
     """How many people can pay for how many rounds, in words."""
-    if set(expected.payers) <= {expected.rounds}:
+    if set(expected.payers) == {expected.rounds}:
         return "all can pay for all rounds"
     parts = (f"{people:,} for {rounds:,} rounds" for rounds, people in expected.payers.items())
     return (

@@ -364,7 +364,9 @@ def test_no_sequence_of_operations_overspends_and_reopening_changes_nothing(
                 paying = [each in members and people[each] + step <= bound for each in POOL]
                 assert taking_part(ledger, f"run {run}", number, *POOL) == paying
                 taken[run] += 1
-                people.update({p: people[p] + step for p, pays in zip(POOL, paying) if pays})
+                people.update(
+                    {p: people[p] + step for p, pays in zip(POOL, paying, strict=True) if pays}
+                )
             else:
                 with pytest.raises(BudgetExhausted):
                     ledger.reserve(f"run {run}", number, 0, CONTEXT)

@@ -264,10 +264,6 @@ CONTRADICTIONS: dict[str, tuple[int, Callable[[dict[str, Any]], object]]] = {
     "people that no file lists": (1, lambda e: e["body"].update(people="0" * 64)),
     "people under a name that leads elsewhere": (1, lambda e: e["body"].update(people="../ledger")),
     "no bound on the units": (1, lambda e: e["body"].update(units=0)),
-    "another bound than any of the plan": (
-        3,
-        lambda e: e["body"]["plan"].update(units_per_group=[9, 9]),
-    ),
     "data of no run": (1, lambda e: e["body"].update(run="")),
     "data of another run": (3, lambda e: e["body"].update(run="other")),
     "an unknown type": (8, lambda e: e.update(type="REFUND")),
