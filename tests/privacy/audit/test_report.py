@@ -70,7 +70,7 @@ def federation(tmp_path: Path, plan: PrivacyPlan) -> Federation:
             group_ledger(folder / "ledgers", name), identity, servers=servers
         ) as ledger:
             people = [(f"{name} {number}", b"answer") for number in range(4)]
-            data = ledger.register(people, unit=Unit.RESPONDENT)
+            data = ledger.register(people, unit=Unit.RESPONDENT, bound=2000, run="run 1")
             ledger.set_budget(data, epsilon=EPSILON, delta=DELTA, order=ORDER)
             ledger.register_plan("run 1", data, plan, code="c0de", model="0" * 64)
             spends = 0
