@@ -136,7 +136,7 @@ def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict
         return entry
     runs = [name for name, plan in state.plans.items() if plan.dataset == data.fingerprint]
     left = state.remaining(data.fingerprint, runs[-1] if runs else None)
-    used = float(state.most_used(data.fingerprint, budget.order))
+    used = float(state.most_used(budget.order))
     return entry | {
         "budget": {
             "epsilon": budget.epsilon,
@@ -147,8 +147,9 @@ def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict
             "delta_times_units": budget.delta * data.units,
         },
         "used": used,
-        "left": budget.bound - used,
-        "used_share": used / budget.bound,
+        "left": max(0.0, budget.bound - used),
+        # Some can have spent more, under a larger budget before: nothing is left of theirs.
+        "used_share": min(1.0, used / budget.bound),
         "epsilon_spent": epsilon_spent(used, delta=budget.delta, order=budget.order),
         "rounds_left": left.rounds,
         "newest_run": runs[-1] if runs else None,

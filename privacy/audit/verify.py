@@ -203,14 +203,18 @@ def _budgets(name: str, state: State) -> Check:
         return left_open("budget", name, "no budget was set, and nothing can be spent without.")
     known = state.knows_people
     for dataset in state.budgets:
-        for steps in state.spent_by_people(dataset) if known else _steps_of_runs(state, dataset):
-            if (used := _excess(state, dataset, steps)) is not None:
+        of_runs = ((steps, Steps()) for steps in _steps_of_runs(state, dataset))
+        for now, before in state.spent_by_people(dataset) if known else of_runs:
+            # Who had spent more than a new budget must not have spent since.
+            if now != before and (used := _excess(state, dataset, now)) is not None:
                 return _overspent(name, state, dataset, used)
     epsilons = ", ".join(sorted({f"{budget.epsilon:g}" for budget in state.budgets.values()}))
     if known:
-        finding = f"recomputed person by person, nobody has spent more than epsilon = {epsilons}."
+        finding = (
+            f"recomputed person by person, nobody has paid beyond a budget: epsilon = {epsilons}."
+        )
         return passed("budget", name, finding)
-    if all(_excess(state, dataset, state.taken) is None for dataset in state.budgets):
+    if all(_excess(state, dataset, state.public.taken) is None for dataset in state.budgets):
         finding = f"all spends together are within every budget: epsilon = {epsilons}."
         return passed("budget", name, finding)
     return left_open(

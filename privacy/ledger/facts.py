@@ -152,5 +152,5 @@ class Remaining:
 
     @property
     def left(self) -> float:
-        """The divergence that may still be spent."""
-        return self.bound - self.used
+        """The divergence that may still be spent by whoever has spent most."""
+        return max(0.0, self.bound - self.used)

@@ -12,7 +12,7 @@ adds (1 + exp(epsilon)) times that sum to delta, at the epsilon of the budget.
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
@@ -89,6 +89,46 @@ def fitting_steps(
             left = Fraction(bound) * (1 + Fraction(slack)) - total([taken], order)
             fits = min(fits, max(0, math.floor(left / step)))
     return fits
+
+
+@dataclass(kw_only=True)
+class PublicSpends:
+    """All spends of a ledger as everybody can see them, who paid for each left aside.
+
+    Attributes:
+        taken: the steps of all.
+    """
+
+    taken: Steps = field(default_factory=Steps)
+    _spends: list[tuple[tuple[int, float], Mechanism, int]] = field(default_factory=list)
+    _most: dict[int, Fraction] = field(default_factory=dict, compare=False, repr=False)
+
+    def add(self, budget: tuple[int, float], mechanism: Mechanism, steps: int) -> None:
+        """Add a spend; the budget of its data, as an order and a bound at it, pays for it."""
+        self.taken[mechanism] += steps
+        self._spends.append((budget, mechanism, steps))
+        for order in self._most:
+            self._add_at(order, budget, mechanism, steps)
+
+    def most(self, order: int) -> Fraction:
+        """The most that anybody can have spent at one order.
+
+        All spends together, but that none takes anybody beyond the budget that pays for it.
+        """
+        if order not in self._most:
+            self._most[order] = Fraction(0)
+            for spend in self._spends:
+                self._add_at(order, *spend)
+        return self._most[order]
+
+    def _add_at(
+        self, order: int, budget: tuple[int, float], mechanism: Mechanism, steps: int
+    ) -> None:
+        before = self._most[order]
+        after = before + steps * Fraction(cost(mechanism, order))
+        if order == budget[0]:
+            after = max(before, min(after, Fraction(budget[1])))
+        self._most[order] = after
 
 
 def filter_bound(*, epsilon: float, delta: float, order: int) -> float:

@@ -23,6 +23,7 @@ from privacy.ledger.facts import Budget, Dataset, Remaining, RunPlan, SpendRecei
 from privacy.ledger.filter import (
     Attempt,
     Mechanism,
+    PublicSpends,
     Steps,
     cost,
     fitting_steps,
@@ -53,7 +54,7 @@ class State:
         open: spends that were neither released nor aborted, by hash.
         refused: why attempts were refused.
         run_steps: steps that runs have taken.
-        taken: the steps of all spends.
+        public: what all can see of all spends.
         left_out: for every spend of a run how many of its people could not pay, and how many there
             are; none without the files that list them.
         hashes: of the events.
@@ -67,18 +68,20 @@ class State:
     open: dict[str, SpendReceipt] = field(default_factory=dict)
     refused: dict[Attempt, str] = field(default_factory=dict)
     run_steps: dict[str, int] = field(default_factory=dict)
-    taken: Steps = field(default_factory=Steps)
+    public: PublicSpends = field(default_factory=PublicSpends)
     left_out: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     hashes: list[str] = field(default_factory=list)
     # The bit of every data set; those whose people nobody has named; the history of every tag; of
-    # every history the steps really charged and the number of its people; and of every open spend
-    # the data there were, as bits, and the histories that pay for it.
+    # every history the steps really charged and the number of its people; of every open spend the
+    # data there were, as bits, and the histories that pay for it; of every budget the same, and
+    # what had been charged.
     _bits: dict[str, int] = field(default_factory=dict)
     _hidden: int = 0
     _histories: dict[bytes, History] = field(default_factory=dict)
     _charged: dict[History, Steps] = field(default_factory=dict)
     _sizes: Counter[History] = field(default_factory=Counter)
     _paying: dict[str, tuple[History, frozenset[History]]] = field(default_factory=dict)
+    _at_budget: dict[str, tuple[History, dict[History, Steps]]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         """Take in the next event.
@@ -109,29 +112,32 @@ class State:
         Without the files that list people, the most that one of them can have spent.
         """
         if not self.knows_people:
-            return self.most_used(dataset, order)
+            return self.most_used(order)
         spent = self.spent_by_people(dataset)
-        return max((total([steps], order) for steps in spent), default=Fraction(0))
+        return max((total([now], order) for now, _ in spent), default=Fraction(0))
 
-    def most_used(self, dataset: str, order: int) -> Fraction:
-        """The most that anybody in some data can have spent at one order, as far as all can see.
+    def most_used(self, order: int) -> Fraction:
+        """The most that anybody can have spent at the order of a budget, as far as all can see.
 
-        All spends of the ledger together, and no more than the budget of the data at its order.
+        The spends of the ledger together, but that none at this order takes anybody beyond the
+        budget that pays for it.
         """
-        budget, spent = self.budgets.get(dataset), total([self.taken], order)
-        kept = budget is not None and budget.order == order
-        return min(spent, Fraction(budget.bound)) if budget and kept else spent
+        return self.public.most(order)
 
-    def spent_by_people(self, dataset: str) -> Iterator[Steps]:
-        """Yield the steps charged to people of some data: once for all with the same history.
+    def spent_by_people(self, dataset: str) -> Iterator[tuple[Steps, Steps]]:
+        """Yield what people in data with a budget were charged: now, and when it was set.
+
+        Once for all with the same history. Who had spent more than a new budget is charged no more.
 
         Raises:
             LedgerRefused: if the files that list people are not there.
         """
         if not self.knows_people:
             raise LedgerRefused("whose data they are is in no file here; hand in the people too")
-        bit = self._bits[dataset]
-        return (steps for history, steps in self._charged.items() if history & bit)
+        seen, before = self._at_budget.get(dataset, (0, {}))
+        for history, now in self._charged.items():
+            if history & self._bits[dataset]:
+                yield now, before.get(history & seen, Steps())
 
     def payable(self, tags: Iterable[bytes], mechanism: Mechanism, budget: Budget) -> Counter[int]:
         """Count, by steps, the people who can pay for so many under a new and their old budgets.
@@ -309,6 +315,8 @@ class State:
             raise LedgerRefused("a budget was raised")
         self.require_cuts_paid(budget)
         self.budgets[event.dataset] = budget
+        charged = {known: Steps(steps) for known, steps in self._charged.items()}
+        self._at_budget[event.dataset] = ((1 << len(self.datasets)) - 1, charged)
 
     def _plan(self, event: Event, body: Mapping[str, Any]) -> None:
         if not isinstance(body["run"], str) or body["run"] in self.plans:
@@ -344,7 +352,7 @@ class State:
         _require_close("rdp", rdp, plan.per_round * cost(plan.mechanism, budget.order))
         if self.rounds_alone(key[0], slack=_ROUNDING) < 1:
             raise LedgerRefused("a spend exceeds the budget of its data")
-        self.taken[plan.mechanism] += plan.per_round
+        self.public.add((budget.order, budget.bound), plan.mechanism, plan.per_round)
         self.run_steps[key[0]] += plan.per_round
         if self.knows_people:
             self._charge(event.hash, key[0], plan)
