@@ -125,7 +125,7 @@ class State:
         return self.public.most(order)
 
     def spent_by_people(self, dataset: str) -> Iterator[tuple[Steps, Steps]]:
-        """Yield what people in data with a budget were charged: now, and when it was set.
+        """Yield what people in data with a budget were charged: now, and when it was first set.
 
         Once for all with the same history. Who had spent more than a new budget is charged no more.
 
@@ -316,7 +316,7 @@ class State:
         self.require_cuts_paid(budget)
         self.budgets[event.dataset] = budget
         charged = {known: Steps(steps) for known, steps in self._charged.items()}
-        self._at_budget[event.dataset] = ((1 << len(self.datasets)) - 1, charged)
+        self._at_budget.setdefault(event.dataset, ((1 << len(self.datasets)) - 1, charged))
 
     def _plan(self, event: Event, body: Mapping[str, Any]) -> None:
         if not isinstance(body["run"], str) or body["run"] in self.plans:

@@ -756,7 +756,7 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "a budget at a large delta": (OWNER, "chain", GROUP, by_group(large_delta)),
     "a budget of no order": (OWNER, "chain", GROUP, by_group(in_body("BUDGET", order=0))),
-    "a budget lowered below what is spent": (OWNER, "budget", GROUP, by_group(budget_event(9.0))),
+    "a budget lowered below what is spent": (OWNER, "budget", GROUP, by_group(budget_event(4.0))),
     "epsilon understated": (OWNER, "epsilon", GROUP, by_group(in_body("PLAN", pld_epsilon="4.0"))),
     "epsilon that is not a number": (
         OWNER,
