@@ -83,7 +83,8 @@ def train(message: Message, context: Context) -> Message:
     with account_for(store, task) as account:
         account.announce(model)
         account.charge(1, round_context(task.digest, model))
-        released = release_in_the_clear(trained_as_asked(store, task, vector, context))
+        trained = trained_as_asked(store, task, vector, context, units=account.present)
+        released = release_in_the_clear(trained)
         account.release(released.tobytes())
     return reply_to(message, {"update": ArrayRecord([released])})
 
@@ -124,7 +125,7 @@ def masked(message: Message, context: Context) -> Message:
         require_executable(store, task)
         account.announce(agreed.model)
         account.charge(agreed.attempt.attempt, opened.agreement.context)
-        return trained_as_asked(store, task, vector, context)
+        return trained_as_asked(store, task, vector, context, units=account.present)
 
     with account_for(store, task) as account:
         released = release_masked(_session(store, context), request, train_as_agreed)

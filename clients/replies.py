@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -240,8 +240,8 @@ def markdown() -> str:
     rows += ["", "The messages that some of these fields are made of:", ""]
     rows += ["| message | field | why it may leave |", "|---|---|---|"]
     for message, reasons in FIELDS.items():
-        for each in fields(message):
-            rows.append(f"| `{message.__name__}` | `{each.name}` | {reasons[each.name]} |")
+        for name, reason in reasons.items():
+            rows.append(f"| `{message.__name__}` | `{name}` | {reason} |")
     return "\n".join(rows) + "\n"
 
 

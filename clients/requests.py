@@ -5,7 +5,7 @@ Imports of torch stay inside functions; see :mod:`clients.app`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Literal, overload
@@ -15,6 +15,7 @@ from flwr.app import Context, Message
 from numpy.typing import NDArray
 
 from alignment.config import PredictorConfig
+from alignment.data.units import UnitRecords
 from alignment.model.encoder_files import model_fingerprint
 from clients.data.datastore import Datastore, datastore_of
 from clients.privatizer import Trained
@@ -80,12 +81,14 @@ def _check_plan(store: Datastore, private: PrivateTask) -> None:
 
     Raises:
         PolicyRefused: It protects something else than the group's units.
+        ExecutionMismatch: It has no seat for a group of so many units.
     """
     plan = private.plan
     if store.group_policy is not None:
         store.group_policy.check_plan(plan)
     elif plan.unit != store.unit:
         raise PolicyRefused(f"unit = {plan.unit}; this run's is {store.unit}")
+    plan.check_seat(group=private.group_index, units=store.units_bound)
 
 
 def require_executable(store: Datastore, task: RoundTask) -> None:
@@ -173,21 +176,36 @@ def _group_ledger(store: Datastore) -> GroupLedger:
 
 
 def trained_as_asked(
-    store: Datastore, task: RoundTask, vector: NDArray[np.float32], context: Context
+    store: Datastore,
+    task: RoundTask,
+    vector: NDArray[np.float32],
+    context: Context,
+    *,
+    units: Sequence[UnitRecords],
 ) -> Trained:
-    """Train as a task says, privately or not; whoever calls has charged for it."""
+    """Train as a task says, privately or not; whoever calls has charged for it.
+
+    Args:
+        store: Of the group.
+        task: What the server asks for.
+        vector: (d,) float32, the global vector.
+        context: Of the client, between messages.
+        units: Those that the charge pays for; without privacy they are not looked at.
+    """
     from clients.training.compressor import travelling
     from clients.training.trainer import train_locally
 
     _require_guarantee(store, task)
     if task.private is not None:
-        return _trained_privately(store, task, vector)
+        return _trained_privately(store, task, units, vector)
     if store.training is None:
         raise ValueError("a held-out group does not train: ask train groups only")
     return travelling(train_locally(vector, store.training, task), task, context.state)
 
 
-def _trained_privately(store: Datastore, task: RoundTask, vector: NDArray[np.float32]) -> Trained:
+def _trained_privately(
+    store: Datastore, task: RoundTask, units: Sequence[UnitRecords], vector: NDArray[np.float32]
+) -> Trained:
     """Train under the plan.
 
     Training is total: whatever the records are, it gives a vector. What fails all the same fails
@@ -196,8 +214,7 @@ def _trained_privately(store: Datastore, task: RoundTask, vector: NDArray[np.flo
     from clients.training.private_trainer import train_privately
 
     try:
-        units = store.units()
-        return train_privately(vector, units, task, everybody=units)
+        return train_privately(vector, units, task, everybody=store.units())
     except PrivacyError:
         # These quote the plan only, which the server has made.
         raise

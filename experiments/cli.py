@@ -111,6 +111,15 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
             "[bold red]Not against the server: without secure aggregation it saw each group's "
             "share of the noise alone.[/bold red]"
         )
+    left_out = {name: each["left_out"] for name, each in privacy["groups"].items()}
+    if any(left_out.values()):
+        counts = ", ".join(f"{name} {count}" for name, count in left_out.items() if count)
+        console.print(
+            f"Left out of some rounds, for earlier runs have spent their budgets: {counts} "
+            f"{privacy['unit']}s.",
+            style="bold",
+            markup=False,
+        )
     if result["aborted_rounds"]:
         console.print(f"{result['aborted_rounds']} rounds were aborted and gave nothing.")
     if result["ended_early"]:

@@ -119,7 +119,7 @@ def _require_known_tokens(
     A step over a text with such a token would fail, and so tell that somebody's record has it.
     """
     highest = max(tokenizer.get_vocab().values())
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]
     if highest >= rows:
         raise EncoderError(
             f"encoder {encoder!r} has a tokenizer with token {highest} and an embedding of {rows} "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,8 +33,12 @@ from privacy.identity.keys import Identity, Roster
 from privacy.identity.roles import TRAIN
 from privacy.kernel.packing import packed_bytes
 from privacy.kernel.quantisation import sum_bits
-from privacy.ledger.filter import cost, epsilon_spent, least_budget
+from privacy.ledger.facts import Budget
+from privacy.ledger.filter import best_order, least_budget
+from privacy.ledger.paths import people_folder
 from privacy.ledger.payloads import mechanism_of
+from privacy.ledger.state import State
+from privacy.ledger.units import ledger_key, unit_tag
 from strategies.wire.compression import START, Compression, RoundCode
 
 if TYPE_CHECKING:
@@ -66,8 +71,11 @@ class Forecast:
 
     Attributes:
         epsilon: Of the run; None where nothing is private.
-        budget_epsilon: What the run takes of a lifetime budget, which outlasts it.
-        budget_left: What is left of the group's own, as epsilon.
+        budget_epsilon: What the run takes of the budget of somebody who has spent nothing.
+        budget: What anybody's data may ever spend, by the group policy, as epsilon.
+        payers: For so many rounds of the run, how many people can pay, each after what they have
+            spent before. For the group's own eyes: in the rest they take no part, and nobody is
+            told. Empty where nothing is private, or the budget does not pay for the whole run.
         rounds: Of the run.
         seconds_per_round: Of this machine: training as measured, and the trips at the rate at
             which the group policy asks for work.
@@ -78,7 +86,8 @@ class Forecast:
 
     epsilon: float | None
     budget_epsilon: float | None
-    budget_left: float | None
+    budget: float | None
+    payers: Mapping[int, int]
     rounds: int
     seconds_per_round: float
     seconds_before: float
@@ -87,10 +96,10 @@ class Forecast:
 
     @property
     def affordable(self) -> bool:
-        """Whether the budget pays for the whole run."""
-        if self.budget_epsilon is None or self.budget_left is None:
+        """Whether the budget pays for the whole run; what people have spent does not count."""
+        if self.budget_epsilon is None or self.budget is None:
             return True
-        return self.budget_epsilon <= self.budget_left
+        return self.budget_epsilon <= self.budget
 
 
 def findings(home: Home, *, offline: bool = False) -> Iterator[Finding]:
@@ -223,7 +232,8 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     members = max(len(store.keys.roster()), policy.accept.members)
     if training is None:
         raise ValueError("a held-out group trains nothing: there is nothing to forecast")
-    plan = needed = left = None
+    plan = needed = budget = None
+    payers: Mapping[int, int] = {}
     if settings["privacy.mode"] == NO_PRIVACY:
         task = _task(settings)
         before, step = _twice(lambda: train_locally(vector, training, task))
@@ -233,12 +243,15 @@ def forecast(home: Home, settings: Settings) -> Forecast:
         units = store.units()
         task = _task(settings, _private_task(settings, plan))
         before, step = _twice(lambda: train_privately(vector, units, task, everybody=units))
-        needed, spent = _needed_and_spent(store, plan, policy)
-        left = policy.privacy.budget_epsilon - spent
+        delta, budget = policy.privacy.budget_delta, policy.privacy.budget_epsilon
+        needed, _ = least_budget(mechanism_of(plan), steps=plan.steps, delta=delta)
+        if needed <= budget:
+            payers = _payers(store, plan, policy)
     return Forecast(
         epsilon=plan.epsilon if plan else None,
         budget_epsilon=needed,
-        budget_left=left,
+        budget=budget,
+        payers=payers,
         rounds=rounds,
         seconds_per_round=step + _TRIPS * (policy.machine.poll_seconds + 1.0),
         seconds_before=before,
@@ -316,29 +329,47 @@ class _Announced(dict[str, bool | int | float | str]):
         raise ValueError(f"the invitation says nothing of {key}: ask the coordinator for it again")
 
 
-def _needed_and_spent(
-    store: Datastore, plan: PrivacyPlan, policy: GroupPolicy
-) -> tuple[float, float]:
-    """Epsilon that a plan would add to what is spent, and that; of the data most is spent of.
+def _payers(store: Datastore, plan: PrivacyPlan, policy: GroupPolicy) -> dict[int, int]:
+    """For so many rounds of a plan, how many people of the group can pay; most rounds first.
 
-    Costs at one order add up, their epsilons do not: what a run adds depends on what is spent.
+    Raises:
+        ValueError: The ledger is damaged.
     """
-    mechanism = mechanism_of(plan)
-    needed, _ = least_budget(mechanism, steps=plan.steps, delta=policy.privacy.budget_delta)
+    mechanism, privacy = mechanism_of(plan), policy.privacy
+    order = best_order(
+        noise_multiplier=mechanism.noise_multiplier,
+        sampling_rate=mechanism.sampling_rate,
+        epsilon=privacy.budget_epsilon,
+        delta=privacy.budget_delta,
+    )
+    budget = Budget.of(
+        epsilon=privacy.budget_epsilon,
+        delta=privacy.budget_delta,
+        order=order,
+        units=1,
+    )
+    key = ledger_key(store.keys.own(store.group))
+    state = _state_of(store)
+    tags = [unit_tag(unit.unit, key) for unit in store.units()]
+    counted = Counter[int]()
+    for steps, people in state.payable(tags, mechanism, budget).items():
+        counted[min(steps, plan.steps) // plan.local_steps] += people
+    return dict(sorted(counted.items(), reverse=True))
+
+
+def _state_of(store: Datastore) -> State:
+    """What the ledger of a group adds up to; nothing where it has none yet."""
     if not store.ledger.exists():
-        return needed, 0.0
+        return State()
     (ledger,) = gather([store.ledger]).ledgers
     if ledger.state is None:
         raise ValueError(f"{store.ledger}: {ledger.error}")
-    most = 0.0
-    for name, budget in ledger.state.budgets.items():
-        used = ledger.state.remaining(name, None).used
-        spent = epsilon_spent(used, delta=budget.delta, order=budget.order)
-        if spent > most:
-            used += plan.steps * cost(mechanism, budget.order)
-            needed = epsilon_spent(used, delta=budget.delta, order=budget.order) - spent
-            most = spent
-    return needed, most
+    if not ledger.state.knows_people:
+        raise ValueError(
+            f"{people_folder(store.ledger)} is missing: bring it back from a copy; without it "
+            "nothing can be charged"
+        )
+    return ledger.state
 
 
 def _private_task(settings: Settings, plan: PrivacyPlan) -> PrivateTask:

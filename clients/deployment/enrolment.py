@@ -152,7 +152,7 @@ def public_bound(units: int) -> int:
     policy if this one tells too much.
     """
     wanted = math.ceil(1.1 * units)
-    step = 10 ** max(0, len(str(wanted)) - 2)
+    step: int = 10 ** max(0, len(str(wanted)) - 2)
     return -(-wanted // step) * step
 
 

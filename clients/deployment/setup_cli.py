@@ -188,11 +188,23 @@ def _show(expected: Forecast) -> None:
     )
     if expected.epsilon is not None:
         _say(
-            f"  epsilon  {expected.epsilon:g} of the run; it takes "
-            f"{expected.budget_epsilon:.3f} of the {expected.budget_left:.3f} left of yours"
+            f"  epsilon  {expected.epsilon:g} of the run; it takes {expected.budget_epsilon:.3f} "
+            f"of the {expected.budget:.3f} that anybody's data may ever spend"
         )
+    if expected.payers:
+        _say(f"  people   {_payers(expected)}; nobody else learns that")
     if not expected.affordable:
         _say("[red]The budget does not pay for the whole run: raise it or take part in less.[/red]")
+
+
+def _payers(expected: Forecast) -> str:
+    """How many people can pay for how many rounds, in words."""
+    if set(expected.payers) == {expected.rounds}:
+        return "all can pay for all rounds"
+    parts = (f"{people:,} for {rounds:,} rounds" for rounds, people in expected.payers.items())
+    return (
+        f"by what they have spent before, there can pay {', '.join(parts)} of {expected.rounds:,}"
+    )
 
 
 @app.command(epilog="Example: fedaccord client join north")

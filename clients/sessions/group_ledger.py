@@ -1,5 +1,8 @@
 """The group ledger, as a client uses it between messages: fail closed, and say little.
 
+Who may take part in a round is between the ledger and its owner: an organisation reads in its own
+log how many were left out, and whoever asked learns nothing of it.
+
 Every message opens the file, locks it, and lets it go: a process may serve one message or many.
 A process that lives on remembers what it has checked, so that this costs milliseconds a round.
 """
@@ -12,6 +15,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +24,7 @@ from clients.deployment.bundle import code_digest
 from clients.task import PrivateTask
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.errors import AlreadyCharged, LedgerError
+from privacy.errors import AlreadyCharged, ExecutionMismatch, LedgerError
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Dataset, Ledger, SpendReceipt, best_order, least_budget
 from privacy.ledger.chain import Head, require_head
@@ -44,9 +48,19 @@ def redact_ledger_errors() -> Iterator[None]:
         raise RefusedByLedger(f"{type(error).__name__}: the ledger does not allow it") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Selected:
+    """Who takes part: the same object from round to round while nothing changes."""
+
+    units: Sequence[UnitRecords]
+    taking_part: Sequence[bool]
+    present: Sequence[UnitRecords]
+
+
 _checked: OrderedDict[tuple[object, ...], Ledger] = OrderedDict()
-# The very units whose run a ledger has announced, by ledger and run: others are looked at anew.
-_announced: dict[tuple[Ledger, str, str], Sequence[UnitRecords]] = {}
+# What ledgers have announced: ledger, run, plan and group index.
+_announced: set[tuple[Ledger, str, str, int]] = set()
+_selected: dict[tuple[Ledger, str], _Selected] = {}
 _MOST_CHECKED = 4096
 
 
@@ -70,6 +84,7 @@ def forget_ledgers() -> None:
     """Let go of what this process remembers of ledgers; it checks them anew when asked again."""
     _checked.clear()
     _announced.clear()
+    _selected.clear()
 
 
 class GroupLedger:
@@ -80,8 +95,8 @@ class GroupLedger:
             head that the server has seen.
         identity: Of the group.
         servers: Pinned keys of the servers that countersign.
-        budget_epsilon: What data may ever spend; 0 lets data without a budget pay for the whole
-            plan of their first run and no more.
+        budget_epsilon: What data may ever spend; 0 lets people pay for the whole plan of their
+            first run and no more.
         budget_delta: Delta of that.
     """
 
@@ -129,41 +144,77 @@ class GroupLedger:
             ledger.countersign(seen.server, seen.head, seen.signature)
 
     def prepare(
-        self, run: str, units: Sequence[UnitRecords], plan: PrivacyPlan, *, model: str
+        self,
+        run: str,
+        units: Sequence[UnitRecords],
+        plan: PrivacyPlan,
+        *,
+        group_index: int,
+        model: str,
     ) -> None:
         """Make known what a run will do with the group's data, before it does any of it.
 
-        To be called with the units that are about to be trained on: data that have changed since
-        the run was announced are other data, and nobody has charged them.
+        The run keeps to the people of its announcement: once it is made, the units are not looked
+        at again, and whoever joins takes no part in it.
 
         Raises:
-            LedgerError: The budget cannot be set, does not pay for batches that are cut, or the
-                data are not those that the run has announced.
-            ExecutionMismatch: The run has announced another plan, or other data with a budget.
+            LedgerError: The budget cannot be set, or does not pay for batches that are cut.
+            ExecutionMismatch: The run has announced another plan or another bound on the units, or
+                its plan has no such group.
         """
-        key = (self._ledger, run, plan.digest())
-        if _announced.get(key) is units:
+        key = (self._ledger, run, plan.digest(), group_index)
+        if key in _announced:
             return
+        if not 0 <= group_index < plan.groups:
+            raise ExecutionMismatch(
+                f"group = {group_index} is outside [0, {plan.groups}), so nothing was accounted "
+                "for it; count from 0"
+            )
         with self._ledger.reopen() as ledger:
             dataset = ledger.register(
-                ((unit.unit, _contents(unit)) for unit in units), unit=Unit(plan.unit)
+                ((unit.unit, _contents(unit)) for unit in units),
+                unit=Unit(plan.unit),
+                bound=plan.group_size(group_index),
+                run=run,
             )
             if ledger.announced(run) is None:
                 self._set_budget(ledger, dataset, plan)
             ledger.register_plan(run, dataset, plan, code=code_digest(), model=model)
-        _announced[key] = units
+        _announced.add(key)
 
     def require(self, run: str, round_number: int, attempt: int) -> None:
         """Check that an attempt can be paid for; see ``Ledger.require``."""
         with self._ledger.reopen() as ledger:
             ledger.require(run, round_number, attempt)
 
-    def charge(self, run: str, round_number: int, attempt: int, context: bytes) -> SpendReceipt:
-        """Charge an attempt; see ``Ledger.reserve``. Spends that nothing came of are closed."""
+    def charge(
+        self,
+        run: str,
+        round_number: int,
+        attempt: int,
+        context: bytes,
+        *,
+        units: Sequence[UnitRecords],
+    ) -> tuple[SpendReceipt, Sequence[UnitRecords]]:
+        """Charge an attempt; see ``Ledger.reserve``. Spends that nothing came of are closed.
+
+        Args:
+            run: Its name.
+            round_number: Its round.
+            attempt: The attempt at the round.
+            context: Digest of what the round does, 32 bytes.
+            units: All units of the group.
+
+        Returns:
+            What pays for one release, and the units that it pays for: others must not be trained
+            on. How many were left out is logged where it changes.
+        """
         with self._ledger.reopen() as ledger:
             for left in ledger.pending():
                 ledger.aborted(left, "Interrupted")
-            return ledger.reserve(run, round_number, attempt, context)
+            receipt = ledger.reserve(run, round_number, attempt, context)
+            taking_part = ledger.present(receipt, [unit.unit for unit in units])
+        return receipt, self._present(run, units, taking_part)
 
     def released(self, receipt: SpendReceipt, message: bytes) -> None:
         """Record what is about to leave."""
@@ -174,6 +225,27 @@ class GroupLedger:
         """Record that nothing came of a spend."""
         with self._ledger.reopen() as ledger:
             ledger.aborted(receipt, type(error).__name__)
+
+    def _present(
+        self, run: str, units: Sequence[UnitRecords], taking_part: Sequence[bool]
+    ) -> Sequence[UnitRecords]:
+        if all(taking_part):
+            return units
+        key = (self._ledger, run)
+        known = _selected.get(key)
+        if known is None or known.units is not units or known.taking_part != taking_part:
+            chosen = zip(units, taking_part, strict=True)
+            present = tuple(unit for unit, takes_part in chosen if takes_part)
+            known = _Selected(units=units, taking_part=taking_part, present=present)
+            _selected[key] = known
+            logger.warning(
+                "run %s: %d of %d units take no part in it: they have spent what they may, or were "
+                "not in the data when it was announced",
+                run,
+                len(units) - len(present),
+                len(units),
+            )
+        return known.present
 
     def _set_budget(self, ledger: Ledger, dataset: Dataset, plan: PrivacyPlan) -> None:
         mechanism, known = mechanism_of(plan), ledger.budget(dataset)
@@ -208,6 +280,11 @@ class Account:
     def announce(self, model: str) -> None:
         """Have the ledger know data, budget and plan of the run; see ``GroupLedger.prepare``."""
 
+    @property
+    def present(self) -> Sequence[UnitRecords]:
+        """The units that take part, once a private attempt is charged; none without privacy."""
+        return ()
+
     def require(self, attempt: int) -> None:
         """Check that an attempt can be paid for."""
 
@@ -241,6 +318,7 @@ class PrivateAccount(Account):
         self._round = round_number
         self._units = units
         self._receipt: SpendReceipt | None = None
+        self._present: Sequence[UnitRecords] | None = None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """See :class:`Account`."""
@@ -250,7 +328,20 @@ class PrivateAccount(Account):
     def announce(self, model: str) -> None:
         """See :class:`Account`."""
         run, plan = self._private.run, self._private.plan
-        self._group_ledger.prepare(run, self._units(), plan, model=model)
+        self._group_ledger.prepare(
+            run, self._units(), plan, group_index=self._private.group_index, model=model
+        )
+
+    @property
+    def present(self) -> Sequence[UnitRecords]:
+        """See :class:`Account`.
+
+        Raises:
+            RefusedByLedger: Nothing was charged yet, so nobody takes part.
+        """
+        if self._present is None:
+            raise RefusedByLedger("nothing was charged for what would be trained on")
+        return self._present
 
     def require(self, attempt: int) -> None:
         """See :class:`Account`."""
@@ -258,8 +349,9 @@ class PrivateAccount(Account):
 
     def charge(self, attempt: int, context: bytes) -> None:
         """See :class:`Account`."""
-        run = self._private.run
-        self._receipt = self._group_ledger.charge(run, self._round, attempt, context)
+        self._receipt, self._present = self._group_ledger.charge(
+            self._private.run, self._round, attempt, context, units=self._units()
+        )
 
     def release(self, message: bytes) -> None:
         """See :class:`Account`."""

@@ -209,7 +209,9 @@ def registration_figure(config: RunConfig, units: Units, *, times: int = 3) -> F
             )
             _forget()
             start = time.perf_counter()
-            group_ledger.prepare(RUN, units[name], verified_plan(text), model=digest_of("model 0"))
+            group_ledger.prepare(
+                RUN, units[name], verified_plan(text), group_index=0, model=digest_of("model 0")
+            )
             seconds.append(time.perf_counter() - start)
     forget_ledgers()
     return Figure.of("(3) announcing a run, once", seconds, "s", key="registration_seconds")

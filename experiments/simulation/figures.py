@@ -385,7 +385,8 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "privacy",
         "What was promised: `mode`, `unit`, `epsilon`, `delta`, who accounted for it, noise "
-        "and clipping, the units of each group, and what is `outside` of the promise.",
+        "and clipping, the units of each group and how many of them were `left_out` of some round "
+        "for lack of budget, and what is `outside` of the promise.",
         measure=lambda run: run.privacy(),
     ),
     Figure(

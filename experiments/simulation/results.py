@@ -110,6 +110,7 @@ class FinishedRun:
         measured: Predictions of what it left.
         own_models: How the groups' own models differ; None where all have one in common.
         rounds: The records of ``rounds.jsonl``.
+        left_out: By group, people who took no part in some round, for lack of budget.
         traffic: Bytes of all groups in all rounds of training that the grid counted.
         counted_rounds: So many rounds, at least 1.
         seconds: Since the run began, or went on.
@@ -121,6 +122,7 @@ class FinishedRun:
     measured: Measured
     own_models: Mapping[str, Any] | None
     rounds: Sequence[Mapping[str, Any]]
+    left_out: Mapping[str, int]
     traffic: Traffic
     counted_rounds: int
     seconds: float
@@ -171,7 +173,7 @@ class FinishedRun:
 
     def privacy(self) -> dict[str, Any]:
         """The promise of the run, from the plan that was registered before it began."""
-        return _privacy(self.config, Path(self.config.out))
+        return _privacy(self.config, Path(self.config.out), self.left_out)
 
     def predictions(self) -> list[dict[str, Any]]:
         """One row per target of the first draw of each held-out group."""
@@ -223,7 +225,7 @@ _SHARES_SEEN = (
 )
 
 
-def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
+def _privacy(config: RunConfig, out: Path, left_out: Mapping[str, int]) -> dict[str, Any]:
     """The promise of privacy, from the plan that was registered before the run began."""
     mode = config.privacy.mode
     if not config.privacy.private:
@@ -253,12 +255,21 @@ def _privacy(config: RunConfig, out: Path) -> dict[str, Any]:
         "relation": str(plan.relation),
         "plan_digest": registered["plan_digest"],
         "outside": [*_OUTSIDE, *([_SHARES_SEEN] if seen else [])],
-        "groups": {name: {"units": count, "epsilon": plan.epsilon} for name, count in units},
+        "groups": {
+            name: {"units": count, "epsilon": plan.epsilon, "left_out": left_out.get(name, 0)}
+            for name, count in units
+        },
     }
 
 
 def measure_run(
-    config: RunConfig, population: Population, grid: LocalGrid, *, started: float, done: int = 0
+    config: RunConfig,
+    population: Population,
+    grid: LocalGrid,
+    left_out: Mapping[str, int],
+    *,
+    started: float,
+    done: int = 0,
 ) -> FinishedRun:
     """Measure what a run has left in its folder.
 
@@ -266,6 +277,7 @@ def measure_run(
         config: The run.
         population: Its groups.
         grid: On which it ran.
+        left_out: By group, people who took no part in some round, for lack of budget.
         started: ``time.perf_counter()`` when the run began, or went on.
         done: Rounds that it had done before it went on: the grid has not counted those.
     """
@@ -281,6 +293,7 @@ def measure_run(
         measured=measured,
         own_models=own_models,
         rounds=rounds,
+        left_out=left_out,
         traffic=training_traffic(grid),
         counted_rounds=max(1, rounds[-1]["round"] - done),
         seconds=now - started,

@@ -131,11 +131,13 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
         _begin(out, population)
     # Data are checked in a second; what follows takes several to import.
     from experiments.simulation.results import measure_run
+    from experiments.simulation.simulate import left_out
     from privacy.identity.key_folder import run_keys
 
     grid = _simulated(config, population)
+    absent = left_out(config, population)
     config = replace(config, resume=False)
-    result = _write(out, measure_run(config, population, grid, started=started, done=done))
+    result = _write(out, measure_run(config, population, grid, absent, started=started, done=done))
     # Keys of simulated groups are of no use after their run.
     for folder in (run_keys(out), out / FOLDER):
         shutil.rmtree(folder, ignore_errors=True)

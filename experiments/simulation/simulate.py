@@ -13,6 +13,8 @@ from experiments.simulation.dropouts import Dropouts
 from experiments.simulation.grid_records import HandlerFailure
 from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.traffic import add_bytes
+from privacy.audit.evidence import gather
+from privacy.ledger.paths import group_ledger, ledgers_folder
 from server.app import run_federation
 from server.config import RunConfig
 from server.rounds.cohort import CohortError
@@ -64,6 +66,43 @@ def simulate(config: RunConfig, population: Population, *, serialize: bool = Tru
         add_bytes(Path(config.out), grid)
     _raise_fault(grid)
     return grid
+
+
+def left_out(config: RunConfig, population: Population) -> dict[str, int]:
+    """Count the people of each train group whom a finished run has left out, for lack of budget.
+
+    A deployed group learns that of itself alone. All ledgers of a simulation are the researcher's.
+
+    Args:
+        config: The run.
+        population: What ``config.data`` holds.
+
+    Returns:
+        By group, all who took no part in some round for what earlier runs have spent; empty where
+        the run has ledgers of its own or is not private.
+
+    Raises:
+        SimulationError: Nobody took part in any round, so that the run has made nothing but noise.
+    """
+    if not (config.privacy.private and config.privacy.ledgers):
+        return {}
+    folder = ledgers_folder(Path(config.out), config.privacy.ledgers)
+    files = {group_ledger(folder, group): group for group in population.split.train_groups}
+    counts: dict[str, int] = {}
+    met: list[bool] = []
+    for ledger in gather([path for path in files if path.is_file()]).ledgers:
+        if ledger.state is None:
+            raise SimulationError(f"{ledger.file}: {ledger.error}")
+        spends = ledger.state.left_out.get(next(reversed(ledger.state.plans), ""), [])
+        counts[files[ledger.file]] = max((absent for absent, _ in spends), default=0)
+        met += [absent < everybody for absent, everybody in spends]
+    if met and not any(met):
+        raise SimulationError(
+            f"nobody took part: by the ledgers in {config.privacy.ledgers} earlier runs have spent "
+            "the budget of everybody in the data, and the model is noise alone; use other data, or "
+            "see what is left by fedaccord client status"
+        )
+    return counts
 
 
 def _faults(grid: LocalGrid) -> list[HandlerFailure]:

@@ -173,16 +173,7 @@ class PrivacyPlan(PrivacyTerms):
         Raises:
             ExecutionMismatch: for the first value that differs.
         """
-        if not 0 <= group < self.groups:
-            raise ExecutionMismatch(
-                f"group = {group} is outside [0, {self.groups}), so nothing was accounted for it; "
-                "count from 0"
-            )
-        if units > self.group_size(group):
-            raise ExecutionMismatch(
-                f"the bound of {units} units is above the {self.group_size(group)} accounted for "
-                f"in group {group}; make a new plan with the bound that the group states"
-            )
+        self.check_seat(group=group, units=units)
         if dimension != self.dimension:
             raise ExecutionMismatch(
                 f"dimension = {dimension} would be executed but {self.dimension} was accounted "
@@ -192,6 +183,23 @@ class PrivacyPlan(PrivacyTerms):
             raise ExecutionMismatch(
                 f"largest_weight = {largest_weight} is outside [0, 1], so one unit could exceed "
                 "the sensitivity; divide all weights by the largest one permitted"
+            )
+
+    def check_seat(self, *, group: int, units: int) -> None:
+        """Check that the plan has a seat for a group of so many units; see `check_executed`.
+
+        Raises:
+            ExecutionMismatch: if it has not.
+        """
+        if not 0 <= group < self.groups:
+            raise ExecutionMismatch(
+                f"group = {group} is outside [0, {self.groups}), so nothing was accounted for it; "
+                "count from 0"
+            )
+        if units > self.group_size(group):
+            raise ExecutionMismatch(
+                f"the bound of {units} units is above the {self.group_size(group)} accounted for "
+                f"in group {group}; make a new plan with the bound that the group states"
             )
 
     def as_dict(self) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def _group(ledger: LedgerEvidence) -> dict[str, Any]:
 
 
 def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Data as their ledger alone shows them, whoever else is named beside it."""
     budget = state.budgets.get(data.fingerprint)
     spent = "budget used left used_share epsilon_spent rounds_left newest_run".split()
     entry: dict[str, Any] = {
@@ -128,7 +129,6 @@ def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict
         "units": data.units,
         "unit": str(data.unit),
         "adjacency": str(data.relation),
-        "parents": list(data.parents),
         **dict.fromkeys(spent),
         "history": history,
     }
@@ -136,6 +136,7 @@ def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict
         return entry
     runs = [name for name, plan in state.plans.items() if plan.dataset == data.fingerprint]
     left = state.remaining(data.fingerprint, runs[-1] if runs else None)
+    used = float(state.most_used(budget.order))
     return entry | {
         "budget": {
             "epsilon": budget.epsilon,
@@ -145,10 +146,11 @@ def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict
             "one_over_units": 1 / data.units,
             "delta_times_units": budget.delta * data.units,
         },
-        "used": left.used,
-        "left": left.left,
-        "used_share": left.used / left.bound,
-        "epsilon_spent": epsilon_spent(left.used, delta=budget.delta, order=budget.order),
+        "used": used,
+        "left": max(0.0, budget.bound - used),
+        # Some can have spent more, under a larger budget before: nothing is left of theirs.
+        "used_share": min(1.0, used / budget.bound),
+        "epsilon_spent": epsilon_spent(used, delta=budget.delta, order=budget.order),
         "rounds_left": left.rounds,
         "newest_run": runs[-1] if runs else None,
     }

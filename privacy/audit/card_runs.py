@@ -23,7 +23,9 @@ History = dict[str, list[dict[str, Any]]]
 
 
 def replay(events: Iterable[Event]) -> tuple[State, History, list[Event]]:
-    """Replay events, and note what was left of every budget after each that matters.
+    """Replay events, and note what was surely left of every budget after each that matters.
+
+    What is noted follows from the events alone: the most that anybody can have spent.
 
     Stops at the first event that contradicts those before it; the events before it are returned.
     """
@@ -39,7 +41,7 @@ def replay(events: Iterable[Event]) -> tuple[State, History, list[Event]]:
         if event.type not in ("BUDGET", "SPEND", "REFUSED"):
             continue
         for name, budget in state.budgets.items():
-            used = float(state.used(name, budget.order) or 0)
+            used = float(state.most_used(budget.order))
             own = event.dataset == name
             last = history[name][-1]["used"] if history[name] else None
             if own or (event.type == "SPEND" and used != last):

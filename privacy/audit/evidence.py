@@ -20,6 +20,7 @@ from privacy.ledger.paths import GROUPS, SERVER_LEDGER
 from privacy.ledger.replay import Replay
 from privacy.ledger.state import State
 from privacy.ledger.store import whole_lines
+from privacy.ledger.units import People
 
 CARD_FILE = "privacy-card.json"
 
@@ -35,7 +36,8 @@ class LedgerEvidence:
         pinned: whether the roster pins that key.
         events: all of them if `error` is None. Else those of an unbroken, signed chain from the
             first line on, and none of a server.
-        state: what they add up to; None where they contradict each other, and for a server.
+        state: what they add up to; None where they contradict each other, and for a server. Person
+            by person where the files that list people lie beside the ledger.
         torn: bytes of a torn last line.
         error: the first thing that is wrong.
     """
@@ -175,7 +177,7 @@ def _read_ledger(path: Path, roster: Roster, servers: Roster | None) -> LedgerEv
     data = whole_lines(raw)
     owner = _signer(data)
     name = next((name for name, key in roster.items() if key == owner), None)
-    replay = Replay(owner, servers or None)
+    replay = Replay(owner, servers or None, People.handed_in(path))
     events: list[Event] = []
     broken: LedgerError | None = None
     try:

@@ -13,21 +13,21 @@ from privacy.ledger.payloads import mechanism_of
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Data that a ledger knows.
+    """Data that a ledger knows: those of one run.
 
     Attributes:
         fingerprint: its name in the ledger.
-        units: number of units.
+        units: public upper bound on the number of units; in ledgers of earlier versions the number.
         unit: the unit of privacy; one for the whole ledger.
         relation: the neighbouring relation; add or remove one.
-        parents: fingerprints of the data known before it that share a unit with it.
+        run: name of the run; empty in ledgers of earlier versions, where runs share data.
     """
 
     fingerprint: str
     units: int
     unit: Unit
     relation: NeighboringRelation
-    parents: tuple[str, ...]
+    run: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +140,10 @@ class Remaining:
 
     Attributes:
         bound: what may be spent in all.
-        used: what the unit that has spent most has spent.
-        rounds: rounds of the plan asked about that still fit, other budgets on the same units
-            and the plan's own steps included; None without a plan.
+        used: what the unit that has spent most has spent; without the files that name units, the
+            most that one can have spent.
+        rounds: rounds that the run asked about may still take, by its own steps alone; who has
+            spent more elsewhere is left out of them. None without a run.
     """
 
     bound: float
@@ -151,5 +152,5 @@ class Remaining:
 
     @property
     def left(self) -> float:
-        """The divergence that may still be spent."""
-        return self.bound - self.used
+        """The divergence that may still be spent by whoever has spent most."""
+        return max(0.0, self.bound - self.used)

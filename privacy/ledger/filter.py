@@ -12,7 +12,7 @@ adds (1 + exp(epsilon)) times that sum to delta, at the epsilon of the budget.
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
@@ -63,6 +63,72 @@ def total(steps: Iterable[Steps], order: int) -> Fraction:
         ),
         start=Fraction(0),
     )
+
+
+UNLIMITED = 2**63 - 1
+"""Steps that fit where nothing limits them."""
+
+
+def fitting_steps(
+    bounds: Iterable[tuple[int, float]], taken: Steps, mechanism: Mechanism, *, slack: float = 0.0
+) -> int:
+    """The number of steps that fit into every bound after those taken.
+
+    Args:
+        bounds: an order and the divergence that may be spent at it, for each budget.
+        taken: the steps before.
+        mechanism: of every step to come.
+        slack: part of a bound that is added to it, for sums another machine has rounded.
+    """
+    least: dict[int, float] = {}
+    for order, bound in bounds:
+        least[order] = min(bound, least.get(order, bound))
+    fits = UNLIMITED
+    for order, bound in least.items():
+        if step := Fraction(cost(mechanism, order)):
+            left = Fraction(bound) * (1 + Fraction(slack)) - total([taken], order)
+            fits = min(fits, max(0, math.floor(left / step)))
+    return fits
+
+
+@dataclass(kw_only=True)
+class PublicSpends:
+    """All spends of a ledger as everybody can see them, who paid for each left aside.
+
+    Attributes:
+        taken: the steps of all.
+    """
+
+    taken: Steps = field(default_factory=Steps)
+    _spends: list[tuple[tuple[int, float], Mechanism, int]] = field(default_factory=list)
+    _most: dict[int, Fraction] = field(default_factory=dict, compare=False, repr=False)
+
+    def add(self, budget: tuple[int, float], mechanism: Mechanism, steps: int) -> None:
+        """Add a spend; the budget of its data, as an order and a bound at it, pays for it."""
+        self.taken[mechanism] += steps
+        self._spends.append((budget, mechanism, steps))
+        for order in self._most:
+            self._add_at(order, budget, mechanism, steps)
+
+    def most(self, order: int) -> Fraction:
+        """The most that anybody can have spent at one order.
+
+        All spends together, but that none takes anybody beyond the budget that pays for it.
+        """
+        if order not in self._most:
+            self._most[order] = Fraction(0)
+            for spend in self._spends:
+                self._add_at(order, *spend)
+        return self._most[order]
+
+    def _add_at(
+        self, order: int, budget: tuple[int, float], mechanism: Mechanism, steps: int
+    ) -> None:
+        before = self._most[order]
+        after = before + steps * Fraction(cost(mechanism, order))
+        if order == budget[0]:
+            after = max(before, min(after, Fraction(budget[1])))
+        self._most[order] = after
 
 
 def filter_bound(*, epsilon: float, delta: float, order: int) -> float:

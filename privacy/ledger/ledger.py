@@ -1,7 +1,7 @@
 """The ledger as a client uses it: register, reserve, release."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from threading import RLock
@@ -19,12 +19,12 @@ from privacy.errors import (
     LedgerUnwritable,
     PolicyRefused,
     PrivacyError,
-    UnsupportedMechanism,
 )
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger.chain import Event, Head, check_head, require_head, write_event
 from privacy.ledger.facts import Budget, Dataset, Remaining, RunPlan, SpendReceipt
 from privacy.ledger.filter import Attempt, cost
+from privacy.ledger.paths import people_folder
 from privacy.ledger.payloads import (
     attempt_body,
     attempt_key,
@@ -34,11 +34,11 @@ from privacy.ledger.payloads import (
     plan_body,
     spend_body,
 )
-from privacy.ledger.refusals import budget_refusal, steps_refusal
+from privacy.ledger.refusals import budget_refusal, check_data, check_plan, steps_refusal
 from privacy.ledger.replay import Replay
 from privacy.ledger.state import State
 from privacy.ledger.store import Store
-from privacy.ledger.units import fingerprint, ledger_key
+from privacy.ledger.units import People, fingerprint, ledger_key, unit_tag
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class Ledger:
         self._identity = identity
         self._servers = servers
         self._replay = replay
+        self._key = ledger_key(identity)
+        self._tags: dict[str, bytes] = {}
         self._turn = RLock()
         self._torn = 0
 
@@ -68,7 +70,8 @@ class Ledger:
             FileExistsError: if there is a file: what was spent is not forgotten.
             LedgerUnwritable: if it could not be made durable.
         """
-        return cls(Store.create(path), identity, servers, Replay(identity.public, servers))
+        replay = Replay(identity.public, servers, People(people_folder(path)))
+        return cls(Store.create(path), identity, servers, replay)
 
     @classmethod
     def open(
@@ -92,14 +95,15 @@ class Ledger:
         Raises:
             FileNotFoundError: if there is no file: a missing ledger is not an empty one.
             LedgerLocked: if it is open elsewhere.
-            LedgerCorrupt: for the first line that is not what the group wrote there.
+            LedgerCorrupt: for the first line that is not what the group wrote there, or whose
+                people are listed in a file that is missing or altered.
             LedgerRolledBack: if it lacks the known head.
             LedgerUnwritable: if a torn line could not be cut off.
         """
         store = Store.open(path)
         try:
             data = store.read()
-            replay = Replay(identity.public, servers)
+            replay = Replay(identity.public, servers, People(people_folder(path)))
             replay.extend(data)
             ledger = cls(store, identity, servers, replay)
             if known_head is not None:
@@ -171,45 +175,42 @@ class Ledger:
         units: Iterable[tuple[str, bytes]],
         *,
         unit: Unit,
+        bound: int,
+        run: str,
         relation: NeighboringRelation = NeighboringRelation.ADD_OR_REMOVE_ONE,
     ) -> Dataset:
-        """Make data known; they take over what each of their units has spent before.
+        """Make the data of a run known, once; their people go on from what they have spent before.
 
-        The same units with the same contents, in any order, are the same data. Other contents or
-        other units make other data; what they share with known data are units, and spends belong
-        to units.
+        What is recorded depends on the run and the bound alone, but for keyed hashes that nobody
+        can compare. Who the people are lies in a file beside the ledger, on disk before the event.
+        Data that change later are not looked at: who joins is not in the run, see `present`.
 
         Args:
-            units: the id of every unit, and a digest of its contents. One person keeps one id.
+            units: the id of every unit, and a digest of its contents; may be none. One person keeps
+                one id. Those beyond the bound are no part of the run: by their tags, so in every
+                run the same.
             unit: what a unit is; the same in the whole ledger, since the ids of records do not
                 tell whose they are.
+            bound: public upper bound on the number of units, as in the plan of the run.
+            run: name of the run.
             relation: add or remove one.
 
         Raises:
-            LedgerRefused: for no units, an id that occurs twice, or another unit of privacy.
+            LedgerRefused: for an id that occurs twice, another unit of privacy, no name of a run,
+                or no bound.
+            ExecutionMismatch: if the run was announced under another bound.
+            LedgerUnwritable: if file or event could not be made durable.
             UnsupportedMechanism: for another relation, which has no filter here.
         """
-        if relation is not NeighboringRelation.ADD_OR_REMOVE_ONE:
-            raise UnsupportedMechanism(
-                f"relation = {relation} has no filter; use {NeighboringRelation.ADD_OR_REMOVE_ONE}"
-            )
-        seen = fingerprint(units, ledger_key(self._identity))
         with self._turn:
-            first = next(iter(self._state.datasets.values()), None)
-            if first is not None and first.unit is not unit:
-                raise LedgerRefused(
-                    f"unit = {unit} in a ledger of {first.unit}s could not tell the same people "
-                    f"again; use {first.unit}"
-                )
-            if seen.root not in self._state.datasets:
-                body = {
-                    "units": seen.units,
-                    "unit": str(unit),
-                    "adjacency": str(relation),
-                    "parents": self._state.parents_of(seen.tags),
-                    "tags": seen.packed_tags(),
-                }
-                self._record("DATASET", seen.root, body)
+            check_data(self._state, unit=unit, bound=bound, run=run, relation=relation)
+            known = self._state.data_of(run)
+            if known is not None:
+                return known
+            seen = fingerprint(units, self._key, run=run)
+            people = People(people_folder(self._store.path)).write(seen.people(bound))
+            body = {"run": run, "units": bound, "unit": str(unit), "adjacency": str(relation)}
+            self._record("DATASET", seen.root, {**body, "people": people})
             return self._state.datasets[seen.root]
 
     def set_budget(self, dataset: Dataset, *, epsilon: float, delta: float, order: int) -> None:
@@ -218,11 +219,11 @@ class Ledger:
         Args:
             dataset: whose budget it is. Units they share with other data keep to both budgets.
             epsilon: of the guarantee for all runs together.
-            delta: of it, left to the filter; below one over the number of units.
+            delta: of it, left to the filter; below one over the bound on the units.
             order: integer of at least 2, for good; `best_order` finds one.
 
         Raises:
-            DeltaTooLarge: if delta is not below one over the number of units.
+            DeltaTooLarge: if delta is not below one over the bound on the units.
             LedgerRefused: if the order certifies nothing at this epsilon and delta.
             BudgetRaised: if there is a budget and this one is not smaller at the same delta and
                 order.
@@ -255,7 +256,7 @@ class Ledger:
 
         Args:
             run: name of the run; it has one plan.
-            dataset: that it trains on, with a budget.
+            dataset: that was registered for it, with a budget.
             plan: the plan; its epsilon is recomputed.
             code: hash of the code.
             model: hash of the model the run starts from.
@@ -264,20 +265,14 @@ class Ledger:
             What is left, and how many rounds of the plan it pays for; maybe not all.
 
         Raises:
-            LedgerRefused: if the data have no budget, or another unit or relation than the plan;
+            LedgerRefused: if the data have no budget, another unit or relation than the plan, or
+                another bound on their units than any of its groups;
                 or if the budgets do not pay for batches that are cut to their cap.
             ExecutionMismatch: if the run has announced something else.
             EpsilonExceeded: if the noise of the plan does not reach its epsilon.
         """
         known = self._known(dataset)
-        budget = self._state.budgets.get(known.fingerprint)
-        if budget is None or not run:
-            raise LedgerRefused(f"run {run!r} needs a name, and data with a budget; set one first")
-        if (plan.unit, plan.relation) != (known.unit, known.relation):
-            raise LedgerRefused(
-                f"the plan protects a {plan.unit} ({plan.relation}), the data are registered by "
-                f"{known.unit} ({known.relation}); make them agree"
-            )
+        budget = check_plan(self._state, known, plan, run=run)
         with self._turn:
             announced = self._state.plans.get(run)
             if announced is None:
@@ -293,6 +288,9 @@ class Ledger:
     def reserve(self, run: str, round: int, attempt: int, context: bytes) -> SpendReceipt:
         """Charge one round of a run; on disk when it returns, and never given back.
 
+        Charged are the people of the run's data who can still pay under all their budgets; see
+        `present`. Whoever cannot is left out, and neither an event nor an error tells of it.
+
         Args:
             run: name of a run with a plan.
             round: its round, from 0.
@@ -303,8 +301,9 @@ class Ledger:
             What pays for one release.
 
         Raises:
-            BudgetExhausted: if a budget on these units would be exceeded. The refusal is recorded;
-                the attempt stays refused.
+            BudgetExhausted: if the run's own steps cost more than the budget of its data, so that
+                not even who has spent nothing elsewhere could pay. The refusal is recorded; the
+                run stays refused.
             AlreadyCharged: if the attempt was charged before, or the plan has no steps left.
             LedgerRefused: if the run has no plan.
         """
@@ -315,6 +314,27 @@ class Ledger:
             body = spend_body(plan.mechanism, key, context, steps=steps, rdp=rdp)
             self._record("SPEND", plan.dataset, body)
             return self._state.spends[key]
+
+    def present(self, receipt: SpendReceipt, units: Sequence[str]) -> list[bool]:
+        """Which units take part in what a spend pays for; for the owner's own machine alone.
+
+        Args:
+            receipt: of a spend that was neither released nor aborted.
+            units: ids, in any order.
+
+        Returns:
+            For every id whether it is in the announced data of the run and can pay. The others must
+            count as absent.
+
+        Raises:
+            AlreadyCharged: if the spend was released or aborted before, or is not of this ledger.
+        """
+        with self._turn:
+            self._require_open(receipt)
+            for name in units:
+                if name not in self._tags:
+                    self._tags[name] = unit_tag(name, self._key)
+            return self._state.present(receipt.hash, [self._tags[name] for name in units])
 
     def require(self, run: str, round: int, attempt: int) -> None:
         """Check that `reserve` would charge this attempt, and charge nothing.
@@ -400,10 +420,13 @@ class Ledger:
 
     def _settle(self, type: str, receipt: SpendReceipt, body: Mapping[str, object]) -> None:
         with self._turn:
-            if self._state.open.get(receipt.hash) != receipt:
-                key = (receipt.run, receipt.round, receipt.attempt)
-                raise AlreadyCharged(f"{named(key)} is no open spend; reserve another attempt")
+            self._require_open(receipt)
             self._record(type, receipt.dataset, {"spend": receipt.hash, **body})
+
+    def _require_open(self, receipt: SpendReceipt) -> None:
+        if self._state.open.get(receipt.hash) != receipt:
+            key = (receipt.run, receipt.round, receipt.attempt)
+            raise AlreadyCharged(f"{named(key)} is no open spend; reserve another attempt")
 
     def _known(self, dataset: Dataset) -> Dataset:
         if self._state.datasets.get(dataset.fingerprint) != dataset:

@@ -23,6 +23,11 @@ def group_ledger(folder: Path, group: str) -> Path:
     return folder / GROUPS / f"{_safe(group)}.jsonl"
 
 
+def people_folder(ledger: Path) -> Path:
+    """Folder beside a group's ledger that says whose data are in it; its owner's alone."""
+    return ledger.with_suffix(".people")
+
+
 def group_model(out: Path, group: str) -> Path:
     """Folder of the model that a group of a simulation keeps for itself."""
     return out / MODELS / _safe(group)

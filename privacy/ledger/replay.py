@@ -11,6 +11,7 @@ from privacy.ledger.chain import (
     each_event,
 )
 from privacy.ledger.state import State
+from privacy.ledger.units import People
 
 
 class Replay:
@@ -19,14 +20,16 @@ class Replay:
     Args:
         owner: public key of the group that wrote it, 32 bytes.
         servers: pinned keys of the servers whose countersignatures are checked.
+        people: the files that say whose data are in it; None for who has none, to whom the state
+            tells what follows from the ledger alone.
     """
 
-    def __init__(self, owner: bytes, servers: Roster | None) -> None:
+    def __init__(self, owner: bytes, servers: Roster | None, people: People | None = None) -> None:
         self._owner = owner
         self._servers = servers
         self._known = bytearray()
         self.events: list[Event] = []
-        self.state = State()
+        self.state = State(people=people)
 
     @property
     def head(self) -> Head:

@@ -1,39 +1,66 @@
-"""The state that the events of a ledger add up to: units, budgets, plans, spends.
+"""The state that the events of a ledger add up to: people, budgets, plans, spends.
 
 `State.apply` is the only way to change it, for events just written and for events read back, so a
 ledger that is opened again knows what the one that wrote it knew.
+
+The filter is of each person. Who is in the same data sets has the same history, whatever the
+ledger has recorded, and is charged alike: a spend adds its steps to every history that can still
+pay for them under all its budgets, and leaves out the others.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from privacy.accounting.accountant import NeighboringRelation
 from privacy.accounting.choices import Unit
-from privacy.errors import LedgerRefused
+from privacy.errors import LedgerCorrupt, LedgerRefused
 from privacy.ledger.chain import Event
 from privacy.ledger.facts import Budget, Dataset, Remaining, RunPlan, SpendReceipt
 from privacy.ledger.filter import (
     Attempt,
     Mechanism,
+    PublicSpends,
     Steps,
     cost,
+    fitting_steps,
     pays_for_cuts,
     total,
 )
 from privacy.ledger.payloads import mechanism_of, stated_plan
-from privacy.ledger.units import unpack_tags
+from privacy.ledger.units import People, require_digest, unpack_tags
 
 # Another machine may round a logarithm differently.
 _ROUNDING = 1e-9
+_MOST_UNITS = 2**63
+
+History = int
+"""The data sets that somebody is in, as bits in the order of registration."""
 
 
 @dataclass(kw_only=True)
 class State:
-    """The sum of all events so far."""
+    """The sum of all events so far.
 
+    Attributes:
+        people: the files that say whose data are in the ledger; None for who has none.
+        datasets: by fingerprint, in the order of registration.
+        budgets: by fingerprint.
+        plans: by run.
+        spends: by attempt.
+        open: spends that were neither released nor aborted, by hash.
+        refused: why attempts were refused.
+        run_steps: steps that runs have taken.
+        public: what all can see of all spends.
+        left_out: for every spend of a run how many of its people could not pay, and how many there
+            are; none without the files that list them.
+        hashes: of the events.
+    """
+
+    people: People | None = field(default=None, compare=False, repr=False)
     datasets: dict[str, Dataset] = field(default_factory=dict)
     budgets: dict[str, Budget] = field(default_factory=dict)
     plans: dict[str, RunPlan] = field(default_factory=dict)
@@ -41,12 +68,20 @@ class State:
     open: dict[str, SpendReceipt] = field(default_factory=dict)
     refused: dict[Attempt, str] = field(default_factory=dict)
     run_steps: dict[str, int] = field(default_factory=dict)
+    public: PublicSpends = field(default_factory=PublicSpends)
+    left_out: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     hashes: list[str] = field(default_factory=list)
-    # Steps charged to each data set itself; the sets of data sets that some unit is in, as bits in
-    # the order of registration; and for each unit the set it is in.
-    _direct: dict[str, Steps] = field(default_factory=dict)
-    _sharing: set[int] = field(default_factory=set)
-    _memberships: dict[bytes, int] = field(default_factory=dict)
+    # The bit of every data set; those whose people nobody has named; the history of every tag; of
+    # every history the steps really charged and the number of its people; of every open spend the
+    # data there were, as bits, and the histories that pay for it; of every budget the same, and
+    # what had been charged.
+    _bits: dict[str, int] = field(default_factory=dict)
+    _hidden: int = 0
+    _histories: dict[bytes, History] = field(default_factory=dict)
+    _charged: dict[History, Steps] = field(default_factory=dict)
+    _sizes: Counter[History] = field(default_factory=Counter)
+    _paying: dict[str, tuple[History, frozenset[History]]] = field(default_factory=dict)
+    _at_budget: dict[str, tuple[History, dict[History, Steps]]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         """Take in the next event.
@@ -54,66 +89,93 @@ class State:
         Raises:
             ValueError: if it contradicts the events before it, or lacks a field.
             KeyError: if it names something unknown.
+            LedgerCorrupt: if the file that lists its people is missing or altered.
         """
         getattr(self, f"_{event.type.lower()}")(event, event.body)
         self.hashes.append(event.hash)
 
-    def parents_of(self, tags: tuple[bytes, ...]) -> tuple[str, ...]:
-        """Fingerprints of the known data that have one of these units."""
-        shared = 0
-        for tag in tags:
-            shared |= self._memberships.get(tag, 0)
-        return tuple(name for bit, name in enumerate(self.datasets) if shared >> bit & 1)
+    @property
+    def knows_people(self) -> bool:
+        """Whether it is known of all data whose they are."""
+        return not self._hidden
 
-    def used(self, dataset: str, order: int, *, also: str | None = None) -> Fraction | None:
+    def data_of(self, run: str) -> Dataset | None:
+        """The data of a run; None where it has announced none."""
+        plan = self.plans.get(run)
+        if plan is not None:
+            return self.datasets[plan.dataset]
+        return next((data for data in self.datasets.values() if data.run == run), None)
+
+    def used(self, dataset: str, order: int) -> Fraction:
         """The divergence spent by the unit of some data that has spent most, at one order.
 
-        Every step on any data the unit is in counts, once, whenever it was taken.
-
-        Args:
-            dataset: fingerprint of the data.
-            order: of the divergence.
-            also: only units that are in this data too; None is returned if there are none.
+        Without the files that list people, the most that one of them can have spent.
         """
-        spent = self.spent_by_units(dataset, also=also)
-        return max((total([steps], order) for steps in spent), default=None)
+        if not self.knows_people:
+            return self.most_used(order)
+        spent = self.spent_by_people(dataset)
+        return max((total([now], order) for now, _ in spent), default=Fraction(0))
 
-    def spent_by_units(self, dataset: str, *, also: str | None = None) -> Iterator[Steps]:
-        """Yield the steps spent by units of some data: once for all that are in the same data.
+    def most_used(self, order: int) -> Fraction:
+        """The most that anybody can have spent at the order of a budget, as far as all can see.
 
-        Args:
-            dataset: fingerprint of the data.
-            also: only units that are in this data too.
+        The spends of the ledger together, but that none at this order takes anybody beyond the
+        budget that pays for it.
         """
-        names = list(self.datasets)
-        needed = 1 << names.index(dataset) | 1 << names.index(also or dataset)
-        for units in self._sharing:
-            if units & needed == needed:
-                taken = Steps()
-                for bit, name in enumerate(names):
-                    if units >> bit & 1:
-                        taken.update(self._direct[name])
-                yield taken
+        return self.public.most(order)
 
-    def affordable(
-        self, dataset: str, mechanism: Mechanism, *, slack: float = 0.0
-    ) -> tuple[int, str]:
-        """The number of steps that fit into every budget on these units, and the tightest data set.
+    def spent_by_people(self, dataset: str) -> Iterator[tuple[Steps, Steps]]:
+        """Yield what people in data with a budget were charged: now, and when it was first set.
+
+        Once for all with the same history. Who had spent more than a new budget is charged no more.
+
+        Raises:
+            LedgerRefused: if the files that list people are not there.
+        """
+        if not self.knows_people:
+            raise LedgerRefused("whose data they are is in no file here; hand in the people too")
+        seen, before = self._at_budget.get(dataset, (0, {}))
+        for history, now in self._charged.items():
+            if history & self._bits[dataset]:
+                yield now, before.get(history & seen, Steps())
+
+    def payable(self, tags: Iterable[bytes], mechanism: Mechanism, budget: Budget) -> Counter[int]:
+        """Count, by steps, the people who can pay for so many under a new and their old budgets.
 
         Args:
-            dataset: fingerprint of data that has a budget.
+            tags: of the people.
             mechanism: of every step.
+            budget: that they will have besides.
+        """
+        counted = Counter[int]()
+        for history, people in Counter(self._histories.get(tag, 0) for tag in tags).items():
+            bounds = [(budget.order, budget.bound), *self._bounds(history)]
+            steps = fitting_steps(bounds, self._charged.get(history, Steps()), mechanism)
+            counted[steps] += people
+        return counted
+
+    def present(self, spend: str, tags: Sequence[bytes]) -> list[bool]:
+        """Whether those with these tags take part in what an open spend pays for.
+
+        Nobody does who is not in the announced data of its run, or who cannot pay.
+        """
+        seen, paying = self._paying[spend]
+        return [self._histories.get(tag, 0) & seen in paying for tag in tags]
+
+    def rounds_alone(self, run: str, *, slack: float = 0.0) -> int:
+        """The rounds that a run may still take by its plan, and by the budget of its data alone.
+
+        What others have spent on the same people does not matter: public facts decide.
+
+        Args:
+            run: name of a run with a plan.
             slack: part of a bound that is added to it, for sums another machine has rounded.
         """
-        fits = {}
-        for name, budget in self.budgets.items():
-            used = self.used(name, budget.order, also=dataset)
-            if used is not None:
-                left = Fraction(budget.bound) * (1 + Fraction(slack)) - used
-                step = Fraction(cost(mechanism, budget.order))
-                fits[name] = max(0, math.floor(left / step)) if step else 2**63 - 1
-        tightest = min(fits, key=lambda name: fits[name])
-        return fits[tightest], tightest
+        plan, steps = self.plans[run], self.run_steps[run]
+        budget = self.budgets[plan.dataset]
+        bound, own = (budget.order, budget.bound), Steps({plan.mechanism: steps})
+        fits = fitting_steps([bound], own, plan.mechanism, slack=slack)
+        return min(fits, plan.steps - steps) // plan.per_round
 
     def require_cuts_paid(self, *budgets: Budget, more: float = 0.0) -> None:
         """Check that budgets pay for the cut batches of all plans, whatever data they are on.
@@ -136,34 +198,108 @@ class State:
         plan = None if run is None else self.plans.get(run)
         if budget is None or (run is not None and plan is None):
             raise LedgerRefused(f"the data have no budget, or run {run!r} no plan; set them")
+        if plan is not None and plan.dataset != dataset:
+            raise LedgerRefused(f"run {run!r} is on other data; name those")
+        rounds = None if run is None else self.rounds_alone(run)
         used = self.used(dataset, budget.order)
-        rounds = None
-        if run is not None and plan is not None:
-            if plan.dataset != dataset:
-                raise LedgerRefused(f"run {run!r} is on other data; name those")
-            steps, _ = self.affordable(plan.dataset, plan.mechanism)
-            rounds = min(steps, plan.steps - self.run_steps[run]) // plan.per_round
-        return Remaining(bound=budget.bound, used=float(used or 0), rounds=rounds)
+        return Remaining(bound=budget.bound, used=float(used), rounds=rounds)
 
     def _dataset(self, event: Event, body: Mapping[str, Any]) -> None:
-        tags = unpack_tags(body["tags"])
+        inline = "tags" in body
         dataset = Dataset(
             fingerprint=event.dataset,
             units=body["units"],
             unit=Unit(body["unit"]),
             relation=NeighboringRelation(body["adjacency"]),
-            parents=tuple(body["parents"]),
+            run="" if inline else body["run"],
         )
-        if event.dataset in self.datasets or dataset.parents != self.parents_of(tags):
-            raise LedgerRefused("the data are known, or share units with other data than stated")
+        if event.dataset in self.datasets:
+            raise LedgerRefused("the data are known")
+        if inline:
+            tags: tuple[bytes, ...] | None = unpack_tags(body["tags"])
+            self._check_inline(dataset, unpack_tags(body["tags"]), tuple(body["parents"]))
+        else:
+            tags = self._listed(event, body)
+            self._check_listed(dataset, tags)
+        self._bits[event.dataset] = 1 << len(self.datasets)
+        self.datasets[event.dataset] = dataset
+        if tags is None:
+            self._hidden |= self._bits[event.dataset]
+        else:
+            self._enter(tags, self._bits[event.dataset])
+
+    def _listed(self, event: Event, body: Mapping[str, Any]) -> tuple[bytes, ...] | None:
+        name = require_digest(body["people"])
+        if self.people is None:
+            return None
+        tags = self.people.read(name)
+        if tags is None:
+            raise LedgerCorrupt(
+                f"line {event.seq} of the ledger names people whose file {name[:16]}... is missing "
+                f"or altered in {self.people.folder}; bring an intact copy back",
+                line=event.seq,
+            )
+        return tags
+
+    def _check_listed(self, dataset: Dataset, tags: tuple[bytes, ...] | None) -> None:
+        if not isinstance(dataset.run, str) or not dataset.run:
+            raise LedgerRefused("the data are of no run")
+        if self.data_of(dataset.run) is not None:
+            raise LedgerRefused("a run has two data sets")
+        if type(dataset.units) is not int or not 0 < dataset.units < _MOST_UNITS:
+            raise LedgerRefused("the data have no bound on their units")
+        if tags is not None and len(tags) > dataset.units:
+            raise LedgerRefused("the data have more units than their bound")
+
+    def _check_inline(
+        self, dataset: Dataset, tags: tuple[bytes, ...], parents: tuple[str, ...]
+    ) -> None:
+        """Check data as earlier versions registered them."""
+        if any(known.run for known in self.datasets.values()):
+            raise LedgerRefused("data of an earlier version follow those of this one")
+        shared = 0
+        for tag in tags:
+            shared |= self._histories.get(tag, 0)
+        if parents != tuple(name for name, bit in self._bits.items() if shared & bit):
+            raise LedgerRefused("the data share units with other data than stated")
         if len(tags) != dataset.units:
             raise LedgerRefused("the data have another number of units than stated")
-        bit = 1 << len(self.datasets)
-        self.datasets[event.dataset] = dataset
-        self._direct[event.dataset] = Steps()
-        for tag in tags:
-            self._memberships[tag] = self._memberships.get(tag, 0) | bit
-        self._sharing = set(self._memberships.values())
+
+    def _enter(self, tags: tuple[bytes, ...], bit: int) -> None:
+        """Add data to the history of their people, who go on from what they were charged."""
+        for tag in set(tags):
+            before = self._histories.get(tag, 0)
+            self._histories[tag] = before | bit
+            self._charged.setdefault(before | bit, Steps(self._charged.get(before, Steps())))
+        self._sizes = Counter(self._histories.values())
+        self._charged = {known: self._charged[known] for known in self._sizes}
+
+    def _bounds(self, history: History) -> Iterator[tuple[int, float]]:
+        """Orders and bounds of the budgets of all data that somebody is in."""
+        for name, budget in self.budgets.items():
+            if history & self._bits[name]:
+                yield budget.order, budget.bound
+
+    def _charge(self, spend: str, run: str, plan: RunPlan) -> None:
+        """Charge everybody in the data of a run who can pay, and note who that is.
+
+        Whom a differently rounded sum could take for able to pay is charged too, and left out.
+        """
+        absent, everybody, paying, bit = 0, 0, set[History](), self._bits[plan.dataset]
+        for history, charged in self._charged.items():
+            if not history & bit:
+                continue
+            everybody += self._sizes[history]
+            bounds, step = list(self._bounds(history)), plan.mechanism
+            pays = fitting_steps(bounds, charged, step) >= plan.per_round
+            if pays:
+                paying.add(history)
+            else:
+                absent += self._sizes[history]
+            if pays or fitting_steps(bounds, charged, step, slack=_ROUNDING) >= plan.per_round:
+                charged[step] += plan.per_round
+        self._paying[spend] = ((1 << len(self.datasets)) - 1, frozenset(paying))
+        self.left_out.setdefault(run, []).append((absent, everybody))
 
     def _budget(self, event: Event, body: Mapping[str, Any]) -> None:
         follows = Budget.of(
@@ -179,6 +315,8 @@ class State:
             raise LedgerRefused("a budget was raised")
         self.require_cuts_paid(budget)
         self.budgets[event.dataset] = budget
+        charged = {known: Steps(steps) for known, steps in self._charged.items()}
+        self._at_budget.setdefault(event.dataset, ((1 << len(self.datasets)) - 1, charged))
 
     def _plan(self, event: Event, body: Mapping[str, Any]) -> None:
         if not isinstance(body["run"], str) or body["run"] in self.plans:
@@ -189,6 +327,8 @@ class State:
         dataset, order = self.datasets[event.dataset], self.budgets[event.dataset].order
         if (plan.unit, plan.relation) != (dataset.unit, dataset.relation):
             raise LedgerRefused("a plan protects another unit than its data are registered by")
+        if dataset.run and (dataset.run != body["run"] or dataset.units not in plan.sizes):
+            raise LedgerRefused("a plan is of another run than its data, or of another bound")
         _require_close("rdp", float(body["rdp"]), cost(mechanism_of(plan), order))
         cut_chance = float(body["cut_chance"])
         _require_close("cut_chance", cut_chance, plan.cut_chance())
@@ -210,11 +350,12 @@ class State:
         budget = self.budgets[event.dataset]
         rdp = float(body["rdp"])
         _require_close("rdp", rdp, plan.per_round * cost(plan.mechanism, budget.order))
-        fits, tightest = self.affordable(event.dataset, plan.mechanism, slack=_ROUNDING)
-        if fits < plan.per_round:
-            raise LedgerRefused(f"a spend exceeds the budget of {tightest[:16]}...")
-        self._direct[event.dataset][plan.mechanism] += plan.per_round
+        if self.rounds_alone(key[0], slack=_ROUNDING) < 1:
+            raise LedgerRefused("a spend exceeds the budget of its data")
+        self.public.add((budget.order, budget.bound), plan.mechanism, plan.per_round)
         self.run_steps[key[0]] += plan.per_round
+        if self.knows_people:
+            self._charge(event.hash, key[0], plan)
         receipt = SpendReceipt(
             seq=event.seq,
             hash=event.hash,
@@ -229,6 +370,7 @@ class State:
     def _released(self, event: Event, body: Mapping[str, Any]) -> None:
         if self.open.pop(body["spend"]).dataset != event.dataset:
             raise LedgerRefused("a release names other data than its spend")
+        self._paying.pop(body["spend"], None)
 
     def _aborted(self, event: Event, body: Mapping[str, Any]) -> None:
         self._released(event, body)

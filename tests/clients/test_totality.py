@@ -126,7 +126,7 @@ def client(deploy: Callable[..., Any], make_plan: Callable[..., Any]) -> Client:
 
 def reply(client: Client, store: Datastore, task: RoundTask) -> Noised:
     require_executable(store, task)
-    noised = trained_as_asked(store, task, client.vector, None)
+    noised = trained_as_asked(store, task, client.vector, None, units=store.units())
     assert isinstance(noised, Noised)
     return noised
 
@@ -213,7 +213,13 @@ def test_one_more_pair_changes_no_other_units_integers(
         for key, data in (("without", base), ("with", [*base, pair])):
             store = client.holding(data)
             with pytest.raises(TrainingFailed):
-                trained_as_asked(store, client.asked(shape, adapters), client.vector, None)
+                trained_as_asked(
+                    store,
+                    client.asked(shape, adapters),
+                    client.vector,
+                    None,
+                    units=store.units(),
+                )
             rows[key] = list(computed)
         assert np.array_equal(rows["without"][0][0], rows["with"][0][0])
         assert rows["with"][0][1].any() == apart
@@ -283,6 +289,9 @@ class TestNumbersOfUnits:
         asked.plan = plan
         masked = asked.up_to_mask(1)
         assert not [each for each in masked.values() if isinstance(each, str)], masked
+        (data,) = [e for e in deployed.ledger(GROUP) if e["type"] == "DATASET"]
+        assert data["body"]["units"] == 10
+        assert '"units": 6' not in json.dumps(deployed.ledger(GROUP))
 
 
 def terms_of(plan: PrivacyPlan) -> PrivacyTerms:
@@ -302,4 +311,3 @@ def test_a_plan_with_fewer_units_than_the_groups_bound_is_refused(
         "new plan with the bound that the group states"
     }
     assert deployed.spends(GROUP) == 0
-    assert json.dumps(deployed.ledger(GROUP))

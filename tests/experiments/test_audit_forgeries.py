@@ -1,7 +1,8 @@
 """Forgeries of the ledgers of real runs, by everybody who could make them; each is found.
 
-Three runs share one folder of ledgers. The budget pays for two of them and three rounds of the
-third, so that there are restarts and refusals to lie about.
+Three runs share one folder of ledgers. The third is on the people of the others, who have spent
+its lower budget, and on new ones, for whom it pays for three of the rounds: so there are restarts,
+people left out and refusals to lie about.
 """
 
 import base64
@@ -9,7 +10,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from server.config import read_run_config
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
 RUNS = ("one", "two", "three")
-BUDGET = 18.0
+BUDGETS = (18.0, 18.0, 8.0)
 GROUP, OTHER = "Group 0", "Group 1"
 
 Line = dict[str, Any]
@@ -308,7 +309,7 @@ def replan(body: Line, events: list[Line], changes: Mapping[str, Any]) -> None:
     other = replace(stated_plan(body["plan"]), **changes)
     body.update(plan=other.as_dict(), digest=other.digest())
     if "rdp" in body:
-        order = events[at(events, "BUDGET")]["body"]["order"]
+        order = events[at(events, "BUDGET", -1)]["body"]["order"]
         body["rdp"] = cost(mechanism_of(other), order)
         body["pld_epsilon"] = other.verify() if "noise_multiplier" in changes else "7.99996"
 
@@ -325,7 +326,7 @@ def budget_from_the_first(_: Case, events: list[Line]) -> None:
 
 def budget_event(epsilon: float, delta: float = 0.0) -> Callable[[Case, list[Line]], object]:
     def change(case: Case, events: list[Line]) -> None:
-        body = events[at(events, "BUDGET")]["body"]
+        body = events[at(events, "BUDGET", -1)]["body"]
         stated = delta or float(body["delta"])
         bound = filter_bound(epsilon=epsilon, delta=stated, order=body["order"])
         more("BUDGET", epsilon=epsilon, delta=stated, bound=bound)(case, events)
@@ -335,7 +336,7 @@ def budget_event(epsilon: float, delta: float = 0.0) -> Callable[[Case, list[Lin
 
 def large_delta(_: Case, events: list[Line]) -> None:
     body = events[at(events, "BUDGET")]["body"]
-    body.update(delta=0.5, bound=filter_bound(epsilon=BUDGET, delta=0.5, order=body["order"]))
+    body.update(delta=0.5, bound=filter_bound(epsilon=BUDGETS[0], delta=0.5, order=body["order"]))
 
 
 def refused_first(code: str) -> Callable[[Case, list[Line]], object]:
@@ -359,7 +360,7 @@ def new_data(fingerprint: str) -> Callable[[Case, list[Line]], object]:
     """The same people as new data that share nobody with the old; a budget of their own."""
 
     def change(case: Case, events: list[Line]) -> None:
-        known = events[0]["dataset"]
+        known = events[at(events, "DATASET", -1)]["dataset"]
         more("DATASET")(case, events)
         more("BUDGET")(case, events)
         for event in events[-2:]:
@@ -755,7 +756,7 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "a budget at a large delta": (OWNER, "chain", GROUP, by_group(large_delta)),
     "a budget of no order": (OWNER, "chain", GROUP, by_group(in_body("BUDGET", order=0))),
-    "a budget lowered below what is spent": (OWNER, "budget", GROUP, by_group(budget_event(9.0))),
+    "a budget lowered below what is spent": (OWNER, "budget", GROUP, by_group(budget_event(4.0))),
     "epsilon understated": (OWNER, "epsilon", GROUP, by_group(in_body("PLAN", pld_epsilon="4.0"))),
     "epsilon that is not a number": (
         OWNER,
@@ -793,7 +794,7 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "a release of what was refused": (OWNER, "refusals", GROUP, by_group(refused_first("after"))),
     "a refusal left out": (OWNER, "witness", GROUP, by_group(without(("REFUSED", 0)))),
-    "parents denied": (OWNER, "chain", GROUP, by_group(new_data("1" * 64))),
+    "other data for a run": (OWNER, "chain", GROUP, by_group(new_data("1" * 64))),
     "the same data registered anew": (OWNER, "chain", GROUP, by_group(new_data(""))),
     "a spend left out, its release kept": (OWNER, "chain", GROUP, by_group(without(("SPEND", 1)))),
     "a round left out": (
@@ -970,13 +971,22 @@ FORGERIES: dict[str, Forgery] = {
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Mapping[str, Any]) -> Case:
+def honest(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_settings: Mapping[str, Any],
+    tiny_rows: Sequence[Mapping[str, Any]],
+    write_rows: Callable[..., Path],
+) -> Case:
     """The folder of the last of three runs: read it, never write there."""
     base = tmp_path_factory.mktemp("audit")
-    lasting = {"privacy.ledgers": str(base / "lasting"), "privacy.budget_epsilon": BUDGET}
-    for name in RUNS:
-        out = {"out": str(base / name)}
-        run(read_run_config({**tiny_settings, **PRIVATE, **lasting, **out}))
+    lasting = {"privacy.ledgers": str(base / "lasting")}
+    more_rows = [{**row, "respondent": f"new {row['respondent']}"} for row in tiny_rows]
+    more_data = write_rows(base / "more.jsonl", [*tiny_rows, *more_rows])
+    for name, budget in zip(RUNS, BUDGETS, strict=True):
+        own = {"out": str(base / name), "privacy.budget_epsilon": budget}
+        if name == RUNS[-1]:
+            own["data"] = str(more_data)
+        run(read_run_config({**tiny_settings, **PRIVATE, **lasting, **own}))
     case = Case(base / "case")
     published = read(base / "lasting" / SERVER_LEDGER)[-1]["body"]["files"]
     for name in (*published, "result.json"):

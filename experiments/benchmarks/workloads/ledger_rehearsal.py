@@ -87,7 +87,9 @@ class Rehearsal:
         for name in self._names:
             with spent.client(name):
                 group_ledger = self._group_ledger(name)
-                receipt = group_ledger.charge(RUN, self._rounds, attempt.attempt, context)
+                receipt, _ = group_ledger.charge(
+                    RUN, self._rounds, attempt.attempt, context, units=self._units[name]
+                )
                 group_ledger.released(receipt, self._message)
         self._close(spent, terms, context)
         return spent
@@ -117,7 +119,13 @@ class Rehearsal:
             if "countersigned" in payload:
                 self._group_ledger(name).countersign(payload["countersigned"])
             group_ledger = self._group_ledger(name)
-            group_ledger.prepare(RUN, self._units[name], self._plan, model=self._model)
+            group_ledger.prepare(
+                RUN,
+                self._units[name],
+                self._plan,
+                group_index=self._names.index(name),
+                model=self._model,
+            )
             group_ledger.require(RUN, self._rounds, 1)
 
     def _close(self, spent: Stopwatch, terms: RoundTerms, context: bytes) -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from alignment.config import PredictorConfig
 from alignment.model.encoder_files import model_fingerprint
+from clients.data.datastore import open_home
 from clients.data.home import Home
 from clients.deployment import checkup
 from clients.deployment.checkup import Forecast, findings, forecast
 from clients.deployment.enrolment import settings_of
 from privacy.errors import PolicyRefused
 from privacy.ledger.filter import least_budget
+from privacy.ledger.paths import people_folder
 from privacy.ledger.payloads import mechanism_of
 from strategies.wire.round_plan import unflatten
 
@@ -173,7 +175,8 @@ class TestForecast:
         assert expected.bytes_down_per_round == 4 * asked.vector.size
         assert (expected.epsilon, expected.rounds) == (plan.epsilon, plan.rounds) == (8.0, 2)
         assert expected.budget_epsilon == needed
-        assert expected.budget_left == 10.0
+        assert expected.budget == 10.0
+        assert expected.payers == {2: 6}
         assert expected.affordable
         assert 0 < expected.seconds_per_round < 60
 
@@ -206,26 +209,34 @@ class TestForecast:
             True,
         )
 
-    def test_what_is_spent_is_taken_off_and_another_run_may_be_too_much(
-        self, deploy: Callable[..., Deployed]
+    def test_who_can_pay_for_how_many_rounds_is_told_before_anybody_joins(
+        self, deploy: Callable[..., Deployed], command: Callable[..., Any]
     ) -> None:
-        """Half of a second run is paid for: that is said before anybody joins it."""
+        """Was open: one number for all people, by whoever had spent most.
+
+        Whether the client can join does not depend on who is in its data.
+        """
         deployed = deploy(groups=2, budget_epsilon=10.0)
         deployed.run()
         home = Home(folder=deployed.homes[ONE])
-        expected = forecast(home, settings_of(home))
-        assert expected.budget_left is not None and expected.budget_epsilon is not None
-        assert 0 < expected.budget_left < expected.budget_epsilon
-        assert not expected.affordable
-        # The ledger says the same: with what is left it pays for less than the run.
-        from privacy.audit.evidence import gather
-
-        (ledger,) = gather([next((home.folder / "ledgers").rglob("*.jsonl"))]).ledgers
-        (name,) = ledger.state.budgets
-        (run,) = ledger.state.plans
-        plan = ledger.state.plans[run]
-        steps, _ = ledger.state.affordable(name, plan.mechanism)
-        assert steps < 2
+        again = forecast(home, settings_of(home))
+        (rounds,) = again.payers
+        assert rounds < 2 and again.payers[rounds] == 6
+        path = home.data(home.group_policy)
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        gone = rows[0]["respondent"]
+        for row in rows:
+            row["respondent"] += " new" if row["respondent"] != gone else ""
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        mixed = forecast(home, settings_of(home))
+        assert mixed.payers == {2: 5, rounds: 1}
+        assert mixed.affordable and again.affordable
+        told = command("client", "check", home.folder, "--offline")
+        assert told.code == 0
+        assert f"there can pay 5 for 2 rounds, 1 for {rounds} rounds of 2" in told.out
+        next(people_folder(open_home(home).ledger).iterdir()).unlink()
+        with pytest.raises(ValueError, match="is missing or altered"):
+            forecast(home, settings_of(home))
 
     def test_epsilons_of_runs_do_not_add_up_so_that_none_is_turned_away_for_nothing(
         self, deploy: Callable[..., Deployed]
@@ -236,6 +247,7 @@ class TestForecast:
         home = Home(folder=deployed.homes[ONE])
         expected = forecast(home, settings_of(home))
         assert expected.affordable
+        assert expected.payers == {2: 6}
         one, two = budgets_of_runs(home)
         assert two <= 15.0 < 2 * one
 

@@ -32,9 +32,9 @@ def test_a_ledger_goes_by_the_name_in_the_roster(
     path = open_home(home).ledger
     path.parent.mkdir(parents=True)
     ledger = Ledger.create(path, Identity.read(home.file(IDENTITY_FILE)), servers=Roster({}))
-    ledger.register([("person", b"said")], unit=Unit.RESPONDENT)
+    ledger.register([("person", b"said")], unit=Unit.RESPONDENT, bound=9, run="run")
     ledger.close()
     (row,) = json.loads(command("client", "status", home.folder, "--json").out)
-    assert (row["group"], row["units"]) == (ONE, 1)
+    assert (row["group"], row["units"]) == (ONE, 9)
     shown = command("client", "status", home.folder).out
     assert ONE in shown and "no budget" in shown

@@ -156,7 +156,7 @@ class TestOverRestarts:
         asked = asking(deploy(groups=2, **settings))
         stage = asked.deployed.stage
         trained = []
-        monkeypatch.setattr("clients.app.trained_as_asked", lambda *_: trained.append(1))
+        monkeypatch.setattr("clients.app.trained_as_asked", lambda *_, **__: trained.append(1))
 
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,7 +1,7 @@
 """Budgets belong to people: runs one after another spend one budget, whatever the file is called.
 
 The budget pays for five rounds; the first run takes four of them. The server knows nothing of
-budgets: it asks for every round, and again for those that were refused.
+budgets: it asks for every round, and cannot tell who takes part.
 """
 
 import json
@@ -70,60 +70,86 @@ def ledgers(folder: Path) -> list[list[Row]]:
 
 
 @pytest.mark.parametrize(
-    ("change", "inherits"),
-    [(list, False), (shuffled, False), (subset, True), (relabelled, True), (superset, True)],
+    ("change", "newcomers"),
+    [(list, 0), (shuffled, 0), (subset, 0), (relabelled, 0), (superset, 6)],
     ids=["again", "shuffled", "subset", "relabelled", "superset"],
 )
-def test_the_last_permitted_round_runs_and_the_next_is_refused_in_the_next_run(
+def test_whoever_has_spent_the_budget_is_left_out_of_the_next_run_and_no_event_tells(
     spent: tuple[Mapping[str, Any], Path],
     tiny_rows: Rows,
     tmp_path: Path,
     write_rows: Any,
     change: Callable[[Rows], Rows],
-    inherits: bool,
+    newcomers: int,
 ) -> None:
+    """Was open: the next run was refused, and so told that somebody in its data was in the first.
+
+    One round is left to the people of the first run. The researcher, who owns all ledgers, reads
+    how many were left out.
+    """
     settings, folder = spent
     lasting = shutil.copytree(folder, tmp_path / "ledgers")
-    data = write_rows(tmp_path / "data.jsonl", change(tiny_rows))
+    rows = change(tiny_rows)
+    data = write_rows(tmp_path / "data.jsonl", rows)
     changes = {"data": str(data), "out": str(tmp_path / "next"), "privacy.ledgers": str(lasting)}
     result = run(read_run_config({**settings, **changes}))
-    assert result["aborted_rounds"] == 3
+    assert (result["aborted_rounds"], result["ended_early"]) == (0, False)
+    for group, told in result["privacy"]["groups"].items():
+        people = {row["respondent"] for row in rows if row["group"] == group}
+        assert told["left_out"] == len(people) - newcomers > 0
     found = ledgers(lasting)
     assert len(found) == GROUPS
+    announced = ["DATASET", "BUDGET", "PLAN"]
     for events in found:
-        count = Counter(event["type"] for event in events)
-        assert (count["SPEND"], count["RELEASED"], count["PLAN"]) == (5, 5, 2)
-        data_sets = [event for event in events if event["type"] == "DATASET"]
-        if inherits:
-            assert data_sets[1]["body"]["parents"] == [data_sets[0]["dataset"]]
-        refused = [event["body"] for event in events if event["type"] == "REFUSED"]
-        assert {body["code"] for body in refused} == {"budget"}
-        assert {body["round"] for body in refused} == {2, 3, 4}
-        first = next(place for place, event in enumerate(events) if event["type"] == "REFUSED")
-        assert not {"SPEND", "RELEASED"} & {event["type"] for event in events[first:]}
-    rows = read_rounds(tmp_path / "next")
-    if settings.get("federation.secure_aggregation", True):
-        # Refused before anybody trains: who could still pay is not charged for a round in vain.
-        reasons = {row["aborted"].partition(",")[0] for row in rows if row["aborted"]}
-        assert reasons == {"TooFewMembers: 0 members have shared"}
-    assert holds(verify(gather([lasting])))
+        types = [event["type"] for event in events if event["type"] != "HEAD"]
+        assert types == 2 * (announced + 4 * ["SPEND", "RELEASED"])
+    evidence = gather([lasting])
+    assert holds(verify(evidence))
+    for ledger in evidence.ledgers:
+        assert ledger.state is not None
+        one, two = ledger.state.left_out.values()
+        everybody = two[0][1]
+        assert one == [(0, 6)] * 4
+        assert two == [(0, everybody)] + [(everybody - newcomers, everybody)] * 3
 
 
 @pytest.mark.parametrize("budget", [BUDGET, 40.0], ids=["spent", "raised"])
 def test_a_spent_budget_pays_for_no_run_and_is_not_raised(
     spent: tuple[Mapping[str, Any], Path], tmp_path: Path, budget: float
 ) -> None:
+    """A larger budget is one for new people; whoever knows that nobody took part is told so."""
     settings, folder = spent
     lasting = shutil.copytree(folder, tmp_path / "ledgers")
     places = {"privacy.ledgers": str(lasting), "out": str(tmp_path / "second")}
-    if budget == BUDGET:
-        run(read_run_config({**settings, **places}))
-    before = Counter(event["type"] for events in ledgers(lasting) for event in events)
+    run(read_run_config({**settings, **places}))
     places |= {"out": str(tmp_path / "third"), "privacy.budget_epsilon": str(budget)}
-    with pytest.raises((RuntimeError, ValueError)):
+    with pytest.raises(RuntimeError, match=r"nobody took part: .* fedaccord client status"):
         run(read_run_config({**settings, **places}))
-    after = Counter(event["type"] for events in ledgers(lasting) for event in events)
-    assert after["SPEND"] == before["SPEND"]
-    assert after["RELEASED"] == before["RELEASED"]
-    assert after["BUDGET"] == before["BUDGET"]
-    assert holds(verify(gather([lasting])))
+    evidence = gather([lasting])
+    assert holds(verify(evidence))
+    for ledger in evidence.ledgers:
+        assert ledger.state is not None
+        assert [sum(absent for absent, _ in run) for run in ledger.state.left_out.values()] == [
+            0,
+            3 * 6,
+            4 * 6,
+        ]
+
+
+def test_what_a_run_costs_alone_is_refused_where_its_budget_does_not_pay(
+    tiny_settings: Mapping[str, Any], tmp_path: Path
+) -> None:
+    """A public fact: not even new people could pay for the last of these rounds."""
+    settings = {**tiny_settings, **SETTINGS, "privacy.budget_epsilon": 8.0}
+    places = {"privacy.ledgers": str(tmp_path / "ledgers"), "out": str(tmp_path / "run")}
+    result = run(read_run_config({**settings, **places}))
+    assert result["aborted_rounds"] == 1
+    for events in ledgers(tmp_path / "ledgers"):
+        count = Counter(event["type"] for event in events)
+        assert (count["SPEND"], count["RELEASED"]) == (3, 3)
+        refused = [event["body"] for event in events if event["type"] == "REFUSED"]
+        assert {(body["round"], body["code"]) for body in refused} == {(4, "budget")}
+    # Refused before anybody trains.
+    reasons = {row["aborted"].partition(",")[0] for row in read_rounds(tmp_path / "run")} - {""}
+    assert reasons == {"TooFewMembers: 0 members have shared"}
+    assert holds(verify(gather([tmp_path / "ledgers"])))

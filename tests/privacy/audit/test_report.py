@@ -70,7 +70,7 @@ def federation(tmp_path: Path, plan: PrivacyPlan) -> Federation:
             group_ledger(folder / "ledgers", name), identity, servers=servers
         ) as ledger:
             people = [(f"{name} {number}", b"answer") for number in range(4)]
-            data = ledger.register(people, unit=Unit.RESPONDENT)
+            data = ledger.register(people, unit=Unit.RESPONDENT, bound=2000, run="run 1")
             ledger.set_budget(data, epsilon=EPSILON, delta=DELTA, order=ORDER)
             ledger.register_plan("run 1", data, plan, code="c0de", model="0" * 64)
             spends = 0
@@ -145,7 +145,7 @@ def test_figures_are_those_that_follow_from_the_spends(
         assert data["left"] == pytest.approx(bound - used, rel=1e-9)
         assert data["used_share"] == pytest.approx(used / bound, rel=1e-12)
         assert data["rounds_left"] == 0
-        assert data["budget"]["delta_times_units"] == pytest.approx(4 * DELTA)
+        assert data["budget"]["delta_times_units"] == pytest.approx(2000 * DELTA)
         shares = [entry["left_share"] for entry in data["history"]]
         falling = [1 - count * step / bound for count in range(federation.spends + 1)]
         assert shares == pytest.approx([*falling, falling[-1]])

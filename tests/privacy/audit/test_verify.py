@@ -45,7 +45,7 @@ def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.parent.mkdir(parents=True)
     plan = _plan()
     with Ledger.create(path, OWNER, servers=SERVERS) as ledger:
-        data = ledger.register([("person", b"answer")], unit=Unit.RESPONDENT)
+        data = ledger.register([("person", b"answer")], unit=Unit.RESPONDENT, bound=20, run="run")
         ledger.set_budget(data, epsilon=6.0, delta=DELTA, order=5)
         ledger.register_plan("run", data, plan)
         ledger.released(ledger.reserve("run", 1, 1, bytes(32)), bytes(32))

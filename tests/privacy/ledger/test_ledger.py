@@ -33,6 +33,7 @@ Terms = Callable[..., PrivacyTerms]
 IDENTITY = Identity.create()
 CONTEXT = bytes(32)
 DELTA = 1e-5
+BOUND = 2000
 
 
 def units(*numbers: int, content: str = "") -> list[tuple[str, bytes]]:
@@ -51,8 +52,10 @@ def make_plan(terms: Terms, noise: float = 2.0, **changes: object) -> PrivacyPla
     )
 
 
-def register(ledger: Ledger, data: list[tuple[str, bytes]], epsilon: float = 4.0) -> Dataset:
-    dataset = ledger.register(data, unit=Unit.RESPONDENT)
+def register(
+    ledger: Ledger, data: list[tuple[str, bytes]], run: str = "run", epsilon: float = 4.0
+) -> Dataset:
+    dataset = ledger.register(data, unit=Unit.RESPONDENT, bound=BOUND, run=run)
     ledger.set_budget(dataset, epsilon=epsilon, delta=DELTA, order=5)
     return dataset
 
@@ -173,12 +176,19 @@ RELATED = {
 }
 
 
+def taking_part(ledger: Ledger, run: str, number: int, *people: int) -> list[bool]:
+    """Who of these people takes part in a round that is charged."""
+    receipt = ledger.reserve(run, number, 0, CONTEXT)
+    return ledger.present(receipt, [name for name, _ in units(*people)])
+
+
 @pytest.mark.parametrize("kind", RELATED)
 def test_related_data_go_on_from_what_their_people_have_spent(
     ledger: Ledger, path: Path, terms: Terms, kind: str
 ) -> None:
+    """Whoever has spent it all is left out, and the others go on."""
     plan = make_plan(terms, noise=0.9)
-    first = register(ledger, units(1, 2, 3, 4))
+    first = register(ledger, units(1, 2, 3, 4), "first")
     ledger.register_plan("first", first, plan)
     allowed = ledger.remaining(first, run="first").rounds
     assert allowed is not None and allowed > 10
@@ -186,59 +196,64 @@ def test_related_data_go_on_from_what_their_people_have_spent(
         ledger.reserve("first", number, 0, CONTEXT)
     ledger.close()
     with Ledger.open(path, IDENTITY) as ledger:
-        related = register(ledger, RELATED[kind])
-        assert (related == first) == (kind in ("another run", "shuffled"))
-        assert related.parents == (() if related == first else (first.fingerprint,))
+        related = register(ledger, RELATED[kind], "second")
+        assert related.fingerprint != first.fingerprint
         assert ledger.remaining(related).used == ledger.remaining(first).used > 0
-        ledger.register_plan("second", related, plan)
-        assert spend_all(ledger, "second") == allowed - 5
+        assert ledger.register_plan("second", related, plan).rounds == allowed
+        people = [int(name.removeprefix("person ")) for name, _ in RELATED[kind]]
+        met = [taking_part(ledger, "second", number, *people) for number in range(allowed)]
+        assert met[: allowed - 5] == [[True] * len(people)] * (allowed - 5)
+        assert met[allowed - 5 :] == [[person > 4 for person in people]] * 5
         with pytest.raises(BudgetExhausted):
-            ledger.reserve("first", 5, 0, CONTEXT)
+            ledger.reserve("second", allowed, 0, CONTEXT)
+        assert taking_part(ledger, "first", 5, 1, 2, 3, 4) == [
+            number not in people for number in (1, 2, 3, 4)
+        ]
 
 
 def test_people_who_were_never_asked_have_a_budget_of_their_own(
     ledger: Ledger, terms: Terms
 ) -> None:
-    first, other = register(ledger, units(1, 2)), register(ledger, units(3, 4))
+    first, other = register(ledger, units(1, 2), "run"), register(ledger, units(3, 4), "other")
     ledger.register_plan("run", first, make_plan(terms, noise=0.9))
     spend_all(ledger, "run")
     assert ledger.remaining(other).used == 0
-    assert other.parents == ()
 
 
 def test_a_wide_budget_on_derived_data_does_not_lift_a_narrow_one(
     ledger: Ledger, terms: Terms
 ) -> None:
     plan = make_plan(terms, noise=0.9)
-    narrow = register(ledger, units(1, 2))
-    wide = register(ledger, units(2, 3), epsilon=40.0)
-    apart = register(ledger, units(3), epsilon=40.0)
-    for run, dataset in (("narrow", narrow), ("wide", wide), ("apart", apart)):
+    narrow = register(ledger, units(1, 2), "narrow")
+    wide = register(ledger, units(2, 3), "wide", epsilon=40.0)
+    for run, dataset in (("narrow", narrow), ("wide", wide)):
         ledger.register_plan(run, dataset, plan)
     allowed = ledger.remaining(narrow, run="narrow").rounds
-    assert spend_all(ledger, "wide") == allowed
+    assert allowed is not None
+    met = [taking_part(ledger, "wide", number, 2, 3) for number in range(allowed + 2)]
+    assert met == [[True, True]] * allowed + [[False, True]] * 2
     left = ledger.remaining(narrow)
-    assert 0 <= left.left < ledger.reserve("apart", 0, 0, CONTEXT).rdp
+    assert 0 <= left.left < ledger.reserve("wide", allowed + 2, 0, CONTEXT).rdp
     assert ledger.remaining(narrow) == left
 
 
 def test_a_unit_in_two_data_sets_pays_for_both(ledger: Ledger, terms: Terms) -> None:
     """Spends on either side of the registration count, and each once."""
     plan = make_plan(terms)
-    one, two = register(ledger, units(1, 2)), register(ledger, units(2, 3))
+    one, two = register(ledger, units(1, 2), "one"), register(ledger, units(2, 3), "two")
     ledger.register_plan("one", one, plan)
     ledger.register_plan("two", two, plan)
     step = ledger.reserve("one", 0, 0, CONTEXT).rdp
     ledger.reserve("two", 0, 0, CONTEXT)
-    both = register(ledger, units(1, 2, 3))
+    both = register(ledger, units(1, 2, 3), "both")
     assert {ledger.remaining(each).used for each in (one, two, both)} == {2 * step}
-    assert ledger.remaining(register(ledger, units(1, 3))).used == step
+    assert ledger.remaining(register(ledger, units(1, 3), "none")).used == step
 
 
 def test_a_budget_shrinks_and_never_grows(ledger: Ledger) -> None:
     dataset = register(ledger, units(1, 2))
     count = len(ledger.events())
-    register(ledger, units(2, 1))
+    register(ledger, units(2, 1, 3))
     assert len(ledger.events()) == count
     for change in ({"epsilon": 4.1}, {"delta": 1e-6}, {"order": 6}):
         with pytest.raises(BudgetRaised):
@@ -251,14 +266,19 @@ def test_a_budget_shrinks_and_never_grows(ledger: Ledger) -> None:
 
 def test_what_cannot_be_recorded_is_refused(ledger: Ledger, terms: Terms, tmp_path: Path) -> None:
     plan = make_plan(terms)
+    respondents = {"unit": Unit.RESPONDENT, "bound": BOUND, "run": "run"}
     with pytest.raises(UnsupportedMechanism):
-        ledger.register(units(1), unit=Unit.RESPONDENT, relation=NeighboringRelation.REPLACE_ONE)
-    for data in ([], units(1, 1)):
-        with pytest.raises(LedgerRefused):
-            ledger.register(data, unit=Unit.RESPONDENT)
-    bare = ledger.register(units(1, 2), unit=Unit.RESPONDENT)
+        ledger.register(units(1), **respondents, relation=NeighboringRelation.REPLACE_ONE)
+    with pytest.raises(LedgerRefused, match="occurs twice"):
+        ledger.register(units(1, 1), **respondents)
+    for wrong in ({"run": ""}, {"bound": 0}, {"bound": True}, {"bound": 2.0}):
+        with pytest.raises(LedgerRefused, match="needs a name, and a bound"):
+            ledger.register(units(1), **{**respondents, **wrong})
+    bare = ledger.register(units(1, 2), **respondents)
     with pytest.raises(LedgerRefused, match="tell the same people"):
-        ledger.register(units(1, 2), unit=Unit.RECORD)
+        ledger.register(units(1, 2), **{**respondents, "unit": Unit.RECORD, "run": "other"})
+    with pytest.raises(ExecutionMismatch, match="at most 2000 units, not 7"):
+        ledger.register(units(1, 2), **{**respondents, "bound": 7})
     with pytest.raises(LedgerRefused, match="a budget"):
         ledger.register_plan("run", bare, plan)
     with pytest.raises(DeltaTooLarge):
@@ -271,6 +291,10 @@ def test_what_cannot_be_recorded_is_refused(ledger: Ledger, terms: Terms, tmp_pa
         ledger.reserve("run", 0, 0, CONTEXT)
     with pytest.raises(EpsilonExceeded):
         ledger.register_plan("run", dataset, replace(plan, epsilon=1.0))
+    with pytest.raises(LedgerRefused, match="of run 'run' and at most 2000 units"):
+        ledger.register_plan("other", dataset, plan)
+    with pytest.raises(LedgerRefused, match="under a bound that it names"):
+        ledger.register_plan("run", dataset, replace(plan, units_per_group=2001))
     with pytest.raises(LedgerRefused, match="protects a record"):
         ledger.register_plan("run", dataset, replace(plan, unit=Unit.RECORD))
     ledger.register_plan("run", dataset, plan)
@@ -287,13 +311,14 @@ def test_what_cannot_be_recorded_is_refused(ledger: Ledger, terms: Terms, tmp_pa
 def test_no_unit_id_content_or_key_is_in_the_file(ledger: Ledger, path: Path) -> None:
     """The same units under another identity have other hashes: nobody else can look them up."""
     secret = [("zebra person", b"zebra answer")]
-    mine = ledger.register(secret, unit=Unit.RESPONDENT)
+    mine = register(ledger, secret)
     text = path.read_bytes()
     assert b"zebra" not in text
     with Ledger.create(path.with_name("other"), Identity.create()) as ledger:
-        theirs = ledger.register(secret, unit=Unit.RESPONDENT)
+        theirs = register(ledger, secret)
         assert theirs.fingerprint != mine.fingerprint
-        assert json.loads(text)["body"]["tags"] != ledger.events()[0].body["tags"]
+        body = json.loads(text.splitlines()[0])["body"]
+        assert body["people"] != ledger.events()[0].body["people"]
 
 
 POOL = range(1, 5)
@@ -320,22 +345,28 @@ def test_no_sequence_of_operations_overspends_and_reopening_changes_nothing(
     plan = make_plan(terms, noise=0.45, sampling_rate=0.05, rounds=60)
     ledger = Ledger.create(path, IDENTITY)
     step = Fraction(rdp_per_step(noise_multiplier=0.45, sampling_rate=0.05, order=5))
+    bound = Fraction(filter_bound(epsilon=20.0, delta=DELTA, order=5))
     people = {person: Fraction(0) for person in POOL}
+    taken = list[int]()
     runs: list[tuple[Dataset, set[int]]] = []
     for number, (what, detail) in enumerate(operations):
         if what == "register":
             members = set(detail)
-            dataset = register(ledger, units(*members), epsilon=20.0)
-            ledger.register_plan(f"run {len(runs)}", dataset, plan)
+            name = f"run {len(runs)}"
+            dataset = register(ledger, units(*members), name, epsilon=20.0)
+            ledger.register_plan(name, dataset, plan)
             runs.append((dataset, members))
+            taken.append(0)
         elif what == "spend" and runs:
             run = int(detail) % len(runs)
             dataset, members = runs[run]
-            bound = Fraction(ledger.remaining(dataset).bound)
-            fits = max(people[person] for person in members) + step <= bound
-            if fits:
-                ledger.reserve(f"run {run}", number, 0, CONTEXT)
-                people.update({person: people[person] + step for person in members})
+            if (taken[run] + 1) * step <= bound:
+                paying = [each in members and people[each] + step <= bound for each in POOL]
+                assert taking_part(ledger, f"run {run}", number, *POOL) == paying
+                taken[run] += 1
+                people.update(
+                    {p: people[p] + step for p, pays in zip(POOL, paying, strict=True) if pays}
+                )
             else:
                 with pytest.raises(BudgetExhausted):
                     ledger.reserve(f"run {run}", number, 0, CONTEXT)
@@ -349,5 +380,5 @@ def test_no_sequence_of_operations_overspends_and_reopening_changes_nothing(
             assert (ledger.events(), ledger._state) == before
     for dataset, members in runs:
         left = ledger.remaining(dataset)
-        assert left.used == float(max(people[person] for person in members)) <= left.bound
+        assert left.used == float(max(people[person] for person in members)) <= float(bound)
     ledger.close()

@@ -129,7 +129,9 @@ def ledger_file(tmp_path: Path, identity: Identity, terms: Callable[..., Privacy
     )
     path = tmp_path / "ledger.jsonl"
     with Ledger.create(path, identity) as ledger:
-        dataset = ledger.register([("person", b"answer")], unit=Unit.RESPONDENT)
+        dataset = ledger.register(
+            [("person", b"answer")], unit=Unit.RESPONDENT, bound=2000, run="run"
+        )
         ledger.set_budget(dataset, epsilon=30.0, delta=1e-5, order=3)
         assert ledger.register_plan("run", dataset, plan).rounds == 2000
     return path

@@ -14,7 +14,7 @@ from scipy.stats import binom
 from privacy.accounting.choices import MAX_EPSILON, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import LIFETIME_EPSILON, TRUNCATION_SHARE, PrivacyTerms
-from privacy.errors import BudgetExhausted, LedgerCorrupt, LedgerRefused
+from privacy.errors import LedgerCorrupt, LedgerRefused
 from privacy.identity.keys import Identity
 from privacy.ledger import Dataset, Ledger, least_budget
 from privacy.ledger.filter import Mechanism, cost, filter_bound, pays_for_cuts
@@ -44,9 +44,16 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger.create(tmp_path / "ledger.jsonl", IDENTITY)
 
 
-def known(ledger: Ledger, person: str, epsilon: float, delta: float = DELTA) -> Dataset:
-    """Data of one person with a budget."""
-    dataset = ledger.register([(person, b"")], unit=Unit.RESPONDENT)
+def bare(ledger: Ledger, run: str, person: str, bound: int = 2000) -> Dataset:
+    """Data of one person."""
+    return ledger.register([(person, b"")], unit=Unit.RESPONDENT, bound=bound, run=run)
+
+
+def known(
+    ledger: Ledger, run: str, epsilon: float, delta: float = DELTA, bound: int = 2000
+) -> Dataset:
+    """Data of one person, named as the run is, with a budget."""
+    dataset = bare(ledger, run, run, bound)
     ledger.set_budget(dataset, epsilon=epsilon, delta=delta, order=ORDER)
     return dataset
 
@@ -113,17 +120,20 @@ def test_a_ledger_with_the_least_budget_takes_the_steps_and_not_one_more(
     plan = make_plan(terms, epsilon=50.0, rounds=steps)
     mechanism = Mechanism(noise_multiplier=2.0, sampling_rate=plan.sampling_rate)
     epsilon, order = least_budget(mechanism, steps=steps, delta=DELTA)
-    tight = ledger.register([("tight", b"")], unit=Unit.RESPONDENT)
+    tight = bare(ledger, "one", "tight")
     ledger.set_budget(tight, epsilon=epsilon, delta=DELTA, order=order)
     assert ledger.register_plan("one", tight, plan).rounds == steps
-    short = ledger.register([("short", b"")], unit=Unit.RESPONDENT)
+    short = bare(ledger, "two", "short")
     ledger.set_budget(short, epsilon=round(epsilon - 1e-6, 6), delta=DELTA, order=order)
     assert ledger.register_plan("two", short, plan).rounds == steps - 1
     for number in range(steps):
         ledger.reserve("one", number, 0, CONTEXT)
-    ledger.register_plan("three", tight, plan)
-    with pytest.raises(BudgetExhausted):
-        ledger.reserve("three", 0, 0, CONTEXT)
+    again = bare(ledger, "three", "tight")
+    ledger.set_budget(again, epsilon=LIFETIME_EPSILON, delta=DELTA, order=order)
+    ledger.register_plan("three", again, plan)
+    receipt = ledger.reserve("three", 0, 0, CONTEXT)
+    assert ledger.present(receipt, ["tight"]) == [False]
+    ledger.reserve("two", 0, 0, CONTEXT)
 
 
 # Who must have it.
@@ -137,7 +147,7 @@ def test_the_cap_of_a_plan_is_paid_for_by_any_budget_up_to_the_lifetime_epsilon(
         chance = plan.steps * binom.sf(plan.batch_cap(0), size, plan.sampling_rate)
         assert plan.cut_chance() == pytest.approx(chance)
         assert plan.cut_chance() > 0
-        dataset = known(ledger, f"person {size}", LIFETIME_EPSILON)
+        dataset = known(ledger, f"run {size}", LIFETIME_EPSILON, bound=size)
         # Not both: each alone takes what is set aside.
         fresh = State(budgets=dict(ledger._state.budgets))
         fresh.require_cuts_paid(fresh.budgets[dataset.fingerprint], more=plan.cut_chance())
@@ -147,7 +157,7 @@ def test_a_plan_that_is_cut_too_often_for_a_large_lifetime_budget_is_refused(
     ledger: Ledger, terms: Terms
 ) -> None:
     plan = make_plan(terms)
-    dataset = known(ledger, "person", LIFETIME_EPSILON + 1)
+    dataset = known(ledger, "run", LIFETIME_EPSILON + 1)
     head = ledger.head
     with pytest.raises(LedgerRefused, match=r"batches are cut with a chance of .*or q = 1"):
         ledger.register_plan("run", dataset, plan)
@@ -158,8 +168,10 @@ def test_a_plan_that_is_cut_too_often_for_a_large_lifetime_budget_is_refused(
     # What is left to do: a lower budget, or a plan that promises as much and so has a higher cap.
     wide = make_plan(terms, epsilon=LIFETIME_EPSILON + 2)
     assert wide.batch_cap(0) > plan.batch_cap(0)
-    ledger.register_plan("wide", dataset, wide)
-    ledger.set_budget(dataset, epsilon=LIFETIME_EPSILON - 1, delta=DELTA, order=ORDER)
+    other = known(ledger, "wide", LIFETIME_EPSILON + 1)
+    ledger.register_plan("wide", other, wide)
+    for each in (dataset, other):
+        ledger.set_budget(each, epsilon=LIFETIME_EPSILON - 1, delta=DELTA, order=ORDER)
     ledger.register_plan("run", dataset, plan)
 
 
@@ -167,7 +179,7 @@ def test_a_delta_below_that_of_the_plan_does_not_pay_for_its_cuts(
     ledger: Ledger, terms: Terms
 ) -> None:
     plan = make_plan(terms)
-    dataset = known(ledger, "person", LIFETIME_EPSILON, delta=DELTA / 10)
+    dataset = known(ledger, "run", LIFETIME_EPSILON, delta=DELTA / 10)
     with pytest.raises(LedgerRefused, match="batches are cut"):
         ledger.register_plan("run", dataset, plan)
 
@@ -176,8 +188,8 @@ def test_a_budget_that_does_not_pay_for_the_cuts_of_known_plans_is_refused(
     ledger: Ledger, terms: Terms
 ) -> None:
     """Also where it is of other data: who is in both is not known to a plan beforehand."""
-    ledger.register_plan("run", known(ledger, "one", 8.0), make_plan(terms))
-    other = ledger.register([("two", b"")], unit=Unit.RESPONDENT)
+    ledger.register_plan("run", known(ledger, "run", 8.0), make_plan(terms))
+    other = bare(ledger, "two", "two")
     head = ledger.head
     for epsilon in (LIFETIME_EPSILON + 1, MAX_EPSILON):
         with pytest.raises(LedgerRefused, match="batches are cut"):
@@ -191,35 +203,38 @@ def test_a_budget_that_does_not_pay_for_the_cuts_of_known_plans_is_refused(
 
 def test_a_plan_must_be_paid_for_by_the_budgets_of_all_data(ledger: Ledger, terms: Terms) -> None:
     known(ledger, "one", LIFETIME_EPSILON + 1)
-    dataset = known(ledger, "two", 8.0)
+    dataset = known(ledger, "run", 8.0)
     with pytest.raises(LedgerRefused, match="batches are cut"):
         ledger.register_plan("run", dataset, make_plan(terms))
 
 
 def test_chances_of_all_runs_add_up(ledger: Ledger, terms: Terms) -> None:
     plan = make_plan(terms)
-    dataset = known(ledger, "person", epsilon := 15.0)
+    epsilon = 15.0
     most = TRUNCATION_SHARE * DELTA / (1 + math.exp(epsilon)) / plan.cut_chance()
     fitting = math.floor(most)
     assert 1 < fitting < 10
-    for number in range(fitting):
-        ledger.register_plan(f"run {number}", dataset, plan)
+    data = {run: known(ledger, run, epsilon) for run in map("run {}".format, range(fitting))}
+    for run, dataset in data.items():
+        ledger.register_plan(run, dataset, plan)
     # A known run is no new one.
-    ledger.register_plan("run 0", dataset, plan)
+    ledger.register_plan("run 0", data["run 0"], plan)
+    more = known(ledger, "one more", epsilon)
     with pytest.raises(LedgerRefused, match="batches are cut"):
-        ledger.register_plan("one more", dataset, plan)
+        ledger.register_plan("one more", more, plan)
 
 
 def test_batches_of_everybody_are_never_cut(ledger: Ledger, terms: Terms) -> None:
     plan = make_plan(terms, noise=20.0, sampling_rate=1.0, epsilon=8.0, dimension=1000)
     assert plan.cut_chance() == 0
     assert plan.batch_cap(0) == 2000
-    dataset = known(ledger, "person", MAX_EPSILON, delta=1e-12)
     for number in range(20):
-        ledger.register_plan(f"run {number}", dataset, plan)
+        run = f"run {number}"
+        ledger.register_plan(run, known(ledger, run, MAX_EPSILON, delta=1e-12), plan)
     # Beside runs that may be cut they cost nothing either.
+    sampled = known(ledger, "sampled", MAX_EPSILON, delta=1e-12)
     with pytest.raises(LedgerRefused, match="batches are cut"):
-        ledger.register_plan("sampled", dataset, make_plan(terms))
+        ledger.register_plan("sampled", sampled, make_plan(terms))
 
 
 @pytest.mark.parametrize("order", ["budget first", "plan first"])
@@ -229,7 +244,7 @@ def test_events_that_nobody_pays_for_are_found_though_the_owner_signed_them(
     path = tmp_path / "ledger"
     with monkeypatch.context() as lenient, Ledger.create(path, IDENTITY) as ledger:
         lenient.setattr(State, "require_cuts_paid", lambda *_, **__: None)
-        first = known(ledger, "one", 40.0 if order == "budget first" else 8.0)
+        first = known(ledger, "run", 40.0 if order == "budget first" else 8.0)
         ledger.register_plan("run", first, make_plan(terms))
         if order == "plan first":
             known(ledger, "two", 40.0)
@@ -246,7 +261,7 @@ def test_a_stated_chance_of_cuts_is_computed_anew(
     path = tmp_path / "ledger"
     plan = make_plan(terms)
     with monkeypatch.context() as lying, Ledger.create(path, IDENTITY) as ledger:
-        dataset = known(ledger, "person", 8.0)
+        dataset = known(ledger, "run", 8.0)
         chance = plan.cut_chance()
         lying.setattr(PrivacyPlan, "cut_chance", lambda _: chance / 2)
         ledger.register_plan("run", dataset, replace(plan))

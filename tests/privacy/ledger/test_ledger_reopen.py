@@ -51,7 +51,9 @@ def begin(terms: Callable[..., PrivacyTerms]) -> Callable[..., Ledger]:
 
     def begin(path: Path, owner: Identity = OWNER, *, context: bytes = CONTEXT) -> Ledger:
         with Ledger.create(path, owner, servers=SERVERS) as ledger:
-            dataset = ledger.register([("person", b"answer")], unit=Unit.RESPONDENT)
+            dataset = ledger.register(
+                [("person", b"answer")], unit=Unit.RESPONDENT, bound=2000, run="run"
+            )
             ledger.set_budget(dataset, epsilon=5.0, delta=1e-5, order=6)
             ledger.register_plan("run", dataset, plan)
             ledger.reserve("run", 0, 0, context)

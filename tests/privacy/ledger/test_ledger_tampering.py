@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from math import floor, sqrt
 from pathlib import Path
@@ -18,6 +19,7 @@ from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Ledger
 from privacy.ledger.chain import Head, read_events, sign_head, write_event
 from privacy.ledger.filter import filter_bound
+from privacy.ledger.paths import people_folder
 
 OWNER, SERVER = Identity.create(), Identity.create()
 SERVERS = Roster({"server": SERVER.public})
@@ -25,7 +27,7 @@ CONTEXT = bytes(32)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger with an event of every type but REFUSED: 8 lines, the last a spend."""
     agreed = PrivacyTerms(
         epsilon=50.0,
@@ -47,20 +49,32 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     )
     path = tmp_path_factory.mktemp("whole") / "ledger"
     with Ledger.create(path, OWNER, servers=SERVERS) as ledger:
-        data = ledger.register([("person", b"answer")], unit=Unit.RESPONDENT)
+        data = ledger.register([("person", b"answer")], unit=Unit.RESPONDENT, bound=20, run="run")
         ledger.set_budget(data, epsilon=30.0, delta=1e-5, order=3)
         ledger.register_plan("run", data, plan)
         ledger.released(ledger.reserve("run", 0, 0, CONTEXT), CONTEXT)
         ledger.countersign("server", ledger.head, sign_head(SERVER, ledger.head, OWNER.public))
         ledger.aborted(ledger.reserve("run", 1, 0, CONTEXT), "TooFewMembers")
         ledger.reserve("run", 1, 1, CONTEXT)
-    return path.read_bytes()
+    return path
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[..., list[str]]:
+def whole(written: Path) -> bytes:
+    return written.read_bytes()
+
+
+@pytest.fixture
+def place(written: Path, tmp_path: Path) -> Path:
+    """Where a ledger can be put beside the list of its people."""
+    shutil.copytree(people_folder(written), people_folder(tmp_path / "ledger"))
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def opened(place: Path) -> Callable[..., list[str]]:
     """Open a ledger of these bytes; the types of its events."""
-    path = tmp_path / "ledger"
+    path = place
 
     def open_bytes(data: bytes, **options: Any) -> list[str]:
         path.write_bytes(data)
@@ -247,8 +261,11 @@ CONTRADICTIONS: dict[str, tuple[int, Callable[[dict[str, Any]], object]]] = {
     "a head the server did not sign": (6, lambda e: e["body"].update(signature="00" * 64)),
     "a head of an unknown server": (6, lambda e: e["body"].update(server="other")),
     "a head the ledger never had": (6, lambda e: e["body"].update(seq=4)),
-    "fewer units than there are": (1, lambda e: e["body"].update(tags="")),
-    "parents that are none": (1, lambda e: e["body"].update(parents=["0" * 64])),
+    "people that no file lists": (1, lambda e: e["body"].update(people="0" * 64)),
+    "people under a name that leads elsewhere": (1, lambda e: e["body"].update(people="../ledger")),
+    "no bound on the units": (1, lambda e: e["body"].update(units=0)),
+    "data of no run": (1, lambda e: e["body"].update(run="")),
+    "data of another run": (3, lambda e: e["body"].update(run="other")),
     "an unknown type": (8, lambda e: e.update(type="REFUND")),
     "a field that is missing": (4, lambda e: e["body"].pop("attempt")),
     "a field of another type": (4, lambda e: e["body"].update(round=None)),
@@ -304,9 +321,9 @@ def test_another_form_of_the_same_event_is_found(
 
 
 def test_only_a_pinned_server_countersigns_and_only_heads_of_this_ledger(
-    whole: bytes, tmp_path: Path
+    whole: bytes, place: Path
 ) -> None:
-    path = tmp_path / "ledger"
+    path = place
     path.write_bytes(whole)
     with Ledger.open(path, OWNER, servers=SERVERS) as ledger:
         head, count = ledger.head, len(ledger.events())
