@@ -32,9 +32,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     seen: list[set[str]] = []
     train = clients.training.private_trainer.train_privately
 
-    def watch(vector: Any, units: Sequence[UnitRecords], task: RoundTask) -> Any:
+    def watch(vector: Any, units: Sequence[UnitRecords], task: RoundTask, **given: Any) -> Any:
         seen.append({unit.unit for unit in units})
-        return train(vector, units, task)
+        return train(vector, units, task, **given)
 
     monkeypatch.setattr(clients.training.private_trainer, "train_privately", watch)
     return seen
@@ -100,8 +100,8 @@ def test_who_joins_in_the_midst_of_a_run_is_never_trained_on_in_it(
     deployed = deploy(groups=2, **{"federation.warmup_rounds": 3})
     watch = clients.training.private_trainer.train_privately
 
-    def joining(*given: Any) -> Any:
-        result = watch(*given)
+    def joining(*given: Any, **named: Any) -> Any:
+        result = watch(*given, **named)
         if len(trained) == 2:
             gone = sorted(trained[0] | trained[1])[0]
 
@@ -119,7 +119,7 @@ def test_who_joins_in_the_midst_of_a_run_is_never_trained_on_in_it(
     assert not any("joined" in units for units in trained)
     assert sorted(map(len, trained[2:])) == [5, 5, 6, 6]
     home = open_home(Home(folder=deployed.homes[ONE]))
-    assert "joined" in {unit.unit for unit in home.units("respondent")}
+    assert "joined" in {unit.unit for unit in home.units()}
     types = [event["type"] for event in deployed.ledger(ONE) if event["type"] != "HEAD"]
     assert types == ["DATASET", "BUDGET", "PLAN", *["SPEND", "RELEASED"] * 3]
 
