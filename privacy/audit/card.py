@@ -136,7 +136,7 @@ def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict
         return entry
     runs = [name for name, plan in state.plans.items() if plan.dataset == data.fingerprint]
     left = state.remaining(data.fingerprint, runs[-1] if runs else None)
-    used = float(state.most_used(budget.order))
+    used = float(state.most_used(data.fingerprint, budget.order))
     return entry | {
         "budget": {
             "epsilon": budget.epsilon,

@@ -41,7 +41,7 @@ def replay(events: Iterable[Event]) -> tuple[State, History, list[Event]]:
         if event.type not in ("BUDGET", "SPEND", "REFUSED"):
             continue
         for name, budget in state.budgets.items():
-            used = float(state.most_used(budget.order))
+            used = float(state.most_used(name, budget.order))
             own = event.dataset == name
             last = history[name][-1]["used"] if history[name] else None
             if own or (event.type == "SPEND" and used != last):

@@ -3,9 +3,8 @@
 `State.apply` is the only way to change it, for events just written and for events read back, so a
 ledger that is opened again knows what the one that wrote it knew.
 
-The filter is of each person. Who is in the same data sets has the same history, whatever the
-ledger has recorded, and is charged alike: a spend adds its steps to every history that can still
-pay for them under all its budgets, and leaves out the others.
+The filter is of each person. Who is in the same data sets has the same history and is charged
+alike: a spend adds its steps to every history that can pay under all its budgets, and no other.
 """
 
 import math
@@ -55,8 +54,8 @@ class State:
         refused: why attempts were refused.
         run_steps: steps that runs have taken.
         public: what all can see of all spends.
-        left_out: for every spend of a run how many of its people could not pay, and how many there
-            are; none without the files that list them.
+        left_out: for every spend of a run how many people could not pay, of how many; none without
+            the files that list them.
         hashes: of the events.
     """
 
@@ -73,14 +72,15 @@ class State:
     hashes: list[str] = field(default_factory=list)
     # The bit of every data set; those whose people nobody has named; the history of every tag; of
     # every history the steps really charged and the number of its people; of every open spend the
-    # data there were, as bits, and the histories that pay for it; of every budget the same, and
-    # what had been charged.
+    # data there were, as bits, and the histories that pay for it; of every budget the most that
+    # could be spent before it was set, and, when it was first, the data there were and the charges.
     _bits: dict[str, int] = field(default_factory=dict)
     _hidden: int = 0
     _histories: dict[bytes, History] = field(default_factory=dict)
     _charged: dict[History, Steps] = field(default_factory=dict)
     _sizes: Counter[History] = field(default_factory=Counter)
     _paying: dict[str, tuple[History, frozenset[History]]] = field(default_factory=dict)
+    _reached: dict[str, Fraction] = field(default_factory=dict)
     _at_budget: dict[str, tuple[History, dict[History, Steps]]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
@@ -112,17 +112,20 @@ class State:
         Without the files that list people, the most that one of them can have spent.
         """
         if not self.knows_people:
-            return self.most_used(order)
+            return self.most_used(dataset, order)
         spent = self.spent_by_people(dataset)
         return max((total([now], order) for now, _ in spent), default=Fraction(0))
 
-    def most_used(self, order: int) -> Fraction:
-        """The most that anybody can have spent at the order of a budget, as far as all can see.
+    def most_used(self, dataset: str, order: int) -> Fraction:
+        """The most that anybody in some data can have spent at one order, as far as all can see.
 
-        The spends of the ledger together, but that none at this order takes anybody beyond the
-        budget that pays for it.
+        No more than all together, and no more than the budget of the data at its own order, or
+        what could be spent before that was set.
         """
-        return self.public.most(order)
+        most, budget = self.public.most(order), self.budgets.get(dataset)
+        if budget is None or budget.order != order:
+            return most
+        return min(most, max(Fraction(budget.bound), self._reached[dataset]))
 
     def spent_by_people(self, dataset: str) -> Iterator[tuple[Steps, Steps]]:
         """Yield what people in data with a budget were charged: now, and when it was first set.
@@ -165,11 +168,8 @@ class State:
     def rounds_alone(self, run: str, *, slack: float = 0.0) -> int:
         """The rounds that a run may still take by its plan, and by the budget of its data alone.
 
-        What others have spent on the same people does not matter: public facts decide.
-
-        Args:
-            run: name of a run with a plan.
-            slack: part of a bound that is added to it, for sums another machine has rounded.
+        What its people have spent elsewhere does not matter: public facts decide. For the slack
+        see `fitting_steps`.
         """
         plan, steps = self.plans[run], self.run_steps[run]
         budget = self.budgets[plan.dataset]
@@ -283,7 +283,7 @@ class State:
     def _charge(self, spend: str, run: str, plan: RunPlan) -> None:
         """Charge everybody in the data of a run who can pay, and note who that is.
 
-        Whom a differently rounded sum could take for able to pay is charged too, and left out.
+        Whom a sum rounded otherwise could take for able to pay is charged too, and left out.
         """
         absent, everybody, paying, bit = 0, 0, set[History](), self._bits[plan.dataset]
         for history, charged in self._charged.items():
@@ -314,6 +314,7 @@ class State:
         if old and not budget.within(old):
             raise LedgerRefused("a budget was raised")
         self.require_cuts_paid(budget)
+        self._reached[event.dataset] = self.most_used(event.dataset, budget.order)
         self.budgets[event.dataset] = budget
         charged = {known: Steps(steps) for known, steps in self._charged.items()}
         self._at_budget.setdefault(event.dataset, ((1 << len(self.datasets)) - 1, charged))

@@ -1,7 +1,6 @@
 """Whole private runs on the tiny federation, and servers that ask for what was not agreed."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
+import clients.training.private_trainer
 from alignment.data.population import load_population
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
@@ -158,22 +158,46 @@ def test_no_more_steps_are_taken_than_the_plan_has_charged(asked: Asked) -> None
     assert "AlreadyCharged" in asked.train(5).error.reason
 
 
-def test_data_that_changed_within_a_run_are_not_trained_on(
-    configured: Any, tiny_rows: tuple[dict[str, Any], ...], write_rows: Any, tmp_path: Path
+def test_who_joins_within_a_run_is_not_trained_on_in_it_and_nothing_tells(
+    configured: Any,
+    tiny_rows: tuple[dict[str, Any], ...],
+    write_rows: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They are other data than the run has announced: somebody new would be charged by nobody."""
+    """Was open: a round was refused because somebody had joined; nobody has charged them."""
+    trained: list[set[str]] = []
+    train = clients.training.private_trainer.train_privately
+
+    def watch(vector: Any, units: Any, task: Any) -> Any:
+        trained.append({unit.unit for unit in units})
+        return train(vector, units, task)
+
+    monkeypatch.setattr(clients.training.private_trainer, "train_privately", watch)
     data = write_rows(tmp_path / "data.jsonl", tiny_rows)
     asked = Asked(configured(**{"data": str(data), "federation.secure_aggregation": False}))
     assert not asked.train(1).has_error()
-    ledger = next((tmp_path / "run" / "ledgers" / "groups").glob("*.jsonl"))
-    before = Counter(json.loads(line)["type"] for line in ledger.read_text().splitlines())
     changed = [{**row, "respondent": row["respondent"].replace(" 5", " 9")} for row in tiny_rows]
     write_rows(data, changed)
-    assert "LedgerRefused" in asked.train(2).error.reason
-    after = Counter(json.loads(line)["type"] for line in ledger.read_text().splitlines())
-    assert after["SPEND"] == before["SPEND"] == 1
-    write_rows(data, tiny_rows)
     assert not asked.train(2).has_error()
+    assert len(trained[0]) == 6
+    assert trained[1] == {name for name in trained[0] if not name.endswith(" 5")}
+    ledger = next((tmp_path / "run" / "ledgers" / "groups").glob("*.jsonl"))
+    types = [json.loads(line)["type"] for line in ledger.read_text().splitlines()]
+    assert types == ["DATASET", "BUDGET", "PLAN", *["SPEND", "RELEASED"] * 2]
+
+
+@pytest.mark.parametrize("bound", [5, 6, 7])
+def test_a_bound_of_the_servers_counts_nobody(asked: Asked, bound: int) -> None:
+    """Was open: a plan for fewer units than there are was refused, and so told how many."""
+    plan = PrivacyPlan.from_dict(json.loads(asked.work["plan"]))
+    terms = {each.name: getattr(plan, each.name) for each in fields(PrivacyTerms)}
+    sizes = {"units_per_group": [6, bound, 6, 6]}
+    other = PrivacyPlan.calibrate(PrivacyTerms(**{**terms, **sizes}))
+    text = json.dumps(other.as_dict(), sort_keys=True)
+    assert not asked.train(1, plan=text, group_index=1).has_error()
+    (event,) = [e for e in map(json.loads, asked.ledgers().splitlines()) if e["type"] == "DATASET"]
+    assert event["body"]["units"] == bound
 
 
 def half_the_noise(plan: dict[str, Any]) -> dict[str, Any]:
@@ -236,22 +260,15 @@ def test_a_server_that_asks_for_something_else_than_was_accounted_for_is_refused
     assert "SPEND" not in asked.ledgers()
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("units_per_group", [6, 5, 6, 6]), ("dimension", 1)],
-    ids=["units", "dimension"],
-)
-def test_a_group_that_is_not_as_accounted_for_is_not_trained_on(
-    asked: Asked, name: str, value: object
-) -> None:
-    """A plan that keeps its promise, for a group of other units or a predictor of other size."""
+def test_a_predictor_that_is_not_as_accounted_for_is_not_trained(asked: Asked) -> None:
+    """A plan that keeps its promise, for a predictor of another size."""
     plan = PrivacyPlan.from_dict(json.loads(asked.work["plan"]))
     terms = {each.name: getattr(plan, each.name) for each in fields(PrivacyTerms)}
-    other = PrivacyPlan.calibrate(PrivacyTerms(**{**terms, name: value}))
+    other = PrivacyPlan.calibrate(PrivacyTerms(**{**terms, "dimension": 1}))
     text = json.dumps(other.as_dict(), sort_keys=True)
     reply = asked.train(1, plan=text, group_index=1)
     assert "ExecutionMismatch" in reply.error.reason
-    assert name.split("_")[0] in reply.error.reason
+    assert "dimension" in reply.error.reason
     assert "SPEND" not in asked.ledgers()
 
 

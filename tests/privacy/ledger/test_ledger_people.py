@@ -245,7 +245,10 @@ def test_nobody_pays_for_more_than_any_budget_at_its_order(
         history = state._histories.get(unit_tag(person, KEY), 0)
         charged = state._charged.get(history, Steps())
         for order in orders:
-            assert total([charged], order) == spent[person, order] <= state.most_used(order)
+            assert total([charged], order) == spent[person, order]
+            for name, data in state.datasets.items():
+                if person in members[data.run]:
+                    assert spent[person, order] <= state.most_used(name, order)
 
 
 def test_a_smaller_budget_lets_nobody_pay_who_has_spent_more_before(
@@ -260,7 +263,7 @@ def test_a_smaller_budget_lets_nobody_pay_who_has_spent_more_before(
     for number in range(8):
         assert told.spend("small", number) == {"c"}
     step = Fraction(cost(make_plan_mechanism(plan), 3))
-    assert told.ledger._state.most_used(3) == 9 * step
+    assert told.ledger._state.most_used(small.fingerprint, 3) == 9 * step
     left = told.ledger.remaining(small)
     assert (left.used, left.left) == (float(9 * step), 0.0)
     told.ledger.close()
@@ -459,7 +462,7 @@ def test_without_the_lists_no_more_is_told_than_all_spends_and_the_budget(spent:
     bound = Fraction(filter_bound(epsilon=EPSILON, delta=DELTA, order=3))
     for name in state.datasets:
         assert state.used(name, 3) == min(6 * step, bound)
-        assert state.most_used(3) == min(6 * step, bound)
+        assert state.most_used(name, 3) == min(6 * step, bound)
         with pytest.raises(PrivacyError, match="hand in the people"):
             next(state.spent_by_people(name))
     assert not state.left_out
@@ -577,3 +580,21 @@ def test_data_of_an_earlier_version_do_not_follow_those_of_this_one(
     told.path.write_bytes(told.path.read_bytes() + line)
     with pytest.raises(LedgerCorrupt, match="earlier version follow"):
         Ledger.open(told.path, IDENTITY)
+
+
+def test_runs_of_other_people_do_not_count_against_a_budget_that_all_can_see(
+    tmp_path: Path, terms: Terms
+) -> None:
+    """As far as all can see, nobody has more than the budget of the data, nor than all spends."""
+    told, plan = Told(tmp_path / "ledger.jsonl"), make_plan(terms)
+    first = told.begin("one", "ab", plan, order=3)
+    second = told.begin("two", "cd", plan, order=4)
+    for number in range(6):
+        told.spend("one", number)
+        told.spend("two", number)
+    state = told.ledger._state
+    step = {order: Fraction(cost(make_plan_mechanism(plan), order)) for order in (3, 4)}
+    bound = {o: Fraction(filter_bound(epsilon=EPSILON, delta=DELTA, order=o)) for o in (3, 4)}
+    for data, order in ((first, 3), (second, 4)):
+        assert state.most_used(data.fingerprint, order) == min(bound[order], 12 * step[order])
+        assert state.used(data.fingerprint, order) == 6 * step[order]
