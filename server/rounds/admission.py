@@ -23,6 +23,7 @@ IDLE = "idle"
 _LONGEST_NAME = 200
 _LONGEST_CODE = 128
 _LONGEST_ROSTER = 1 << 20
+ANOTHERS_KEY = "group {!r} shows the key of another group: give each its own"
 #: So many times the median of what groups declare.
 _UNUSUAL = 10
 
@@ -228,10 +229,9 @@ def _code(answer: ConfigRecord) -> str:
 
 
 def holders(setups: Sequence[Setup]) -> tuple[list[Setup], dict[int, str]]:
-    """Of nodes that show one key or one name, the one that is believed.
+    """Of nodes that show one name or one key, the one that is believed.
 
-    A key is that of the first node. A name is whose key the most others have pinned under it, then
-    whose key is proved at all, then that of the first node.
+    That is the first, and of one name the first that proves a key, if any does.
 
     Args:
         setups: Of different nodes, the first to be listed first.
@@ -239,29 +239,17 @@ def holders(setups: Sequence[Setup]) -> tuple[list[Setup], dict[int, str]]:
     Returns:
         Those that are believed, in their order, and by node the reason why another is not.
     """
+    names, keys = set[str](), set[bytes]()
     reasons: dict[int, str] = {}
-    shown: dict[bytes, Setup] = {}
-    named: dict[str, list[Setup]] = {}
-    for each in setups:
-        first = shown.setdefault(each.identity, each) if each.identity else each
-        if first is each:
-            named.setdefault(each.group, []).append(each)
+    for each in sorted(setups, key=lambda each: not each.identity):
+        if each.group in names:
+            reasons[each.node] = f"group {each.group!r} has a node already: give each its own name"
+        elif each.identity in keys:
+            reasons[each.node] = ANOTHERS_KEY.format(each.group)
         else:
-            reasons[each.node] = f"group {each.group!r} shows the key of another node: it stays out"
-    for name, claims in named.items():
-        held = max(claims, key=lambda each: (_pinned(each, setups), bool(each.identity)))
-        for each in claims:
-            if each is not held:
-                reasons[each.node] = f"group {name!r} has a node already: give each its own name"
+            names.add(each.group)
+            keys |= {each.identity} - {b""}
     return [each for each in setups if each.node not in reasons], reasons
-
-
-def _pinned(one: Setup, others: Iterable[Setup]) -> int:
-    """How many others have pinned the key of a group under its name."""
-    if not one.identity:
-        return 0
-    rosters = (other.pins for other in others if other.group != one.group)
-    return sum(pins is not None and pins.get(one.group) == one.identity for pins in rosters)
 
 
 def overstated(setups: Sequence[Setup], *, delta: float) -> dict[int, str]:

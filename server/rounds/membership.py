@@ -19,6 +19,7 @@ from privacy.identity.possession import CHALLENGE_BYTES
 from privacy.identity.roles import HELD_OUT, TRAIN
 from privacy.secagg.round_terms import FEWEST_MEMBERS
 from server.rounds.admission import (
+    ANOTHERS_KEY,
     IDLE,
     AdmissionFile,
     MembershipTerms,
@@ -130,7 +131,8 @@ class Membership:
         return self._ask(nodes, max(1.0, deadline - time.monotonic()))
 
     def _require_enough(self, chosen: Sequence[Setup], failed: int, reasons: Sequence[str]) -> None:
-        hidden = FEWEST_MEMBERS if self._terms.secure and reasons else 0
+        # One that goes on waits for others between rounds.
+        hidden = FEWEST_MEMBERS if self._terms.secure and not self._taken.groups else 0
         fewest = max(self._terms.minimum_groups, hidden)
         if len(chosen) < fewest:
             what = "were let in" if reasons else "answered"
@@ -305,7 +307,7 @@ class Membership:
                 return f"group {setup.group!r} has a node already: it is let in once that has gone"
             return ""
         if setup.identity and setup.identity in (each.identity for each in self._known.values()):
-            return f"group {setup.group!r} shows the key of another group: give each its own"
+            return ANOTHERS_KEY.format(setup.group)
         if setup.group in self._taken.groups and (
             setup.role != TRAIN or not self._taken.fits(setup)
         ):
