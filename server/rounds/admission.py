@@ -307,11 +307,11 @@ def agreeing(setups: Sequence[Setup]) -> list[Setup]:
     """Groups that all pin each other.
 
     Whoever does not pin a member of a secure sum refuses it, and takes the sum away from the rest.
-    Of two that do not agree, the one goes that does not take a group whom at least half of the
-    others take: a single roster shuts out nobody whom the rest knows. Then those come with the
-    most mutual pins, ties by name.
+    Of two that do not agree, the one goes that does not take a group whom at least half of all
+    take, itself counted: a single roster shuts out nobody whom the rest knows. Then those come
+    with the most mutual pins, ties by name.
     """
-    taken = [one for one in setups if 2 * _takers(one, setups) >= len(setups) - 1]
+    taken = [one for one in setups if 2 * _takers(one, setups) >= len(setups)]
     core = {one.node for one in taken if all(one.takes(two) for two in taken if two is not one)}
     mutual = {
         one.group: sum(one.takes(two) and two.takes(one) for two in setups if two is not one)
@@ -328,7 +328,8 @@ def agreeing(setups: Sequence[Setup]) -> list[Setup]:
 
 
 def _takers(one: Setup, others: Iterable[Setup]) -> int:
-    return sum(other.takes(one) for other in others if other is not one)
+    """How many take a group, itself included."""
+    return sum(other is one or other.takes(one) for other in others)
 
 
 class AdmissionFile:

@@ -204,10 +204,13 @@ class Membership:
         All wait for a node that does not answer at all, so it is asked ever less often.
         """
         terms, failed = self._terms, 0
-        challenge = secrets.token_bytes(CHALLENGE_BYTES) if self._identified else b""
-        setup = ConfigRecord({"version": 2, "unit": terms.unit, "challenge": challenge})
-        content = RecordDict({"setup": setup})
-        messages = [Message(content, node, "query.setup") for node in nodes]
+        # One for each node: none can know, nor answer, the message that another gets.
+        size = CHALLENGE_BYTES if self._identified else 0
+        challenges = {node: secrets.token_bytes(size) for node in nodes}
+        messages = [
+            Message(_asked(terms.unit, challenge), node, "query.setup")
+            for node, challenge in challenges.items()
+        ]
         silent = dict.fromkeys(nodes)
         for reply in exchange(
             self._grid, messages, timeout_seconds=timeout_seconds, log_as="setup"
@@ -219,7 +222,7 @@ class Membership:
                 failed += 1
                 continue
             try:
-                self._answers[node] = read_setup(reply, unit=terms.unit, challenge=challenge)
+                self._answers[node] = read_setup(reply, unit=terms.unit, challenge=challenges[node])
             except SetupRefused as error:
                 failed += 1
                 # Not asked again before it is registered anew: what it says will be the same.
@@ -275,7 +278,9 @@ class Membership:
         for node, reason in refused.items():
             self._leave_out(node, reason)
         self._known |= {each.group: each for each in believed if each.role == HELD_OUT}
-        for each in self._entering():
+        entering = self._entering()
+        inside = self._standing(inside, entering)
+        for each in entering:
             reason = self._refusal(each)  # Who came in just before may have changed it.
             unknown, unknown_to = self._strangers(each, inside)
             if not reason and (unknown or unknown_to):
@@ -289,6 +294,20 @@ class Membership:
             inside.append(each)
         self._show(inside)
         return newcomers
+
+    def _standing(self, inside: list[Setup], entering: Iterable[Setup]) -> list[Setup]:
+        """Those inside that stay when groups come back: none shuts out whom the rest knows.
+
+        Newcomers wait until all inside have pinned them; who was let in before need not.
+        """
+        returning = [each for each in entering if each.group in self.cohort.group_indices]
+        if not (self._terms.secure and returning):
+            return inside
+        agreed = agreeing([*inside, *returning])
+        for each in inside:
+            if each not in agreed:
+                self._leave_out(each.node, in_words(each.group, *strangers(each, agreed)))
+        return [each for each in inside if each in agreed]
 
     def _refusal(self, setup: Setup) -> str:
         """The reason that a group cannot be let in, whatever others pin; empty if it can."""
@@ -366,3 +385,8 @@ class Membership:
         if reason and (node, reason) not in self._said:
             self._said.add((node, reason))
             logger.warning("left out: %s", reason)
+
+
+def _asked(unit: str, challenge: bytes) -> RecordDict:
+    setup = ConfigRecord({"version": 2, "unit": unit, "challenge": challenge})
+    return RecordDict({"setup": setup})
