@@ -36,6 +36,7 @@ from clients.sessions import gossip
 from clients.sessions.group_ledger import RefusedByLedger
 from clients.sessions.secagg_session import Session, insisted_on, terms_in
 from privacy.errors import PolicyRefused
+from privacy.identity.possession import prove
 from privacy.identity.roles import HELD_OUT, TRAIN
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.ledger.chain import NOTHING
@@ -51,23 +52,30 @@ def setup(message: Message, context: Context) -> Message:
     """Say which group this is, whether it trains, and its public bound on units of privacy.
 
     An organisation also names its code and the members whose keys it has pinned: the server brings
-    together those who know each other.
+    together those who know each other. Where the server sends a challenge, a group that has a key
+    signs all that it says, for this node and this request.
     """
     store = open_store(context)
-    role = "idle" if store is None else TRAIN if store.training else HELD_OUT
-    answer = ConfigRecord({"group": "" if store is None else store.group, "role": role})
     asked = message.content.config_records["setup"]
-    unit = str(asked["unit"])
-    if store is not None and store.training is not None:
-        if unit and unit != store.unit:
+    unit, challenge = str(asked["unit"]), asked["challenge"]
+    if not isinstance(challenge, bytes):
+        raise ValueError("the challenge of a setup is no bytes: use one version")
+    if store is None:
+        return reply_to(message, {"setup": ConfigRecord({"group": "", "role": "idle"})})
+    trains, deployed = store.training is not None, store.group_policy is not None
+    answer = ConfigRecord({"group": store.group, "role": TRAIN if trains else HELD_OUT})
+    if trains and unit:
+        if unit != store.unit:
             raise PolicyRefused(f"unit = {unit[:100]!r}; this group's is {store.unit}")
-        if unit:
-            answer["units"] = store.units_bound
-        if asked["secure"] or store.private:
-            answer["identity"] = store.keys.own(store.group).public.hex()
-    if store is not None and store.group_policy is not None:
+        answer["units"] = store.units_bound
+    if deployed:
         pinned = {name: key.hex() for name, key in store.keys.roster().items()}
         answer["code"], answer["roster"] = code_digest(), json.dumps(pinned)
+    # Groups that only measure in a simulation have no key.
+    if challenge and (trains or deployed):
+        own, node = store.keys.own(store.group), message.metadata.dst_node_id
+        answer["identity"] = own.public.hex()
+        answer["proof"] = prove(own, dict(answer), challenge=challenge, node=node)
     return reply_to(message, {"setup": answer})
 
 

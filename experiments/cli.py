@@ -104,7 +104,8 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
     console.print(
         f"Every {privacy['unit']} is protected at epsilon = {privacy['epsilon']:g}, delta = "
         f"{privacy['delta']:g} over the whole run ({privacy['mode']} noise; a second library says "
-        f"{privacy['second_opinion']:.3f})."
+        f"{privacy['second_opinion']:.3f}). Figures it does not speak of: privacy.outside in "
+        "result.json."
     )
     if privacy["mode"] == Mode.DISTRIBUTED and not secure:
         console.print(

@@ -32,8 +32,8 @@ from experiments.pairs.baselines import (
 )
 from experiments.pairs.figures import LEVEL, RESAMPLES, Judged, draw_dialogues
 from experiments.pairs.folds import PairFold, deal_groups, digest_of, make_folds, pairs_of
+from experiments.report.views import PREDICTIONS_FILE
 from experiments.report.wording import Json
-from experiments.simulation.run import PREDICTIONS_FILE
 from experiments.studies.engine import RUNS_FOLDER, StudyRun, check_draws, settings_of
 from privacy.accounting.choices import NO_PRIVACY
 from server.config import PAIR_DEFAULTS, ConfigError, RunConfig

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from alignment.data.sample_source import is_sample
-from experiments.report.views import Figure, View
+from experiments.report.views import Figure, Reads, View
 from experiments.report.wording import Json, is_number, plural, score_text
 from experiments.simulation.figures import in_view
 
@@ -45,7 +45,7 @@ def model_card(
         f"# {_plain(title or 'A preference predictor trained by FedAccord')}",
         _summary(result, base_model),
         "## How well it predicts",
-        *_alignment(result),
+        *_alignment(result, private=card is not None),
         "## Privacy",
         *(_privacy(card, result) if card is not None else [NO_GUARANTEE, _seen(result)]),
         "## Loading it",
@@ -89,7 +89,7 @@ def _summary(result: Json, base_model: str) -> str:
     )
 
 
-def _alignment(result: Json) -> Iterator[str]:
+def _alignment(result: Json, *, private: bool) -> Iterator[str]:
     scores = result["alignment"]
     own, none, even = (scores[k] for k in ("unseen_groups", "without_context", "uniform"))
     yield (
@@ -107,7 +107,7 @@ def _alignment(result: Json) -> Iterator[str]:
     rows += [
         _row(figure, result, View.CARD_QUESTIONS)
         for figure in in_view(View.CARD_QUESTIONS)
-        if is_number(figure.of(result))
+        if is_number(figure.of(result)) and not (private and figure.reads is Reads.TRAIN)
     ]
     yield _table(["", "own answers", "without"], rows)
     swapped = scores.get("swapped_context")

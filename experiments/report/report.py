@@ -101,7 +101,8 @@ def write_report(
         train=_sorted_groups(result["alignment"]["train_groups"] or _NOTHING),
         cost=_cost(result, rounds),
         privacy=[
-            *_leaves(result["privacy"]),
+            *_leaves({k: v for k, v in result["privacy"].items() if k != "outside"}),
+            *(("outside of the promise", each) for each in result["privacy"].get("outside", ())),
             ("secure aggregation", "yes" if result["secure_aggregation"] else "no"),
         ],
         config=list(_leaves(result["config"])),

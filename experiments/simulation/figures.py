@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.report.views import Figure, View
+from experiments.report.views import Figure, Reads, View, outside
 from experiments.report.wording import (
     Json,
     bytes_text,
@@ -68,8 +68,17 @@ def result_of(run: FinishedRun) -> dict[str, Any]:
 
 def manual() -> str:
     """The table of all keys, as the manual has it."""
-    rows = [f"| `{each.key}` | {each.meaning} |" for each in FIGURES if each.meaning]
-    return "\n".join(["| key | meaning |", "|---|---|", *rows])
+    rows = [f"| `{each.key}` | {each.meaning} | {each.reads} |" for each in FIGURES if each.meaning]
+    return "\n".join(["| key | meaning | computed from |", "|---|---|---|", *rows])
+
+
+def _promise(run: FinishedRun) -> dict[str, Any]:
+    """The promise of a run and, where it is private, what is outside of it."""
+    promise, config = run.privacy(), run.config
+    if not config.privacy.private:
+        return promise
+    seen = config.privacy.mode == "distributed" and not config.federation.secure_aggregation
+    return {**promise, "outside": outside(FIGURES, shares_seen=seen)}
 
 
 def _less(summary: str) -> Callable[[FinishedRun], float | None]:
@@ -96,11 +105,23 @@ def _bytes(value: float | None, _: int) -> str:
 
 
 def _summary(name: str, meaning: str) -> Figure:
-    return Figure(f"alignment.{name}", meaning, measure=lambda run: run.summaries[name])
+    return Figure(
+        f"alignment.{name}",
+        meaning,
+        reads=_summary_reads(name),
+        measure=lambda run: run.summaries[name],
+    )
 
 
-def _score(name: str, meaning: str, shown: Mapping[View, str]) -> Figure:
-    return Figure(f"alignment.unseen_groups.{name}", meaning, text=score_text, shown=shown)
+def _summary_reads(name: str) -> Reads:
+    return Reads.TRAIN if name in ("train_groups", "question_mean") else Reads.HELD_OUT
+
+
+def _score(
+    name: str, meaning: str, shown: Mapping[View, str], *, reads: Reads = Reads.HELD_OUT
+) -> Figure:
+    key = f"alignment.unseen_groups.{name}"
+    return Figure(key, meaning, reads=reads, text=score_text, shown=shown)
 
 
 def _other(
@@ -108,7 +129,8 @@ def _other(
 ) -> Figure:
     """A figure of another summary than that of own context."""
     key = f"alignment.{summary}.{figure}"
-    return Figure(key, "", name=name or summary, text=score_text, shown=shown)
+    reads = _summary_reads(summary)
+    return Figure(key, "", reads=reads, name=name or summary, text=score_text, shown=shown)
 
 
 def _other_loss(summary: str, label: str) -> Figure:
@@ -125,6 +147,7 @@ def _time(
     return Figure(
         f"seconds.{name}",
         meaning,
+        reads=Reads.TIME,
         name="seconds" if name == "total" else name,
         measure=measure,
         text=_count,
@@ -138,6 +161,7 @@ def _fairness(name: str, label: str, *, study: str = "", digits: int = 3) -> Fig
     return Figure(
         f"fairness.unseen_groups.{name}.value",
         f"{label}.",
+        reads=Reads.HELD_OUT,
         name=name,
         text=score_text,
         digits=digits,
@@ -148,7 +172,13 @@ def _fairness(name: str, label: str, *, study: str = "", digits: int = 3) -> Fig
 def _train_fairness(name: str, study: str) -> Figure:
     key = f"fairness.train_groups.{name}.value"
     shown = {View.STUDY_NAMED: study}
-    return Figure(key, "", name=f"train_{name}", text=score_text, shown=shown)
+    name = f"train_{name}"
+    return Figure(key, "", reads=Reads.TRAIN, name=name, text=score_text, shown=shown)
+
+
+def _fairness_part(name: str, meaning: str, reads: Reads) -> Figure:
+    key = f"fairness.{name}"
+    return Figure(key, meaning, reads=reads, measure=lambda run: run.fairness[name])
 
 
 FIGURES: tuple[Figure, ...] = (
@@ -157,6 +187,7 @@ FIGURES: tuple[Figure, ...] = (
         "alignment.unseen_groups.mean",
         "Mean over (group, target) pairs of a draw, then over draws. Every summary of "
         "`alignment` has this figure and the six below.",
+        reads=Reads.HELD_OUT,
         name="alignment",
         text=score_text,
         shown={
@@ -179,6 +210,7 @@ FIGURES: tuple[Figure, ...] = (
             View.STUDY: "seen questions",
             View.COMPARE: "seen questions",
         },
+        reads=Reads.TRAIN,
     ),
     _score(
         "unseen_questions",
@@ -190,6 +222,7 @@ FIGURES: tuple[Figure, ...] = (
             View.COMPARE: "unseen questions",
             View.COMPARE_TERMINAL: "unseen\nquestions",
         },
+        reads=Reads.TRAIN,
     ),
     _score(
         "worst_group",
@@ -215,6 +248,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "alignment.unseen_groups.groups",
         "Mean of each group.",
+        reads=Reads.HELD_OUT,
         shown={View.COMPARE: ""},
     ),
     _summary("without_context", "The same groups and targets, predicted without any context."),
@@ -250,17 +284,20 @@ FIGURES: tuple[Figure, ...] = (
         "choices",
         "Of choices and pairs: `accuracy`, `brier`, `calibration_error` and what that would "
         "be by chance, for `unseen_groups`, `without_context` and `uniform`; null of surveys.",
+        reads=Reads.HELD_OUT,
         measure=lambda run: run.choices(),
     ),
     Figure(
         "context_gain",
         "What own context adds to the mean of `without_context`.",
+        reads=Reads.HELD_OUT,
         measure=_less("without_context"),
         text=gain_text,
     ),
     Figure(
         "context_swap_drop",
         "What the mean loses with another group's context; null of a single group.",
+        reads=Reads.HELD_OUT,
         measure=_less("swapped_context"),
         text=gain_text,
         shown={
@@ -269,11 +306,18 @@ FIGURES: tuple[Figure, ...] = (
             View.COMPARE_TERMINAL: "swap\ndrop",
         },
     ),
-    Figure(
-        "fairness",
-        "How evenly groups are predicted, for `unseen_groups` and `train_groups`, every "
-        "figure with an interval; `gap` is the mean of train groups less that of held-out ones.",
-        measure=lambda run: run.fairness(),
+    _fairness_part("confidence", "Of every interval below.", Reads.NOTHING),
+    _fairness_part("resamples", "From which the intervals come.", Reads.NOTHING),
+    _fairness_part(
+        "unseen_groups",
+        "How evenly held-out groups are predicted, every figure with an interval.",
+        Reads.HELD_OUT,
+    ),
+    _fairness_part("train_groups", "The same of the train groups.", Reads.TRAIN),
+    _fairness_part(
+        "gap",
+        "Mean of the train groups less that of the held-out groups, on questions in training.",
+        Reads.TRAIN,
     ),
     _fairness("mean", "Mean of the groups, each counted once"),
     _fairness("worst_group", "Worst group"),
@@ -289,6 +333,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "fairness.gap.value",
         "",
+        reads=Reads.TRAIN,
         name="gap",
         text=gain_text,
         shown={View.STUDY_NAMED: "gap"},
@@ -297,11 +342,13 @@ FIGURES: tuple[Figure, ...] = (
         "own_models",
         "Where every group keeps a model of its own: whose was `measured`, alignment and "
         "log-loss of a few `models`, their `distance` from their mean and the `norm` of that.",
+        reads=Reads.HELD_OUT,
         measure=lambda run: run.own_models,
     ),
     Figure(
         "rounds",
         "Rounds of training that were done.",
+        reads=Reads.NOTHING,
         measure=lambda run: run.rounds[-1]["round"],
         text=_count,
         shown={View.COST: "Rounds", View.STUDY: "rounds", View.COMPARE: "rounds"},
@@ -309,11 +356,13 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "ended_early",
         "Whether that is fewer than were planned.",
+        reads=Reads.NOTHING,
         measure=lambda run: run.rounds[-1]["round"] < run.config.federation.rounds,
     ),
     Figure(
         "parameters",
         "Numbers that were trained.",
+        reads=Reads.NOTHING,
         measure=lambda run: run.measured.parameters,
         text=_count,
         shown={
@@ -349,6 +398,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "bytes.up_per_client_per_round",
         "What a client sent in a mean round.",
+        reads=Reads.NOTHING,
         name="bytes_up_per_client_per_round",
         measure=lambda run: run.bytes_per_client_per_round("up"),
         text=_bytes,
@@ -364,6 +414,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "bytes.down_per_client_per_round",
         "What it received.",
+        reads=Reads.NOTHING,
         name="bytes_down_per_client_per_round",
         measure=lambda run: run.bytes_per_client_per_round("down"),
         text=_bytes,
@@ -373,11 +424,13 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "secure_aggregation",
         "Whether the server saw sums alone.",
+        reads=Reads.NOTHING,
         measure=lambda run: run.config.federation.secure_aggregation,
     ),
     Figure(
         "aborted_rounds",
         "Rounds that gave nothing.",
+        reads=Reads.NOTHING,
         measure=lambda run: sum(bool(record["aborted"]) for record in run.rounds),
         text=lambda value, _: number_text(value),
         shown={View.STUDY: "aborted", View.STUDY_TERMINAL: "aborted"},
@@ -387,32 +440,43 @@ FIGURES: tuple[Figure, ...] = (
         "What was promised: `mode`, `unit`, `epsilon`, `delta`, who accounted for it, noise "
         "and clipping, the units of each group and how many of them were `left_out` of some round "
         "for lack of budget, and what is `outside` of the promise.",
-        measure=lambda run: run.privacy(),
+        reads=Reads.NOTHING,
+        measure=_promise,
+    ),
+    Figure(
+        "privacy.groups",
+        "Units that each group declares, and how many of them were left out.",
+        reads=Reads.COUNTS,
     ),
     Figure(
         "privacy.noise_multiplier",
         "Standard deviation of the noise over the sensitivity, of a private run.",
+        reads=Reads.NOTHING,
         text=lambda value, _: number_text(value),
         shown={View.STUDY_NAMED: "noise multiplier"},
     ),
     Figure(
         "data.source",
         "Name of the data.",
+        reads=Reads.NOTHING,
         measure=lambda run: Path(run.config.data).name,
     ),
     Figure(
         "data.records",
         "Records that were read.",
+        reads=Reads.COUNTS,
         measure=lambda run: sum(map(len, run.population.records.values())),
     ),
     Figure(
         "data.skipped",
         "Invalid rows that were left out.",
+        reads=Reads.COUNTS,
         measure=lambda run: len(run.population.skipped),
     ),
     Figure(
         "data.train_groups",
         "Groups that trained.",
+        reads=Reads.NOTHING,
         measure=lambda run: len(run.population.split.train_groups),
         text=_count,
         shown={View.STUDY_NAMED: "groups that train"},
@@ -420,6 +484,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "data.held_out_groups",
         "Groups that did not.",
+        reads=Reads.NOTHING,
         measure=lambda run: len(run.population.split.draws),
         text=_count,
         shown={View.STUDY_NAMED: "groups held out"},
@@ -427,24 +492,28 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "data.context_answers",
         "Most answers shown of a held-out group.",
+        reads=Reads.HELD_OUT,
         measure=lambda run: max(
             len(draw.context) for each in run.population.split.draws.values() for draw in each
         ),
     ),
-    Figure("seed", "Of the run.", measure=lambda run: run.config.seed),
+    Figure("seed", "Of the run.", reads=Reads.NOTHING, measure=lambda run: run.config.seed),
     Figure(
         "code",
         "Version and commit that ran, and whether files had been changed since.",
+        reads=Reads.NOTHING,
         measure=lambda _: code(),
     ),
     Figure(
         "versions",
         "Of Python and of the libraries.",
+        reads=Reads.NOTHING,
         measure=lambda _: versions(),
     ),
     Figure(
         "config",
         "Every setting, by section.",
+        reads=Reads.NOTHING,
         measure=lambda run: run.config.nested(),
     ),
 )

@@ -2,7 +2,8 @@
 
 Some respondents of every group leave it and become held-out groups of one person each. What is
 measured on them is how well a single person is predicted from a few of their own answers, by a
-predictor that their group has trained without them.
+predictor that their group has trained without them. In a private run no guarantee covers them:
+their answers count as public, as those of held-out groups do, and results name them.
 """
 
 from __future__ import annotations
@@ -153,7 +154,8 @@ def split_respondents(
     """Hold out single respondents: write data and a split for 'fedaccord simulate'.
 
     The rest of every group trains; each held-out respondent is predicted from some of their own
-    answers, which do not train anything.
+    answers, which do not train anything. No guarantee of a private run covers them: results hold
+    their names, answers and scores.
     """
     if out.exists() and not (overwrite and out.is_dir()):
         remedy = "or --overwrite" if out.is_dir() else "for the folder"

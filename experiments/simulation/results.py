@@ -144,8 +144,9 @@ class FinishedRun:
 
     def choices(self) -> dict[str, Any] | None:
         """Accuracy and calibration of predicted choices; None of surveys."""
-        records = (record for each in self.population.records.values() for record in each)
-        if any(isinstance(record, SurveyRecord) for record in records):
+        # Of the held-out groups alone: of what kind a train group's records are, is theirs to tell.
+        held_out = (self.population.records[group] for group in self.population.split.draws)
+        if any(isinstance(record, SurveyRecord) for each in held_out for record in each):
             return None
         return {
             "unseen_groups": _judged(self.measured.own),
@@ -153,7 +154,8 @@ class FinishedRun:
             "uniform": _judged(self.measured.uniform),
         }
 
-    def fairness(self) -> dict[str, Any]:
+    @cached_property
+    def fairness(self) -> Mapping[str, Any]:
         """Evenness over groups, held-out and train groups apart."""
         generator = np.random.default_rng([self.config.seed, 2])
         own, train = ([p.score for p in part] for part in (self.measured.own, self.measured.train))
@@ -211,20 +213,6 @@ def read_rounds(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-#: What the promised epsilon does not speak of, in any run.
-_OUTSIDE = (
-    "settings chosen by looking at results on the same data",
-    "the number of units that each group declares",
-    "what is measured on held-out groups, whose answers count as public",
-    "alignment.train_groups and alignment.question_mean, which only a simulation that holds all "
-    "records can measure",
-    "answers shown as context at prediction",
-)
-_SHARES_SEEN = (
-    "the server itself: it added the groups' shares without secure aggregation and saw each alone"
-)
-
-
 def _privacy(config: RunConfig, out: Path, left_out: Mapping[str, int]) -> dict[str, Any]:
     """The promise of privacy, from the plan that was registered before the run began."""
     mode = config.privacy.mode
@@ -233,7 +221,6 @@ def _privacy(config: RunConfig, out: Path, left_out: Mapping[str, int]) -> dict[
         return {"mode": mode, **nothing, "groups": {}}
     registered = json.loads((out / PRIVACY_FILE).read_text(encoding="utf-8"))
     plan = PrivacyPlan.from_dict(registered["plan"])
-    seen = mode == "distributed" and not config.federation.secure_aggregation
     # A seat without a name was free to the end.
     seats = zip(registered["groups"], plan.sizes, strict=True)
     units = [(name, count) for name, count in seats if name]
@@ -254,7 +241,6 @@ def _privacy(config: RunConfig, out: Path, left_out: Mapping[str, int]) -> dict[
         "honest_shares": plan.honest_shares,
         "relation": str(plan.relation),
         "plan_digest": registered["plan_digest"],
-        "outside": [*_OUTSIDE, *([_SHARES_SEEN] if seen else [])],
         "groups": {
             name: {"units": count, "epsilon": plan.epsilon, "left_out": left_out.get(name, 0)}
             for name, count in units

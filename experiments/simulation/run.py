@@ -14,6 +14,7 @@ from alignment.data.population import Population, load_population
 from alignment.data.split import SPLIT_FILE
 from alignment.model.file_names import HEAD_FILE
 from atomic import write_atomically
+from experiments.report.views import PREDICTIONS_FILE
 from experiments.simulation.figures import result_of
 from privacy.file_names import RESULT_FILE
 from server.config import ConfigError, RunConfig
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from experiments.simulation.results import FinishedRun
 
 logger = logging.getLogger(__name__)
-
-PREDICTIONS_FILE = "predictions.jsonl"
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

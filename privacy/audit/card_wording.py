@@ -54,8 +54,10 @@ _PROVIDER += "risk_management changes standards declaration_of_conformity post_m
 
 NOT_COVERED = (
     "Tuning: settings chosen by looking at data cost privacy that no ledger here has counted.",
-    "Evaluation: scores published for a group's data are computed without noise, unless they were "
-    "extra coordinates of a noised vector.",
+    "Evaluation: whatever is computed from a group's records without noise: its scores, what they "
+    "differ by from others, which of its questions were asked, how many records it has. Only extra "
+    "coordinates of a noised vector are covered. The result of a simulation names its figures of "
+    "this kind.",
     "Group sizes: the number of units a plan and a ledger declare is public.",
     "Group names, and which groups took part in which round, are public.",
     "Public checkpoints: whatever a model had been trained on before this run is outside the "

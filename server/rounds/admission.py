@@ -8,17 +8,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message
 
-from privacy.identity.keys import KEY_BYTES, Roster
+from privacy.errors import BadSignature
+from privacy.identity.keys import KEY_BYTES, SIGNATURE_BYTES, Roster
+from privacy.identity.possession import require_proof
 from privacy.identity.roles import HELD_OUT, TRAIN
 from server.config import RunConfig
 
 logger = logging.getLogger(__name__)
 
 IDLE = "idle"
+#: Of what a node says, in characters; a roster of so many names some thousands of members.
 _LONGEST_NAME = 200
 _LONGEST_CODE = 128
+_LONGEST_ROSTER = 1 << 20
+ANOTHERS_KEY = "group {!r} shows the key of another group: give each its own"
+#: So many times the median of what groups declare.
+_UNUSUAL = 10
 
 
 #: A node that comes later and does not say who it is keeps all others waiting for no longer.
@@ -34,6 +41,7 @@ class MembershipTerms:
         timeout_seconds: How long to wait for nodes and answers.
         refresh_timeout_seconds: How long all wait for the answer of a node that has come later.
         unit: Unit of privacy to be counted; empty where nothing is private.
+        delta: Failure probability of the guarantee, where a run is private.
         secure: Whether train groups must name the keys that they sign with and pin each other's,
             as members of a secure sum and partners do.
         roster: File of the members that are admitted; empty admits everybody.
@@ -46,6 +54,7 @@ class MembershipTerms:
     timeout_seconds: float
     refresh_timeout_seconds: float = _REFRESH_SECONDS
     unit: str = ""
+    delta: float = 0.0
     secure: bool = False
     roster: str = ""
     seats: int = 0
@@ -60,6 +69,7 @@ class MembershipTerms:
             timeout_seconds=federation.round_timeout_seconds,
             refresh_timeout_seconds=min(federation.stage_timeout_seconds, _REFRESH_SECONDS),
             unit=privacy.unit if privacy.private else "",
+            delta=privacy.delta if privacy.private else 0.0,
             secure=federation.secure_aggregation or config.strategy.in_pairs,
             roster=federation.roster,
             seats=federation.seats,
@@ -71,10 +81,6 @@ class SetupRefused(ValueError):
     """The setup that a node declares cannot be used."""
 
 
-class UnknownRole(SetupRefused):
-    """A node is for something that this server does not know."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """Setup that a node declares.
@@ -84,7 +90,8 @@ class Setup:
         group: Name of the group behind it.
         role: ``train``, ``held_out`` or ``idle``.
         units: Units of privacy that a train group declares; 0 where nothing is private.
-        identity: Public key of the group, 32 bytes; empty where it was not asked for one.
+        identity: Public key that the node has proved to hold, 32 bytes; empty where none was asked
+            for, or of a group that only measures and names none.
         pins: Public keys by name that the group has pinned; None where it pins nothing and takes
             whom it is given.
         code: Digest of the code that the client runs, hexadecimal; empty where it does not say.
@@ -128,41 +135,38 @@ class TakenSeats:
         )
 
 
-def read_setup(reply: Message, *, unit: str, identified: bool) -> Setup:
+def read_setup(reply: Message, *, unit: str, challenge: bytes) -> Setup:
     """Read a node's answer.
 
     Args:
         reply: Without an error.
         unit: Unit of privacy that was asked for; empty where nothing is private.
-        identified: Whether train groups had to name the key that they sign with.
+        challenge: What came with the request, 32 bytes: train groups had to prove the key that
+            they sign with, and so had those that only measure and name one. Empty where no key
+            was asked for: what is said of one does not count.
 
     Raises:
-        UnknownRole: The node is for something else.
-        SetupRefused: The answer cannot be read.
+        SetupRefused: The answer cannot be read, or proves no key.
     """
     node = reply.metadata.src_node_id
     try:
         answer = reply.content.config_records["setup"]
-        group, role = str(answer["group"]), str(answer["role"])
+        role = _text(answer, "role")
         if role == IDLE:
             return Setup(node=node, group="", role=role)
-        if not 0 < len(group) <= _LONGEST_NAME:
-            raise SetupRefused(f"a group's name has {len(group)} characters")
+        group = _group(answer)
         if role not in (TRAIN, HELD_OUT):
-            shown = role[:_LONGEST_NAME]
-            raise UnknownRole(f"group {group!r} has the unknown role {shown!r}: use one version")
-        pinned = str(answer.get("roster", ""))
-        identity = bytes.fromhex(str(answer.get("identity", "")))
-        if identified and role == TRAIN and len(identity) != KEY_BYTES:
-            raise SetupRefused(f"group {group!r} names no key")
+            raise SetupRefused(f"group {group!r} has an unknown role: use one version")
+        identity = _proven(answer, role, node, challenge) if challenge else b""
+        pinned = _text(answer, "roster", most=_LONGEST_ROSTER, default="")
         return Setup(
             node=node,
             group=group,
             role=role,
-            units=int(str(answer["units"])) if unit and role == TRAIN else 0,
+            units=_units(answer) if unit and role == TRAIN else 0,
             identity=identity,
             pins=_pins(pinned) if pinned else None,
-            code=_code(answer.get("code", "")),
+            code=_code(answer),
         )
     except SetupRefused:
         raise
@@ -170,14 +174,113 @@ def read_setup(reply: Message, *, unit: str, identified: bool) -> Setup:
         raise SetupRefused("a node's answer to setup cannot be read: use one version") from error
 
 
+def _text(
+    answer: ConfigRecord, key: str, *, most: int = _LONGEST_NAME, default: str | None = None
+) -> str:
+    value = answer[key] if default is None else answer.get(key, default)
+    if not isinstance(value, str) or len(value) > most:
+        raise ValueError(f"{key} is no text of at most {most} characters")
+    return value
+
+
+def _group(answer: ConfigRecord) -> str:
+    group = answer["group"]
+    if not isinstance(group, str):
+        raise TypeError("a group's name is no text")
+    if not 0 < len(group) <= _LONGEST_NAME:
+        raise SetupRefused(f"a group's name has {len(group)} characters")
+    return group
+
+
+def _units(answer: ConfigRecord) -> int:
+    units = answer["units"]
+    if not isinstance(units, int) or isinstance(units, bool):
+        raise TypeError("units are no whole number")
+    return units
+
+
+def _proven(answer: ConfigRecord, role: str, node: int, challenge: bytes) -> bytes:
+    """The key that a node has shown to hold, over all that it says; empty where it needs none."""
+    group = _group(answer)
+    identity = bytes.fromhex(_text(answer, "identity", default=""))
+    if not identity and role == HELD_OUT:
+        return identity
+    if len(identity) != KEY_BYTES:
+        raise SetupRefused(f"group {group!r} names no key")
+    declared, proof = dict(answer), answer.get("proof")
+    declared.pop("proof", None)
+    if not isinstance(proof, bytes) or len(proof) != SIGNATURE_BYTES:
+        raise SetupRefused(f"group {group!r} does not prove that it holds its key")
+    try:
+        require_proof(identity, proof, declared, challenge=challenge, node=node)
+    except BadSignature as error:
+        raise SetupRefused(f"group {group!r} does not prove that it holds its key") from error
+    return identity
+
+
 def _pins(text: str) -> dict[str, bytes]:
     return {str(name): bytes.fromhex(key) for name, key in json.loads(text).items()}
 
 
-def _code(value: object) -> str:
-    text = str(value)
+def _code(answer: ConfigRecord) -> str:
+    text = _text(answer, "code", most=_LONGEST_CODE, default="")
     bytes.fromhex(text)
-    return text if len(text) <= _LONGEST_CODE else ""
+    return text
+
+
+def holders(setups: Sequence[Setup]) -> tuple[list[Setup], dict[int, str]]:
+    """Of nodes that show one name or one key, the one that is believed.
+
+    That is the first, and of one name the first that proves a key, if any does.
+
+    Args:
+        setups: Of different nodes, the first to be listed first.
+
+    Returns:
+        Those that are believed, in their order, and by node the reason why another is not.
+    """
+    names, keys = set[str](), set[bytes]()
+    reasons: dict[int, str] = {}
+    for each in sorted(setups, key=lambda each: not each.identity):
+        if each.group in names:
+            reasons[each.node] = f"group {each.group!r} has a node already: give each its own name"
+        elif each.identity in keys:
+            reasons[each.node] = ANOTHERS_KEY.format(each.group)
+        else:
+            names.add(each.group)
+            keys |= {each.identity} - {b""}
+    return [each for each in setups if each.node not in reasons], reasons
+
+
+def overstated(setups: Sequence[Setup], *, delta: float) -> dict[int, str]:
+    """Of train groups whose units are too many for a plan of this delta, those that are to blame.
+
+    A plan needs all units together below one over delta. Where they are not, whoever declares
+    many times as many as is usual goes, the largest first: no single group makes a plan impossible.
+
+    Args:
+        setups: Train groups, with the units that they declare.
+        delta: Of the plan.
+
+    Returns:
+        By node, the reason why it is left out.
+    """
+    reasons = {
+        each.node: f"group {each.group!r} declares {each.units} units: it needs at least 1"
+        for each in setups
+        if each.units < 1
+    }
+    counted = sorted((e for e in setups if e.units >= 1), key=lambda e: (e.units, e.group))
+    usual = counted[(len(counted) - 1) // 2].units if counted else 0
+    while counted and counted[-1].units > _UNUSUAL * usual:
+        if sum(each.units for each in counted) * delta < 1:
+            break
+        largest = counted.pop()
+        reasons[largest.node] = (
+            f"group {largest.group!r} declares {largest.units} units, too many for delta = "
+            f"{delta:g}: lower privacy.delta if that is true"
+        )
+    return reasons
 
 
 def strangers(one: Setup, others: Iterable[Setup]) -> tuple[list[str], list[str]]:
@@ -201,19 +304,32 @@ def _names(names: Sequence[str]) -> str:
 
 
 def agreeing(setups: Sequence[Setup]) -> list[Setup]:
-    """Groups that all pin each other: those with the most mutual pins first, ties by name.
+    """Groups that all pin each other.
 
     Whoever does not pin a member of a secure sum refuses it, and takes the sum away from the rest.
+    Of two that do not agree, the one goes that does not take a group whom at least half of all
+    take, itself counted: a single roster shuts out nobody whom the rest knows. Then those come
+    with the most mutual pins, ties by name.
     """
+    taken = [one for one in setups if 2 * _takers(one, setups) >= len(setups)]
+    core = {one.node for one in taken if all(one.takes(two) for two in taken if two is not one)}
     mutual = {
         one.group: sum(one.takes(two) and two.takes(one) for two in setups if two is not one)
         for one in setups
     }
     chosen: list[Setup] = []
-    for one in sorted(setups, key=lambda each: (-mutual[each.group], each.group)):
+    order = sorted(
+        setups, key=lambda each: (each.node not in core, -mutual[each.group], each.group)
+    )
+    for one in order:
         if all(one.takes(two) and two.takes(one) for two in chosen):
             chosen.append(one)
     return chosen
+
+
+def _takers(one: Setup, others: Iterable[Setup]) -> int:
+    """How many take a group, itself included."""
+    return sum(other is one or other.takes(one) for other in others)
 
 
 class AdmissionFile:
@@ -261,9 +377,7 @@ class AdmissionFile:
             key = self._held_out.get(setup.group)
         if key is None:
             return f"group {setup.group!r} is not in the roster {self._path}: add it"
-        # A group that only measures has no key to sign with.
-        unsigned = setup.role == HELD_OUT and not setup.identity
-        if key != setup.identity and not unsigned:
+        if key != setup.identity:
             return f"group {setup.group!r} shows another key than the roster {self._path} has"
         return ""
 

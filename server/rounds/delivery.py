@@ -17,6 +17,7 @@ import httpx
 from flwr.app import Message
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+from google.protobuf.message import DecodeError
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,11 @@ _LOOK_SECONDS = 10.0
 _GRACE_SECONDS = 60.0
 #: Refusals that a second request may not meet; any other refusal of the grid is for good.
 _PASSING = frozenset({408, 425, 429})
+#: What the grid raises where the bytes of a reply are those of no message.
+_NO_MESSAGE = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    DecodeError,
+)
 
 _Answer = TypeVar("_Answer")
 
@@ -75,7 +81,8 @@ def exchange(
     Nodes that the grid does not list are not asked, nor waited for once they have been off its
     list for a minute. A reply is taken if it answers one of these messages and comes from a node:
     what is late for an earlier stage answers none, and where the grid itself says that there will
-    be no reply, none is awaited. Replies may be errors of the node that sent them.
+    be no reply, none is awaited, nor another where a reply is no message. Replies may be errors of
+    the node that sent them.
 
     Args:
         grid: The way to the nodes.
@@ -101,11 +108,9 @@ def exchange(
         )
     replies, absent = list[Message](), _Absent(grid)
     while waiting and not pause.over:
-        try:
-            came = list(grid.pull_messages(list(waiting)))
-        except httpx.HTTPError as error:
-            _bear(error)
-            came = []
+        came, damaged = _pull(grid, list(waiting))
+        for message_id in damaged:
+            waiting.pop(message_id)
         for reply in came:
             node = waiting.pop(reply.metadata.reply_to_message_id, None)
             if node is not None and reply.metadata.src_node_id == node:
@@ -145,6 +150,29 @@ class _Absent:
 def _push(grid: Grid, messages: Sequence[Message]) -> list[str]:
     """The ids of the messages that the grid has taken; pushing one again changes nothing."""
     return [str(each) for each in grid.push_messages(messages) if each] if messages else []
+
+
+def _pull(grid: Grid, message_ids: Sequence[str]) -> tuple[list[Message], list[str]]:
+    """Replies that are there, and the ids of messages whose replies cannot be put together.
+
+    What a node has sent is anything: the grid fails on what is no message, and says not whose it
+    was. Then each is asked for alone, and that of nobody else is lost for it.
+    """
+    try:
+        return list(grid.pull_messages(message_ids)), []
+    except httpx.HTTPError as error:
+        _bear(error)
+        return [], []
+    except _NO_MESSAGE as error:
+        logger.warning("a reply cannot be put together (%s)", type(error).__name__)
+    if len(message_ids) == 1:
+        return [], list(message_ids)
+    came, damaged = list[Message](), list[str]()
+    for message_id in message_ids:
+        replies, broken = _pull(grid, [message_id])
+        came += replies
+        damaged += broken
+    return came, damaged
 
 
 def _persist(call: Callable[[], _Answer], pause: Pause) -> _Answer | None:

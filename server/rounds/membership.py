@@ -7,6 +7,7 @@ they are, and changes the :class:`server.rounds.cohort.Cohort` that all others r
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
@@ -14,18 +15,21 @@ from operator import attrgetter
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from privacy.identity.possession import CHALLENGE_BYTES
 from privacy.identity.roles import HELD_OUT, TRAIN
 from privacy.secagg.round_terms import FEWEST_MEMBERS
 from server.rounds.admission import (
+    ANOTHERS_KEY,
     IDLE,
     AdmissionFile,
     MembershipTerms,
     Setup,
     SetupRefused,
     TakenSeats,
-    UnknownRole,
     agreeing,
+    holders,
     in_words,
+    overstated,
     read_setup,
     strangers,
 )
@@ -71,7 +75,8 @@ class Membership:
         self.cohort = Cohort(train={}, held_out={})
         self._answers: dict[int, Setup] = {}
         self._known: dict[str, Setup] = {}
-        self._listed: set[int] = set()
+        # In the order of the grid.
+        self._listed: dict[int, None] = {}
         self._said: set[tuple[int, str]] = set()
         self._refreshes = 0
         # Of nodes that did not answer: how often, and the refresh that asks them again.
@@ -80,18 +85,23 @@ class Membership:
     def gather(self) -> Cohort:
         """Ask every node which group it is, what it is for, and how many units it declares.
 
+        A node that cannot be let in is left out with a warning, whatever it says.
+
         Raises:
             CohortError: Fewer train groups than needed answered in time, were admitted and pin each
-                other; or two nodes claim one group or one key.
+                other.
         """
         failed = self._ask_everybody()
-        setups = sorted(self._answers.values(), key=lambda each: (each.group, each.node))
-        refused = {each.node: self._admitted.refusal(each) for each in setups if each.role != IDLE}
-        present = [each for each in setups if refused.get(each.node) == ""]
-        if self._taken.groups:
-            present = [e for e in present if e.role != TRAIN or self._taken.fits(e)]
-        _require_apart(present)
+        claims = self._claims()
+        refused = {each.node: self._claim_refusal(each) for each in claims}
+        present, rivals = holders([each for each in claims if not refused[each.node]])
+        refused |= rivals
         train = [each for each in present if each.role == TRAIN]
+        if self._taken.groups:
+            train = [each for each in train if self._taken.fits(each)]
+        if self._terms.unit:
+            refused |= overstated(train, delta=self._terms.delta)
+            train = [each for each in train if not refused[each.node]]
         chosen = agreeing(train) if self._terms.secure else train
         for each in train:
             if each not in chosen:
@@ -117,11 +127,12 @@ class Membership:
             if time.monotonic() >= deadline:
                 break
             time.sleep(_POLL_SECONDS)
-        self._listed = set(nodes)
-        return self._ask(nodes, max(1.0, deadline - time.monotonic()), strict=True)
+        self._listed = dict.fromkeys(nodes)
+        return self._ask(nodes, max(1.0, deadline - time.monotonic()))
 
     def _require_enough(self, chosen: Sequence[Setup], failed: int, reasons: Sequence[str]) -> None:
-        hidden = FEWEST_MEMBERS if self._terms.secure and reasons else 0
+        # One that goes on waits for others between rounds.
+        hidden = FEWEST_MEMBERS if self._terms.secure and not self._taken.groups else 0
         fewest = max(self._terms.minimum_groups, hidden)
         if len(chosen) < fewest:
             what = "were let in" if reasons else "answered"
@@ -156,18 +167,20 @@ class Membership:
     def _look(self, asked: set[int]) -> list[str]:
         """One look; every node is asked at most once in all of those that share ``asked``."""
         nodes = listed_nodes(self._grid, timeout_seconds=self._terms.timeout_seconds)
-        self._listed = set(nodes)
+        self._listed = dict.fromkeys(nodes)
         self._admitted.read_again()
-        kept = {each.node for each in self._known.values()} | self._listed
+        kept = {each.node for each in self._known.values()} | self._listed.keys()
         self._answers = {node: each for node, each in self._answers.items() if node in kept}
         # Whoever waits may have pinned the others since.
         inside = self._inside()
         waiting = {each.node for each in self._entering() if self._strangers(each, inside)[0]}
-        self._ask_once([node for node in nodes if self._unasked(node) or node in waiting], asked)
+        asking = [node for node in nodes if node in waiting or node not in self._answers]
+        self._ask_once([node for node in asking if self._due(node)], asked)
         # And so may those it waits for.
         inside = self._inside()
         names = {name for each in self._entering() for name in self._strangers(each, inside)[1]}
-        self._ask_once([self._known[name].node for name in sorted(names)], asked)
+        asking = [self._known[name].node for name in sorted(names)]
+        self._ask_once([node for node in asking if self._due(node)], asked)
         return self._enter()
 
     def _ask_once(self, nodes: Iterable[int], asked: set[int]) -> None:
@@ -177,23 +190,27 @@ class Membership:
             terms = self._terms
             self._ask(new, min(terms.timeout_seconds, terms.refresh_timeout_seconds))
 
-    def _unasked(self, node: int) -> bool:
-        """Whether a node has not said who it is, and is to be asked now."""
-        return node not in self._answers and self._refreshes >= self._later.get(node, (0, 0))[1]
+    def _due(self, node: int) -> bool:
+        """Whether a node that is to be asked has not been silent of late."""
+        return self._refreshes >= self._later.get(node, (0, 0))[1]
 
     def _strangers(self, one: Setup, others: Iterable[Setup]) -> tuple[list[str], list[str]]:
         """Only members of a secure sum pin keys; see :func:`server.rounds.admission.strangers`."""
         return strangers(one, others) if self._terms.secure else ([], [])
 
-    def _ask(self, nodes: Sequence[int], timeout_seconds: float, *, strict: bool = False) -> int:
+    def _ask(self, nodes: Sequence[int], timeout_seconds: float) -> int:
         """Ask nodes who they are; how many failed to say so.
 
         All wait for a node that does not answer at all, so it is asked ever less often.
         """
-        identified = self._terms.secure or self._admitted.identified
-        setup = ConfigRecord({"version": 1, "unit": self._terms.unit, "secure": identified})
-        content, failed = RecordDict({"setup": setup}), 0
-        messages = [Message(content, node, "query.setup") for node in nodes]
+        terms, failed = self._terms, 0
+        # One for each node: none can know, nor answer, the message that another gets.
+        size = CHALLENGE_BYTES if self._identified else 0
+        challenges = {node: secrets.token_bytes(size) for node in nodes}
+        messages = [
+            Message(_asked(terms.unit, challenge), node, "query.setup")
+            for node, challenge in challenges.items()
+        ]
         silent = dict.fromkeys(nodes)
         for reply in exchange(
             self._grid, messages, timeout_seconds=timeout_seconds, log_as="setup"
@@ -205,16 +222,12 @@ class Membership:
                 failed += 1
                 continue
             try:
-                setup_of = read_setup(reply, unit=self._terms.unit, identified=self._identified)
+                self._answers[node] = read_setup(reply, unit=terms.unit, challenge=challenges[node])
             except SetupRefused as error:
-                if strict and isinstance(error, UnknownRole):
-                    raise CohortError(str(error)) from error
                 failed += 1
                 # Not asked again before it is registered anew: what it says will be the same.
                 self._answers[node] = Setup(node=node, group="", role=IDLE)
                 logger.warning("left out: %s", error)
-                continue
-            self._answers[node] = setup_of
         for node in silent:
             times = self._later.get(node, (0, 0))[0]
             self._later[node] = (times + 1, self._refreshes + 2**times)
@@ -236,26 +249,38 @@ class Membership:
                 there.append(now)
         return there
 
+    def _claims(self) -> list[Setup]:
+        """Answers of the nodes that are there and say they have a group, in the grid's order."""
+        answers = [self._answers[node] for node in self._listed if node in self._answers]
+        return [each for each in answers if each.role != IDLE]
+
+    def _believed(self) -> tuple[list[Setup], dict[int, str]]:
+        """Those of the claims that could be let in, whatever others pin; why not, by node."""
+        claims = self._claims()
+        refused = {each.node: self._refusal(each) for each in claims}
+        believed, rivals = holders([each for each in claims if not refused[each.node]])
+        return believed, refused | rivals
+
     def _entering(self) -> list[Setup]:
         """Train groups that are not inside, and could be if rosters agreed; those known first."""
         inside = {(each.group, each.node) for each in self._inside()}
-        outside = [
+        entering = [
             each
-            for each in self._answers.values()
+            for each in self._believed()[0]
             if each.role == TRAIN and (each.group, each.node) not in inside
         ]
-        outside.sort(key=lambda each: (each.group not in self._known, each.group, each.node))
-        return [each for each in outside if each.node in self._listed and not self._refusal(each)]
+        return sorted(entering, key=lambda e: (e.group not in self.cohort.group_indices, e.group))
 
     def _enter(self) -> list[str]:
         """Let in whoever may; the train groups that were never in before."""
         inside, newcomers = self._inside(), list[str]()
-        for each in sorted(self._answers.values(), key=lambda each: (each.group, each.node)):
-            if each.role != IDLE and each.node in self._listed:
-                self._leave_out(each.node, self._refusal(each))
-            if each.role == HELD_OUT and each.node in self._listed and not self._refusal(each):
-                self._known[each.group] = each
-        for each in self._entering():
+        believed, refused = self._believed()
+        for node, reason in refused.items():
+            self._leave_out(node, reason)
+        self._known |= {each.group: each for each in believed if each.role == HELD_OUT}
+        entering = self._entering()
+        inside = self._standing(inside, entering)
+        for each in entering:
             reason = self._refusal(each)  # Who came in just before may have changed it.
             unknown, unknown_to = self._strangers(each, inside)
             if not reason and (unknown or unknown_to):
@@ -263,31 +288,54 @@ class Membership:
             if reason:
                 self._leave_out(each.node, reason)
                 continue
-            if each.group not in (*self._known, *self._taken.groups):
+            if each.group not in (*self.cohort.group_indices, *self._taken.groups):
                 newcomers.append(each.group)
             self._let_in(each)
             inside.append(each)
         self._show(inside)
         return newcomers
 
+    def _standing(self, inside: list[Setup], entering: Iterable[Setup]) -> list[Setup]:
+        """Those inside that stay when groups come back: none shuts out whom the rest knows.
+
+        Newcomers wait until all inside have pinned them; who was let in before need not.
+        """
+        returning = [each for each in entering if each.group in self.cohort.group_indices]
+        if not (self._terms.secure and returning):
+            return inside
+        agreed = agreeing([*inside, *returning])
+        for each in inside:
+            if each not in agreed:
+                self._leave_out(each.node, in_words(each.group, *strangers(each, agreed)))
+        return [each for each in inside if each in agreed]
+
     def _refusal(self, setup: Setup) -> str:
         """The reason that a group cannot be let in, whatever others pin; empty if it can."""
+        return self._claim_refusal(setup) or self._seat_refusal(setup)
+
+    def _claim_refusal(self, setup: Setup) -> str:
+        """The reason that a node is not believed to be its group; empty if it is."""
         if reason := self._admitted.refusal(setup):
             return reason
+        another = f"the name {setup.group!r} is that of a group with another key or role"
         known = self._known.get(setup.group)
-        if known is not None:
+        if known is not None and (known.identity or not setup.identity):
             if (known.role, known.identity) != (setup.role, setup.identity):
-                return f"the name {setup.group!r} is that of a group with another key or role"
+                return another
             if known.node != setup.node and known.node in self._listed:
                 return f"group {setup.group!r} has a node already: it is let in once that has gone"
             return ""
         if setup.identity and setup.identity in (each.identity for each in self._known.values()):
-            return f"group {setup.group!r} shows the key of another group: give each its own"
-        if setup.role != TRAIN:
-            return ""
-        if setup.group in self._taken.groups:
-            if not self._taken.fits(setup):
-                return f"the name {setup.group!r} is that of a group with another key or role"
+            return ANOTHERS_KEY.format(setup.group)
+        if setup.group in self._taken.groups and (
+            setup.role != TRAIN or not self._taken.fits(setup)
+        ):
+            return another
+        return ""
+
+    def _seat_refusal(self, setup: Setup) -> str:
+        """The reason that there is no seat for a group; empty if there is, or it needs none."""
+        if setup.role != TRAIN or setup.group in (*self.cohort.group_indices, *self._taken.groups):
             return ""
         if self._seats is not None and len(self._indices) >= self._seats:
             return (
@@ -339,16 +387,6 @@ class Membership:
             logger.warning("left out: %s", reason)
 
 
-def _require_apart(setups: Sequence[Setup]) -> None:
-    """Refuse two nodes of one group, and two groups with one key."""
-    names: set[str] = set()
-    keys: dict[bytes, str] = {}
-    for each in setups:
-        if each.group in names:
-            raise CohortError(f"two nodes say they are group {each.group!r}: give each its own")
-        names.add(each.group)
-        if each.identity and each.identity in keys:
-            raise CohortError(
-                f"groups {keys[each.identity]!r} and {each.group!r} show one key: give each its own"
-            )
-        keys[each.identity] = each.group
+def _asked(unit: str, challenge: bytes) -> RecordDict:
+    setup = ConfigRecord({"version": 2, "unit": unit, "challenge": challenge})
+    return RecordDict({"setup": setup})

@@ -135,7 +135,7 @@ def ask(vector: np.ndarray, make_plan: MakePlan) -> Ask:
         record = ConfigRecord(dict((plan or make_plan()).to_wire()))
         content = RecordDict({"model": model, "plan": record})
         if kind == "query.setup":
-            content["setup"] = ConfigRecord({"version": 1, "unit": "", "secure": False})
+            content["setup"] = ConfigRecord({"version": 2, "unit": "", "challenge": b""})
         with grid.as_server():
             message = Message(content, node, kind)
             (reply,) = grid.send_and_receive([message])

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message, RecordDict
 
 from alignment.data.population import load_population
 from alignment.model.predictor import Predictor
 from experiments.simulation.local_grid import LocalGrid
+from privacy.errors import BadSignature
+from privacy.identity.keys import Identity
+from privacy.identity.possession import require_proof
 from server.config import RunConfig
 from strategies.wire.round_plan import RoundPlan
 
@@ -20,6 +23,15 @@ MakeGrid = Callable[..., LocalGrid]
 MakePlan = Callable[..., RoundPlan]
 Ask = Callable[..., Message]
 TRAIN, HELD_OUT = 0, 5
+
+
+def challenged(grid: LocalGrid, node: int, challenge: bytes) -> dict[str, Any]:
+    """What a node answers to a setup with a challenge."""
+    with grid.as_server():
+        asked = ConfigRecord({"version": 2, "unit": "", "challenge": challenge})
+        message = Message(RecordDict({"setup": asked}), node, "query.setup")
+        (reply,) = grid.send_and_receive([message])
+    return dict(reply.content["setup"])
 
 
 def released(reply: Message) -> np.ndarray:
@@ -53,6 +65,52 @@ class TestSetup:
     def test_fewer_nodes_than_groups_are_refused(self, make_grid: MakeGrid, ask: Ask) -> None:
         """Flower simulates two nodes unless told otherwise; nobody would be held out."""
         assert ask(make_grid(5), "query.setup", 0).has_error()
+
+    def test_a_train_group_proves_its_key_where_it_is_challenged(self, make_grid: MakeGrid) -> None:
+        """Was open: anybody could declare the public key of a group."""
+        grid = make_grid()
+        train, held_out = (list(grid.get_node_ids())[at] for at in (TRAIN, HELD_OUT))
+        challenge = bytes(range(32))
+        answer = challenged(grid, train, challenge)
+        proof = answer.pop("proof")
+        public = bytes.fromhex(answer["identity"])
+        require_proof(public, proof, answer, challenge=challenge, node=train)
+        for other in ({"node": held_out}, {"challenge": bytes(32)}):
+            with pytest.raises(BadSignature):
+                require_proof(
+                    public, proof, answer, **{"challenge": challenge, "node": train, **other}
+                )
+        # Of a simulation, groups that only measure have no key.
+        assert challenged(grid, held_out, challenge).keys() == {"group", "role"}
+
+    def test_an_organisation_proves_its_key_whatever_it_is_for(
+        self, deploy: Callable[..., Any]
+    ) -> None:
+        """Was open: nothing that a group said which only measures was signed."""
+        deployed = deploy(groups=2, held_out=1)
+        challenge = bytes(range(32))
+        asked = ConfigRecord({"version": 2, "unit": "", "challenge": challenge})
+        for node, (group, home) in zip(
+            deployed.grid.get_node_ids(), deployed.homes.items(), strict=True
+        ):
+            content = deployed.ask(group, "query.setup", RecordDict({"setup": asked}))
+            answer = dict(content["setup"])
+            proof = answer.pop("proof")
+            assert {"group", "role", "code", "roster"} < answer.keys()
+            public = Identity.read(home / "identity.pem").public
+            require_proof(public, proof, answer, challenge=challenge, node=node)
+
+    @pytest.mark.parametrize("challenge", [b"1", bytes(33), "text", 7])
+    def test_nothing_but_a_challenge_is_signed(
+        self, make_grid: MakeGrid, challenge: bytes | str | int
+    ) -> None:
+        grid = make_grid()
+        node = next(iter(grid.get_node_ids()))
+        with grid.as_server():
+            asked = ConfigRecord({"version": 2, "unit": "", "challenge": challenge})
+            message = Message(RecordDict({"setup": asked}), node, "query.setup")
+            (reply,) = grid.send_and_receive([message])
+        assert reply.has_error()
 
     def test_a_node_outside_a_simulation_is_refused(self, config: RunConfig) -> None:
         from clients.data.simulated import SimulatedClientConfig

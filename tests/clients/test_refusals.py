@@ -433,7 +433,9 @@ class TestWordsStayAtTheClient:
         rows = deployed.data[ONE].read_text(encoding="utf-8")
         broken = rows.replace('"choice": 0', '"choice": "zebrachoice"', 1)
         deployed.data[ONE].write_text(broken, encoding="utf-8")
-        setup = RecordDict({"setup": ConfigRecord({"version": 1, "unit": "", "secure": True})})
+        setup = RecordDict(
+            {"setup": ConfigRecord({"version": 2, "unit": "", "challenge": bytes(32)})}
+        )
         reason = deployed.ask(ONE, "query.setup", setup)
         assert reason == "DataError: its text stays at the client"
         assert not [line for line in logs if "zebra" in line]

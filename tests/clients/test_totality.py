@@ -249,7 +249,7 @@ class TestNumbersOfUnits:
     def setup(self, deployed: Any, unit: str = "respondent") -> Any:
         from flwr.app import ConfigRecord, RecordDict
 
-        asked = ConfigRecord({"version": 1, "unit": unit, "secure": True})
+        asked = ConfigRecord({"version": 1, "unit": unit, "challenge": bytes(32)})
         return deployed.ask(GROUP, "query.setup", RecordDict({"setup": asked}))
 
     def test_set_up_tells_the_bound_and_not_the_number(

@@ -1,6 +1,6 @@
 """A server's side of a federation without models: scripted clients and a small vector."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from experiments.simulation.local_grid import LocalGrid
 from server.aggregation.base import MeanOfUpdates
 from server.config import RunConfig, read_run_config
 from server.rounds import delivery, membership
-from server.rounds.admission import MembershipTerms
+from server.rounds.admission import MembershipTerms, TakenSeats
 from server.rounds.cohort import Cohort
 from server.rounds.collection import PlainCollector
 from server.rounds.evaluation import HeldOutEvaluation
@@ -21,6 +21,7 @@ from server.rounds.loop import Position, RoundLoop, RoundRecord
 from server.rounds.membership import Membership
 from strategies.wire.round_plan import RoundPlan
 from tests.server.clock import Clock
+from tests.server.door import Door
 
 DIMENSION = 5
 LOSS = 0.5
@@ -203,3 +204,24 @@ def run_loop() -> RunLoop:
         return Ran(vector=vector, records=records, kept=kept, cohort=cohort, grid=grid)
 
     return run
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    grid = Door()
+    with grid.as_server():
+        yield grid
+
+
+@pytest.fixture
+def opened(door: Door) -> Callable[..., Membership]:
+    """Gather the cohort of the nodes that are online."""
+
+    def open_(taken: TakenSeats | None = None, **settings: Any) -> Membership:
+        terms = MembershipTerms(**{"minimum_groups": 1, "timeout_seconds": 60.0, **settings})
+        keeper = Membership(door, terms, taken=taken)
+        keeper.gather()
+        door.forget()
+        return keeper
+
+    return open_

@@ -19,7 +19,7 @@ from clients.deployment.executor import HUNG, Watchdog, require_reviewed
 ROOT = Path(__file__).parents[3]
 Deployed = Any
 Pack = Callable[[Mapping[str, bytes]], bytes]
-SETUP = {"version": 1, "unit": "", "secure": True}
+SETUP = {"version": 2, "unit": "", "challenge": bytes(32)}
 
 
 @pytest.fixture

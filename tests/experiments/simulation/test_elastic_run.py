@@ -19,6 +19,7 @@ from privacy.audit.evidence import gather
 from privacy.audit.verify import holds, verify
 from privacy.errors import PlanRefused
 from privacy.identity.key_folder import KeyFolder
+from privacy.identity.possession import prove
 from privacy.ledger.paths import SERVER_LEDGER, group_ledger
 from server.config import RunConfig, read_run_config
 from server.rounds.delivery import Pause
@@ -83,6 +84,11 @@ class Elastic(LocalGrid):
             assert isinstance(answers, ConfigRecord)
             pinned = {each: self.keys.own(each).public.hex() for each in self.pins[name]}
             answers["roster"] = json.dumps(pinned)
+            del answers["proof"]
+            challenge = message.content.config_records["setup"]["challenge"]
+            assert isinstance(challenge, bytes)
+            own, node = self.keys.own(name), message.metadata.dst_node_id
+            answers["proof"] = prove(own, dict(answers), challenge=challenge, node=node)
         return reply
 
     def register_anew(self, name: str) -> None:

@@ -24,6 +24,7 @@ from privacy.accounting.step import private_step
 from privacy.accounting.terms import PrivacyTerms
 from privacy.identity import keys
 from privacy.identity.keys import Identity, Roster
+from privacy.identity.possession import prove
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.kernel.types import Modular, Update
 from privacy.secagg import client, masking
@@ -93,9 +94,12 @@ class Clients:
 
     def setup(self, message: Message, context: Context) -> Message:
         name = self._name(context)
-        answer = {"group": name, "role": "train", "units": UNITS}
-        identity = self.identities[name].public.hex()
-        record = ConfigRecord({**answer, "identity": identity})
+        own, node = self.identities[name], message.metadata.dst_node_id
+        challenge = message.content.config_records["setup"]["challenge"]
+        assert isinstance(challenge, bytes)
+        record = ConfigRecord({"group": name, "role": "train", "units": UNITS})
+        record["identity"] = own.public.hex()
+        record["proof"] = prove(own, dict(record), challenge=challenge, node=node)
         return Message(RecordDict({"setup": record}), reply_to=message)
 
     def advertise(self, message: Message, context: Context) -> Message:

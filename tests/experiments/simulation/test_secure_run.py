@@ -429,7 +429,7 @@ class TestOneClient:
     def ask(self, grid: LocalGrid, kind: str, content: RecordDict) -> Message:
         node = next(iter(grid.get_node_ids()))
         with grid.as_server():
-            setup = ConfigRecord({"version": 1, "unit": "", "secure": True})
+            setup = ConfigRecord({"version": 2, "unit": "", "challenge": bytes(32)})
             grid.send_and_receive([Message(RecordDict({"setup": setup}), node, "query.setup")])
             (reply,) = grid.send_and_receive([Message(content, node, kind)])
         return reply

@@ -242,9 +242,13 @@ class TestAdmission:
         admit(home, card("North"))
         assert set(self.roster(home)) == {"North"}
         door = AdmissionFile(str(home.file("roster.json")))
-        measuring = Setup(node=1, group="East", role="held_out")
+        key = bytes.fromhex(east.identity)
+        measuring = Setup(node=1, group="East", role="held_out", identity=key)
         assert door.refusal(measuring) == ""
-        training = Setup(node=1, group="East", role="train", identity=bytes.fromhex(east.identity))
+        # Was open: whoever came without a key was believed to be any group that only measures.
+        anybody = Setup(node=2, group="East", role="held_out")
+        assert "shows another key than the roster" in door.refusal(anybody)
+        training = Setup(node=1, group="East", role="train", identity=key)
         assert "is not in the roster" in door.refusal(training)
         remove(home, "East")
         door.read_again()

@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.server.superlink.linkstate.utils import create_message_error_unavailable_ins_message
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+from google.protobuf.message import DecodeError
 
 from experiments.simulation.local_grid import LocalGrid
 from server.config import FederationConfig
@@ -316,3 +317,30 @@ class TestLocalGrid:
         replies = exchange(local, messages, timeout_seconds=0.1, log_as="test")
         assert [r.metadata.src_node_id for r in replies] == list(local.get_node_ids())[:1]
         assert len(local.traffic) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError, ValueError, TypeError, KeyError, DecodeError, RecursionError]
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_reply_that_is_no_message_is_lost_alone(
+    grid: SlowGrid, caplog: pytest.LogCaptureFixture, error: type[Exception], place: int
+) -> None:
+    """Was open: a node that sent what is no message ended the run in the hands of the grid."""
+    pull = grid.pull_messages
+
+    def damaged(message_ids: Iterable[str]) -> Iterable[Message]:
+        asked = list(message_ids)
+        (broken,) = [
+            m.metadata.message_id
+            for m in grid.pushed
+            if grid.places[m.metadata.dst_node_id] == place
+        ]
+        if broken in asked:
+            raise error("respondent 4711")
+        return pull(asked)
+
+    grid.pull_messages = damaged  # type: ignore[method-assign]  # of one grid
+    assert send(grid) == [other for other in range(3) if other != place]
+    assert f"a reply cannot be put together ({error.__name__})" in caplog.text
+    assert "4711" not in caplog.text
