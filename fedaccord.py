@@ -25,6 +25,8 @@ from experiments.publishing.cli import app as publish_app
 from experiments.studies.cli import app as study_app
 from privacy.cli import app as privacy_app
 from server.deployment.cli import app as server_app
+from terminal import echo, log_to_stderr
+from texts import visible
 
 app = typer.Typer(
     name="fedaccord",
@@ -56,7 +58,7 @@ def _options(
 ) -> None:
     global _debug
     _debug = debug
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING)
+    log_to_stderr(level=logging.DEBUG if debug else logging.WARNING)
     for noisy in ("flwr", "matplotlib", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -67,12 +69,12 @@ def main() -> None:
         app()
     except Exception as error:
         if _debug:
-            traceback.print_exc()
+            echo(traceback.format_exc(), err=True)
         lines = str(error).strip().splitlines() or [type(error).__name__]
         expected = isinstance(error, ValueError)
         name = "" if expected else f"{type(error).__name__}: "
         hint = "" if _debug or expected else " (fedaccord --debug ... shows the traceback)"
-        print(f"error: {name}{lines[0]}{hint}", file=sys.stderr)
+        echo(f"error: {name}{visible(lines[0])}{hint}", err=True)
         sys.exit(2 if expected else 1)
 
 

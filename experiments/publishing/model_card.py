@@ -13,6 +13,7 @@ from alignment.data.sample_source import is_sample
 from experiments.report.views import Figure, View
 from experiments.report.wording import Json, is_number, plural, score_text
 from experiments.simulation.figures import in_view
+from texts import visible
 
 TAGS = ("fedaccord", "federated-learning", "preference-model", "reward-model", "lora")
 NO_GUARANTEE = (
@@ -73,7 +74,9 @@ def _metadata(base_model: str, license: str | None) -> str:
 
 def _plain(text: str) -> str:
     """A text from people, on one line and without meaning for Markdown, tables or HTML."""
-    escaped = "".join(f"\\{c}" if c in "\\`*_{}[]<>#|!" else c for c in " ".join(text.split()))
+    escaped = "".join(
+        f"\\{c}" if c in "\\`*_{}[]<>#|!" else c for c in visible(" ".join(text.split()))
+    )
     return escaped.replace("&", "&amp;")
 
 

@@ -19,6 +19,8 @@ from alignment.data.loading import load_records, write_records
 from alignment.data.records import PreferenceRecord
 from alignment.data.split import CONTEXT_QUESTIONS, SPLIT_FILE, Draw, Split
 from atomic import write_atomically
+from terminal import echo
+from texts import shown
 
 RECORDS_FILE = "records.jsonl.gz"
 SHARE = 0.2
@@ -166,8 +168,9 @@ def split_respondents(
     (out / SPLIT_FILE).unlink(missing_ok=True)
     write_records(made.records, out / RECORDS_FILE)
     write_atomically(out / SPLIT_FILE, made.split.to_json() + "\n")
-    typer.echo(
-        f"wrote {out}: {len(made.split.draws)} respondents held out, {made.train_respondents} in "
-        f"{len(made.split.train_groups)} group(s) left to train"
+    folder = shown(str(out))
+    echo(
+        f"wrote {folder}: {len(made.split.draws)} respondents held out, {made.train_respondents} "
+        f"in {len(made.split.train_groups)} group(s) left to train"
     )
-    typer.echo(f"Next: fedaccord simulate --data {out / RECORDS_FILE} --split {out / SPLIT_FILE}")
+    echo(f"Next: fedaccord simulate --data {folder}/{RECORDS_FILE} --split {folder}/{SPLIT_FILE}")
