@@ -148,7 +148,8 @@ def visible(text: str) -> str:
 
     The last guard of whatever prints: it leaves alone what :func:`shown` has made.
     """
-    return _ESCAPED.sub(_escape, text)
+    escaped: str = _ESCAPED.sub(_escape, text)
+    return escaped
 
 
 def visible_lines(text: str) -> str:

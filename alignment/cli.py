@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from terminal import Terminal, echo
-from texts import json_text, shown
+from texts import UnfitText, json_text, shown, spelled
 
 if TYPE_CHECKING:
     from alignment.data.answers import GroupAnswers
@@ -171,10 +171,19 @@ def _contexts(context: Path, groups: Sequence[str]) -> list[GroupAnswers]:
     from alignment.data.loading import load_records
 
     known = tally(load_records(context).records)
+    groups = [_spelled(group) for group in groups]
     for group in groups:
         if group not in known:
             raise ValueError(f"--group {group!r} is not in {context}: {', '.join(list(known)[:8])}")
     return [known[group] for group in dict.fromkeys(groups)] if groups else list(known.values())
+
+
+def _spelled(group: str) -> str:
+    """The name of a group as records have it, however it was typed."""
+    try:
+        return spelled(group)
+    except UnfitText as error:
+        raise ValueError(f"--group: the name {error}") from error
 
 
 def _ranking_row(ranking: Ranking, count: int) -> dict[str, object]:

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from terminal import Terminal, echo, say
-from texts import json_text, shown
+from texts import json_text, read_text, shown
 
 if TYPE_CHECKING:
     from privacy.accounting.plan import PrivacyPlan
@@ -122,7 +122,7 @@ def report(
 
 def _read_toml(path: Path) -> dict[str, str]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ValueError(f"--about {path}: cannot be read: {error}") from error
     return {name: str(value) for name, value in content.items()}

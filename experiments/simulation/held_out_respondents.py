@@ -20,7 +20,7 @@ from alignment.data.records import PreferenceRecord
 from alignment.data.split import CONTEXT_QUESTIONS, SPLIT_FILE, Draw, Split
 from atomic import write_atomically
 from terminal import echo
-from texts import shown
+from texts import UnfitText, name_of, shown
 
 RECORDS_FILE = "records.jsonl.gz"
 SHARE = 0.2
@@ -87,7 +87,7 @@ def hold_out_respondents(
     chosen: dict[str, tuple[Draw, ...]] = {}
     for group in sorted(answered):
         for respondent in _held_out(answered[group], share, generator):
-            name = f"{group} / {respondent}"
+            name = _as_group(group, respondent)
             if name in answered or name in chosen:
                 raise ValueError(f"group {name!r} would stand for two: rename a respondent")
             names[group, respondent] = name
@@ -106,6 +106,16 @@ def hold_out_respondents(
         split=Split(train_groups=tuple(sorted(answered)), draws=chosen),
         train_respondents=total - len(chosen),
     )
+
+
+def _as_group(group: str, respondent: str) -> str:
+    """The name of a respondent as a group of one."""
+    try:
+        return name_of(f"{group} / {respondent}")
+    except UnfitText as error:
+        raise ValueError(
+            f"a respondent of group {group!r} has an id that is no name of a group: {error}"
+        ) from error
 
 
 def _answered(records: Sequence[PreferenceRecord]) -> dict[str, dict[str, set[str]]]:

@@ -13,11 +13,12 @@ from flwr.app import Message
 from privacy.identity.keys import KEY_BYTES, Roster
 from privacy.identity.roles import HELD_OUT, TRAIN
 from server.config import RunConfig
+from texts import UnfitText, require_name
 
 logger = logging.getLogger(__name__)
 
 IDLE = "idle"
-_LONGEST_NAME = 200
+_LONGEST_ROLE = 200
 _LONGEST_CODE = 128
 
 
@@ -146,10 +147,12 @@ def read_setup(reply: Message, *, unit: str, identified: bool) -> Setup:
         group, role = str(answer["group"]), str(answer["role"])
         if role == IDLE:
             return Setup(node=node, group="", role=role)
-        if not 0 < len(group) <= _LONGEST_NAME:
-            raise SetupRefused(f"a group's name has {len(group)} characters")
+        try:
+            require_name(group)
+        except UnfitText as error:
+            raise SetupRefused(f"a group's name {error}") from error
         if role not in (TRAIN, HELD_OUT):
-            shown = role[:_LONGEST_NAME]
+            shown = role[:_LONGEST_ROLE]
             raise UnknownRole(f"group {group!r} has the unknown role {shown!r}: use one version")
         pinned = str(answer.get("roster", ""))
         identity = bytes.fromhex(str(answer.get("identity", "")))
