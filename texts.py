@@ -18,16 +18,10 @@ MAX_NAME = 100
 #: More marks on one letter reach into the lines above and below.
 _MAX_MARKS = 4
 
-#: What shows nothing, or shows other characters than itself: controls, formats (with those that
-#: turn the order of characters), surrogates, private use, unassigned, every space but the plain
-#: one, and letters and marks that are drawn as nothing.
-_HIDDEN_SET = r"\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800"
-_HIDDEN = regex.compile(rf"[{_HIDDEN_SET}]")
-_ESCAPED = regex.compile(rf"[{_HIDDEN_SET}]|(?! )\p{{Zs}}")
-#: Backslashes before what is, or would read as, one of the escapes.
-_AMBIGUOUS = regex.compile(
-    rf"\\+(?=x[0-9a-f]{{2}}|u[0-9a-f]{{4}}|U[0-9a-f]{{8}}|[{_HIDDEN_SET}]|(?! )\p{{Zs}})"
-)
+#: What is drawn as nothing, or shows others than itself, beyond what Python calls not printable.
+_UNDRAWN = regex.compile(r"[\p{C}\p{Default_Ignorable_Code_Point}\u2800]")
+_BACKSLASHES = regex.compile(r"\\+")
+_ESCAPE = regex.compile(r"x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}")
 
 #: Scripts in everyday use (Unicode Standard Annex 31, table 5).
 _SCRIPTS = (
@@ -79,7 +73,7 @@ def spelled(text: str) -> str:
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     if not plain:
         raise UnfitText("is empty", "give a name")
-    if _HIDDEN.search(plain):
+    if not _is_seen(plain):
         raise UnfitText(
             "holds an invisible, control, private or unassigned character", "write it without"
         )
@@ -138,8 +132,7 @@ def shown(text: str, *, most: int | None = None) -> str:
         text: Of anybody.
         most: Characters to show, at least 1; the rest becomes an ellipsis.
     """
-    doubled = _AMBIGUOUS.sub(lambda match: match[0] * 2, text)
-    whole = visible(doubled)
+    whole = visible(_BACKSLASHES.sub(_doubled, text))
     return whole if most is None or len(whole) <= most else f"{whole[: most - 1]}…"
 
 
@@ -148,8 +141,7 @@ def visible(text: str) -> str:
 
     The last guard of whatever prints: it leaves alone what :func:`shown` has made.
     """
-    escaped: str = _ESCAPED.sub(_escape, text)
-    return escaped
+    return text if _is_seen(text) else "".join(map(_escaped, text))
 
 
 def visible_lines(text: str) -> str:
@@ -164,8 +156,8 @@ def json_text(value: object, *, indent: int | None = None) -> str:
         ValueError: A number is not finite.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    lines = (_HIDDEN.sub(_json_escape, line) for line in text.split("\n"))
-    return "\n".join(lines)
+    # Line ends of the layout stay; one within a text is an escape already.
+    return "".join(c if c == "\n" or _is_seen(c) else _json_escaped(c) for c in text)
 
 
 def read_text(path: Path) -> str:
@@ -178,15 +170,29 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
-def _escape(match: regex.Match[str]) -> str:
-    code = ord(match[0])
+def _is_seen(text: str) -> bool:
+    """Whether every character of a text is printed as itself; spaces are, other white space not."""
+    return text.isprintable() and not _UNDRAWN.search(text)
+
+
+def _doubled(run: regex.Match[str]) -> str:
+    """Backslashes, twice where an escape follows, or what reads as one."""
+    after = run.string[run.end() : run.end() + 9]
+    ambiguous = after and (_ESCAPE.match(after) or not _is_seen(after[0]))
+    return run[0] * 2 if ambiguous else run[0]
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if _is_seen(character):
+        return character
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _json_escape(match: regex.Match[str]) -> str:
-    code = ord(match[0])
+def _json_escaped(character: str) -> str:
+    code = ord(character)
     if code < 0x10000:
         return f"\\u{code:04x}"
     high, low = divmod(code - 0x10000, 0x400)
