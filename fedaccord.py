@@ -72,9 +72,9 @@ def main() -> None:
             echo(traceback.format_exc(), err=True)
         lines = str(error).strip().splitlines() or [type(error).__name__]
         expected = isinstance(error, ValueError)
-        name = "" if expected else f"{type(error).__name__}: "
+        kind = "" if expected else f"{type(error).__name__}: "
         hint = "" if _debug or expected else " (fedaccord --debug ... shows the traceback)"
-        echo(f"error: {name}{visible(lines[0])}{hint}", err=True)
+        echo(f"error: {kind}{visible(lines[0])}{hint}", err=True)
         sys.exit(2 if expected else 1)
 
 

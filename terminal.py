@@ -47,6 +47,9 @@ class Terminal(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         """Segments of anything; those that are no command of the library itself made visible."""
+        if isinstance(renderable, Text) and visible_lines(renderable.plain) != renderable.plain:
+            # Its own styles stand at places of the text as it was.
+            renderable = Text(visible_lines(renderable.plain), style=renderable.style)
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible_lines(segment.text))
 

@@ -161,8 +161,8 @@ def rank(
     if export_pairs is not None:
         pairs = preference_pairs(rankings, least_margin=least_margin)
         written = write_pairs(pairs, export_pairs)
-        path = shown(str(export_pairs))
-        echo(f"wrote {written} pairs from {len(rankings)} prompts: {path}", err=True)
+        place = shown(str(export_pairs))
+        echo(f"wrote {written} pairs from {len(rankings)} prompts: {place}", err=True)
 
 
 def _contexts(context: Path, groups: Sequence[str]) -> list[GroupAnswers]:

@@ -63,9 +63,9 @@ def _show(result: dict[str, Any], out: Path) -> None:
     if result["data"]["skipped"]:
         console.print(f"{result['data']['skipped']} invalid rows were left out.", style="bold")
     _show_privacy(console, result)
-    folder = shown(str(out))
-    console.print(f"Pictures: {folder}/plots/", soft_wrap=True)
-    console.print(f"Report:   {folder}/report.html", soft_wrap=True)
+    place = shown(str(out))
+    console.print(f"Pictures: {place}/plots/", soft_wrap=True)
+    console.print(f"Report:   {place}/report.html", soft_wrap=True)
 
 
 def _scores(result: dict[str, Any]) -> Table:
@@ -180,12 +180,10 @@ def _show_protected(result: dict[str, Any], out: Path) -> None:
         f"Every group kept a ledger of what it spent: {len(made)} checks of them {verdict}.",
         style="" if holds(checks) else "bold red",
     )
-    folder = shown(str(out))
+    place = shown(str(out))
     for command in ("audit verify", "client status"):
-        console.print(f"Look:     fedaccord {command} {folder}", soft_wrap=True)
-    console.print(
-        f"Report:   fedaccord audit report {folder} --out {folder}/review", soft_wrap=True
-    )
+        console.print(f"Look:     fedaccord {command} {place}", soft_wrap=True)
+    console.print(f"Report:   fedaccord audit report {place} --out {place}/review", soft_wrap=True)
 
 
 @app.command(

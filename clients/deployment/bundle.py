@@ -146,4 +146,5 @@ def differences(bundle: Mapping[str, bytes]) -> tuple[FileDifference, ...]:
 
 
 def _lines(data: bytes | None) -> list[str]:
-    return [] if data is None else data.decode("utf-8", "backslashreplace").splitlines()
+    """Lines as `\\n` ends them; what else Python or a terminal takes for an end stays in them."""
+    return [] if data is None else data.decode("utf-8", "backslashreplace").split("\n")

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from terminal import Terminal, echo
-from texts import json_text
+from texts import json_text, shown
 
 if TYPE_CHECKING:
     from experiments.planning.strategy_table import Row
@@ -50,18 +50,20 @@ def _show(rows: tuple[Row, ...], console: Terminal) -> None:
     for mode, sums in itertools.product(("no DP", "distributed", "local"), ("secure", "open")):
         table.add_column(f"{mode}\n{sums}", justify="center")
     for each in rows:
-        table.add_row(each.name, *("-" if reason else "+" for reason in each.refusals.values()))
+        table.add_row(
+            shown(each.name), *("-" if reason else "+" for reason in each.refusals.values())
+        )
     console.print(table)
     for each in rows:
         settings = "  ".join(f"{key}={value}" for key, value in each.settings.items())
-        console.print(f"{each.name}: {each.about}")
+        console.print(f"{shown(each.name)}: {shown(each.about)}")
         console.print(f"    {settings}")
     from experiments.planning.strategy_table import by_rule
 
     rules = by_rule((each.name, reason) for each in rows for reason in each.refusals.values())
     console.print("\nRefused:")
     for rule, names in rules.items():
-        console.print(f"- {', '.join(names)}: it {rule}")
+        console.print(f"- {', '.join(map(shown, names))}: it {rule}")
 
 
 def _check(name: str, row: Row, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from alignment.data.sample_source import is_sample
 from experiments.report.views import Figure, View
 from experiments.report.wording import Json, is_number, plural, score_text
 from experiments.simulation.figures import in_view
-from texts import visible
+from texts import visible, visible_lines
 
 TAGS = ("fedaccord", "federated-learning", "preference-model", "reward-model", "lora")
 NO_GUARANTEE = (
@@ -56,7 +56,7 @@ def model_card(
         "## Licence",
         f"{license}." if license else "Not stated: the owner of the model has yet to choose one.",
     ]
-    return "\n\n".join(parts) + "\n"
+    return visible_lines("\n\n".join(parts)) + "\n"
 
 
 def _metadata(base_model: str, license: str | None) -> str:

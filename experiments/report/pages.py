@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from experiments.report.wording import gain_text, interval_text, score_text
-from texts import shown
+from texts import shown, visible_lines
 
 
 def render(template: str, **values: object) -> str:
@@ -27,7 +27,7 @@ def render(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"score": score_text, "gain": gain_text, "interval": interval_text}
-    return environment.get_template(template).render(**values)
+    return visible_lines(environment.get_template(template).render(**values))
 
 
 def _finished(value: object) -> object:

@@ -178,9 +178,9 @@ def split_respondents(
     (out / SPLIT_FILE).unlink(missing_ok=True)
     write_records(made.records, out / RECORDS_FILE)
     write_atomically(out / SPLIT_FILE, made.split.to_json() + "\n")
-    folder = shown(str(out))
+    place = shown(str(out))
     echo(
-        f"wrote {folder}: {len(made.split.draws)} respondents held out, {made.train_respondents} "
+        f"wrote {place}: {len(made.split.draws)} respondents held out, {made.train_respondents} "
         f"in {len(made.split.train_groups)} group(s) left to train"
     )
-    echo(f"Next: fedaccord simulate --data {folder}/{RECORDS_FILE} --split {folder}/{SPLIT_FILE}")
+    echo(f"Next: fedaccord simulate --data {place}/{RECORDS_FILE} --split {place}/{SPLIT_FILE}")

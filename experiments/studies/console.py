@@ -76,7 +76,7 @@ def carry_out(
 
     def failed(run: Run, line: str) -> None:
         failures.append(run)
-        say(f"{run}: failed, {line}")
+        say(f"{run}: failed, {visible(line)}")
 
     try:
         execute(

@@ -84,8 +84,8 @@ def progress_bar(rounds: int, after: int | None = None) -> Iterator[Observer]:
                     f"{visible(record.aborted)}"
                 )
             elif record.dropped:
-                names = ", ".join(map(shown, record.dropped))
-                console.print(f"round {record.round}: no answer from {names}")
+                silent = ", ".join(map(shown, record.dropped))
+                console.print(f"round {record.round}: no answer from {silent}")
             what = "adapters and head" if record.train_adapter else "head"
             progress.update(task, completed=record.round, description=what, figures=alignment)
 

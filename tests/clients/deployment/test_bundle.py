@@ -195,5 +195,12 @@ class TestDifferences:
         assert "+\\xff new" in found[1].diff
         assert all(line[0] in "-@" or line.startswith("+++") for line in found[2].diff)
 
+    def test_a_line_end_of_another_kind_is_a_difference(self) -> None:
+        """Was open: a bundle whose lines ended otherwise was changed, with nothing to be seen."""
+        files = dict(installed_files())
+        files["clients/app.py"] = files["clients/app.py"].replace(b"\n", b"\r", 1)
+        (found,) = differences(files)
+        assert any(line.startswith("+") and "\r" in line for line in found.diff)
+
     def test_there_are_none_to_what_is_installed(self) -> None:
         assert differences(installed_files()) == ()
