@@ -9,8 +9,6 @@ FORGED = (
     "1111:2222:3333:4444",
     "North ٠١٢٣ ٤٥٦٧",
     "Nor\x1b[2Kth",
-    "North\rSouth",
-    "North\nSouth",
     "North\x9b8m",
     "North\x7f",
     "\u202eNorth",
@@ -39,7 +37,16 @@ FORGED = (
 )
 
 #: Names that are fine, though not in the spelling that is signed and pinned.
-MISSPELLED = ("Cafe\u0301", "North\u00a0Sea", "North  Sea", " North", "North\u2003Sea", "North\t")
+MISSPELLED = (
+    "Cafe\u0301",
+    "North\u00a0Sea",
+    "North  Sea",
+    " North",
+    "North\u2003Sea",
+    "North\t",
+    "a\rb",
+    "a\nb",
+)
 
 #: A text with everything that must not be printed as it is, and with markup.
 HOSTILE_TEXT = (

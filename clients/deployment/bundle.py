@@ -146,5 +146,8 @@ def differences(bundle: Mapping[str, bytes]) -> tuple[FileDifference, ...]:
 
 
 def _lines(data: bytes | None) -> list[str]:
-    """Lines as `\\n` ends them; what else Python or a terminal takes for an end stays in them."""
-    return [] if data is None else data.decode("utf-8", "backslashreplace").split("\n")
+    """Lines as line feeds end them; whatever else a reader may take for an end stays in them."""
+    if data is None:
+        return []
+    *lines, rest = data.decode("utf-8", "backslashreplace").split("\n")
+    return [*lines, rest, "(no line feed at the end)"] if rest else lines

@@ -57,6 +57,10 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def stripped(text: str) -> str:
+    return composed(text).strip()
+
+
 def test_a_survey_reads_as_a_distribution_of_nobody() -> None:
     record = parse_record({**SURVEY, "source": "ignored"})
     assert isinstance(record, SurveyRecord)
@@ -288,14 +292,10 @@ def rows(draw: st.DrawFn) -> dict[str, object]:
     row: dict[str, object] = {"group": draw(GROUPS)}
     kind = draw(st.sampled_from(["survey", "choice", "pair"]))
     if kind == "pair":
-        chosen, rejected = draw(
-            st.lists(TEXTS, min_size=2, max_size=2, unique_by=lambda text: composed(text).strip())
-        )
+        chosen, rejected = draw(st.lists(TEXTS, min_size=2, max_size=2, unique_by=stripped))
         answer = {"prompt": draw(TEXTS), "chosen": chosen, "rejected": rejected}
         return {**row, "annotator": draw(st.none() | IDS), **answer}
-    options = draw(
-        st.lists(TEXTS, min_size=2, max_size=8, unique_by=lambda text: composed(text).strip())
-    )
+    options = draw(st.lists(TEXTS, min_size=2, max_size=8, unique_by=stripped))
     asked = {"question_id": draw(IDS), "question": draw(TEXTS), "options": options}
     if kind == "choice":
         choice = draw(st.integers(0, len(options) - 1))
