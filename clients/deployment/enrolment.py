@@ -116,6 +116,8 @@ def policy_for(
         GroupPolicyError: The invitation has settings that no run could have, or the policy would
             make no sense.
     """
+    if group == SERVER:
+        raise GroupPolicyError(f"group = {SERVER!r} is the server's own name: take another")
     require_known(invitation.settings)
     nested = unflatten(invitation.settings)
     asked = InvitedPrivacy(**nested.get("privacy", {}))  # type: ignore[arg-type]  # checked above

@@ -240,6 +240,8 @@ def admit(home: ServerHome, card: Card) -> bool:
     Raises:
         DeploymentError: Its name or one of its keys belongs to somebody else.
     """
+    if card.group == SERVER:
+        raise DeploymentError(f"{SERVER!r} is the server's own name: the group must take another")
     known = admitted(home)
     if known.get(card.group) == card:
         return False
