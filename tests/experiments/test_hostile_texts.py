@@ -98,6 +98,11 @@ def test_a_run_its_pages_and_what_it_predicts_show_every_character(
         ("audit", "verify", "no\x1b[2Kledger"),
         ("strategies", "--check", HOSTILE_TEXT),
         ("plan", "--mode", HOSTILE_TEXT),
+        ("plan", "--rounds", HOSTILE_TEXT),
+        ("plan", HOSTILE_TEXT),
+        ("plan", "--\x1b[2K"),
+        ("\x1b[2K\u202e",),
+        ("client", "roster", "a", "b", "\x1b[2K"),
     ],
     ids=ascii,
 )
