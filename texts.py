@@ -179,7 +179,7 @@ def _doubled(run: regex.Match[str]) -> str:
     """Backslashes, twice where an escape follows, or what reads as one."""
     after = run.string[run.end() : run.end() + 9]
     ambiguous = after and (_ESCAPE.match(after) or not _is_seen(after[0]))
-    return run[0] * 2 if ambiguous else run[0]
+    return f"{run[0]}{run[0] if ambiguous else ''}"
 
 
 def _escaped(character: str) -> str:
