@@ -234,6 +234,17 @@ class TestAdmission:
                 admit(home, twin)
         assert set(admitted(home)) == {"North"}
 
+    def test_nobody_has_the_name_of_the_server(self, home: ServerHome) -> None:
+        """Was open: a roster then had one name for two parties, and was shown as if for one."""
+        with pytest.raises(DeploymentError, match="the server's own name"):
+            admit(home, card("server"))
+        assert admitted(home) == {}
+
+    def test_a_name_is_removed_however_it_is_typed(self, home: ServerHome) -> None:
+        """Was open: letters typed decomposed named nobody."""
+        admit(home, card("Zo\u00eb S"))
+        assert remove(home, " Zoe\u0308\u00a0S").group == "Zo\u00eb S"
+
     def test_a_group_that_only_measures_is_let_in_and_pinned_by_nobody(
         self, home: ServerHome
     ) -> None:
