@@ -242,7 +242,7 @@ class TestAdmission:
 
     def test_a_name_is_removed_however_it_is_typed(self, home: ServerHome) -> None:
         """Was open: letters typed decomposed named nobody."""
-        admit(home, card("Zo\u00eb S"))
+        admit(home, Card.signed(Identity.create(), group="Zo\u00eb S", role="train", node="n 1"))
         assert remove(home, " Zoe\u0308\u00a0S").group == "Zo\u00eb S"
 
     def test_a_group_that_only_measures_is_let_in_and_pinned_by_nobody(
