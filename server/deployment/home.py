@@ -266,9 +266,13 @@ def remove(home: ServerHome, group: str) -> Card:
     Raises:
         DeploymentError: It is not in it.
     """
+    try:
+        name = spelled(group)
+    except UnfitText as error:
+        raise DeploymentError(f"the group to remove {error}") from error
     for path in home.file(CARDS_FOLDER).glob("*.json"):
         card = Card.read(path)
-        if card.group == spelled(group):
+        if card.group == name:
             path.unlink()
             _write_roster(home, admitted(home))
             return card

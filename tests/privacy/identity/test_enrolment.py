@@ -124,6 +124,12 @@ class TestCard:
         with pytest.raises(ValueError, match=r": ask again$"):
             Card.read(path)
 
+    def test_a_byte_order_mark_is_no_part_of_it(self, card: Path) -> None:
+        """Was open: a card that an editor had marked could not be read."""
+        before = Card.read(card)
+        card.write_bytes(b"\xef\xbb\xbf" + card.read_bytes())
+        assert Card.read(card) == before
+
     @pytest.mark.parametrize("capitals", [True, False])
     def test_one_key_is_written_in_one_way(
         self, identity: Identity, tmp_path: Path, capitals: bool
