@@ -248,7 +248,7 @@ def admit(home: ServerHome, card: Card) -> bool:
     for other in known.values():
         if other.group == card.group:
             raise DeploymentError(
-                f"{card.group!r} is admitted with the key {other.fingerprint}: "
+                f"{other.fingerprint} is the key with which {card.group!r} is admitted: "
                 f"fedaccord server admit --remove first if it has a new one"
             )
         if other.identity == card.identity or other.node == card.node:

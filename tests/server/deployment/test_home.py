@@ -217,7 +217,7 @@ class TestAdmission:
     def test_a_name_keeps_its_key_until_it_is_removed(self, home: ServerHome) -> None:
         first = card("North")
         admit(home, first)
-        words = f"'North' is admitted with the key {first.fingerprint}: fedaccord server admit --re"
+        words = f"^{first.fingerprint} is the key with which 'North' is admitted: fedaccord server"
         with pytest.raises(DeploymentError, match=words):
             admit(home, card("North"))
         assert self.roster(home) == {"North": first.identity}
