@@ -103,8 +103,14 @@ SECTIONS: Mapping[str, type[Any]] = {
 }
 
 
-def require_known(settings: Settings) -> None:
-    """Refuse settings that no run could have.
+def require_known(settings: Settings) -> Mapping[str, Any]:
+    """Read settings, and refuse those that no run could have.
+
+    Args:
+        settings: With dotted keys, as an invitation has them; what is not said has its default.
+
+    Returns:
+        Each of ``SECTIONS`` by its name.
 
     Raises:
         GroupPolicyError: One is unknown, of the wrong type or out of its bounds; one line.
@@ -115,8 +121,10 @@ def require_known(settings: Settings) -> None:
         given.setdefault(section, {})[name] = value
     try:
         _require_strategy(given.pop("strategy", {}))
-        for section, values in given.items():
-            _require_section(section, values)
+        if unknown := set(given) - set(SECTIONS):
+            section = min(unknown)
+            raise ValueError(f"{section}.{min(given[section])} is no setting that is known here")
+        return {name: _section(name, given.get(name, {})) for name in SECTIONS}
     except ValueError as error:
         raise GroupPolicyError(
             f"the invitation: {error}; install the coordinator's version, or ask for another "
@@ -124,11 +132,8 @@ def require_known(settings: Settings) -> None:
         ) from error
 
 
-def _require_section(section: str, values: Mapping[str, object]) -> None:
-    prefix = f"{section}." if section else ""
-    kind = SECTIONS.get(section)
-    if kind is None:
-        raise ValueError(f"{prefix}{next(iter(values))} is no setting that is known here")
+def _section(section: str, values: Mapping[str, object]) -> Any:
+    prefix, kind = f"{section}." if section else "", SECTIONS[section]
     hints = get_type_hints(kind, include_extras=True)
     for name, value in values.items():
         if name not in {each.name for each in fields(kind)}:
@@ -141,7 +146,7 @@ def _require_section(section: str, values: Mapping[str, object]) -> None:
             shortened = f"{value!r:.60}"
             raise ValueError(f"{prefix}{name} = {shortened}: {error.errors()[0]['msg']}") from error
     try:
-        kind(**values)
+        return kind(**values)
     except ValueError as error:
         raise ValueError(f"{prefix}{error}") from error
 

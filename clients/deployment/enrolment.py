@@ -35,7 +35,6 @@ from privacy.identity.enrolment import Card, Invitation
 from privacy.identity.key_folder import MEMBERS, READERS, SERVER
 from privacy.identity.keys import Identity, Roster, Rosters, rosters_json
 from privacy.identity.roles import HELD_OUT, TRAIN, Role
-from strategies.wire.round_plan import unflatten
 
 CARD_FILE = "card.json"
 SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
@@ -116,19 +115,15 @@ def policy_for(
         GroupPolicyError: The invitation has settings that no run could have, or the policy would
             make no sense.
     """
-    if group == SERVER:
-        raise GroupPolicyError(f"group = {SERVER!r} is the server's own name: take another")
-    require_known(invitation.settings)
-    nested = unflatten(invitation.settings)
-    asked = InvitedPrivacy(**nested.get("privacy", {}))  # type: ignore[arg-type]  # checked above
-    federation = InvitedFederation(**nested.get("federation", {}))  # type: ignore[arg-type]  # checked above
+    known = require_known(invitation.settings)
+    asked = known["privacy"]
     try:
-        return GroupPolicy(
+        policy = GroupPolicy(
             group=group,
             role=role,
             data=DataSection(path=_from(folder, data), public=role == HELD_OUT),
             privacy=_privacy(asked, budget_epsilon),
-            accept=_accept(asked, federation, model),
+            accept=_accept(asked, known["federation"], model),
             server=ServerSection(address=invitation.address),
             machine=MachineSection(port=port),
         )
@@ -140,6 +135,9 @@ def policy_for(
         raise GroupPolicyError(
             f"the policy would make no sense: {name}{value}: {message}"
         ) from error
+    if policy.group == SERVER:
+        raise GroupPolicyError(f"group = {SERVER!r} is the server's own name: take another")
+    return policy
 
 
 def _privacy(asked: InvitedPrivacy, budget_epsilon: float | None) -> PrivacySection:

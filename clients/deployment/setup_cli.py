@@ -53,13 +53,11 @@ def init(
 
     Where the invitation promises less than the built-in defaults, shows a table and asks first.
     """
-    from alignment.config import PredictorConfig
     from alignment.model.encoder_files import model_fingerprint
     from clients.data.group_policy import GroupPolicyError
     from clients.data.invited import require_known, weaker_than_defaults
     from clients.deployment.enrolment import policy_for, set_up
     from privacy.identity.enrolment import Invitation
-    from strategies.wire.round_plan import unflatten
 
     invited = Invitation.read(invitation)
     if not data.exists():
@@ -67,15 +65,14 @@ def init(
     if role not in (TRAIN, HELD_OUT):
         raise GroupPolicyError(f"--role {role!r}: use train or held_out")
     chosen: Role = TRAIN if role == TRAIN else HELD_OUT
-    require_known(invited.settings)
-    shape = unflatten(invited.settings).get("predictor", {})
+    predictor = require_known(invited.settings)["predictor"]
     policy = policy_for(
         folder,
         invited,
         group=group,
         data=data,
         role=chosen,
-        model=model_fingerprint(PredictorConfig(**shape)),  # type: ignore[arg-type]  # checked above
+        model=model_fingerprint(predictor),
         budget_epsilon=budget or None,
         port=port,
     )
