@@ -14,6 +14,7 @@ from supervision import QUIET_ENVIRONMENT
 for _name, _value in QUIET_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
+import click
 import typer
 
 from alignment.cli import app as alignment_app
@@ -25,6 +26,8 @@ from experiments.publishing.cli import app as publish_app
 from experiments.studies.cli import app as study_app
 from privacy.cli import app as privacy_app
 from server.deployment.cli import app as server_app
+from terminal import echo, log_to_stderr
+from texts import shown, visible
 
 app = typer.Typer(
     name="fedaccord",
@@ -56,7 +59,7 @@ def _options(
 ) -> None:
     global _debug
     _debug = debug
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING)
+    log_to_stderr(level=logging.DEBUG if debug else logging.WARNING)
     for noisy in ("flwr", "matplotlib", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -64,16 +67,29 @@ def _options(
 def main() -> None:
     """Run the command: exit 0 when all is well, 1 when a run or a check failed, 2 on bad input."""
     try:
-        app()
+        # Otherwise what was typed wrong would be printed as it was typed.
+        code = app(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        path = where.command_path if where is not None else "fedaccord"
+        echo(f"error: {visible(error.format_message())} ({shown(path)} --help)", err=True)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        echo("error: stopped before an answer", err=True)
+        sys.exit(1)
     except Exception as error:
         if _debug:
-            traceback.print_exc()
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+            echo(traceback.format_exc(), err=True)
+        lines = str(error).strip().split("\n") if str(error).strip() else [type(error).__name__]
         expected = isinstance(error, ValueError)
-        name = "" if expected else f"{type(error).__name__}: "
+        kind = "" if expected else f"{type(error).__name__}: "
         hint = "" if _debug or expected else " (fedaccord --debug ... shows the traceback)"
-        print(f"error: {name}{lines[0]}{hint}", file=sys.stderr)
+        echo(f"error: {kind}{visible(lines[0])}{hint}", err=True)
         sys.exit(2 if expected else 1)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from terminal import Terminal, echo
+from texts import UnfitText, json_text, shown, spelled
 
 if TYPE_CHECKING:
     from alignment.data.answers import GroupAnswers
@@ -67,22 +67,20 @@ def predict(
     if context is not None:
         predictor.require_context(answers)
     predicted = predictor(asked, answers)
-    console = Console()
+    console = Terminal()
     for question, distribution in zip(asked, predicted, strict=True):
         if as_json:
             row = {"question": question.text, "options": question.options}
-            typer.echo(json.dumps({**row, "distribution": distribution}, ensure_ascii=False))
+            echo(json_text({**row, "distribution": distribution}))
         else:
             console.print(_prediction_table(question, distribution))
             console.print()
 
 
 def _prediction_table(question: Question, distribution: Distribution) -> Table:
-    # Text, not markup: a question may hold square brackets.
-    title = Text(question.text)
-    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    table = Table(title=shown(question.text), title_justify="left", show_header=False, box=None)
     for option, share in zip(question.options, distribution, strict=True):
-        table.add_row(f"{share:6.1%}", "█" * round(_BAR * share), Text(option))
+        table.add_row(f"{share:6.1%}", "█" * round(_BAR * share), shown(option))
     return table
 
 
@@ -151,19 +149,20 @@ def rank(
     contexts = _contexts(context, group or [])
     combination = combination_named(combine, [each.group for each in contexts])
     reward_model = RewardModel.load(model, contexts)
-    console, rankings = Console(), []
+    console, rankings = Terminal(), []
     for each in rank_candidates(reward_model, choices, combination):
         rankings.append(each)
-        shown = each.ranked[: best or None]
+        count = len(each.ranked[: best or None])
         if as_json:
-            typer.echo(json.dumps(_ranking_row(each, len(shown)), ensure_ascii=False))
+            echo(json_text(_ranking_row(each, count)))
         else:
-            console.print(_ranking_table(each, len(shown)))
+            console.print(_ranking_table(each, count))
             console.print()
     if export_pairs is not None:
         pairs = preference_pairs(rankings, least_margin=least_margin)
         written = write_pairs(pairs, export_pairs)
-        typer.echo(f"wrote {written} pairs from {len(rankings)} prompts: {export_pairs}", err=True)
+        place = shown(str(export_pairs))
+        echo(f"wrote {written} pairs from {len(rankings)} prompts: {place}", err=True)
 
 
 def _contexts(context: Path, groups: Sequence[str]) -> list[GroupAnswers]:
@@ -172,13 +171,22 @@ def _contexts(context: Path, groups: Sequence[str]) -> list[GroupAnswers]:
     from alignment.data.loading import load_records
 
     known = tally(load_records(context).records)
+    groups = [_spelled(group) for group in groups]
     for group in groups:
         if group not in known:
             raise ValueError(f"--group {group!r} is not in {context}: {', '.join(list(known)[:8])}")
     return [known[group] for group in dict.fromkeys(groups)] if groups else list(known.values())
 
 
-def _ranking_row(ranking: Ranking, shown: int) -> dict[str, object]:
+def _spelled(group: str) -> str:
+    """The name of a group as records have it, however it was typed."""
+    try:
+        return spelled(group)
+    except UnfitText as error:
+        raise ValueError(f"--group: the name {error}") from error
+
+
+def _ranking_row(ranking: Ranking, count: int) -> dict[str, object]:
     return {
         "prompt": ranking.candidates.prompt,
         "reward": "log-probability" if ranking.candidates.together else "centred score",
@@ -190,29 +198,28 @@ def _ranking_row(ranking: Ranking, shown: int) -> dict[str, object]:
                 "reward": each.reward,
                 "groups": dict(each.rewards),
             }
-            for each in ranking.ranked[:shown]
+            for each in ranking.ranked[:count]
         ],
     }
 
 
-def _ranking_table(ranking: Ranking, shown: int) -> Table:
-    # Text, not markup: a completion may hold square brackets.
-    table = Table(title=Text(ranking.candidates.prompt), title_justify="left", box=None)
+def _ranking_table(ranking: Ranking, count: int) -> Table:
+    table = Table(title=shown(ranking.candidates.prompt), title_justify="left", box=None)
     groups = list(ranking.ranked[0].rewards)
     table.add_column("reward", justify="right")
     if 1 < len(groups) <= _COLUMNS:
         for group in groups:
-            table.add_column(Text(group), justify="right")
+            table.add_column(shown(group), justify="right")
     elif len(groups) > _COLUMNS:
         table.add_column("least", justify="right")
         table.add_column("of", overflow="fold")
     table.add_column("completion", overflow="fold", ratio=1)
-    for each in ranking.ranked[:shown]:
-        cells: list[str | Text] = [f"{each.reward:+.2f}"]
+    for each in ranking.ranked[:count]:
+        cells = [f"{each.reward:+.2f}"]
         if 1 < len(groups) <= _COLUMNS:
             cells += [f"{each.rewards[group]:+.2f}" for group in groups]
         elif len(groups) > _COLUMNS:
             least = min(groups, key=lambda group: each.rewards[group])
-            cells += [f"{each.rewards[least]:+.2f}", Text(least)]
-        table.add_row(*cells, Text(each.completion))
+            cells += [f"{each.rewards[least]:+.2f}", shown(least)]
+        table.add_row(*cells, shown(each.completion))
     return table

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from experiments.report.views import CONTEXTS, View
 from experiments.simulation.figures import in_view
 from privacy.accounting.choices import NO_PRIVACY, Mode
-from privacy.file_names import CONFIG_FILE, RESULT_FILE
+from privacy.file_names import CONFIG_FILE
+from terminal import Terminal, echo
+from texts import json_text, shown
 
 if TYPE_CHECKING:
     from server.config import RunConfig
@@ -46,13 +47,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print result.json instead 
 
 
 def _show(result: dict[str, Any], out: Path) -> None:
-    console = Console()
+    console = Terminal()
     console.print(_scores(result))
     # What is no alignment has a line of its own.
     for figure in in_view(View.CONSOLE):
         if not figure.key.startswith("alignment."):
             text = figure.written(figure.of(result), View.CONSOLE)
-            console.print(f"{figure.shown[View.CONSOLE]}: {text}", markup=False)
+            console.print(f"{figure.shown[View.CONSOLE]}: {text}")
     up = result["bytes"]["up_per_client_per_round"] / 1000
     console.print(
         f"{result['data']['train_groups']} groups trained {result['parameters']:,} parameters in "
@@ -60,10 +61,11 @@ def _show(result: dict[str, Any], out: Path) -> None:
         f"{up:.0f} kB up per group and round."
     )
     if result["data"]["skipped"]:
-        console.print(f"[bold]{result['data']['skipped']} invalid rows were left out.[/bold]")
+        console.print(f"{result['data']['skipped']} invalid rows were left out.", style="bold")
     _show_privacy(console, result)
-    console.print(f"Pictures: {out / 'plots'}/", soft_wrap=True)
-    console.print(f"Report:   {out / 'report.html'}", soft_wrap=True)
+    place = shown(str(out))
+    console.print(f"Pictures: {place}/plots/", soft_wrap=True)
+    console.print(f"Report:   {place}/report.html", soft_wrap=True)
 
 
 def _scores(result: dict[str, Any]) -> Table:
@@ -77,29 +79,30 @@ def _scores(result: dict[str, Any]) -> Table:
         table.add_column(heading, justify="right")
     own = scores["unseen_groups"]["groups"]
     names = sorted(own, key=lambda name: -own[name])
-    shown = names if len(names) <= 24 else [*names[:12], *names[-12:]]
-    for name in shown:
+    some = names if len(names) <= 24 else [*names[:12], *names[-12:]]
+    for name in some:
         of_group = (scores[context]["groups"][name] for context in measured)
-        table.add_row(Text(name), *(f"{each:.3f}" for each in of_group))
+        table.add_row(shown(name), *(f"{each:.3f}" for each in of_group))
     table.add_section()
     for figure in in_view(View.CONSOLE):
         if figure.key.startswith("alignment."):
             label = figure.shown[View.CONSOLE]
-            if figure.column == "alignment" and len(shown) < len(names):
+            if figure.column == "alignment" and len(some) < len(names):
                 label = f"{label} of all {len(names)}"
             cells = figure.across(result)[: len(measured)]
             table.add_row(label, *("" if each is None else f"{each:.3f}" for each in cells))
     return table
 
 
-def _show_privacy(console: Console, result: dict[str, Any]) -> None:
+def _show_privacy(console: Terminal, result: dict[str, Any]) -> None:
     privacy, secure = result["privacy"], result["secure_aggregation"]
     if privacy["mode"] == NO_PRIVACY:
         seen = "each group's update alone" if not secure else "the sum of the groups' updates only"
-        console.print(
-            "[bold red]No privacy is guaranteed: without differential privacy the model may reveal "
-            f"single records.[/bold red] The server saw {seen}."
+        warning = (
+            "No privacy is guaranteed: without differential privacy the model may reveal single "
+            "records."
         )
+        console.print(Text(warning, style="bold red") + Text(f" The server saw {seen}."))
         return
     console.print(
         f"Every {privacy['unit']} is protected at epsilon = {privacy['epsilon']:g}, delta = "
@@ -109,8 +112,9 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
     )
     if privacy["mode"] == Mode.DISTRIBUTED and not secure:
         console.print(
-            "[bold red]Not against the server: without secure aggregation it saw each group's "
-            "share of the noise alone.[/bold red]"
+            "Not against the server: without secure aggregation it saw each group's share of the "
+            "noise alone.",
+            style="bold red",
         )
     left_out = {name: each["left_out"] for name, each in privacy["groups"].items()}
     if any(left_out.values()):
@@ -126,14 +130,15 @@ def _show_privacy(console: Console, result: dict[str, Any]) -> None:
     if result["ended_early"]:
         planned = sum(result["config"]["federation"][f"{k}_rounds"] for k in ("warmup", "adapter"))
         console.print(
-            f"[bold]The run ended after {result['rounds']} of {planned} rounds, with what it had "
-            "learned: too few groups would go on.[/bold]"
+            f"The run ended after {result['rounds']} of {planned} rounds, with what it had "
+            "learned: too few groups would go on.",
+            style="bold",
         )
 
 
 def _finish(result: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if as_json:
-        typer.echo((out / RESULT_FILE).read_text(encoding="utf-8"), nl=False)
+        echo(json_text(result, indent=2))
     else:
         _show(result, out)
 
@@ -172,7 +177,7 @@ def _show_protected(result: dict[str, Any], out: Path) -> None:
     from privacy.audit.evidence import gather
     from privacy.audit.verify import holds, verify
 
-    console, checks = Console(), verify(gather([out]))
+    console, checks = Terminal(), verify(gather([out]))
     scores, privacy = result["alignment"], result["privacy"]
     console.print(
         f"\nThe same groups under differential privacy, epsilon = {privacy['epsilon']:g} for every "
@@ -180,13 +185,15 @@ def _show_protected(result: dict[str, Any], out: Path) -> None:
         f"with own answers, {scores['without_context']['mean']:.3f} without."
     )
     made = [check for check in checks if check.status != "open"]
-    verdict = "hold" if holds(checks) else "[bold red]do not all hold[/bold red]"
+    verdict = "hold" if holds(checks) else "do not all hold"
     console.print(
-        f"Every group kept a ledger of what it spent: {len(made)} checks of them {verdict}."
+        f"Every group kept a ledger of what it spent: {len(made)} checks of them {verdict}.",
+        style="" if holds(checks) else "bold red",
     )
+    place = shown(str(out))
     for command in ("audit verify", "client status"):
-        console.print(f"Look:     fedaccord {command} {out}", soft_wrap=True)
-    console.print(f"Report:   fedaccord audit report {out} --out {out / 'review'}", soft_wrap=True)
+        console.print(f"Look:     fedaccord {command} {place}", soft_wrap=True)
+    console.print(f"Report:   fedaccord audit report {place} --out {place}/review", soft_wrap=True)
 
 
 @app.command(
@@ -288,4 +295,4 @@ def sample(
         groups=groups, respondents=respondents, severity=severity, seed=seed, kind=kind
     )
     write_records((parse_record(row) for row in chosen.rows()), out)
-    typer.echo(f"wrote {out}")
+    echo(f"wrote {shown(str(out))}")

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from typing import Any, NoReturn
 
 
 def canonical_json(value: object) -> bytes:
@@ -15,6 +16,32 @@ def canonical_json(value: object) -> bytes:
         _floats_as_strings(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True
     )
     return encoded.encode("ascii")
+
+
+def strict_json(text: str) -> Any:
+    """Read JSON that says one thing: every name of an object once, every number finite.
+
+    Raises:
+        ValueError: It is no such JSON.
+    """
+    return json.loads(
+        text, object_pairs_hook=_each_once, parse_constant=_no_number, parse_float=_finite
+    )
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return dict(pairs)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _no_number("a number beyond all floats")
 
 
 def _floats_as_strings(value: object) -> object:

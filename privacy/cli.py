@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
+
+from terminal import Terminal, echo, say
+from texts import json_text, read_text, shown
 
 if TYPE_CHECKING:
     from privacy.accounting.plan import PrivacyPlan
@@ -54,7 +56,7 @@ def verify(
     checks = check(gather(paths, roster=roster, card=card))
     if as_json:
         content = {"holds": holds(checks), "checks": [each.as_dict() for each in checks]}
-        typer.echo(json.dumps(content, indent=2))
+        echo(json_text(content, indent=2))
     else:
         _show(checks)
     if not holds(checks):
@@ -62,15 +64,15 @@ def verify(
 
 
 def _show(checks: Sequence[Check]) -> None:
-    console = Console()
+    console = Terminal(soft_wrap=True)
     for check in checks:
         sign, style = _SIGNS[check.status]
-        line = Text(f"{sign:5}", style=style) + Text(f" {check.about}, {check.id}: {check.finding}")
-        console.print(line, soft_wrap=True)
+        what = f" {shown(check.about)}, {check.id}: {check.finding}"
+        console.print(Text(f"{sign:5}", style=style) + Text(what))
     holding, failing, unmade = (sum(check.status == name for check in checks) for name in _SIGNS)
-    console.print(f"{holding} checks hold, {failing} fail, {unmade} are open.")
+    say(f"{holding} checks hold, {failing} fail, {unmade} are open.")
     if failing:
-        console.print("[bold red]What these files claim cannot be relied on.[/bold red]")
+        say("What these files claim cannot be relied on.", style="bold red")
 
 
 @audit.command(
@@ -108,19 +110,19 @@ def report(
     out.mkdir(parents=True, exist_ok=True)
     written = write_report(card, out)
     if as_json:
-        typer.echo(json.dumps(card, indent=2, ensure_ascii=False))
+        echo(json_text(card, indent=2))
     else:
         for path in written.values():
-            typer.echo(f"wrote {path}")
+            echo(f"wrote {shown(str(path))}")
         failing = sum(each.status == "fail" for each in checks)
-        typer.echo(f"{failing} checks fail" if failing else "every check that could be made holds")
+        echo(f"{failing} checks fail" if failing else "every check that could be made holds")
     if not holds(checks):
         raise typer.Exit(1)
 
 
 def _read_toml(path: Path) -> dict[str, str]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ValueError(f"--about {path}: cannot be read: {error}") from error
     return {name: str(value) for name, value in content.items()}
@@ -163,7 +165,7 @@ def canaries(
     from privacy.audit.canaries import audit_plan
 
     chosen = _plan_of(plan) if plan else _plan(epsilon, delta, mode, sampling_rate, rounds)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Terminal(stderr=True), transient=True) as progress:
         task = progress.add_task("auditing", total=chosen.steps)
         result = audit_plan(
             chosen,
@@ -173,7 +175,7 @@ def canaries(
             progress=lambda done, _: progress.update(task, completed=done),
         )
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        echo(json_text(result.as_dict(), indent=2))
     else:
         _show_audit(result)
     if not result.passed or result.regressed:
@@ -216,26 +218,25 @@ def _plan_of(path: Path) -> PrivacyPlan:
 
 
 def _show_audit(result: CanaryAudit) -> None:
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(
+    say(
         f"claimed   epsilon = {result.epsilon_claimed:g} at delta = {result.delta:g} "
         f"({result.mode}, z = {result.noise_multiplier:.4f}, q = {result.sampling_rate:g}, "
         f"{result.steps} steps)"
     )
-    console.print(
+    say(
         f"proved    epsilon >= {result.epsilon_lower:.3f} with {result.confidence:.0%} confidence: "
         f"{result.correct} of {result.guesses} guesses were right, of {result.canaries} canaries"
     )
-    console.print(
+    say(
         f"limits    {result.regression_limit:.3f} for a right kernel, {result.ceiling:.3f} for an "
         "attack without a mistake"
     )
     if not result.passed:
-        verdict = "[bold red]The claim is refuted: do not use this kernel.[/bold red]"
+        verdict = "The claim is refuted: do not use this kernel."
     elif result.regressed:
-        verdict = "[bold red]More leaks than a right kernel lets through: it is broken.[/bold red]"
+        verdict = "More leaks than a right kernel lets through: it is broken."
     elif not result.conclusive:
         verdict = "Nothing speaks against it, but no attack of this size could refute such a claim."
     else:
         verdict = "Nothing speaks against the claim. That is no proof; a breach would be one."
-    console.print(verdict)
+    say(verdict, style="bold red" if not result.passed or result.regressed else "")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from server.config import ConfigError, RunConfig, read_run_config
 from strategies.wire.round_plan import flatten
+from texts import read_text
 
 
 def _read_toml(path: Path) -> Mapping[str, object]:
     try:
-        return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+        return flatten(tomllib.loads(read_text(path)))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except (tomllib.TOMLDecodeError, ValueError) as error:

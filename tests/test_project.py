@@ -41,7 +41,9 @@ class TestPackages:
         import fedaccord
 
         assert PROJECT["project"]["scripts"] == {"fedaccord": "fedaccord:main"}
-        assert PROJECT["tool"]["setuptools"]["py-modules"] == ["atomic", "fedaccord", "supervision"]
+        assert PROJECT["tool"]["setuptools"]["py-modules"] == [
+            *("atomic", "fedaccord", "supervision", "terminal", "texts")
+        ]
         assert callable(fedaccord.main)
 
     def test_tests_are_no_package(self) -> None:
@@ -61,7 +63,7 @@ class TestFlowerApp:
     def test_the_bundle_holds_what_the_apps_import_and_neither_experiments_nor_tests(self) -> None:
         bundled = {pattern.split("/")[1] for pattern in self.APP["fab-include"]}
         rooms = {"alignment", "clients", "privacy", "server", "strategies"}
-        assert bundled == {"LICENSE", "atomic.py", *rooms}
+        assert bundled == {"LICENSE", "atomic.py", "terminal.py", "texts.py", *rooms}
         assert all(pattern.startswith("/") for pattern in self.APP["fab-include"])
         for pattern in self.APP["fab-include"]:
             assert list(ROOT.glob(pattern[1:])), pattern

@@ -25,6 +25,7 @@ from alignment.data.records import (
     parse_question,
     parse_record,
     record_to_row,
+    same_options,
 )
 from alignment.data.sample_source import is_sample, read_sample
 from alignment.data.sources import DataError, Row, find_files, read_rows, suffix_of
@@ -237,9 +238,9 @@ class _Collector:
         first = self._questions.setdefault(question_id, question)
         if first is question:
             self._question_places.setdefault(question_id, where)
-        elif first.options != question.options:
+        elif not same_options(first.options, question.options):
             place = self._question_places[question_id]
-            problem = f"differ from those of question_id {question_id!r} at {place}"
+            problem = f"differ from those of question_id {question_id[:100]!r} at {place}"
             remedy = "give every question an id of its own"
             raise InvalidRecordError("options", problem, remedy)
 
@@ -247,5 +248,5 @@ class _Collector:
         key = (record.group, record.question.question_id)
         first = self._survey_places.setdefault(key, where)
         if first != where:
-            problem = f"{key[1]!r} of group {key[0]!r} stands already at {first}"
+            problem = f"{key[1][:100]!r} of group {key[0]!r} stands already at {first}"
             raise InvalidRecordError("question_id", problem, "give one row per group and question")

@@ -42,7 +42,7 @@ def country_rows(row: Mapping[str, object]) -> Iterator[tuple[str, dict[str, obj
     options = _options(row.get("options"))
     for country, distribution in _selections(row.get("selections")).items():
         yield (
-            f"country {country!r}",
+            f"country {country[:100]!r}",
             {
                 "group": country,
                 "question_id": f"goqa-{question_digest(text, options)[:12]}",

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from texts import UnfitText, composed, name_of, spelled
+
 MAX_OPTIONS = 64
 #: Published tables are rounded: probabilities may miss a sum of 1 by so much.
 SUM_TOLERANCE = 0.02
@@ -138,7 +140,7 @@ class PairRecord:
     @property
     def question(self) -> Question:
         """Prompt and sorted responses, so that annotators who disagree answer the same question."""
-        first, second = sorted((self.chosen, self.rejected))
+        first, second = sorted((self.chosen, self.rejected), key=composed)
         options = (first, second)
         question_id = f"pair-{question_digest(self.prompt, options)[:32]}"
         return Question(question_id=question_id, text=self.prompt, options=options, together=False)
@@ -146,15 +148,24 @@ class PairRecord:
     @property
     def target(self) -> tuple[float, ...]:
         """One at the preferred response, zero at the other, in the order of ``question``."""
-        return (1.0, 0.0) if self.chosen < self.rejected else (0.0, 1.0)
+        return (1.0, 0.0) if composed(self.chosen) < composed(self.rejected) else (0.0, 1.0)
 
 
 PreferenceRecord: TypeAlias = SurveyRecord | ChoiceRecord | PairRecord
 
 
 def question_digest(text: str, options: Sequence[str]) -> str:
-    """Name a question by what it says: SHA-256 over text and options, 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps([text, *options]).encode("ascii")).hexdigest()
+    """Name a question by what it says: SHA-256 over text and options, 64 hexadecimal digits.
+
+    Composed and decomposed characters say the same.
+    """
+    said = [composed(each) for each in (text, *options)]
+    return hashlib.sha256(json.dumps(said).encode("ascii")).hexdigest()
+
+
+def same_options(options: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether two lists of options say the same, in the same order."""
+    return list(map(composed, options)) == list(map(composed, others))
 
 
 def parse_record(
@@ -168,8 +179,9 @@ def parse_record(
         choice  group, respondent, question_id, question, options, choice
         pair    group, annotator (may be absent), prompt, chosen, rejected
 
-    Names and ids lose surrounding white space, since two spellings of one respondent would be two
-    units of privacy. Other texts stay as they are. A distribution is normalised.
+    Names and ids are brought to one spelling (:func:`texts.spelled`), since two spellings of one
+    respondent would be two units of privacy; that of a group is also one that others may be shown
+    (:func:`texts.name_of`). Other texts stay as they are. A distribution is normalised.
 
     Args:
         row: The fields of one row.
@@ -253,7 +265,7 @@ def _choice(row: Mapping[str, object], known: Mapping[str, Question]) -> ChoiceR
 
 def _pair(row: Mapping[str, object], known: Mapping[str, Question]) -> PairRecord:
     chosen, rejected = _text(row, "chosen"), _text(row, "rejected")
-    if chosen == rejected:
+    if composed(chosen) == composed(rejected):
         remedy = "leave out pairs without a preference"
         raise InvalidRecordError("rejected", "is the same text as chosen", remedy)
     return PairRecord(
@@ -294,7 +306,7 @@ def _options(value: object) -> tuple[str, ...]:
     first_seen: dict[str, int] = {}
     for index, option in enumerate(value):
         _check_text("options", option, f"option {index} ")
-        first = first_seen.setdefault(option.strip(), index)
+        first = first_seen.setdefault(composed(option).strip(), index)
         if first != index:
             raise InvalidRecordError("options", f"options {first} and {index} are equal", remedy)
     return tuple(value)
@@ -335,7 +347,12 @@ def _normalised(numbers: Sequence[float], total: float) -> tuple[float, ...]:
 
 
 def _name(row: Mapping[str, object], field: str) -> str:
-    return _text(row, field).strip()
+    """The one spelling of what identifies a group, a person or a question."""
+    text = _text(row, field)
+    try:
+        return name_of(text) if field == "group" else spelled(text)
+    except UnfitText as error:
+        raise InvalidRecordError(field, error.problem, error.remedy) from error
 
 
 def _text(row: Mapping[str, object], field: str) -> str:

@@ -7,13 +7,14 @@ shown to the predictor with the group's answers; target questions are what it mu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from alignment.data.answers import GroupAnswers
+from texts import UnfitText, name_of, read_text, spelled
 
 SPLIT_FILE = "split.json"
 
@@ -101,12 +102,19 @@ class Split:
         )
 
 
-def _texts(value: object, where: str) -> tuple[str, ...]:
+def _names(
+    value: object, where: str, *, spelling: Callable[[str], str] = spelled
+) -> tuple[str, ...]:
+    """The names of a list, each in its one spelling, as records have them."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise SplitError(f"{where} must be a list of texts")
-    if len(set(value)) < len(value):
+    try:
+        names = tuple(map(spelling, value))
+    except UnfitText as error:
+        raise SplitError(f"{where}: a name {error}") from error
+    if len(set(names)) < len(names):
         raise SplitError(f"{where} names one twice; name each once")
-    return tuple(value)
+    return names
 
 
 def read_split(path: Path) -> Split:
@@ -116,21 +124,23 @@ def read_split(path: Path) -> Split:
         SplitError: One line that names the file and the field.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise SplitError(f"{path}: cannot be read as JSON: {error}") from error
     try:
+        held_out = list(content["eval"].items())
+        groups = _names([group for group, _ in held_out], f"{path}: eval", spelling=name_of)
         draws = {
             group: tuple(
                 Draw(
-                    context=_texts(draw["context"], f"{path}: eval.{group}.{name}.context"),
-                    target=_texts(draw["target"], f"{path}: eval.{group}.{name}.target"),
+                    context=_names(draw["context"], f"{path}: eval.{group}.{name}.context"),
+                    target=_names(draw["target"], f"{path}: eval.{group}.{name}.target"),
                 )
                 for name, draw in each.items()
             )
-            for group, each in content["eval"].items()
+            for group, (_, each) in zip(groups, held_out, strict=True)
         }
-        train = _texts(content["train_groups"], f"{path}: train_groups")
+        train = _names(content["train_groups"], f"{path}: train_groups", spelling=name_of)
     except (KeyError, TypeError, AttributeError) as error:
         raise SplitError(
             f"{path}: a split holds 'train_groups' and 'eval' (group -> draw -> context, target): "
@@ -140,7 +150,7 @@ def read_split(path: Path) -> Split:
         raise SplitError(f"{path}: needs at least one train group and one draw per held-out group")
     if not all(draw.target for each in draws.values() for draw in each):
         raise SplitError(f"{path}: a draw has no target; name at least one question to predict")
-    unseen = _texts(content.get("unseen_questions", []), f"{path}: unseen_questions")
+    unseen = _names(content.get("unseen_questions", []), f"{path}: unseen_questions")
     return Split(train_groups=train, draws=draws, unseen_questions=frozenset(unseen))
 
 

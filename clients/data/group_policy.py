@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from privacy.accounting.choices import MAX_EPSILON, NO_PRIVACY, Mode, ModeSetting, UnitSetting
 from privacy.accounting.plan import PrivacyPlan
@@ -20,6 +20,7 @@ from privacy.accounting.shape import StepShape
 from privacy.errors import PolicyRefused
 from privacy.identity.roles import HELD_OUT, TRAIN, Role
 from privacy.secagg.round_terms import RoundTerms
+from texts import name_of, read_text
 
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -166,7 +167,7 @@ class GroupPolicy(_Section):
         role: ``train``, or ``held_out`` for a group that only measures, on public answers.
     """
 
-    group: str = Field(min_length=1, max_length=100)
+    group: Annotated[str, Field(min_length=1), AfterValidator(name_of)]
     role: Role = TRAIN
     data: DataSection
     privacy: PrivacySection = PrivacySection()
@@ -263,7 +264,7 @@ def read_group_policy(path: Path) -> GroupPolicy:
         GroupPolicyError: One line that names file and field.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise GroupPolicyError(f"{path}: cannot be read: {error}") from error
     return _parsed(path, text)

@@ -20,8 +20,8 @@ from pathlib import Path, PurePosixPath
 #: Rooms whose code runs at a client.
 ROOMS = ("alignment", "clients", "privacy", "strategies")
 
-#: The one module of no room that they import.
-SHARED_MODULE = "atomic.py"
+#: The modules of no room that they import.
+SHARED_MODULES = ("atomic.py", "terminal.py", "texts.py")
 
 #: Larger than any bundle that Flower accepts, unpacked.
 _MOST_BYTES = 64 * 2**20
@@ -38,7 +38,7 @@ def installed_files() -> dict[str, bytes]:
     """The source files that run at this client, by path."""
     root = Path(__file__).parents[2]
     found = [path for room in ROOMS for path in (root / room).rglob("*.py")]
-    found.append(root / SHARED_MODULE)
+    found += [root / module for module in SHARED_MODULES]
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(found)}
 
 
@@ -82,7 +82,7 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 def for_client(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """Those of some files that would run at a client, or be imported in place of one that does."""
-    packages = {*ROOMS, SHARED_MODULE.removesuffix(".py")}
+    packages = {*ROOMS, *(module.removesuffix(".py") for module in SHARED_MODULES)}
     return {
         name: data
         for name, data in files.items()
@@ -146,4 +146,8 @@ def differences(bundle: Mapping[str, bytes]) -> tuple[FileDifference, ...]:
 
 
 def _lines(data: bytes | None) -> list[str]:
-    return [] if data is None else data.decode("utf-8", "backslashreplace").splitlines()
+    """Lines as line feeds end them; whatever else a reader may take for an end stays in them."""
+    if data is None:
+        return []
+    *lines, rest = data.decode("utf-8", "backslashreplace").split("\n")
+    return [*lines, rest, "(no line feed at the end)"] if rest else lines

@@ -17,6 +17,7 @@ from alignment.data.units import contribution_cap
 from clients.data.datastore import Datastore, open_home
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import CA_FILE, IDENTITY_FILE, Home
+from clients.data.invited import require_known, weaker_than_defaults
 from clients.deployment.bundle import code_digest
 from clients.deployment.connection import node_is_registered, probe
 from clients.deployment.enrolment import SECRET_FILE
@@ -27,9 +28,10 @@ from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.shape import StepShape
 from privacy.accounting.terms import PrivacyTerms
 from privacy.audit.evidence import gather
-from privacy.file_names import ROSTER_FILE
-from privacy.identity.key_folder import SERVER, SERVERS
-from privacy.identity.keys import Identity, Roster
+from privacy.file_names import INVITATION_FILE, ROSTER_FILE
+from privacy.identity.enrolment import Invitation
+from privacy.identity.key_folder import SERVER
+from privacy.identity.keys import Identity, Rosters
 from privacy.identity.roles import TRAIN
 from privacy.kernel.packing import packed_bytes
 from privacy.kernel.quantisation import sum_bits
@@ -40,6 +42,7 @@ from privacy.ledger.payloads import mechanism_of
 from privacy.ledger.state import State
 from privacy.ledger.units import ledger_key, unit_tag
 from strategies.wire.compression import START, Compression, RoundCode
+from texts import shown, visible
 
 if TYPE_CHECKING:
     from alignment.model.predictor import Predictor
@@ -115,6 +118,8 @@ def findings(home: Home, *, offline: bool = False) -> Iterator[Finding]:
     policy = home.group_policy
     yield _try("keys", lambda: _keys(home))
     yield _try("code", lambda: _code(policy))
+    yield _try("invitation", lambda: _invitation(home))
+    yield _try("promise", lambda: _promise(policy))
     yield _try("roster", lambda: _roster(home, policy))
     yield _try("data", lambda: _data(home, policy))
     if not offline:
@@ -132,7 +137,7 @@ def _try(name: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(name=name, holds=True, text=look())
     except (ValueError, OSError) as error:
-        return Finding(name=name, holds=False, text=" ".join(str(error).split()))
+        return Finding(name=name, holds=False, text=visible(" ".join(str(error).split())))
 
 
 def _keys(home: Home) -> str:
@@ -164,12 +169,30 @@ def _code(policy: GroupPolicy) -> str:
     return f"{code_digest()[:16]}, as reviewed"
 
 
+def _invitation(home: Home) -> str:
+    path = home.file(INVITATION_FILE)
+    if not path.is_file():
+        return "there is none here: the policy alone says what is agreed to"
+    invitation = Invitation.read(path)
+    require_known(invitation.settings)
+    return f"{invitation.fingerprint}, as the coordinator must read it out"
+
+
+def _promise(policy: GroupPolicy) -> str:
+    weaker = weaker_than_defaults(policy)
+    if not weaker:
+        return "as strong as the built-in defaults"
+    named = ", ".join(f"{each.name} = {each.value} ({each.default})" for each in weaker)
+    return f"weaker than the built-in defaults: {named}"
+
+
 def _roster(home: Home, policy: GroupPolicy) -> str:
     path = home.file(ROSTER_FILE)
     if not path.is_file():
         raise _Amiss(f"{path} is missing: put the coordinator's roster in its place")
-    members, servers = Roster.read(path), Roster.read(path, SERVERS)
-    if SERVER not in servers:
+    rosters = Rosters.read(path)
+    members = rosters.members
+    if SERVER not in rosters.servers:
         raise _Amiss(f"{path} names no server: get it from the coordinator again")
     own = _identity(home).public
     if policy.role == TRAIN and members.get(policy.group) != own:
@@ -179,7 +202,7 @@ def _roster(home: Home, policy: GroupPolicy) -> str:
             f"{path} names {len(members)} member(s), the policy wants {policy.accept.members} in "
             "a sum: fedaccord client roster FILE pins the coordinator's"
         )
-    return f"{len(members)} members, {', '.join(members)}"
+    return f"{len(members)} members, {', '.join(map(shown, members))}"
 
 
 def _data(home: Home, policy: GroupPolicy) -> str:

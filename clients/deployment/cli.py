@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from clients.deployment.setup_cli import app as setup_app
+from terminal import Terminal, echo
+from texts import json_text, shown, visible
 
 if TYPE_CHECKING:
     from privacy.audit.evidence import LedgerEvidence
@@ -42,16 +41,16 @@ def status(
     found = _found([path for path in ledgers if path not in homes], homes)
     rows = [row for ledger in found for row in _rows(ledger)]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        echo(json_text(rows, indent=2))
     else:
         if rows:
             _show(rows)
         for home in homes:
             if not _spent_in(home):
-                typer.echo(f"{home}: no private run yet; nothing is spent")
+                echo(f"{shown(str(home))}: no private run yet; nothing is spent")
     damaged = [ledger for ledger in found if ledger.error is not None]
     for ledger in damaged:
-        typer.echo(f"{ledger.file}: {ledger.error}", err=True)
+        echo(f"{shown(str(ledger.file))}: {visible(str(ledger.error))}", err=True)
     if damaged:
         raise typer.Exit(1)
 
@@ -113,7 +112,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     for heading in ("units", "epsilon", "spent", "left", "rounds\nleft", "refused"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        cells = [Text(row["group"]), row["dataset"][:8], f"{row['units']:,}"]
+        cells = [shown(row["group"]), row["dataset"][:8], f"{row['units']:,}"]
         if "budget_epsilon" not in row:
             table.add_row(*cells, "no budget")
             continue
@@ -126,4 +125,4 @@ def _show(rows: list[dict[str, Any]]) -> None:
             rounds,
             f"{row['refused']}",
         )
-    Console().print(table)
+    Terminal().print(table)

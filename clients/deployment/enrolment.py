@@ -26,13 +26,20 @@ from clients.data.group_policy import (
     group_policy_text,
 )
 from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, Home
+from clients.data.invited import (
+    InvitedFederation,
+    InvitedPrivacy,
+    Settings,
+    lifetime_budget,
+    require_known,
+)
 from clients.deployment.bundle import code_digest
 from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC, create_node_key, node_public
-from privacy.accounting.choices import MAX_EPSILON, NO_PRIVACY, Mode, Unit
+from privacy.accounting.choices import NO_PRIVACY
 from privacy.file_names import INVITATION_FILE, ROSTER_FILE
-from privacy.identity.enrolment import Card, Invitation, Setting
-from privacy.identity.key_folder import MEMBERS, READERS, SERVER, SERVERS
-from privacy.identity.keys import Identity, Roster, rosters_json
+from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.key_folder import MEMBERS, READERS, SERVER
+from privacy.identity.keys import Identity, Roster, Rosters, rosters_json
 from privacy.identity.roles import HELD_OUT, TRAIN, Role
 
 CARD_FILE = "card.json"
@@ -114,35 +121,38 @@ def policy_for(
         port: On loopback.
 
     Raises:
-        GroupPolicyError: The policy would make no sense.
+        GroupPolicyError: The invitation has settings that no run could have, or the policy would
+            make no sense.
         DataError: The records cannot be read.
     """
-    trains = role == TRAIN and str(invitation.settings.get("privacy.mode", "")) != NO_PRIVACY
-    if trains and not units:
-        unit = str(invitation.settings.get("privacy.unit", Unit.RESPONDENT))
+    known = require_known(invitation.settings)
+    asked = known["privacy"]
+    protects = role == TRAIN and asked.mode != NO_PRIVACY
+    if protects and not units:
         records = load_records(str(data), skip_invalid=False, group=group).records
-        units = public_bound(len(units_of(records, unit=unit)))
+        units = public_bound(len(units_of(records, unit=asked.unit)))
     try:
-        return GroupPolicy(
+        policy = GroupPolicy(
             group=group,
             role=role,
             data=DataSection(path=_from(folder, data), public=role == HELD_OUT),
-            privacy=_privacy(invitation.settings, budget_epsilon, units if trains else 0),
+            privacy=_privacy(asked, budget_epsilon, units if protects else 0),
             step=_step(invitation.settings),
-            accept=_accept(invitation.settings, model),
+            accept=_accept(asked, known["federation"], model),
             server=ServerSection(address=invitation.address),
             machine=MachineSection(port=port),
         )
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        value = "" if first["type"] == "value_error" else f" = {first['input']!r}"
+        message = first["msg"].removeprefix("Value error, ")
         raise GroupPolicyError(
-            f"the policy would make no sense: {name} = {first['input']!r}: {first['msg']}"
+            f"the policy would make no sense: {name}{value}: {message}"
         ) from error
-    except ValueError as error:
-        raise GroupPolicyError(
-            f"the policy would make no sense: {error}; ask for the invitation again"
-        ) from error
+    if policy.group == SERVER:
+        raise GroupPolicyError(f"group = {SERVER!r} is the server's own name: take another")
+    return policy
 
 
 def public_bound(units: int) -> int:
@@ -156,7 +166,7 @@ def public_bound(units: int) -> int:
     return -(-wanted // step) * step
 
 
-def _step(settings: Mapping[str, Setting]) -> StepSection:
+def _step(settings: Settings) -> StepSection:
     """The bounds of a private step that runs of these settings will have."""
     asked = {name: settings.get(f"privacy.{name}") for name in StepSection.model_fields}
     asked["max_tokens"] = settings.get("predictor.max_tokens")
@@ -167,37 +177,26 @@ def _step(settings: Mapping[str, Setting]) -> StepSection:
     return StepSection.model_validate(given)
 
 
-def _privacy(
-    settings: Mapping[str, Setting], budget_epsilon: float | None, units: int
-) -> PrivacySection:
-    epsilon = float(settings.get("privacy.epsilon", 8.0))
-    return PrivacySection.model_validate(
-        {
-            "mode": str(settings.get("privacy.mode", Mode.DISTRIBUTED)),
-            "unit": str(settings.get("privacy.unit", Unit.RESPONDENT)),
-            "budget_epsilon": budget_epsilon or _lifetime(epsilon),
-            "budget_delta": float(settings.get("privacy.delta", 1e-5)),
-            "run_epsilon": epsilon,
-            "units": units,
-        }
+def _privacy(asked: InvitedPrivacy, budget_epsilon: float | None, units: int) -> PrivacySection:
+    return PrivacySection(
+        mode=asked.mode,
+        unit=asked.unit,
+        budget_epsilon=budget_epsilon or lifetime_budget(asked.epsilon),
+        budget_delta=asked.delta,
+        run_epsilon=asked.epsilon,
+        units=units,
     )
 
 
-def _accept(settings: Mapping[str, Setting], model: str) -> AcceptSection:
-    colluding = int(settings.get("privacy.colluding", 1))
+def _accept(asked: InvitedPrivacy, federation: InvitedFederation, model: str) -> AcceptSection:
     return AcceptSection(
         code=code_digest(),
         model=model,
         # A sum of two is no secret between the two.
-        members=max(3, int(settings.get("federation.minimum_groups", 3))),
-        honest_shares=max(1, int(settings.get("privacy.survivors", 0)) - colluding),
-        colluding=colluding,
+        members=max(3, federation.minimum_groups),
+        honest_shares=max(1, asked.survivors - asked.colluding),
+        colluding=asked.colluding,
     )
-
-
-def _lifetime(epsilon: float) -> float:
-    """A budget that pays for one run: the filter that outlasts runs asks for a little more."""
-    return min(MAX_EPSILON, round(1.25 * epsilon, 2))
 
 
 def _from(folder: Path, data: Path) -> str:
@@ -207,17 +206,19 @@ def _from(folder: Path, data: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RosterChange:
-    """How a new roster differs from the pinned one.
+    """How a new roster differs from the pinned one; a party goes by its section and its name.
 
     Attributes:
-        added: Members with keys of their own, by name.
-        removed: Members that are gone.
-        changed: Members whose key is another: they must say so themselves.
+        added: Parties with keys of their own.
+        removed: Parties that are gone.
+        changed: Parties whose key is another: they must say so themselves.
+        text: What was compared, as it will be pinned.
     """
 
-    added: Mapping[str, bytes]
-    removed: Mapping[str, bytes]
-    changed: Mapping[str, bytes]
+    added: Mapping[tuple[str, str], bytes]
+    removed: Mapping[tuple[str, str], bytes]
+    changed: Mapping[tuple[str, str], bytes]
+    text: str
 
 
 def compare_roster(home: Home, path: Path) -> RosterChange:
@@ -228,41 +229,38 @@ def compare_roster(home: Home, path: Path) -> RosterChange:
     """
     policy = home.group_policy
     try:
-        old, new = _pinned(home.file(ROSTER_FILE)), _pinned(path)
-        own = Identity.read(home.file(IDENTITY_FILE)).public
+        pinned, read = Rosters.read(home.file(ROSTER_FILE)), Rosters.read(path)
+        own_key = Identity.read(home.file(IDENTITY_FILE)).public
     except OSError as error:
         raise GroupPolicyError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    if policy.role == TRAIN and new.get(policy.group) != own:
+    if policy.role == TRAIN and read.members.get(policy.group) != own_key:
         raise GroupPolicyError(
             f"{path}: has another key for {policy.group!r}, or none: the coordinator has not "
             "admitted this client's card"
         )
-    if Roster.read(path, SERVERS).get(SERVER) != Roster.read(home.file(ROSTER_FILE), SERVERS).get(
-        SERVER
-    ):
+    if dict(read.servers) != dict(pinned.servers):
         raise GroupPolicyError(
             f"{path}: names another server than the one pinned: set up a new client"
         )
+    old, new = _by_section(pinned), _by_section(read)
     return RosterChange(
-        added={name: key for name, key in new.items() if name not in old},
-        removed={name: key for name, key in old.items() if name not in new},
-        changed={name: key for name, key in new.items() if name in old and old[name] != key},
+        added={party: key for party, key in new.items() if party not in old},
+        removed={party: key for party, key in old.items() if party not in new},
+        changed={party: key for party, key in new.items() if old.get(party, key) != key},
+        text=rosters_json(read.members, read.servers, read.readers) + "\n",
     )
 
 
-def pin_roster(home: Home, path: Path) -> None:
-    """Put a roster that somebody has looked at in the place of the pinned one."""
-    compare_roster(home, path)
-    members, servers = Roster.read(path, MEMBERS), Roster.read(path, SERVERS)
-    readers = Roster.read(path, READERS, missing_ok=True)
-    write_atomically(home.file(ROSTER_FILE), rosters_json(members, servers, readers) + "\n")
+def pin_roster(home: Home, change: RosterChange) -> None:
+    """Put a roster that somebody has looked at in the place of the pinned one: that very one."""
+    write_atomically(home.file(ROSTER_FILE), change.text)
 
 
-def _pinned(path: Path) -> dict[str, bytes]:
-    """Keys of a roster by what people are shown of their owners."""
-    readers = Roster.read(path, READERS, missing_ok=True)
-    measuring = {f"{name} (measures only)": key for name, key in readers.items()}
-    return {**Roster.read(path, MEMBERS), **measuring}
+def _by_section(rosters: Rosters) -> dict[tuple[str, str], bytes]:
+    sections = {MEMBERS: rosters.members, READERS: rosters.readers}
+    return {
+        (section, name): key for section, each in sections.items() for name, key in each.items()
+    }
 
 
 def accept_code(home: Home) -> str:

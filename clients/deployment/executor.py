@@ -20,7 +20,6 @@ import hashlib
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -34,6 +33,7 @@ from atomic import write_atomically
 from clients.data.home import REFUSED_FOLDER, Home
 from clients.deployment.bundle import CodeRefused, bundle_digest, code_digest
 from clients.deployment.node import Node, Task
+from terminal import log_to_stderr
 
 if TYPE_CHECKING:
     from flwr.app import Context, Message
@@ -232,10 +232,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--secret", type=Path, required=True)
     parser.add_argument("--debug", action="store_true")
     given = parser.parse_args(arguments)
-    logging.basicConfig(
+    log_to_stderr(
         level=logging.DEBUG if given.debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
+        layout="%(asctime)s %(levelname)s %(message)s",
     )
     for noisy in ("flwr", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

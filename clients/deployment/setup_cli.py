@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from privacy.identity.roles import HELD_OUT, TRAIN, Role
+from terminal import Terminal, echo, say
+from texts import json_text, shown, visible
 
 if TYPE_CHECKING:
+    from clients.data.invited import Weaker
     from clients.deployment.checkup import Forecast
 
 app = typer.Typer()
@@ -20,8 +24,8 @@ app = typer.Typer()
 HomeFolder = Annotated[Path, typer.Argument(help="Folder of the client.", metavar="HOME")]
 
 
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, soft_wrap=True)
+def _path(path: Path) -> str:
+    return shown(str(path))
 
 
 @app.command(
@@ -47,14 +51,20 @@ def init(
         ),
     ] = 0,
     port: Annotated[int, typer.Option(help="Free port on loopback.")] = 9094,
+    accept_weaker: Annotated[
+        bool,
+        typer.Option("--accept-weaker", help="Agree to less than the built-in defaults unasked."),
+    ] = False,
 ) -> None:
-    """Make keys, a policy and a card; nothing is sent, and nothing that exists is overwritten."""
-    from alignment.config import PredictorConfig
-    from alignment.model.encoder_files import model_fingerprint
+    """Make keys, a policy and a card; nothing is sent, and nothing that exists is overwritten.
+
+    Where the invitation promises less than the built-in defaults, shows a table and asks first.
+    """
+    from alignment.model.predictor import loadable_fingerprint
     from clients.data.group_policy import GroupPolicyError
+    from clients.data.invited import require_known, weaker_than_defaults
     from clients.deployment.enrolment import policy_for, set_up
     from privacy.identity.enrolment import Invitation
-    from strategies.wire.round_plan import unflatten
 
     invited = Invitation.read(invitation)
     if not data.exists():
@@ -62,40 +72,64 @@ def init(
     if role not in (TRAIN, HELD_OUT):
         raise GroupPolicyError(f"--role {role!r}: use train or held_out")
     chosen: Role = TRAIN if role == TRAIN else HELD_OUT
-    shape = unflatten(invited.settings).get("predictor", {})
-    try:
-        model = model_fingerprint(PredictorConfig(**shape))  # type: ignore[arg-type]  # checked by it
-    except TypeError as error:
-        raise GroupPolicyError(
-            f"{invitation}: asks for a predictor that this version does not know: install the "
-            "coordinator's version"
-        ) from error
+    predictor = require_known(invited.settings)["predictor"]
     policy = policy_for(
         folder,
         invited,
         group=group,
         data=data,
         role=chosen,
-        model=model,
+        model=loadable_fingerprint(predictor),
         budget_epsilon=budget or None,
         units=units,
         port=port,
     )
+    # A budget that was given by hand is the group's own choice.
+    own = {"privacy.budget_epsilon"} if budget else set()
+    weaker = [each for each in weaker_than_defaults(policy) if each.name not in own]
+    _agree(invited.fingerprint, weaker, accepted=accept_weaker)
     card = set_up(folder, invited, policy)
-    _say(f"[bold]{escape(str(folder))}[/bold] is the client of {escape(group)}.\n")
-    _say("Read out over the phone, both ways, before you go on:")
-    _say(f"  the invitation   {invited.fingerprint}")
-    _say(f"  your card        {card.fingerprint}\n")
-    _say("Next:")
-    _say(f"  1. read and adjust   {escape(str(folder / 'policy.toml'))}")
+    say("Read out over the phone, both ways, before you go on:\n")
+    say(f"  {invited.fingerprint}   the invitation")
+    say(f"  {card.fingerprint}   your card\n")
+    say(f"{_path(folder)} is the client of {shown(policy.group)}.")
     if policy.privacy.units:
-        _say(
-            f"                       others will be told of {policy.privacy.units:,} people at most"
+        say(f"Others are told of at most {policy.privacy.units:,} units of privacy.")
+    say("\nNext:")
+    say(f"  1. read and adjust   {_path(folder / 'policy.toml')}")
+    say(f"  2. send              {_path(folder / 'card.json')}   to the coordinator")
+    say(f"  3. when the roster comes back: fedaccord client roster {_path(folder)} FILE")
+    say(f"  4. fedaccord client check {_path(folder)}")
+    say(f"  5. fedaccord client join {_path(folder)}")
+
+
+def _agree(fingerprint: str, weaker: Sequence[Weaker], *, accepted: bool) -> None:
+    """Have somebody agree to what an invitation promises less than the built-in defaults.
+
+    Raises:
+        GroupPolicyError: Nobody can be asked, and nothing was accepted beforehand.
+        typer.Exit: With 1, the answer is no.
+    """
+    from clients.data.group_policy import GroupPolicyError
+
+    if not weaker:
+        return
+    if not accepted and not sys.stdin.isatty():
+        named = ", ".join(f"{each.name} = {each.value} ({each.default})" for each in weaker)
+        raise GroupPolicyError(
+            f"the invitation promises less than the built-in defaults: {named}; run this on a "
+            "terminal to be asked, or give --accept-weaker"
         )
-    _say(f"  2. send              {escape(str(folder / 'card.json'))}   to the coordinator")
-    _say(f"  3. when the roster comes back: fedaccord client roster {escape(str(folder))} FILE")
-    _say(f"  4. fedaccord client check {escape(str(folder))}")
-    _say(f"  5. fedaccord client join {escape(str(folder))}")
+    say(f"{fingerprint}   the invitation\n")
+    say("It promises less than the built-in defaults:", style="bold red")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("setting", "invitation", "built-in default"):
+        table.add_column(column, overflow="fold")
+    for each in weaker:
+        table.add_row(each.name, shown(each.value), each.default)
+    Terminal().print(table)
+    if not accepted and not typer.confirm("Does your organisation agree to this?"):
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: fedaccord client roster north roster.json")
@@ -111,23 +145,27 @@ def roster(
     from clients.data.home import Home
     from clients.deployment.enrolment import compare_roster, pin_roster
     from privacy.identity.enrolment import key_fingerprint
+    from privacy.identity.key_folder import READERS
 
     home = Home(folder=folder)
     change = compare_roster(home, file)
     if not (change.added or change.removed or change.changed):
-        _say("The roster is the pinned one: nothing changes.")
+        say("The roster is the pinned one: nothing changes.")
         return
-    for title, members in (("new", change.added), ("gone", change.removed)):
-        for name, key in members.items():
-            _say(f"  {title:8}{escape(name)}   {key_fingerprint(key)}")
-    for name, key in change.changed.items():
-        _say(f"  [red]{'other key':8}{escape(name)}   {key_fingerprint(key)}[/red]")
+    titles = {"new": change.added, "gone": change.removed, "other key": change.changed}
+    for title, parties in titles.items():
+        for (section, name), key in parties.items():
+            does = "measures only" if section == READERS else "trains"
+            say(
+                f"  {key_fingerprint(key)}   {title:9}   {does:13}   {shown(name)}",
+                style="red" if title == "other key" else "",
+            )
     if change.changed:
-        _say("A member with another key: ask that member, not the coordinator, whether it is so.")
+        say("A member with another key: ask that member, not the coordinator, whether it is so.")
     if not yes and not typer.confirm("Pin these keys?"):
         raise typer.Exit(1)
-    pin_roster(home, file)
-    _say("Pinned.")
+    pin_roster(home, change)
+    say("Pinned.")
 
 
 @app.command(epilog="Example: fedaccord client check north")
@@ -152,8 +190,8 @@ def check(
     def add(finding: Finding) -> None:
         found.append(finding)
         if not as_json:
-            mark = "[green]holds[/green]" if finding.holds else "[red]FAILS[/red]"
-            _say(f"  {mark}  {finding.name:10}{escape(finding.text)}")
+            mark, style = ("holds", "") if finding.holds else ("FAILS", "red")
+            say(f"  {mark}  {finding.name:11}{visible(finding.text)}", style=style)
 
     for each in findings(home, offline=offline):
         add(each)
@@ -168,7 +206,7 @@ def check(
     if as_json:
         cost = None if expected is None else vars(expected)
         rows = [vars(each) for each in found]
-        typer.echo(json.dumps({"holds": holds, "findings": rows, "forecast": cost}, indent=2))
+        echo(json_text({"holds": holds, "findings": rows, "forecast": cost}, indent=2))
     elif expected is not None:
         _show(expected)
     if not holds:
@@ -177,24 +215,26 @@ def check(
 
 def _show(expected: Forecast) -> None:
     minutes = (expected.seconds_before + expected.rounds * expected.seconds_per_round) / 60
-    _say("\nA run as announced:")
-    _say(
+    say("\nA run as announced:")
+    say(
         f"  time     {expected.rounds} rounds of about {expected.seconds_per_round:.1f} s "
         f"after {expected.seconds_before:.0f} s for encoding: about {minutes:.0f} minutes in all"
     )
-    _say(
+    say(
         f"  bytes    {expected.bytes_up_per_round:,} up and "
         f"{expected.bytes_down_per_round:,} down in a round"
     )
     if expected.epsilon is not None:
-        _say(
+        say(
             f"  epsilon  {expected.epsilon:g} of the run; it takes {expected.budget_epsilon:.3f} "
             f"of the {expected.budget:.3f} that anybody's data may ever spend"
         )
     if expected.payers:
-        _say(f"  people   {_payers(expected)}; nobody else learns that")
+        say(f"  people   {_payers(expected)}; nobody else learns that")
     if not expected.affordable:
-        _say("[red]The budget does not pay for the whole run: raise it or take part in less.[/red]")
+        say(
+            "The budget does not pay for the whole run: raise it or take part in less.", style="red"
+        )
 
 
 def _payers(expected: Forecast) -> str:
@@ -226,11 +266,11 @@ def join(
     home = Home(folder=folder)
     for each in findings(home, offline=unchecked):
         if not each.holds:
-            typer.echo(f"error: {each.name}: {each.text}", err=True)
+            echo(f"error: {each.name}: {visible(each.text)}", err=True)
             raise typer.Exit(1)
     policy = home.group_policy
     configuration = supervision.write_configuration(folder, programs(home, policy))
-    _say(f"{escape(policy.group)} joins {escape(policy.server.address)}; Ctrl-C leaves.")
+    say(f"{shown(policy.group)} joins {shown(policy.server.address)}; Ctrl-C leaves.")
     supervision.supervise(configuration)
 
 
@@ -263,8 +303,8 @@ def review(
     reviewed = home.group_policy.accept.code
     files = installed_files()
     lines = sum(data.count(b"\n") for data in files.values())
-    _say(f"installed   {code_digest()}   {len(files)} files, {lines:,} lines")
-    _say(f"reviewed    {reviewed}")
+    say(f"installed   {code_digest()}   {len(files)} files, {lines:,} lines")
+    say(f"reviewed    {reviewed}")
     differs = False
     if bundle is not None:
         path = bundle if bundle.exists() else home.file(str(bundle))
@@ -272,23 +312,23 @@ def review(
             contents = bundled_files(path.read_bytes())
         except OSError as error:
             raise GroupPolicyError(f"{bundle}: cannot be read: {error}") from error
-        _say(f"bundle      {digest_of(contents)}")
+        say(f"bundle      {digest_of(contents)}")
         for each in differences(contents):
             differs = True
-            _say(f"  {each.change:8} {escape(each.name)}")
+            say(f"  {each.change:8} {shown(each.name)}")
             if diff:
                 for line in each.diff:
-                    _say(f"    {escape(line)}")
+                    say(f"    {shown(line)}")
     elif home.file(REFUSED_FOLDER).is_dir():
         for path in sorted(home.file(REFUSED_FOLDER).glob("*.fab")):
-            _say(f"refused     {escape(str(path.relative_to(home.folder)))}")
+            say(f"refused     {_path(path.relative_to(home.folder))}")
     if accept:
         if differs:
             raise GroupPolicyError(
                 "the bundle is not what is installed here: install that code first"
             )
         accept_code(home)
-        _say("The installed code is now the reviewed one.")
+        say("The installed code is now the reviewed one.")
         return
     if differs or code_digest() != reviewed:
         raise typer.Exit(1)

@@ -6,7 +6,6 @@ A benchmark reports and does not judge: a goal that is missed ends the command w
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.harness import (
@@ -28,6 +26,8 @@ from experiments.benchmarks.harness import (
     values_by_key,
 )
 from experiments.simulation.provenance import versions
+from terminal import Terminal, echo
+from texts import json_text, shown, visible
 
 _VERSIONS = ("python", "torch", "numpy", "transformers", "peft", "flwr")
 
@@ -58,11 +58,11 @@ def machine() -> dict[str, Any]:
 
 
 def _measure(name: str, benchmark: Benchmark) -> tuple[dict[str, Any], Sequence[Figure]]:
-    print(f"{name} ...", file=sys.stderr, flush=True)
+    echo(f"{name} ...", err=True)
     start = time.perf_counter()
     figures = benchmark()
     seconds = time.perf_counter() - start
-    print(f"{name} took {seconds:.0f} s", file=sys.stderr, flush=True)
+    echo(f"{name} took {seconds:.0f} s", err=True)
     described = {
         "measures": " ".join((benchmark.__doc__ or "").split()),
         "seconds": seconds,
@@ -79,7 +79,7 @@ def _draw(results: dict[str, Sequence[Figure]], out: Path) -> None:
         if picture is not None:
             path = out.with_name(f"{out.stem}-{name}.png")
             picture(figures, path)
-            print(f"{name}: drawn as {path}", file=sys.stderr, flush=True)
+            echo(f"{name}: drawn as {shown(str(path))}", err=True)
 
 
 def _number(value: float) -> str:
@@ -92,7 +92,7 @@ def _show(results: dict[str, Sequence[Figure]], facts: dict[str, Any]) -> None:
         table.add_column(title, justify="right" if title in ("median", "middle half") else "left")
     for name, figures in results.items():
         table.add_section()
-        table.add_row(f"[bold]{name}[/bold]")
+        table.add_row(name, style="bold")
         for figure in figures:
             goal = figure.goal
             verdict = "" if goal is None else "holds" if figure.holds else "missed"
@@ -103,7 +103,7 @@ def _show(results: dict[str, Sequence[Figure]], facts: dict[str, Any]) -> None:
                 f"{_number(figure.lower)} to {_number(figure.upper)}",
                 f"{goal.sense} {_number(goal.bound)}: {verdict}" if goal else "",
             )
-    console = Console()
+    console = Terminal()
     console.print(table)
     versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
     console.print(f"{facts['cores']} cores, {facts['threads']} threads, {versions}")
@@ -136,12 +136,12 @@ def benchmarks(
     report: dict[str, Any] = {"machine": facts, "benchmarks": {}}
     for name, benchmark in chosen.items():
         report["benchmarks"][name], results[name] = _measure(name, benchmark)
-    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    text = json_text(report, indent=2)
     if out is not None:
-        out.write_text(text, encoding="utf-8")
+        out.write_text(f"{text}\n", encoding="utf-8")
         _draw(results, out)
     if as_json:
-        typer.echo(text, nl=False)
+        echo(text)
     else:
         _show(results, facts)
     if check and not all(figure.holds for each in results.values() for figure in each):
@@ -153,7 +153,7 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        echo(f"error: {visible(str(error))}", err=True)
         sys.exit(2)
 
 

@@ -26,6 +26,7 @@ from experiments.benchmarks.workloads.loopback import (
     ending_in_order,
     wait_for,
 )
+from terminal import echo
 
 STAGES = ("share", "masked", "confirm", "unmask")
 #: Rounds in which processes still load and encode what they then keep.
@@ -179,7 +180,7 @@ def _key(name: str) -> str:
 
 
 def _say(name: str, text: str) -> None:
-    print(f"  {name}: {text}", file=sys.stderr, flush=True)
+    echo(f"  {name}: {text}", err=True)
 
 
 def _observe(folder: Path, name: str, kind: Kind, end: float) -> Measured:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -22,6 +21,7 @@ from experiments.benchmarks.harness import Figure, Goal, peak_gigabytes
 from experiments.simulation.results import read_rounds
 from experiments.simulation.simulate import simulate
 from server.config import RunConfig, read_run_config
+from terminal import echo
 
 #: With this in the environment, as in ``10,100,1000``, federations have these sizes.
 SIZES = "FEDACCORD_SCALE_GROUPS"
@@ -55,7 +55,7 @@ def measure() -> list[Figure]:
     """
     figures: list[Figure] = []
     for size in _sizes():
-        print(f"{size} groups ...", file=sys.stderr, flush=True)
+        echo(f"{size} groups ...", err=True)
         figures += _of_size(size)
     return figures
 

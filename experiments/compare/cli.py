@@ -22,6 +22,7 @@ from experiments.studies.console import (
     sayer,
     show_study,
 )
+from texts import shown, visible_lines
 
 if TYPE_CHECKING:
     from experiments.compare.baselines.runs import BaselineRun
@@ -137,7 +138,7 @@ class _Work:
 
         study = self._study(results)
         write_comparison(self._out, study)
-        write_atomically(self._out / TABLE_FILE, markdown(study))
+        write_atomically(self._out / TABLE_FILE, visible_lines(markdown(study)))
 
     def _publish(self, results: Mapping[OwnRun, dict[str, Any]]) -> None:
         """Draw the pictures, and print the figures."""
@@ -157,13 +158,13 @@ def _table(study: dict[str, Any]) -> Table:
     from experiments.compare.report import table
 
     title = "Groups never seen in training: alignment (1 is perfect)"
-    shown = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
+    drawn = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
     heading, rows = table(study)
-    shown.add_column(heading[0])
+    drawn.add_column(heading[0])
     places = [0]
     for figure in in_view(View.COMPARE_TERMINAL):
-        shown.add_column(figure.shown[View.COMPARE_TERMINAL], justify="right")
+        drawn.add_column(figure.shown[View.COMPARE_TERMINAL], justify="right")
         places.append(heading.index(figure.shown[View.COMPARE]))
     for row in rows:
-        shown.add_row(*(row[place] for place in places))
-    return shown
+        drawn.add_row(*(shown(row[place]) for place in places))
+    return drawn

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.studies.console import ConfigOption, OverwriteOption, carry_out, sayer, show_study
+from texts import shown
 
 if TYPE_CHECKING:
     from experiments.pairs.study import PairsRun
@@ -101,7 +102,7 @@ def _table(study: dict[str, Any]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in study["methods"]:
         missing = "" if row["targets"] == study["targets"] else f" ({row['targets']:,} pairs)"
-        table.add_row(f"{row['name']}{missing}", *(_cell(row[key]) for key in _COLUMNS))
+        table.add_row(f"{shown(row['name'])}{missing}", *(_cell(row[key]) for key in _COLUMNS))
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from experiments.report.wording import plural
+from terminal import Terminal, echo
+from texts import json_text, shown
 
 if TYPE_CHECKING:
     from experiments.planning.forecast import Forecast, Say
@@ -70,7 +70,7 @@ def plan(
     """
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; give a folder")
-    with Console(stderr=True).status("planning") as status:
+    with Terminal(stderr=True).status("planning") as status:
         made = _forecast(
             given={
                 "epsilon": epsilon,
@@ -96,11 +96,11 @@ def plan(
         out.mkdir(parents=True, exist_ok=True)
         draw_plan(out / PICTURE, made.as_dict())
     if as_json:
-        typer.echo(json.dumps(made.as_dict(), indent=2))
+        echo(json_text(made.as_dict(), indent=2))
         return
-    _show(made, Console())
+    _show(made, Terminal())
     if out is not None:
-        typer.echo(f"Picture: {out / PICTURE}")
+        echo(f"Picture: {shown(str(out / PICTURE))}")
 
 
 def _forecast(
@@ -196,19 +196,19 @@ def _not_covered(plan: PrivacyPlan) -> str:
     )
 
 
-def _show(made: Forecast, console: Console) -> None:
+def _show(made: Forecast, console: Terminal) -> None:
     """Print the promise in words, then the figures."""
     for heading, text in promise(made.plan):
-        console.print(f"[bold]{heading}.[/bold] {text}\n", highlight=False)
+        console.print(Text(f"{heading}.", style="bold") + Text(f" {text}\n"))
     blocks = [_own(made), _costs(made), _shorter(made), _unchecked(made)]
     if made.alternatives:
         blocks.append(_others(made))
     blocks.append(_strategies(made))
     for title, table, note in blocks:
-        console.print(f"[bold]{title}[/bold]", highlight=False)
+        console.print(title, style="bold")
         console.print(table)
-        console.print(f"{note}\n", highlight=False)
-    console.print(f"[dim]{_NEXT}[/dim]", highlight=False)
+        console.print(f"{note}\n")
+    console.print(_NEXT, style="dim")
 
 
 def _table(*columns: str) -> Table:
@@ -265,9 +265,9 @@ def _costs(made: Forecast) -> Block:
 def _shorter(made: Forecast) -> Block:
     table = _table("rounds", "epsilon")
     whole = made.plan.rounds
-    shown = {1, whole, *(whole * quarters // 4 for quarters in (1, 2, 3))}
+    some = {1, whole, *(whole * quarters // 4 for quarters in (1, 2, 3))}
     for rounds, epsilon in made.shorter.items():
-        if rounds in shown:
+        if rounds in some:
             table.add_row(f"{rounds:,}", f"{epsilon:.2f}")
     note = (
         "What a plan of so many rounds would have cost. This plan is charged as a whole from its "
@@ -307,7 +307,7 @@ def _others(made: Forecast) -> Block:
         table.add_row(f"{rounds:,}", *cells)
     note = "Noise multiplier / noise on a coordinate."
     if refusals:
-        note += f" First refusal: {escape(refusals[0])}"
+        note += f" First refusal: {refusals[0]}"
     return "Other plans", table, note
 
 
@@ -319,7 +319,7 @@ def _strategies(made: Forecast) -> Block:
     for name, reasons in made.strategies.items():
         table.add_row(name, *("refused" if reason else "goes" for reason in reasons))
     rules = by_rule((name, each) for name, reasons in made.strategies.items() for each in reasons)
-    refused = [f"{', '.join(names)}: it {escape(rule)}." for rule, names in rules.items()]
+    refused = [f"{', '.join(names)}: it {rule}." for rule, names in rules.items()]
     return "Strategies", table, "\n".join(["strategy.name of a run under this plan.", *refused])
 
 

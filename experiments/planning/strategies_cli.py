@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+
+from terminal import Terminal, echo
+from texts import json_text, shown
 
 if TYPE_CHECKING:
     from experiments.planning.strategy_table import Row
@@ -38,29 +39,31 @@ def strategies(
         return
     known = rows()
     if as_json:
-        typer.echo(json.dumps([asdict(each) for each in known], indent=2))
+        echo(json_text([asdict(each) for each in known], indent=2))
         return
-    _show(known, Console())
+    _show(known, Terminal(soft_wrap=True))
 
 
-def _show(rows: tuple[Row, ...], console: Console) -> None:
+def _show(rows: tuple[Row, ...], console: Terminal) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title="Strategies: + goes, - is refused")
     table.add_column("strategy")
     for mode, sums in itertools.product(("no DP", "distributed", "local"), ("secure", "open")):
         table.add_column(f"{mode}\n{sums}", justify="center")
     for each in rows:
-        table.add_row(each.name, *("-" if reason else "+" for reason in each.refusals.values()))
+        table.add_row(
+            shown(each.name), *("-" if reason else "+" for reason in each.refusals.values())
+        )
     console.print(table)
     for each in rows:
         settings = "  ".join(f"{key}={value}" for key, value in each.settings.items())
-        console.print(f"{each.name}: {each.about}", highlight=False, markup=False, soft_wrap=True)
-        console.print(f"    {settings}", highlight=False, soft_wrap=True)
+        console.print(f"{shown(each.name)}: {shown(each.about)}")
+        console.print(f"    {settings}")
     from experiments.planning.strategy_table import by_rule
 
     rules = by_rule((each.name, reason) for each in rows for reason in each.refusals.values())
-    console.print("\nRefused:", highlight=False)
+    console.print("\nRefused:")
     for rule, names in rules.items():
-        console.print(f"- {', '.join(names)}: it {rule}", highlight=False, soft_wrap=True)
+        console.print(f"- {', '.join(map(shown, names))}: it {rule}")
 
 
 def _check(name: str, row: Row, *, as_json: bool) -> None:
@@ -81,17 +84,17 @@ def _check(name: str, row: Row, *, as_json: bool) -> None:
             results.append({"check": words, "settings": settings, "problem": problem})
     failed = [each for each in results if each["problem"]]
     if as_json:
-        typer.echo(json.dumps({**asdict(row), "checks": results}, indent=2))
+        echo(json_text({**asdict(row), "checks": results}, indent=2))
     else:
-        console = Console()
+        console = Terminal(soft_wrap=True)
         for each in results:
             given = "".join(f", {key}={value}" for key, value in each["settings"].items())
             mark = "FAIL" if each["problem"] else "ok  "
             said = f": {each['problem']}" if each["problem"] else ""
-            console.print(f"{mark} {each['check']}{given}{said}", highlight=False, markup=False)
+            console.print(f"{mark} {each['check']}{given}{said}")
         for title, reason in row.refusals.items():
             goes = f"refused: {reason}" if reason else "goes"
-            console.print(f"     {title}: {goes}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"     {title}: {goes}")
         console.print(f"{len(results) - len(failed)} of {len(results)} checks hold")
     if failed:
         raise typer.Exit(1)

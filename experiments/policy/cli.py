@@ -14,6 +14,7 @@ from rich.table import Table
 from atomic import write_atomically
 from experiments.report.wording import Json
 from experiments.studies.console import sayer, show_study
+from texts import shown
 
 EXAMPLE = "Example: fedaccord experiment policy --out runs/policy --draws 5"
 
@@ -132,7 +133,7 @@ _COLUMNS = {
 def _table(study: dict[str, Any]) -> Table:
     """Means over draws with their spread; no wider than 80 columns."""
     table = Table(
-        title="A policy aligned to " + ", ".join(study["groups"]),
+        title="A policy aligned to " + ", ".join(map(shown, study["groups"])),
         box=SIMPLE_HEAD,
         show_edge=False,
         padding=0,

@@ -36,6 +36,7 @@ from experiments.policy.scene import Scene, Scenes
 from experiments.report.wording import Json
 from experiments.studies.engine import RUNS_FOLDER, check_draws, mean_rows
 from server.config import ConfigError
+from texts import shown
 
 STUDY_FILE = "policy.json"
 FIGURES = ("worst_reward", "mean_reward", "worst_support", "mean_support", "kl")
@@ -182,7 +183,7 @@ def carry_out_draws(
             continue
         name, seed = key
         scenes = scenes or Scenes(model)
-        say(f"policy {number} of {len(places)}: {name}, draw {seed + 1}")
+        say(f"policy {number} of {len(places)}: {shown(name)}, draw {seed + 1}")
         if scene is None or reference is None or drawn != seed:
             scene, drawn = scenes.draw(seed), seed
             reference = neutral_model(scene, config, seed=seed)

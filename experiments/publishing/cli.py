@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from terminal import echo
+from texts import json_text, shown
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -56,7 +58,7 @@ def publish(
     )
     files = write(publication, overwrite=overwrite)
     if as_json:
-        typer.echo(json.dumps({"out": str(out), "files": files}))
+        echo(json_text({"out": str(out), "files": files}))
         return
     for file in files:
-        typer.echo(f"wrote {out / file}")
+        echo(f"wrote {shown(str(out / file))}")

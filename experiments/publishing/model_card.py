@@ -13,6 +13,7 @@ from alignment.data.sample_source import is_sample
 from experiments.report.views import Figure, Reads, View
 from experiments.report.wording import Json, is_number, plural, score_text
 from experiments.simulation.figures import in_view
+from texts import visible, visible_lines
 
 TAGS = ("fedaccord", "federated-learning", "preference-model", "reward-model", "lora")
 NO_GUARANTEE = (
@@ -55,7 +56,7 @@ def model_card(
         "## Licence",
         f"{license}." if license else "Not stated: the owner of the model has yet to choose one.",
     ]
-    return "\n\n".join(parts) + "\n"
+    return visible_lines("\n\n".join(parts)) + "\n"
 
 
 def _metadata(base_model: str, license: str | None) -> str:
@@ -73,7 +74,9 @@ def _metadata(base_model: str, license: str | None) -> str:
 
 def _plain(text: str) -> str:
     """A text from people, on one line and without meaning for Markdown, tables or HTML."""
-    escaped = "".join(f"\\{c}" if c in "\\`*_{}[]<>#|!" else c for c in " ".join(text.split()))
+    escaped = "".join(
+        f"\\{c}" if c in "\\`*_{}[]<>#|!" else c for c in visible(" ".join(text.split()))
+    )
     return escaped.replace("&", "&amp;")
 
 

@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.text import Text
 
+from texts import visible
+
 WIDTH = 8.0
 #: Of a column of a paper, inches.
 COLUMN = 3.4
@@ -88,8 +90,8 @@ def text_width(text: str, size: float, weight: Weight = "normal") -> float:
 
 
 def one_line(text: str) -> str:
-    """Text with white space of any kind as single spaces, and without control characters."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+    """Text with white space of any kind as single spaces; what cannot be seen is an escape."""
+    return visible(" ".join(text.split()))
 
 
 def _longest_prefix(text: str, width: float, size: float, weight: Weight) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from experiments.report.wording import gain_text, interval_text, score_text
+from texts import shown, visible_lines
 
 
 def render(template: str, **values: object) -> str:
@@ -20,12 +21,18 @@ def render(template: str, **values: object) -> str:
     environment = Environment(
         loader=PackageLoader("experiments.report"),
         autoescape=True,
+        finalize=_finished,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"score": score_text, "gain": gain_text, "interval": interval_text}
-    return environment.get_template(template).render(**values)
+    return visible_lines(environment.get_template(template).render(**values))
+
+
+def _finished(value: object) -> object:
+    """A value as a page shows it: a text from data on one line, all of it to be seen."""
+    return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def embedded(path: Path, *, title: str, description: str) -> dict[str, str]:

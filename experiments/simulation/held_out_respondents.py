@@ -20,6 +20,8 @@ from alignment.data.loading import load_records, write_records
 from alignment.data.records import PreferenceRecord
 from alignment.data.split import CONTEXT_QUESTIONS, SPLIT_FILE, Draw, Split
 from atomic import write_atomically
+from terminal import echo
+from texts import UnfitText, name_of, shown
 
 RECORDS_FILE = "records.jsonl.gz"
 SHARE = 0.2
@@ -86,7 +88,7 @@ def hold_out_respondents(
     chosen: dict[str, tuple[Draw, ...]] = {}
     for group in sorted(answered):
         for respondent in _held_out(answered[group], share, generator):
-            name = f"{group} / {respondent}"
+            name = _as_group(group, respondent)
             if name in answered or name in chosen:
                 raise ValueError(f"group {name!r} would stand for two: rename a respondent")
             names[group, respondent] = name
@@ -105,6 +107,16 @@ def hold_out_respondents(
         split=Split(train_groups=tuple(sorted(answered)), draws=chosen),
         train_respondents=total - len(chosen),
     )
+
+
+def _as_group(group: str, respondent: str) -> str:
+    """The name of a respondent as a group of one."""
+    try:
+        return name_of(f"{group} / {respondent}")
+    except UnfitText as error:
+        raise ValueError(
+            f"a respondent of group {group!r} has an id that is no name of a group: {error}"
+        ) from error
 
 
 def _answered(records: Sequence[PreferenceRecord]) -> dict[str, dict[str, set[str]]]:
@@ -168,8 +180,9 @@ def split_respondents(
     (out / SPLIT_FILE).unlink(missing_ok=True)
     write_records(made.records, out / RECORDS_FILE)
     write_atomically(out / SPLIT_FILE, made.split.to_json() + "\n")
-    typer.echo(
-        f"wrote {out}: {len(made.split.draws)} respondents held out, {made.train_respondents} in "
-        f"{len(made.split.train_groups)} group(s) left to train"
+    place = shown(str(out))
+    echo(
+        f"wrote {place}: {len(made.split.draws)} respondents held out, {made.train_respondents} "
+        f"in {len(made.split.train_groups)} group(s) left to train"
     )
-    typer.echo(f"Next: fedaccord simulate --data {out / RECORDS_FILE} --split {out / SPLIT_FILE}")
+    echo(f"Next: fedaccord simulate --data {place}/{RECORDS_FILE} --split {place}/{SPLIT_FILE}")

@@ -29,6 +29,7 @@ from experiments.studies.console import (
     carry_out,
     show_study,
 )
+from texts import shown
 
 if TYPE_CHECKING:
     from experiments.studies.file import Study
@@ -323,7 +324,7 @@ def _table(study: dict[str, Any]) -> Table:
     from experiments.studies.page import table
 
     title = "Groups never seen in training: alignment (1 is perfect)"
-    shown = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
+    drawn = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=0)
     # Where a study names no figures: the rest is in the report.
     shortest = {figure.column for figure in in_view(View.STUDY_TERMINAL)} | {"rounds_to_target"}
     usual = [name for name in FIGURES if name in shortest]
@@ -332,7 +333,7 @@ def _table(study: dict[str, Any]) -> Table:
     for number, name in enumerate(heading):
         # Headings take as many lines as they have words, figures one.
         words = name.replace(" ", "\n")
-        shown.add_column(words, justify="left" if number < names else "right", no_wrap=True)
+        drawn.add_column(words, justify="left" if number < names else "right", no_wrap=True)
     for row in rows:
-        shown.add_row(*row)
-    return shown
+        drawn.add_row(*map(shown, row))
+    return drawn

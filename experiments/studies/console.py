@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from terminal import Terminal, echo
+from texts import json_text, shown, visible
 
 if TYPE_CHECKING:
     from experiments.studies.engine import StudyRun
@@ -75,7 +76,7 @@ def carry_out(
 
     def failed(run: Run, line: str) -> None:
         failures.append(run)
-        say(f"{run}: failed, {line}")
+        say(f"{run}: failed, {visible(line)}")
 
     try:
         execute(
@@ -118,10 +119,10 @@ def _end(
 
 def sayer() -> Callable[[str], None]:
     """Tells people how a study goes on, a line at a time, beside what a program may read."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True, soft_wrap=True)
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(visible(text))
 
     return say
 
@@ -144,12 +145,12 @@ def show_study(
         sentences: What it found, before the caveats.
     """
     if as_json:
-        typer.echo(json.dumps(study, indent=2))
+        echo(json_text(study, indent=2))
         return
-    console = Console()
+    console = Terminal()
     console.print(table)
     for sentence in (*sentences, *study["caveats"]):
-        console.print(sentence, highlight=False, markup=False)
+        console.print(visible(sentence))
     for path in files:
         kind = _KINDS.get(path.suffix, "Table")
-        console.print(f"{kind}: {path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{kind}: {shown(str(path))}", soft_wrap=True)

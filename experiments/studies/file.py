@@ -23,6 +23,7 @@ from experiments.studies.engine import MOST_DRAWS
 from experiments.studies.figures import DRAWN, FIGURES, REFERENCES
 from server.config import ConfigError, RunConfig
 from strategies.wire.round_plan import Scalar, flatten
+from texts import read_text
 
 #: Most runs of a study: more are a slip of the pen.
 MOST_RUNS = 10_000
@@ -206,7 +207,7 @@ def read_study(path: Path) -> Study:
         ConfigError: One line that names file, key and remedy.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:

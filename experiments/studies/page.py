@@ -13,6 +13,7 @@ from experiments.studies.figures import FIGURES, Figure
 from experiments.studies.file import text_of
 from experiments.studies.findings import Picture, picture_title, pictures_of, sentences
 from experiments.studies.series import label_of
+from texts import shown, visible_lines
 
 MARKDOWN_FILE = "study.md"
 PAGE_FILE = "study.html"
@@ -99,7 +100,7 @@ def markdown(study: Json) -> str:
     said = [*sentences(study), *study["caveats"]]
     return "\n".join(
         [
-            f"# {study['title']}",
+            f"# {shown(study['title'])}",
             "",
             f"{_described(study)} {_explained(study)}",
             "",
@@ -125,7 +126,7 @@ def _described(study: Json) -> str:
     draws = plural(len(study["seeds"]), "draw")
     return (
         f"{plural(len(study['conditions']), 'condition')} in {draws} each, {study['finished']} of "
-        f"{plural(study['runs'], 'run')} finished; {who} groups trained on {study['data']}."
+        f"{plural(study['runs'], 'run')} finished; {who} groups trained on {shown(study['data'])}."
     )
 
 
@@ -144,7 +145,7 @@ def write_reports(out: Path, study: Json) -> list[Path]:
         out: Folder of the study.
         study: Contents of ``study.json``, with one row at least.
     """
-    write_atomically(out / MARKDOWN_FILE, markdown(study))
+    write_atomically(out / MARKDOWN_FILE, visible_lines(markdown(study)))
     pictures = [
         embedded(path, title=picture_title(study, picture), description=_description(picture))
         for picture in pictures_of(study)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from texts import visible
+
 
 class Status(StrEnum):
     """The status of a check."""
@@ -37,19 +39,14 @@ class Check:
 
 def passed(id: str, about: str, finding: str) -> Check:
     """A check that holds."""
-    return Check(id=id, about=about, status=Status.PASS, finding=_one_line(finding))
+    return Check(id=id, about=about, status=Status.PASS, finding=visible(finding))
 
 
 def failed(id: str, about: str, finding: str) -> Check:
     """A check that does not hold."""
-    return Check(id=id, about=about, status=Status.FAIL, finding=_one_line(finding))
+    return Check(id=id, about=about, status=Status.FAIL, finding=visible(finding))
 
 
 def left_open(id: str, about: str, finding: str) -> Check:
     """A check that could not be made."""
-    return Check(id=id, about=about, status=Status.OPEN, finding=_one_line(finding))
-
-
-def _one_line(finding: str) -> str:
-    """The text without what would break a line or a terminal: forgers may have chosen some."""
-    return "".join(each if each.isprintable() else "?" for each in finding)
+    return Check(id=id, about=about, status=Status.OPEN, finding=visible(finding))

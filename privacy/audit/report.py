@@ -7,7 +7,6 @@ from data; a blank is shown as one wherever it occurs.
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +18,7 @@ from markupsafe import Markup, escape
 from atomic import write_atomically
 from privacy.audit.card_wording import ABOUT_FIELDS
 from privacy.audit.evidence import CARD_FILE
+from texts import visible
 
 TEMPLATES: Mapping[str, str] = {
     "privacy-card.md": "card.md.j2",
@@ -119,11 +119,7 @@ def _write(path: Path, text: str) -> Path:
 
 def _plain(value: object) -> str:
     """A text on one line, without characters that are not seen or that turn others around."""
-    spaced = re.sub(r"\s+", " ", str(value))
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character)[0] == "C" else character
-        for character in spaced
-    )
+    return visible(re.sub(r"\s+", " ", str(value)))
 
 
 def _html(value: object) -> object:

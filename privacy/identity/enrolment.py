@@ -6,19 +6,26 @@ They hold public keys and settings, never a secret.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 from atomic import write_atomically
-from privacy.canonical import canonical_json
+from privacy.canonical import canonical_json, strict_json
 from privacy.errors import BadSignature
-from privacy.identity.keys import KEY_BYTES, Identity, Roster
+from privacy.identity.keys import Identity, Roster
+from privacy.identity.roles import HELD_OUT, TRAIN
+from texts import UnfitText, read_text, require_name
 
 Setting = bool | int | float | str
 
 _CARD = "card"
+_KEY, _SIGNATURE = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{128}")
+_NODE = re.compile(r"[!-~]+ [A-Za-z0-9+/=]+( [!-~]+)?")
+_ADDRESS = re.compile(r"[A-Za-z0-9._:\[\]-]+:[0-9]{1,5}")
+_SETTING = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 
 
 def readable(digest: bytes) -> str:
@@ -63,10 +70,19 @@ class Card:
         """Read a card and check that its sender holds the key on it.
 
         Raises:
-            ValueError: It is no card, or its signature does not hold; one line.
+            ValueError: It is no card, holds what cannot be one's, or its signature does not hold;
+                one line.
         """
         card = cls(**_fields(cls, path))
+        _check_name(path, "group", card.group)
+        if card.role not in (TRAIN, HELD_OUT):
+            raise ValueError(f"{path}: role is neither {TRAIN} nor {HELD_OUT}: ask again")
+        if not _NODE.fullmatch(card.node):
+            raise ValueError(f"{path}: node is no public key in OpenSSH form: ask again")
         try:
+            # One key has one spelling: whoever compares texts must not meet a second.
+            if not (_KEY.fullmatch(card.identity) and _SIGNATURE.fullmatch(card.signature)):
+                raise ValueError("no hexadecimal digits of the right number")
             roster = Roster({card.group: bytes.fromhex(card.identity)})
             roster.check(card.group, bytes.fromhex(card.signature), _CARD, b"", card._payload())
         except (ValueError, BadSignature) as error:
@@ -112,12 +128,16 @@ class Invitation:
         """Read an invitation.
 
         Raises:
-            ValueError: It is none; one line.
+            ValueError: It is none, or holds what cannot be an invitation's; one line.
         """
         invitation = cls(**_fields(cls, path))
-        key = bytes.fromhex(invitation.server) if _is_hex(invitation.server) else b""
-        if len(key) != KEY_BYTES or "BEGIN CERTIFICATE" not in invitation.ca:
+        _check_name(path, "federation", invitation.federation)
+        if not _KEY.fullmatch(invitation.server) or "BEGIN CERTIFICATE" not in invitation.ca:
             raise ValueError(f"{path}: holds no server key or no certificate: ask for it again")
+        if not _ADDRESS.fullmatch(invitation.address):
+            raise ValueError(f"{path}: address is no host:port: ask for it again")
+        if not all(_SETTING.fullmatch(key) for key in invitation.settings):
+            raise ValueError(f"{path}: a setting has no name of letters and dots: ask for it again")
         return invitation
 
     def write(self, path: Path) -> None:
@@ -126,23 +146,26 @@ class Invitation:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint that the coordinator reads out: of authority and server key together."""
-        shown = {"ca": self.ca, "server": self.server, "address": self.address}
-        return readable(hashlib.sha256(canonical_json(shown)).digest())
+        """The fingerprint that the coordinator reads out: of every field and every setting.
+
+        A setting counts with its type: the number 8.0 and the text "8.0" are two.
+        """
+        settings = {key: [type(value).__name__, value] for key, value in self.settings.items()}
+        whole = canonical_json({**asdict(self), "settings": settings})
+        return readable(hashlib.sha256(whole).digest())
 
 
-def _is_hex(text: str) -> bool:
+def _check_name(path: Path, field: str, name: str) -> None:
     try:
-        bytes.fromhex(text)
-    except ValueError:
-        return False
-    return True
+        require_name(name)
+    except UnfitText as error:
+        raise ValueError(f"{path}: {field} {error}, and ask again") from error
 
 
 def _fields(cls: type[Card] | type[Invitation], path: Path) -> dict[str, Any]:
     """The fields of a file, every text a text."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = strict_json(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
     names = {each.name for each in fields(cls)}

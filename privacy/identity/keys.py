@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NoReturn, Self, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
@@ -15,7 +16,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from atomic import write_new
+from privacy.canonical import strict_json
 from privacy.errors import BadSignature, DuplicateKey, PolicyRefused
+from texts import UnfitText, name_of, read_text, require_name, shown
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -111,12 +114,17 @@ class Roster(Mapping[str, bytes]):
         keys: 32 bytes for each name.
 
     Raises:
-        ValueError: if a key is not of 32 bytes, or stands for two names.
+        ValueError: if a key is not of 32 bytes, or stands for two names, or a name is none
+            (:func:`texts.require_name`).
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         for name, key in keys.items():
-            if not name or len(key) != KEY_BYTES:
+            try:
+                require_name(name)
+            except UnfitText as error:
+                raise ValueError(f"roster: the name {_short(name)} {error}") from error
+            if len(key) != KEY_BYTES:
                 raise ValueError(
                     f"roster: {name!r} has a key of {len(key)} bytes; give {KEY_BYTES}"
                 )
@@ -132,6 +140,8 @@ class Roster(Mapping[str, bytes]):
     def read(cls, path: Path, section: str = "members", *, missing_ok: bool = False) -> Self:
         """Read `{"members": {name: public key in hexadecimal}}`, or another section of the file.
 
+        Names are brought to their one spelling.
+
         Args:
             path: of the file.
             section: of it.
@@ -140,16 +150,32 @@ class Roster(Mapping[str, bytes]):
         Raises:
             ValueError: if the file is anything else.
         """
+        return cls._of_file(_sections(path), path, section, missing_ok=missing_ok)
+
+    @classmethod
+    def _of_file(
+        cls,
+        sections: Mapping[str, Mapping[str, str]],
+        path: Path,
+        section: str,
+        *,
+        missing_ok: bool,
+    ) -> Self:
+        if missing_ok and section not in sections:
+            return cls({})
         try:
-            sections = json.loads(path.read_text(encoding="utf-8"))
-            if missing_ok and section not in sections:
-                return cls({})
-            named = sections[section]
-            keys = {str(name): bytes.fromhex(key) for name, key in named.items()}
+            named = [(name, bytes.fromhex(key)) for name, key in sections[section].items()]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f'{path}: is no roster; write {{"{section}": {{"NAME": "64 hexadecimal digits"}}}}'
-            ) from error
+            raise ValueError(_no_roster(path, section)) from error
+        keys: dict[str, bytes] = {}
+        for written, key in named:
+            try:
+                name = name_of(written)
+            except UnfitText as error:
+                raise ValueError(f"{path}: the name {_short(written)} {error}") from error
+            if name in keys:
+                raise ValueError(f"{path}: {_short(name)} stands twice; name each member once")
+            keys[name] = key
         return cls(keys)
 
     def __getitem__(self, name: str) -> bytes:
@@ -172,6 +198,61 @@ class Roster(Mapping[str, bytes]):
             raise PolicyRefused(f"{name!r} is not in the roster; pin its key before it takes part")
         if not is_signed(self._keys[name], signature, signed_payload(kind, context, body)):
             raise BadSignature(f"the {kind} message of {name!r} is not signed by its key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rosters:
+    """All rosters of one file, read at once.
+
+    Attributes:
+        members: those who train.
+        servers: those who countersign.
+        readers: those who only measure.
+    """
+
+    members: Roster
+    servers: Roster
+    readers: Roster
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file as `rosters_json` writes it; a file without readers has none.
+
+        Raises:
+            ValueError: if it is anything else, or one key or name stands in two of them.
+        """
+        sections = _sections(path)
+        rosters = [
+            Roster._of_file(sections, path, name, missing_ok=name == "held_out")
+            for name in ("members", "servers", "held_out")
+        ]
+        names = [name for roster in rosters for name in roster]
+        keys = [key for roster in rosters for key in roster.values()]
+        if len(set(names)) < len(names) or len(set(keys)) < len(keys):
+            raise ValueError(
+                f"{path}: one name or one key stands in two sections; give each party its own"
+            )
+        return cls(members=rosters[0], servers=rosters[1], readers=rosters[2])
+
+
+def _sections(path: Path) -> dict[str, Any]:
+    """The sections of a file of rosters."""
+    try:
+        sections = strict_json(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(_no_roster(path, "members")) from error
+    if not isinstance(sections, dict):
+        raise ValueError(_no_roster(path, "members"))
+    return sections
+
+
+def _no_roster(path: Path, section: str) -> str:
+    return f'{path}: is no roster; write {{"{section}": {{"NAME": "64 hexadecimal digits"}}}}'
+
+
+def _short(name: str) -> str:
+    """A name for a message, whatever is wrong with it."""
+    return f"'{shown(name, most=40)}'"
 
 
 @lru_cache(maxsize=4096)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
+
+from terminal import Terminal, echo, say
+from texts import json_text, shown
 
 if TYPE_CHECKING:
     from privacy.identity.enrolment import Card
@@ -39,8 +39,8 @@ _LOOK_SECONDS = 1.0
 _ASK_SECONDS = 10.0
 
 
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, soft_wrap=True)
+def _path(path: Path) -> str:
+    return shown(str(path))
 
 
 def _control(home: ServerHome) -> Control:
@@ -89,21 +89,25 @@ def init(
         home = ServerHome.read(folder)
         certificates.renew(home.file(TLS_FOLDER), also or ())
         left = certificates.check(home.file(TLS_FOLDER), name=home.host)
-        _say(f"The certificate holds for {left} days; fedaccord server start {folder} takes it.")
+        say(
+            f"The certificate holds for {left} days; "
+            f"fedaccord server start {_path(folder)} takes it."
+        )
         return
     if not host:
         raise DeploymentError("--host is missing: the name or address organisations reach you by")
     home = ServerHome(folder=folder, federation=name or host, host=host, port=port, bind=bind)
     settings = given_settings(config=config, assignments=assignments or ())
     home = set_up(home, settings, also=also or ())
-    _say(f"[bold]{escape(str(folder))}[/bold] is the server of {escape(home.federation)}.\n")
-    _say(f"The invitation, to be read out over the phone:   {invite(home).fingerprint}\n")
-    _say("Next:")
-    _say(f"  1. adjust   {escape(str(folder / SETTINGS_FILE))}   and fedaccord server invite")
-    _say(f"  2. fedaccord server start {escape(str(folder))}")
-    _say(f"  3. send     {escape(str(folder / INVITATION_FILE))}   to every organisation")
-    _say("  4. fedaccord server admit the cards they send back; send all the roster")
-    _say(f"  5. fedaccord server run {escape(str(folder))}")
+    say("The invitation, to be read out over the phone:\n")
+    say(f"  {invite(home).fingerprint}\n")
+    say(f"{_path(folder)} is the server of {shown(home.federation)}.\n")
+    say("Next:")
+    say(f"  1. adjust   {_path(folder / SETTINGS_FILE)}   and fedaccord server invite")
+    say(f"  2. fedaccord server start {_path(folder)}")
+    say(f"  3. send     {_path(folder / INVITATION_FILE)}   to every organisation")
+    say("  4. fedaccord server admit the cards they send back; send all the roster")
+    say(f"  5. fedaccord server run {_path(folder)}")
 
 
 @server.command(epilog="Example: fedaccord server invite lab")
@@ -115,7 +119,7 @@ def invite(folder: HomeFolder) -> None:
 
     home = ServerHome.read(folder)
     invitation = write_invitation(home)
-    _say(f"{escape(str(home.file(INVITATION_FILE)))}   {invitation.fingerprint}")
+    say(f"{invitation.fingerprint}   {_path(home.file(INVITATION_FILE))}")
 
 
 @server.command(epilog="Example: fedaccord server admit lab north.json south.json")
@@ -142,13 +146,13 @@ def admit(
         raise DeploymentError("no card given: name the files that organisations have sent")
     read = [Card.read(path) for path in cards or ()]
     for card in read:
-        _say(f"  {escape(card.group)} ({card.role})   {card.fingerprint}")
+        say(f"  {card.fingerprint}   {card.role:8}   {shown(card.group)}")
     if read and not yes and not typer.confirm("Do these match what you were told by phone?"):
         raise typer.Exit(1)
     gone = [take_out(home, group) for group in remove or ()]
     for card in read:
         take_in(home, card)
-    _say(f"Send {escape(str(home.file(ROSTER_FILE)))} to all organisations.")
+    say(f"Send {_path(home.file(ROSTER_FILE))} to all organisations.")
     _let_in(home, gone)
 
 
@@ -161,7 +165,7 @@ def _let_in(home: ServerHome, gone: Sequence[Card] = ()) -> None:
     while not _let_in_now(home, control, left):
         # A SuperLink that is being started anew is worth a wait; one that was never started is not.
         if not is_started(home) or time.monotonic() > end:
-            _say("No SuperLink answers here: nodes are let in and out before the next run.")
+            say("No SuperLink answers here: nodes are let in and out before the next run.")
             return
         time.sleep(_LOOK_SECONDS)
 
@@ -205,9 +209,11 @@ def start(folder: HomeFolder) -> None:
     home = ServerHome.read(folder)
     left = certificates.check(home.file(TLS_FOLDER), name=home.host)
     if left < certificates.WARN_BELOW_DAYS:
-        _say(f"The certificate holds for {left} days: fedaccord server init --renew {folder}")
+        say(f"The certificate holds for {left} days: fedaccord server init --renew {_path(folder)}")
     configuration = supervision.write_configuration(home.folder, programs(home))
-    _say(f"Listening on {home.bind}:{home.port}; organisations come to {home.address}.")
+    say(
+        f"Listening on {shown(home.bind)}:{home.port}; organisations come to {shown(home.address)}."
+    )
     supervision.supervise(configuration)
 
 
@@ -257,7 +263,7 @@ def _begin(home: ServerHome, name: str, settings: RunConfig, *, detach: bool) ->
     control = _control(home)
     number = control.start(settings.flat())
     note(home, RUNS_FILE, name, number)
-    _say(f"Run {escape(name)} begins; results come to {escape(settings.out)}.")
+    say(f"Run {shown(name)} begins; results come to {shown(settings.out)}.")
     if not detach:
         _watch(control, number, settings)
 
@@ -291,7 +297,7 @@ def _watch(control: Control, number: int, settings: RunConfig) -> None:
                 )
     if status != "finished:completed":
         raise RuntimeError(f"the run ended as {status}: look at HOME/logs/superexec.log")
-    _say(f"The model lies in {escape(settings.out)}.")
+    say(f"The model lies in {shown(settings.out)}.")
 
 
 def _records(path: Path) -> list[Any]:
@@ -342,10 +348,10 @@ def status(
     left = certificates.check(home.file(TLS_FOLDER), name=home.host)
     if as_json:
         figures = {"address": home.address, "running": nodes is not None, "certificate_days": left}
-        typer.echo(json.dumps({**figures, "groups": groups, "runs": runs}, indent=2))
+        echo(json_text({**figures, "groups": groups, "runs": runs}, indent=2))
         return
     state = "running" if nodes is not None else "not running"
-    _say(f"{escape(home.federation)} at {home.address}: {state}; certificate: {left} days")
+    say(f"{shown(home.federation)} at {shown(home.address)}: {state}; certificate: {left} days")
     _show(("group", "role", "node"), groups)
     _show(("run", "status", "round", "in the last sum", "alignment"), runs)
 
@@ -378,5 +384,5 @@ def _show(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text("" if row[name] is None else str(row[name])) for name in columns))
-    Console().print(table)
+        table.add_row(*("" if row[name] is None else shown(str(row[name])) for name in columns))
+    Terminal().print(table)

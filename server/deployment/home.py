@@ -36,6 +36,7 @@ from server.config import ConfigError, RunConfig, read_run_config
 from server.deployment.certificates import CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, create
 from server.settings import given_settings
 from strategies.wire.round_plan import Scalar, unflatten
+from texts import UnfitText, name_of, read_text, spelled
 
 SERVER_FILE = "server.toml"
 SETTINGS_FILE = "federation.toml"
@@ -47,6 +48,8 @@ RUNS_FILE = "runs.json"
 NODES_FILE = "nodes.json"
 DATABASE_FILE = "superlink.db"
 CONNECTION = "fedaccord"
+
+_PLACE = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
 #: Settings that make sense only where the server sees the data, or that the folder decides.
 _DECIDED_HERE = (
@@ -86,10 +89,10 @@ class ServerHome:
         """
         path = folder / SERVER_FILE
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            content = tomllib.loads(read_text(path))
             return cls(
                 folder=folder.resolve(),
-                federation=str(content["federation"]),
+                federation=name_of(str(content["federation"])),
                 host=str(content["host"]),
                 port=int(content["port"]),
                 bind=str(content["bind"]),
@@ -176,6 +179,13 @@ def set_up(
             raise DeploymentError(f"{home.file(made)}: is there already; choose another folder")
     if not 1 <= home.port <= 65535:
         raise DeploymentError(f"port = {home.port} must lie in [1, 65535]: 9443 is usual")
+    for what, place in (("--host", home.host), ("--bind", home.bind)):
+        if not _PLACE.fullmatch(place):
+            raise DeploymentError(f"{what} {place!r}: give a name or an address in plain letters")
+    try:
+        home = replace(home, federation=name_of(home.federation))
+    except UnfitText as error:
+        raise DeploymentError(f"--name {home.federation[:40]!r}: {error}") from error
     _require_open(settings)
     chosen = _settings(read_run_config({"privacy.mode": "distributed", **settings}))
     home = replace(home, folder=folder.resolve())
@@ -230,13 +240,15 @@ def admit(home: ServerHome, card: Card) -> bool:
     Raises:
         DeploymentError: Its name or one of its keys belongs to somebody else.
     """
+    if card.group == SERVER:
+        raise DeploymentError(f"{SERVER!r} is the server's own name: the group must take another")
     known = admitted(home)
     if known.get(card.group) == card:
         return False
     for other in known.values():
         if other.group == card.group:
             raise DeploymentError(
-                f"{card.group!r} is admitted with the key {other.fingerprint}: "
+                f"{other.fingerprint} is the key with which {card.group!r} is admitted: "
                 f"fedaccord server admit --remove first if it has a new one"
             )
         if other.identity == card.identity or other.node == card.node:
@@ -254,13 +266,17 @@ def remove(home: ServerHome, group: str) -> Card:
     Raises:
         DeploymentError: It is not in it.
     """
+    try:
+        name = spelled(group)
+    except UnfitText as error:
+        raise DeploymentError(f"the group to remove {error}") from error
     for path in home.file(CARDS_FOLDER).glob("*.json"):
         card = Card.read(path)
-        if card.group == group:
+        if card.group == name:
             path.unlink()
             _write_roster(home, admitted(home))
             return card
-    raise DeploymentError(f"{group!r} is not admitted: fedaccord server status lists who is")
+    raise DeploymentError(f"{group[:100]!r} is not admitted: fedaccord server status lists who is")
 
 
 def note(home: ServerHome, file: str, name: str, number: int) -> None:

@@ -22,6 +22,9 @@ from importlib import import_module
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
+from terminal import echo
+from texts import visible
+
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
@@ -138,7 +141,7 @@ def main() -> None:
         run = _guard_flower()
         run()
     except StartRefused as error:
-        print(f"error: {error}", file=sys.stderr)
+        echo(f"error: {visible(str(error))}", err=True)
         sys.exit(2)
 
 

@@ -15,12 +15,13 @@ from privacy.identity.keys import KEY_BYTES, SIGNATURE_BYTES, Roster
 from privacy.identity.possession import require_proof
 from privacy.identity.roles import HELD_OUT, TRAIN
 from server.config import RunConfig
+from texts import UnfitText, require_name
 
 logger = logging.getLogger(__name__)
 
 IDLE = "idle"
 #: Of what a node says, in characters; a roster of so many names some thousands of members.
-_LONGEST_NAME = 200
+_LONGEST_ROLE = 200
 _LONGEST_CODE = 128
 _LONGEST_ROSTER = 1 << 20
 ANOTHERS_KEY = "group {!r} shows the key of another group: give each its own"
@@ -175,7 +176,7 @@ def read_setup(reply: Message, *, unit: str, challenge: bytes) -> Setup:
 
 
 def _text(
-    answer: ConfigRecord, key: str, *, most: int = _LONGEST_NAME, default: str | None = None
+    answer: ConfigRecord, key: str, *, most: int = _LONGEST_ROLE, default: str | None = None
 ) -> str:
     value = answer[key] if default is None else answer.get(key, default)
     if not isinstance(value, str) or len(value) > most:
@@ -187,9 +188,10 @@ def _group(answer: ConfigRecord) -> str:
     group = answer["group"]
     if not isinstance(group, str):
         raise TypeError("a group's name is no text")
-    if not 0 < len(group) <= _LONGEST_NAME:
-        raise SetupRefused(f"a group's name has {len(group)} characters")
-    return group
+    try:
+        return require_name(group)
+    except UnfitText as error:
+        raise SetupRefused(f"a group's name {error}") from error
 
 
 def _units(answer: ConfigRecord) -> int:

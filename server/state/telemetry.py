@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from atomic import write_atomically
 from server.config import RunConfig
 from server.rounds.loop import Observer, RoundRecord
+from terminal import Terminal
+from texts import shown, visible
 
 ROUNDS_FILE = "rounds.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -55,14 +56,14 @@ def progress_bar(rounds: int, after: int | None = None) -> Iterator[Observer]:
         rounds: Of the whole run.
         after: Round that a resumed run goes on from.
     """
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("round {task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("round {task.completed:.0f}/{task.total:.0f}", markup=False),
+        TextColumn("{task.fields[figures]}", markup=False),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("left", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
@@ -80,14 +81,11 @@ def progress_bar(rounds: int, after: int | None = None) -> Iterator[Observer]:
             if record.aborted:
                 console.print(
                     f"round {record.round} was aborted, the model stays as it was: "
-                    f"{record.aborted}",
-                    markup=False,
+                    f"{visible(record.aborted)}"
                 )
             elif record.dropped:
-                console.print(
-                    f"round {record.round}: no answer from {', '.join(record.dropped)}",
-                    markup=False,
-                )
+                silent = ", ".join(map(shown, record.dropped))
+                console.print(f"round {record.round}: no answer from {silent}")
             what = "adapters and head" if record.train_adapter else "head"
             progress.update(task, completed=record.round, description=what, figures=alignment)
 

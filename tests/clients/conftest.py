@@ -26,7 +26,7 @@ from alignment.training.private_layout import private_layout
 from clients.app import app
 from clients.data.home import Home
 from clients.deployment.bundle import installed_files
-from clients.deployment.enrolment import pin_roster, policy_for, set_up
+from clients.deployment.enrolment import compare_roster, pin_roster, policy_for, set_up
 from clients.deployment.executor import Executor
 from clients.sessions.group_ledger import forget_ledgers
 from clients.task import RoundTask, read_task
@@ -276,7 +276,7 @@ class Deployed:
         server = Roster.read(next(iter(self.homes.values())) / "roster.json", SERVERS)
         roster.write_text(rosters_json(Roster({**keys, **(members or {})}), server))
         for home in self.homes.values():
-            pin_roster(Home(folder=home), roster)
+            pin_roster(Home(folder=home), compare_roster(Home(folder=home), roster))
 
     def run(self) -> list[RoundRecord]:
         """Run the server to its end; its rounds."""

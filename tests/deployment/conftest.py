@@ -135,6 +135,8 @@ class Lab:
         fedaccord(
             *("client", "init", self.home(group), "--invitation", self.server / "invitation.json"),
             *("--group", group, "--data", data, "--port", str(free_port()), *options),
+            # The delta of so few people is larger than the built-in default.
+            "--accept-weaker",
         )
         policy = self.home(group) / "policy.toml"
         text = policy.read_text().replace(f"127.0.0.1:{self.port}", f"127.0.0.1:{self.tap.port}")

@@ -17,6 +17,12 @@ def test_without_anything_all_is_default() -> None:
     assert assemble(config=None, assignments=[]) == RunConfig()
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    """Was open: a file that an editor had marked could not be read."""
+    file = write(tmp_path / "c.toml", "\ufeffseed = 2\n")
+    assert assemble(config=file, assignments=[]).seed == 2
+
+
 def test_the_last_of_defaults_file_options_and_assignments_wins(tmp_path: Path) -> None:
     file = write(tmp_path / "c.toml", "seed = 2\n[training]\nbatch_size = 2\nlearning_rate = 0.5\n")
     defaults = {"seed": 1, "training.batch_size": 1, "context.strength": 1.0, "data": "one"}

@@ -273,7 +273,7 @@ class SmallFederation:
             control.register(card.node, card.group)
         for group in GROUPS:
             home = self.home(group)
-            enrolment.pin_roster(home, server.file(ROSTER_FILE))
+            enrolment.pin_roster(home, enrolment.compare_roster(home, server.file(ROSTER_FILE)))
             self._clients.append(_supervised(home.folder, programs(home, home.group_policy)))
         control.start(server.run_config(_RUN, {}, resume=False).flat())
         say("three clients and a run are started")

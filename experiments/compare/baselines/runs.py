@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from alignment.data.population import Population
@@ -24,6 +23,7 @@ from alignment.model.prediction import Predict
 from atomic import write_atomically
 from experiments.compare.baselines.methods import Baseline, training_part
 from server.config import ConfigError
+from terminal import Terminal
 
 #: A method of several rounds is measured after every so many of them, and after the last.
 EVALUATE_EVERY = 5
@@ -214,12 +214,12 @@ class _Bar(Progress):
     def __init__(self) -> None:
         super().__init__(
             BarColumn(bar_width=24),
-            TextColumn("round {task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("round {task.completed:.0f}/{task.total:.0f}", markup=False),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("left", markup=False),
             TimeRemainingColumn(),
-            console=Console(stderr=True, highlight=False),
+            console=Terminal(stderr=True),
         )
         self._figures = ""
 

@@ -4,6 +4,7 @@ import math
 import pickle
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from alignment.data.records import (
     PairRecord,
     Question,
     SurveyRecord,
+    parse_question,
     parse_record,
     question_digest,
     record_to_row,
 )
+from alignment.data.units import units_of
+from tests.hostile import FORGED, assert_seen
+from texts import spelled
 
+IDS = st.text("abcdefé \u00a0\u0301\u0439字-1", min_size=1).filter(str.strip)
 ROOT = Path(__file__).parents[3]
 ASKED: dict[str, Any] = {"question_id": "tea", "question": "Tea?", "options": ["Yes", "No", "Both"]}
 SURVEY: dict[str, Any] = {"group": "north", **ASKED, "distribution": [0.5, 0.25, 0.25]}
@@ -41,6 +47,18 @@ def error_of(row: Any) -> InvalidRecordError:
         parse_record(row)
     assert "\n" not in str(caught.value)
     return caught.value
+
+
+def decomposed(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
+
+
+def composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def stripped(text: str) -> str:
+    return composed(text).strip()
 
 
 def test_a_survey_reads_as_a_distribution_of_nobody() -> None:
@@ -89,6 +107,89 @@ def test_an_annotator_may_be_absent(absent: dict[str, Any]) -> None:
 def test_two_spellings_of_a_respondent_are_one_unit() -> None:
     assert parse_record({**CHOICE, "respondent": " ann\t"}).unit == "ann"
     assert parse_record({**CHOICE, "group": "north "}).group == "north"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("space", ["\u00a0", "  ", "\t", "\u3000", " \u2028"])
+@pytest.mark.parametrize("field", ["group", "respondent", "question_id"])
+def test_every_spelling_of_a_name_is_one_name(field: str, space: str, form: str) -> None:
+    """Was open: composed and decomposed letters, and every white space, made two units of one."""
+    written = unicodedata.normalize(form, f" Zoë{space}Núñez{space}")
+    record = record_to_row(parse_record({**CHOICE, field: written}))
+    assert record[field] == "Zoë Núñez"
+
+
+def test_every_spelling_of_an_annotator_is_one_unit() -> None:
+    """Was open: an annotator was a unit for every way her name is composed."""
+    records = [
+        parse_record({**PAIR, "annotator": unicodedata.normalize(form, "Zoë\u00a0Núñez")})
+        for form in ("NFC", "NFD")
+    ]
+    assert len(units_of(records, unit="respondent")) == 1
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\ufeff", "\u200d", "\u202e", "\u00ad", "\x00"])
+@pytest.mark.parametrize("field", ["group", "respondent", "question_id"])
+def test_a_name_with_a_character_that_cannot_be_seen_is_refused(field: str, hidden: str) -> None:
+    """Was open: what looked like one person was two."""
+    error = error_of({**CHOICE, field: f"an{hidden}na"})
+    assert (error.field, error.remedy) == (field, "write it without")
+    assert "anna" not in str(error) and hidden not in str(error)
+
+
+@pytest.mark.parametrize("group", FORGED, ids=ascii)
+def test_a_group_whose_name_could_forge_is_refused(group: str) -> None:
+    """Was open: the name of a group was any text, and is shown to others."""
+    error = error_of({**CHOICE, "group": group})
+    assert error.field == "group"
+    assert_seen(str(error))
+
+
+def test_persons_are_not_shown_and_may_mix_scripts() -> None:
+    record = parse_record({**CHOICE, "respondent": "N\u043erth 1111 2222"})
+    assert record.unit == "N\u043erth 1111 2222"
+
+
+def test_a_question_is_known_however_its_text_is_composed() -> None:
+    """Was open: one question, composed in two ways, was two that nobody answered twice."""
+    rows = [{"question": "Café?", "options": ["Thé", "Café"]}]
+    rows += [{"question": decomposed(r["question"]), "options": r["options"]} for r in rows]
+    rows += [{**rows[0], "options": [decomposed(option) for option in rows[0]["options"]]}]
+    asked = [parse_question(row) for row in rows]
+    assert len({question.question_id for question in asked}) == 1
+    # What is shown and encoded stays as it was written.
+    assert asked[1].text == decomposed("Café?")
+
+
+def test_two_responses_that_differ_in_composition_alone_are_none_to_choose_from() -> None:
+    """Was open: a preference between a text and itself."""
+    assert error_of({**PAIR, "chosen": "é", "rejected": "e\u0301"}).field == "rejected"
+    asked = {**ASKED, "options": ["é", "e\u0301"]}
+    assert error_of({**CHOICE, **asked}).field == "options"
+
+
+@given(st.permutations(["é", "f", "e\u0302", "ez"]), st.booleans(), st.booleans())
+def test_annotators_of_one_pair_mean_one_option_however_it_is_composed(
+    texts: list[str], first: bool, second: bool
+) -> None:
+    """Was open: letters composed otherwise turned the order of the options round."""
+    one, other = texts[:2]
+    records = [
+        parse_record({**PAIR, "chosen": spell(one), "rejected": spell(other)})
+        for spell in ((decomposed, composed)[first], (decomposed, composed)[second])
+    ]
+    assert len({record.question.question_id for record in records}) == 1
+    assert len({record.target for record in records}) == 1
+
+
+@given(IDS, st.sampled_from(["NFC", "NFD"]), st.sampled_from([" ", "\u00a0", "\t ", "\u2003"]))
+def test_two_spellings_that_are_spelled_alike_are_one_unit(
+    name: str, form: str, space: str
+) -> None:
+    """Was open: a unit for every spelling of a person."""
+    other = unicodedata.normalize(form, name).replace(" ", space)
+    records = [parse_record({**CHOICE, "respondent": each}) for each in (name, other)]
+    assert len(units_of(records, unit="respondent")) == 1
 
 
 def test_texts_stay_as_they_are() -> None:
@@ -183,22 +284,22 @@ def test_errors_survive_the_way_between_processes() -> None:
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
-NAMES = TEXTS.map(str.strip)
+GROUPS = st.text("north éé-I", min_size=1, max_size=20).filter(str.strip)
 
 
 @st.composite
 def rows(draw: st.DrawFn) -> dict[str, object]:
-    row: dict[str, object] = {"group": draw(NAMES)}
+    row: dict[str, object] = {"group": draw(GROUPS)}
     kind = draw(st.sampled_from(["survey", "choice", "pair"]))
     if kind == "pair":
-        chosen, rejected = draw(st.lists(TEXTS, min_size=2, max_size=2, unique=True))
+        chosen, rejected = draw(st.lists(TEXTS, min_size=2, max_size=2, unique_by=stripped))
         answer = {"prompt": draw(TEXTS), "chosen": chosen, "rejected": rejected}
-        return {**row, "annotator": draw(st.none() | NAMES), **answer}
-    options = draw(st.lists(TEXTS, min_size=2, max_size=8, unique_by=str.strip))
-    asked = {"question_id": draw(NAMES), "question": draw(TEXTS), "options": options}
+        return {**row, "annotator": draw(st.none() | IDS), **answer}
+    options = draw(st.lists(TEXTS, min_size=2, max_size=8, unique_by=stripped))
+    asked = {"question_id": draw(IDS), "question": draw(TEXTS), "options": options}
     if kind == "choice":
         choice = draw(st.integers(0, len(options) - 1))
-        return {**row, "respondent": draw(NAMES), **asked, "choice": choice}
+        return {**row, "respondent": draw(IDS), **asked, "choice": choice}
     size = len(options)
     weights = draw(st.lists(st.integers(0, 1000), min_size=size, max_size=size).filter(any))
     # Rounded as published tables are, and off by up to the tolerance.
@@ -213,7 +314,9 @@ def test_a_record_survives_the_way_to_a_row_and_back(row: dict[str, object]) -> 
     assert math.fsum(record.target) == 1.0
     assert len(record.target) == len(record.question.options)
     if "distribution" not in row:
-        assert record_to_row(record) == row
+        names = ("group", "respondent", "annotator", "question_id")
+        spellings = {name: spelled(row[name]) for name in names if row.get(name) is not None}
+        assert record_to_row(record) == {**row, **spellings}
 
 
 JSON_VALUES = st.recursive(

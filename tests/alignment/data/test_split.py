@@ -21,6 +21,7 @@ from alignment.data.split import (
     draws_of,
     read_split,
 )
+from tests.hostile import FORGED, assert_seen
 
 GOOD: dict[str, Any] = {
     "train_groups": ["a", "b"],
@@ -52,6 +53,48 @@ def ids(answers: GroupAnswers) -> set[str]:
 
 
 # --- files -----------------------------------------------------------------------------------
+
+
+def test_names_of_a_split_are_spelled_as_those_of_records(tmp_path: Path) -> None:
+    """Was open: a group or question composed otherwise than in the data was not in the data."""
+    file = tmp_path / "split.json"
+    draw = {"context": ["que\u0301"], "target": [" q\u00a01"]}
+    written = {"train_groups": ["Zoe\u0308  A"], "eval": {"Cafe\u0301": {"0": draw}}}
+    text = json.dumps({**written, "unseen_questions": ["q\t2"]})
+    file.write_text(f"\ufeff{text}", "utf-8")
+    assert read_split(file) == Split(
+        train_groups=("Zoë A",),
+        draws={"Café": (Draw(context=("qué",), target=("q 1",)),)},
+        unseen_questions=frozenset({"q 2"}),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_groups": ["é", "e\u0301"]},
+        {"eval": {"é": {"0": DRAW}, "e\u0301": {"0": DRAW}}},
+        {"eval": {"c": {"0": {**DRAW, "context": ["é", "e\u0301"]}}}},
+    ],
+    ids=["train", "held out", "questions"],
+)
+def test_two_spellings_of_one_name_are_named_twice(tmp_path: Path, changes: Any) -> None:
+    """Was open: one group in two spellings trained, or was held out, twice."""
+    file = tmp_path / "split.json"
+    file.write_text(json.dumps({**GOOD, **changes}))
+    with pytest.raises(SplitError, match="names one twice; name each once"):
+        read_split(file)
+
+
+@pytest.mark.parametrize("name", FORGED, ids=ascii)
+def test_a_split_names_no_group_that_records_could_not_have(tmp_path: Path, name: str) -> None:
+    """Was open: a split named groups by any text, and errors repeated it."""
+    file = tmp_path / "split.json"
+    for changes in ({"train_groups": [name]}, {"eval": {name: {"0": DRAW}}}):
+        file.write_text(json.dumps({**GOOD, **changes}))
+        with pytest.raises(SplitError) as caught:
+            read_split(file)
+        assert_seen(str(caught.value))
 
 
 def test_a_split_file_is_read(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from clients.data.group_policy import (
 from clients.data.home import Home
 from clients.deployment.bundle import code_digest
 from clients.deployment.enrolment import accept_code
+from tests.hostile import FORGED, MISSPELLED, assert_seen
+from texts import name_of
 
 LEAST: dict[str, Any] = {
     "group": "North",
@@ -58,6 +60,27 @@ def test_what_is_not_said_has_the_default(tmp_path: Path) -> None:
     assert policy.step == StepSection()
     assert (policy.privacy.mode, policy.privacy.unit) == ("distributed", "respondent")
     assert not policy.data.public
+
+
+@pytest.mark.parametrize("name", MISSPELLED, ids=ascii)
+def test_the_group_is_spelled_as_in_records(tmp_path: Path, name: str) -> None:
+    """Was open: records of a group composed otherwise were not the policy's group."""
+    assert read_group_policy(written(tmp_path, group=name)).group == name_of(name)
+
+
+def test_a_byte_order_mark_is_no_part_of_it(tmp_path: Path) -> None:
+    """Was open: a file that an editor had marked could not be read."""
+    path = written(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_group_policy(path).group == "North"
+
+
+@pytest.mark.parametrize("name", FORGED, ids=ascii)
+def test_a_group_whose_name_could_forge_is_refused(tmp_path: Path, name: str) -> None:
+    """Was open: the policy took any name, and its card carried it to others."""
+    with pytest.raises(GroupPolicyError, match=r"policy\.toml: group") as caught:
+        read_group_policy(written(tmp_path, group=name))
+    assert_seen(str(caught.value))
 
 
 def test_every_field_survives_being_written_and_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from clients.deployment import bundle as module
 from clients.deployment.bundle import (
     ROOMS,
-    SHARED_MODULE,
+    SHARED_MODULES,
     CodeRefused,
     bundle_digest,
     bundled_files,
@@ -46,7 +46,7 @@ def test_the_bundle_that_flower_builds_is_the_code_that_is_installed(tmp_path: P
 
     for room in (*ROOMS, "server"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "LICENSE", "README.md", ".gitignore", SHARED_MODULE):
+    for name in ("pyproject.toml", "LICENSE", "README.md", ".gitignore", *SHARED_MODULES):
         shutil.copy(ROOT / name, tmp_path / name)
     sent = build_fab_from_disk(tmp_path)
     assert differences(bundled_files(sent)) == ()
@@ -57,7 +57,7 @@ def test_the_bundle_that_flower_builds_is_the_code_that_is_installed(tmp_path: P
 def test_what_runs_at_a_client_is_every_module_of_its_rooms() -> None:
     names = set(installed_files())
     assert {"clients/app.py", "privacy/secagg/client.py", "alignment/model/predictor.py"} <= names
-    assert {name.split("/")[0] for name in names} == {*ROOMS, SHARED_MODULE}
+    assert {name.split("/")[0] for name in names} == {*ROOMS, *SHARED_MODULES}
 
 
 class TestDigest:
@@ -194,6 +194,13 @@ class TestDifferences:
         assert [line for line in found[0].diff[2:] if line[0] in "+-"] == ["+import os"]
         assert "+\\xff new" in found[1].diff
         assert all(line[0] in "-@" or line.startswith("+++") for line in found[2].diff)
+
+    def test_a_line_end_of_another_kind_is_a_difference(self) -> None:
+        """Was open: a bundle whose lines ended otherwise was changed, with nothing to be seen."""
+        files = dict(installed_files())
+        files["clients/app.py"] = files["clients/app.py"].replace(b"\n", b"\r", 1)
+        (found,) = differences(files)
+        assert any(line.startswith("+") and "\r" in line for line in found.diff)
 
     def test_there_are_none_to_what_is_installed(self) -> None:
         assert differences(installed_files()) == ()

@@ -39,7 +39,7 @@ def home(deploy: Callable[..., Deployed]) -> Home:
 
 def failing(home: Home, **options: bool) -> dict[str, str]:
     found = {each.name: each for each in findings(home, offline=True, **options)}
-    assert set(found) == {"keys", "code", "roster", "data"}
+    assert set(found) == {"keys", "code", "invitation", "promise", "roster", "data"}
     assert all("\n" not in each.text for each in found.values())
     return {name: each.text for name, each in found.items() if not each.holds}
 

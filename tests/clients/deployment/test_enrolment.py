@@ -156,11 +156,9 @@ class TestSetUp:
         ("changes", "words"),
         [
             ({"group": ""}, "group = ''"),
+            ({"group": "Nor\x1b[8mth"}, "group: holds an invisible, control"),
             ({"port": 0}, "port = 0"),
             ({"budget_epsilon": 99.0}, "budget_epsilon = 99.0"),
-            ({"settings": {"privacy.epsilon": "much"}}, "could not convert string to float"),
-            ({"settings": {"privacy.mode": "central"}}, "mode = 'central'"),
-            ({"settings": {"privacy.epsilon": -1.0}}, "epsilon = -1"),
             ({"address": "no port"}, "address = 'no port'"),
         ],
     )
@@ -201,19 +199,19 @@ class TestRosters:
         first = {**self.own(home), "A": keys["A"], "B": keys["B"]}
         change = compare_roster(home, self.roster(tmp_path, first))
         assert (dict(change.added), change.removed, change.changed) == (
-            {"A": keys["A"], "B": keys["B"]},
+            {("members", "A"): keys["A"], ("members", "B"): keys["B"]},
             {},
             {},
         )
-        pin_roster(home, self.roster(tmp_path, first))
+        pin_roster(home, change)
         second = {**self.own(home), "A": keys["other"], "C": keys["C"]}
         change = compare_roster(home, self.roster(tmp_path, second))
-        assert dict(change.added) == {"C": keys["C"]}
-        assert dict(change.removed) == {"B": keys["B"]}
-        assert dict(change.changed) == {"A": keys["other"]}
+        assert dict(change.added) == {("members", "C"): keys["C"]}
+        assert dict(change.removed) == {("members", "B"): keys["B"]}
+        assert dict(change.changed) == {("members", "A"): keys["other"]}
         # Looking pins nothing.
         assert dict(Roster.read(home.file("roster.json"))) == first
-        pin_roster(home, self.roster(tmp_path, second))
+        pin_roster(home, change)
         assert dict(Roster.read(home.file("roster.json"))) == second
 
     @pytest.mark.parametrize("own", [{}, {"North": Identity.create().public}])
@@ -223,13 +221,13 @@ class TestRosters:
         before = home.file("roster.json").read_bytes()
         words = r"has another key for 'North', or none: the coordinator has not admitted"
         with pytest.raises(GroupPolicyError, match=words):
-            pin_roster(home, self.roster(tmp_path, own))
+            compare_roster(home, self.roster(tmp_path, own))
         assert home.file("roster.json").read_bytes() == before
 
     def test_one_of_another_server_is_not_pinned(self, home: Home, tmp_path: Path) -> None:
         other = self.roster(tmp_path, self.own(home), server=Identity.create().public.hex())
         with pytest.raises(GroupPolicyError, match="names another server than the one pinned"):
-            pin_roster(home, other)
+            compare_roster(home, other)
 
     @pytest.mark.parametrize(
         ("content", "words"),
@@ -242,7 +240,7 @@ class TestRosters:
         if content is not None:
             path.write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=words) as caught:
-            pin_roster(home, path)
+            compare_roster(home, path)
         assert str(caught.value).startswith(f"{path}: ")
 
     def test_two_names_with_one_key_are_refused(self, home: Home, tmp_path: Path) -> None:
@@ -252,4 +250,54 @@ class TestRosters:
         path = tmp_path / "new.json"
         path.write_text(json.dumps(sections), encoding="utf-8")
         with pytest.raises(ValueError, match="one key stands for two names"):
-            pin_roster(home, path)
+            compare_roster(home, path)
+
+    def test_only_what_was_looked_at_is_pinned(self, home: Home, tmp_path: Path) -> None:
+        """Was open: a file that was changed after it was shown was pinned as it then was."""
+        path = self.roster(tmp_path, {**self.own(home), "A": b"a" * 32})
+        change = compare_roster(home, path)
+        path.write_text(path.read_text().replace((b"a" * 32).hex(), (b"b" * 32).hex()), "utf-8")
+        pin_roster(home, change)
+        assert Roster.read(home.file("roster.json"))["A"] == b"a" * 32
+
+    def test_a_second_server_is_not_pinned(self, home: Home, tmp_path: Path) -> None:
+        """Was open: servers beside the one that was compared came with a roster unseen."""
+        path = self.roster(tmp_path, self.own(home))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["servers"]["second"] = "22" * 32
+        path.write_text(json.dumps(content), encoding="utf-8")
+        with pytest.raises(GroupPolicyError, match="names another server than the one pinned"):
+            compare_roster(home, path)
+
+    def test_a_name_cannot_hide_the_change_of_another(self, home: Home, tmp_path: Path) -> None:
+        """Was open: a member that was named as readers are shown took a reader's place."""
+        path = self.roster(tmp_path, {**self.own(home), "A (measures only)": b"1" * 32})
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["held_out"] = {"A": "22" * 32}
+        path.write_text(json.dumps(content), encoding="utf-8")
+        assert set(compare_roster(home, path).added) == {
+            ("members", "A (measures only)"),
+            ("held_out", "A"),
+        }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"privacy.epsilon": "much"}, {"privacy.mode": "central"}, {"privacy.epsilon": -1.0}],
+    ids=str,
+)
+def test_settings_that_no_run_could_have_make_no_folder(
+    make: SetUp, north: Path, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(GroupPolicyError, match=r"^the invitation: privacy\.") as caught:
+        make(replace(INVITATION, settings=settings))
+    assert "\n" not in str(caught.value)
+    assert not north.exists()
+
+
+def test_no_group_takes_the_name_of_the_server(make: SetUp, north: Path) -> None:
+    """Was open: a member and the server of one name are one entry in what is shown."""
+    for typed in ("server", " server\u00a0"):
+        with pytest.raises(GroupPolicyError, match="is the server's own name: take another"):
+            make(group=typed)
+    assert not north.exists()

@@ -10,7 +10,7 @@ import pytest
 
 from clients.data.home import Home
 from clients.deployment.bundle import code_digest
-from privacy.identity.enrolment import Card, Invitation
+from privacy.identity.enrolment import Card, Invitation, key_fingerprint
 from privacy.identity.keys import Identity, Roster, rosters_json
 from server.config import read_run_config
 
@@ -113,7 +113,11 @@ class TestInit:
             *("--group", "Group 0", "--data", tiny_data),
         )
         assert done.code == 2
-        assert done.err.startswith(f"error: {invitation}: asks for a predictor that this version")
+        assert done.err.startswith(f"error: the invitation: {next(iter(settings))} ")
+        assert done.err.endswith(
+            "install the coordinator's version, or ask for another invitation\n"
+        )
+        assert not (tmp_path / "north").exists()
 
 
 class TestRoster:
@@ -133,8 +137,10 @@ class TestRoster:
         home = deployed.homes[ONE]
         done = command("client", "roster", home, file, "--yes")
         assert done.code == 0
-        assert "new     New [one]" in done.out
-        assert "other keyGroup 1" in done.out.replace("other key ", "other key")
+        members = Roster.read(file)
+        for title, name in (("new", "New [one]"), ("other key", "Group 1")):
+            line = f"  {key_fingerprint(members[name])}   {title:9}   trains          {name}\n"
+            assert line in done.out
         assert "ask that member, not the coordinator" in done.out
         assert Roster.read(home / "roster.json") == Roster.read(file)
         again = command("client", "roster", home, file)
@@ -176,7 +182,9 @@ class TestCheck:
         done = command("client", "check", deployed.homes[ONE], "--offline", "--json")
         told = json.loads(done.out)
         assert (done.code, told["holds"]) == (0, True)
-        assert [each["name"] for each in told["findings"]] == ["keys", "code", "roster", "data"]
+        assert [each["name"] for each in told["findings"]] == [
+            *("keys", "code", "invitation", "promise", "roster", "data")
+        ]
         assert told["forecast"]["rounds"] == 2
         quick = command("client", "check", deployed.homes[ONE], "--offline", "--json", "--quick")
         assert json.loads(quick.out)["forecast"] is None

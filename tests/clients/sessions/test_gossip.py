@@ -16,7 +16,7 @@ from alignment.config import ContextConfig, PredictorConfig
 from alignment.model.folder import load_predictor
 from alignment.model.vector import to_vector
 from clients.data.home import Home
-from clients.deployment.enrolment import pin_roster
+from clients.deployment.enrolment import compare_roster, pin_roster
 from clients.sessions.own_model import Kept, OwnModel
 from clients.task import own_strategy
 from privacy.accounting.choices import Mode
@@ -120,7 +120,7 @@ def pin_all(deployed: Deployed) -> None:
     roster["held_out"] = {READER: reader.public.hex()}
     path.write_text(json.dumps(roster), encoding="utf-8")
     for home in deployed.homes.values():
-        pin_roster(Home(folder=home), path)
+        pin_roster(Home(folder=home), compare_roster(Home(folder=home), path))
 
 
 @pytest.fixture

@@ -31,8 +31,11 @@ from privacy.ledger.filter import epsilon_spent, filter_bound
 from privacy.ledger.paths import group_ledger
 from privacy.ledger.server_ledger import ServerLedger
 from privacy.secagg.round_terms import Attempt
+from tests.hostile import assert_seen
 
-HOSTILE = '<script>alert("1")</script> | `x` *b*\n# head: [a](https://evil.example) \u202e\'"'
+#: As hostile as the name of a group can be, and what may follow it in any other text.
+HOSTILE = '<script>alert("1")</script> | `x` *b* # head: [a](https://evil.example) \'"'
+HIDDEN = "\n# head \u202e\x1b[2K\u200b"
 GROUPS = ("Alder", "Birch", HOSTILE)
 ORDER, DELTA, EPSILON, NOISE, RATE = 5, 1e-5, 3.0, 0.9, 0.064
 CONTEXT = bytes(32)
@@ -112,7 +115,7 @@ def federation(tmp_path: Path, plan: PrivacyPlan) -> Federation:
 
 CHECKS = (
     passed("chain", "Alder", "Every line follows the one before it."),
-    failed("head", HOSTILE, f"{HOSTILE} has lost lines."),
+    failed("head", HOSTILE, f"{HOSTILE}{HIDDEN} has lost lines."),
     left_open("card", "all", "No card was handed in."),
 )
 
@@ -232,7 +235,7 @@ def test_hostile_names_stay_text_in_every_file(card: dict[str, Any]) -> None:
     page = render(card, "privacy-report.html")
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    assert "\u202e" not in page
+    assert_seen(page)
     assert not re.search(r"""(?i)(src|href)\s*=\s*["']?\s*(https?:|//)""", page)
     for name in ("privacy-card.md", "dpia.md", "annex-iv.md"):
         text = render(card, name)
@@ -240,15 +243,14 @@ def test_hostile_names_stay_text_in_every_file(card: dict[str, Any]) -> None:
         assert "https://" not in text
         assert "[a](" not in text
         assert "\n# head" not in text
-        assert "\u202e" not in text
+        assert_seen(text)
         for line in text.splitlines():
             if line.startswith("| &lt;script"):
                 assert r"\| \`x\` \*b\* \# head" in line
     entry = yaml.safe_load(render(card, "opendp-registry.yaml"))
     assert list(entry) == ["tier_1", "tier_2", "tier_3"]
     names = [item["group"] for item in entry["tier_2"]["privacy_loss_parameters"]["lifetime"]]
-    plain = HOSTILE.replace("\n", " ").replace("\u202e", "\N{REPLACEMENT CHARACTER}")
-    assert names == sorted(("Alder", "Birch", plain))
+    assert names == sorted(("Alder", "Birch", HOSTILE))
 
 
 def test_the_registry_entry_has_numbers_where_numbers_belong(card: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from privacy.errors import BadSignature, DuplicateKey, PolicyRefused
 from privacy.identity.keys import (
     Identity,
     Roster,
+    Rosters,
     agree,
     derive,
     digest,
@@ -25,6 +26,8 @@ from privacy.identity.keys import (
     rosters_json,
     signed_payload,
 )
+from tests.hostile import FORGED, MISSPELLED, assert_seen
+from texts import name_of
 
 PRIME = 2**255 - 19
 # Bernstein's list, https://cr.yp.to/ecdh.html#validate: orders 1, 2, 4 and 8, on curve and twist.
@@ -141,6 +144,50 @@ def test_a_file_that_pins_nobody_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="roster"):
         Roster.read(path)
+
+
+@pytest.mark.parametrize("name", FORGED, ids=ascii)
+def test_nobody_is_pinned_under_a_name_that_could_forge(name: str, tmp_path: Path) -> None:
+    """Was open: a roster pinned keys under any text, and showed it beside their fingerprints."""
+    path = tmp_path / "roster.json"
+    path.write_text(json.dumps({"members": {name: "00" * 32}}), encoding="utf-8")
+    for make in (lambda: Roster({name: bytes(32)}), lambda: Roster.read(path)):
+        with pytest.raises(ValueError, match=r"the name '") as caught:
+            make()
+        assert_seen(str(caught.value))
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", MISSPELLED, ids=ascii)
+def test_names_of_a_file_are_brought_to_one_spelling(name: str, tmp_path: Path) -> None:
+    """Was open: rosters that pinned the same had digests of their own."""
+    path = tmp_path / "roster.json"
+    path.write_text("\ufeff" + json.dumps({"members": {name: "00" * 32}}), encoding="utf-8")
+    assert Roster.read(path).digest == Roster({name_of(name): bytes(32)}).digest
+    with pytest.raises(ValueError, match="is not in its one spelling"):
+        Roster({name: bytes(32)})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"members": {"é": "K1", "e\u0301": "K2"}, "servers": {}}', "stands twice"),
+        ('{"members": {"a": "K1", "a": "K2"}, "servers": {}}', "is no roster"),
+        ('{"members": {"a": "K1"}, "members": {"a": "K2"}, "servers": {}}', "is no roster"),
+        ('{"members": {"a": "K1"}, "servers": {"s": "K1"}}', "stands in two sections"),
+        ('{"members": {"a": "K1"}, "servers": {}, "held_out": {"a": "K2"}}', "stands in two"),
+        ('{"members": {"a": "K1"}, "servers": {}, "held_out": {"b": "K1"}}', "stands in two"),
+    ],
+)
+def test_no_name_and_no_key_stands_for_two(text: str, words: str, tmp_path: Path) -> None:
+    """Was open: of two entries that look alike the last one counted, and sections overlapped."""
+    path = tmp_path / "roster.json"
+    text = text.replace("K1", "11" * 32).replace("K2", "22" * 32)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=words) as caught:
+        Rosters.read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [*LOW_ORDER, *map(top_bit, LOW_ORDER)])

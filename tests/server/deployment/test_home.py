@@ -217,7 +217,7 @@ class TestAdmission:
     def test_a_name_keeps_its_key_until_it_is_removed(self, home: ServerHome) -> None:
         first = card("North")
         admit(home, first)
-        words = f"'North' is admitted with the key {first.fingerprint}: fedaccord server admit --re"
+        words = f"^{first.fingerprint} is the key with which 'North' is admitted: fedaccord server"
         with pytest.raises(DeploymentError, match=words):
             admit(home, card("North"))
         assert self.roster(home) == {"North": first.identity}
@@ -233,6 +233,17 @@ class TestAdmission:
             with pytest.raises(DeploymentError, match="'South' shows a key of 'North': ask again"):
                 admit(home, twin)
         assert set(admitted(home)) == {"North"}
+
+    def test_nobody_has_the_name_of_the_server(self, home: ServerHome) -> None:
+        """Was open: a roster then had one name for two parties, and was shown as if for one."""
+        with pytest.raises(DeploymentError, match="the server's own name"):
+            admit(home, card("server"))
+        assert admitted(home) == {}
+
+    def test_a_name_is_removed_however_it_is_typed(self, home: ServerHome) -> None:
+        """Was open: letters typed decomposed named nobody."""
+        admit(home, Card.signed(Identity.create(), group="Zo\u00eb S", role="train", node="n 1"))
+        assert remove(home, " Zoe\u0308\u00a0S").group == "Zo\u00eb S"
 
     def test_a_group_that_only_measures_is_let_in_and_pinned_by_nobody(
         self, home: ServerHome
