@@ -164,6 +164,17 @@ def open_home(home: Home) -> Datastore:
     )
 
 
+def units_in(source: str, group: str, *, unit: str) -> int:
+    """How many units of privacy a source holds of a group, which must hold nobody else's.
+
+    Raises:
+        DataError: The records cannot be read, or are not this group's.
+        ValueError: A record names nobody, and the unit is a person.
+    """
+    _, records = _own_records(source, group, False, stamp(source))
+    return len(_own_units(records, unit))
+
+
 class _Records(tuple[PreferenceRecord, ...]):
     """Records that are told apart by identity, so that what is made of them can be remembered."""
 

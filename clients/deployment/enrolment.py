@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -11,9 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from alignment.data.loading import load_records
-from alignment.data.units import units_of
 from atomic import write_atomically, write_new
+from clients.data.datastore import units_in
 from clients.data.group_policy import (
     AcceptSection,
     DataSection,
@@ -128,15 +126,12 @@ def policy_for(
     known = require_known(invitation.settings)
     asked = known["privacy"]
     protects = role == TRAIN and asked.mode != NO_PRIVACY
-    if protects and not units:
-        records = load_records(str(data), skip_invalid=False, group=group).records
-        units = public_bound(len(units_of(records, unit=asked.unit)))
     try:
         policy = GroupPolicy(
             group=group,
             role=role,
             data=DataSection(path=_from(folder, data), public=role == HELD_OUT),
-            privacy=_privacy(asked, budget_epsilon, units if protects else 0),
+            privacy=_privacy(asked, budget_epsilon, (units or 1) if protects else 0),
             step=_step(invitation.settings),
             accept=_accept(asked, known["federation"], model),
             server=ServerSection(address=invitation.address),
@@ -152,6 +147,11 @@ def policy_for(
         ) from error
     if policy.group == SERVER:
         raise GroupPolicyError(f"group = {SERVER!r} is the server's own name: take another")
+    if protects and not units:
+        # Records are read last: what makes no sense is told at once.
+        bound = public_bound(units_in(str(data), policy.group, unit=asked.unit))
+        privacy = policy.privacy.model_copy(update={"units": bound})
+        return policy.model_copy(update={"privacy": privacy})
     return policy
 
 
@@ -161,7 +161,7 @@ def public_bound(units: int) -> int:
     It is public from then on, and is to stay when people come or go: choose another in the group
     policy if this one tells too much.
     """
-    wanted = math.ceil(1.1 * units)
+    wanted = -(-11 * units // 10)
     step: int = 10 ** max(0, len(str(wanted)) - 2)
     return -(-wanted // step) * step
 

@@ -47,7 +47,7 @@ def failing(home: Home, **options: bool) -> dict[str, str]:
 def test_all_is_in_order(sound: Deployed) -> None:
     found = {e.name: e.text for e in findings(Home(folder=sound.homes[ONE]), offline=True)}
     assert found["roster"] == "3 members, Group 0, Group 1, Group 2"
-    assert found["data"] == "12 questions, 6 units of privacy (respondent)"
+    assert found["data"] == "12 questions, 6 units of privacy (respondent); others are told 6"
     assert found["code"].endswith(", as reviewed")
     assert not failing(Home(folder=sound.homes[ONE]))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from alignment.data.sources import DataError
 from clients.data.group_policy import GroupPolicyError
 from clients.data.home import Home
 from clients.deployment.bundle import code_digest
@@ -16,6 +17,7 @@ from clients.deployment.enrolment import (
     compare_roster,
     pin_roster,
     policy_for,
+    public_bound,
     set_up,
     settings_of,
 )
@@ -48,7 +50,7 @@ def north(tmp_path: Path) -> Path:
 @pytest.fixture
 def make(north: Path, tmp_path: Path) -> SetUp:
     def call(invitation: Invitation = INVITATION, **changes: Any) -> Card:
-        given = {"group": "North", "data": tmp_path / "answers.jsonl", **changes}
+        given = {"group": "North", "data": tmp_path / "answers.jsonl", "units": 9, **changes}
         return set_up(north, invitation, policy_for(north, invitation, **given))
 
     return call
@@ -63,6 +65,7 @@ class TestSetUp:
         privacy, accept = policy.privacy, policy.accept
         assert (privacy.mode, privacy.unit) == ("distributed", "record")
         assert (privacy.run_epsilon, privacy.budget_epsilon, privacy.budget_delta) == (4, 5, 1e-6)
+        assert privacy.units == 9
         assert (accept.members, accept.colluding, accept.code) == (5, 2, code_digest())
         assert (accept.model, policy.machine.port) == ("cd" * 32, 1234)
         assert policy.server.address == "fed.example.org:9443"
@@ -301,3 +304,46 @@ def test_no_group_takes_the_name_of_the_server(make: SetUp, north: Path) -> None
         with pytest.raises(GroupPolicyError, match="is the server's own name: take another"):
             make(group=typed)
     assert not north.exists()
+
+
+@pytest.mark.parametrize(
+    ("units", "bound"),
+    [(0, 0), (1, 2), (6, 7), (9, 10), (72, 80), (90, 99), (91, 110), (806, 890), (99_999, 110_000)],
+)
+def test_the_public_bound_leaves_room_and_tells_two_digits(units: int, bound: int) -> None:
+    assert public_bound(units) == bound
+
+
+class TestPublicBound:
+    """What others are told in place of the number of people."""
+
+    @pytest.fixture
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {"group": "North", "respondent": f"person {i}", "question_id": "q", "question": "why",
+             "options": ["a", "b"], "choice": 0}
+            for i in range(41)
+        ]  # fmt: skip
+
+    def test_it_is_taken_from_the_data_where_nobody_states_one(
+        self, make: SetUp, north: Path, tmp_path: Path, rows: list[dict[str, Any]], write_rows: Any
+    ) -> None:
+        write_rows(tmp_path / "answers.jsonl", rows)
+        settings = {**SETTINGS, "privacy.unit": "respondent"}
+        make(replace(INVITATION, settings=settings), units=0)
+        assert Home(folder=north).group_policy.privacy.units == 46
+
+    def test_data_of_others_are_refused_before_anything_is_made(
+        self, make: SetUp, north: Path, tmp_path: Path, rows: list[dict[str, Any]], write_rows: Any
+    ) -> None:
+        write_rows(tmp_path / "answers.jsonl", [*rows, {**rows[0], "group": "South"}])
+        with pytest.raises(DataError, match="holds records of group 'South'"):
+            make(units=0)
+        assert not north.exists()
+
+    def test_a_group_without_noise_or_that_only_measures_tells_none(
+        self, make: SetUp, north: Path
+    ) -> None:
+        settings = {**SETTINGS, "privacy.mode": "none", "privacy.colluding": 1}
+        make(replace(INVITATION, settings=settings), units=0)
+        assert Home(folder=north).group_policy.privacy.units == 0

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +38,36 @@ def invitation(tmp_path: Path, tiny_settings: Mapping[str, Any]) -> Path:
     return path
 
 
+@pytest.fixture
+def own_data(
+    tmp_path: Path, tiny_rows: Sequence[Mapping[str, Any]], write_rows: Callable[..., Path]
+) -> Path:
+    """Records of the one group, as its organisation has them."""
+    own = [row for row in tiny_rows if row["group"] == ONE]
+    return write_rows(tmp_path / "own.jsonl", own)
+
+
 class TestInit:
     def test_it_shows_what_to_read_out_and_what_to_do_next(
-        self, command: Command, invitation: Path, tiny_data: Path, tmp_path: Path
+        self, command: Command, invitation: Path, own_data: Path, tmp_path: Path
     ) -> None:
         north = tmp_path / "north"
         done = command(
             *("client", "init", north, "--invitation", invitation),
-            *("--group", "Group 0", "--data", tiny_data, "--budget", 3),
+            *("--group", "Group 0", "--data", own_data, "--budget", 3),
         )
         assert (done.code, done.err) == (0, "")
         assert Invitation.read(invitation).fingerprint in done.out
         assert Card.read(north / "card.json").fingerprint in done.out
         policy = Home(folder=north).group_policy
         assert (policy.privacy.budget_epsilon, len(policy.accept.model)) == (3.0, 64)
+        assert policy.privacy.units == 7
+        assert "Others are told of at most 7 units of privacy." in done.out
         for step in ("policy.toml", "card.json", "client roster", "client check", "client join"):
             assert step in done.out
         again = command(
             *("client", "init", north, "--invitation", invitation),
-            *("--group", "Group 0", "--data", tiny_data),
+            *("--group", "Group 0", "--data", own_data),
         )
         assert again.code == 2
         assert again.err == f"error: {north}: holds a client already; choose another folder\n"
@@ -75,7 +86,7 @@ class TestInit:
         self,
         command: Command,
         invitation: Path,
-        tiny_data: Path,
+        own_data: Path,
         tmp_path: Path,
         changes: dict[str, str],
         words: str,
@@ -83,7 +94,7 @@ class TestInit:
         options = {
             "--invitation": str(invitation),
             "--group": "Group 0",
-            "--data": str(tiny_data),
+            "--data": str(own_data),
             **changes,
         }
         done = command(
@@ -101,7 +112,7 @@ class TestInit:
         self,
         command: Command,
         invitation: Path,
-        tiny_data: Path,
+        own_data: Path,
         tmp_path: Path,
         settings: dict[str, Any],
     ) -> None:
@@ -110,7 +121,7 @@ class TestInit:
         invitation.write_text(json.dumps(content), encoding="utf-8")
         done = command(
             *("client", "init", tmp_path / "north", "--invitation", invitation),
-            *("--group", "Group 0", "--data", tiny_data),
+            *("--group", "Group 0", "--data", own_data),
         )
         assert done.code == 2
         assert done.err.startswith(f"error: the invitation: {next(iter(settings))} ")

@@ -302,6 +302,7 @@ def measured_beside(
         population=population,
         measured=measure(finished.out, population, finished.config.seed),
         own_models=None,
+        left_out={},
         rounds=read_rounds(finished.out),
         traffic=Traffic(),
         counted_rounds=1,
