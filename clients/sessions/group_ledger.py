@@ -239,7 +239,7 @@ class GroupLedger:
             known = _Selected(units=units, taking_part=taking_part, present=present)
             _selected[key] = known
             logger.warning(
-                "run %s: %d of %d units take no part in it: they have spent what they may, or were "
+                "run %r: %d of %d units take no part in it: they have spent what they may, or were "
                 "not in the data when it was announced",
                 run,
                 len(units) - len(present),

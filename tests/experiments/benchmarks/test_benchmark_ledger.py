@@ -116,9 +116,9 @@ def test_a_slow_ledger_misses_its_goal(
 ) -> None:
     charge = GroupLedger.charge
 
-    def slow(self: GroupLedger, *given: object) -> object:
+    def slow(self: GroupLedger, *given: object, **named: object) -> object:
         time.sleep(0.02)
-        return charge(self, *given)
+        return charge(self, *given, **named)
 
     monkeypatch.setattr(GroupLedger, "charge", slow)
     figures, _ = share_figures(config, units, lambda: dict.fromkeys(units, 1.0), turns=3)

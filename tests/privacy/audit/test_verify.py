@@ -16,6 +16,7 @@ from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.prv_cross_check import prv_epsilon
 from privacy.accounting.terms import PrivacyTerms
+from privacy.audit.card import build_card
 from privacy.audit.checks import Check, Status
 from privacy.audit.evidence import LEDGERS_FOLDER, gather
 from privacy.audit.verify import holds, verify
@@ -24,7 +25,7 @@ from privacy.file_names import ROSTER_FILE
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Ledger
 from privacy.ledger.chain import NOTHING, Head, sign_head, write_event
-from privacy.ledger.paths import SERVER_LEDGER, group_ledger
+from privacy.ledger.paths import SERVER_LEDGER, group_ledger, people_folder
 from privacy.ledger.server_ledger import ServerLedger
 
 GOLDEN = json.loads(
@@ -266,3 +267,86 @@ def test_libraries_that_disagree_are_a_finding(
     (found,) = (check for check in review(ledgers) if check.status is Status.FAIL)
     assert found.id == "epsilon"
     assert "the two libraries disagree" in found.finding
+
+
+# People in several data sets.
+
+
+def _again(folder: Path, *, rounds: int = 1) -> Path:
+    """Two more runs on the person of the first and on others, by a budget for 7 rounds in all.
+
+    Returns the folder of the lists of people.
+    """
+    path = group_ledger(folder, GROUP)
+    with Ledger.open(path, OWNER, servers=SERVERS) as ledger:
+        for run in ("second", "third"):
+            people = [("person", b"answer"), (run, b"answer")]
+            data = ledger.register(people, unit=Unit.RESPONDENT, bound=20, run=run)
+            ledger.set_budget(data, epsilon=3.4, delta=DELTA, order=5)
+            ledger.register_plan(run, data, _plan())
+            for number in range(rounds):
+                ledger.released(ledger.reserve(run, number, 1, bytes(32)), bytes(32))
+    return people_folder(path)
+
+
+def of_people(checks: tuple[Check, ...]) -> dict[str, Check]:
+    return {check.id: check for check in checks if check.id in ("restarts", "budget")}
+
+
+def test_one_data_set_needs_no_list_of_its_people(copy: Path) -> None:
+    shutil.rmtree(people_folder(group_ledger(copy, GROUP)))
+    found = of_people(review(copy))
+    assert {check.status for check in found.values()} == {Status.PASS}
+    assert "registered twice" in found["restarts"].finding
+
+
+def test_what_rests_on_the_lists_of_people_is_open_without_them(copy: Path) -> None:
+    """Was open: that no restart had reset a budget was said whatever the ledger named."""
+    lists = _again(copy, rounds=4)
+    assert {check.status for check in of_people(review(copy)).values()} == {Status.PASS}
+    shutil.rmtree(lists)
+    found = of_people(review(copy))
+    assert {check.status for check in found.values()} == {Status.OPEN}
+    for check in found.values():
+        assert "rests on the group's own client" in check.finding
+        assert "people files beside the ledger" in check.finding
+
+
+def test_spends_that_are_within_every_budget_together_need_no_list(copy: Path) -> None:
+    shutil.rmtree(_again(copy, rounds=0))
+    found = of_people(review(copy))
+    assert found["budget"].status is Status.PASS
+    assert "all spends together" in found["budget"].finding
+    assert found["restarts"].status is Status.OPEN
+
+
+def test_a_list_that_is_handed_in_and_is_not_the_one_named_fails(copy: Path) -> None:
+    lists = _again(copy)
+    path = next(lists.iterdir())
+    path.write_bytes(path.read_bytes() + bytes(8))
+    (found,) = (check for check in review(copy) if check.status is Status.FAIL)
+    assert found.id == "chain" and "missing or altered" in found.finding
+
+
+def test_somebody_who_has_paid_beyond_a_budget_is_found_by_the_lists(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an accountant of other authors, whatever the filter has let through."""
+    monkeypatch.setattr("privacy.ledger.state.State._bounds", lambda *_: iter(((5, 1e6),)))
+    lists = _again(copy, rounds=4)
+    found = of_people(review(copy))["budget"]
+    assert found.status is Status.FAIL and "above the budget of 3.4" in found.finding
+    shutil.rmtree(lists)
+    assert of_people(review(copy))["budget"].status is Status.OPEN
+
+
+def test_a_card_is_the_same_with_the_lists_and_without(copy: Path) -> None:
+    """What a card shows follows from what everybody has; nobody is counted in it."""
+    lists = _again(copy, rounds=3)
+    whole = build_card(gather([copy]), ())
+    shutil.rmtree(lists)
+    assert build_card(gather([copy]), ()) == whole
+    (group,) = whole["groups"]
+    assert [data["units"] for data in group["datasets"]] == [20] * 3
+    assert all(data["used"] <= data["budget"]["bound"] for data in group["datasets"])
+    assert [data["used_share"] == 1.0 for data in group["datasets"]] == [False, True, True]
