@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     from flwr.supernode.cli import flower_supernode
 
     if getattr(start_client_internal, "time", None) is not time:
-        raise RuntimeError("this version of Flower waits in another way: install flwr 1.41")
+        raise RuntimeError("this version of Flower waits in another way: install flwr 1.42")
     waits = _ShorterWaits(float(arguments[0]))
     start_client_internal.time = waits  # type: ignore[attr-defined]  # a module's global
     sys.argv = ["flower-supernode", *arguments[1:]]

@@ -43,8 +43,8 @@ _REFUSAL: Final = (
     b"/v1/fleet/, or administer the server on itself through 127.0.0.1\n"
 )
 
-#: The release whose interfaces were read: another may open a port that is not guarded.
-_FLOWER: Final = "1.41."
+#: The releases whose interfaces were read: another may open a port that is not guarded.
+_FLOWER: Final = ("1.41.", "1.42.")
 #: Flower's former interfaces over gRPC, which these variables bring back, are not guarded.
 _UNGUARDED: Final = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
 
@@ -149,9 +149,10 @@ def _require_reviewed_flower() -> None:
     from flwr.supercore.version import package_version
 
     if not package_version.startswith(_FLOWER):
+        known = " and ".join(f"{each}x" for each in _FLOWER)
         raise StartRefused(
-            f"flwr {package_version}: only {_FLOWER}x is known to be guarded in full; install "
-            "the release that pyproject.toml names"
+            f"flwr {package_version}: only {known} are known to be guarded in full; install a "
+            "release that pyproject.toml names"
         )
 
 
@@ -162,7 +163,7 @@ def _read_flags() -> argparse.Namespace:
     parser: Callable[[], argparse.ArgumentParser] | None
     parser = getattr(command, "_parse_args_run_superlink", None)
     if parser is None:
-        raise StartRefused("flwr: has no parser of flags where it was; install flwr 1.41")
+        raise StartRefused("flwr: has no parser of flags where it was; install flwr 1.42")
     flags: argparse.Namespace = parser().parse_args()
     return flags
 
@@ -206,7 +207,7 @@ def _guard_flower() -> Callable[[], None]:
 
     create, load = getattr(superlink, "create_app", None), uvicorn.Config.load
     if create is None:
-        raise StartRefused("flwr: makes its app elsewhere than it did; install flwr 1.41")
+        raise StartRefused("flwr: makes its app elsewhere than it did; install flwr 1.42")
 
     def create_guarded(*arguments: Any, **settings: Any) -> LoopbackOnly:
         return LoopbackOnly(create(*arguments, **settings))
@@ -214,7 +215,7 @@ def _guard_flower() -> Callable[[], None]:
     def load_guarded(config: uvicorn.Config) -> None:
         if not isinstance(config.app, LoopbackOnly):
             raise StartRefused(
-                "flwr: would serve its app without the guard around it; install flwr 1.41"
+                "flwr: would serve its app without the guard around it; install flwr 1.42"
             )
         # The guard wants to see the peer of the socket, not whom a header names.
         config.proxy_headers = False

@@ -43,7 +43,7 @@ def test_a_flower_that_waits_in_another_way_is_refused(
     started: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(start_client_internal, "time")
-    with pytest.raises(RuntimeError, match=r"install flwr 1\.41"):
+    with pytest.raises(RuntimeError, match=r"install flwr 1\.42"):
         supernode.main(["0.2"])
     assert not started
 

@@ -251,10 +251,10 @@ def test_a_server_without_one_of_its_protections_does_not_start(
 def test_a_release_of_flower_that_was_not_read_does_not_start(
     start: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(version, "package_version", "1.42.0")
+    monkeypatch.setattr(version, "package_version", "1.43.0")
     with pytest.raises(SystemExit):
         start(GOOD)
-    assert "flwr 1.42.0: only 1.41.x" in capsys.readouterr().err
+    assert "flwr 1.43.0: only 1.41.x and 1.42.x are known" in capsys.readouterr().err
 
 
 def test_uvicorn_serves_no_app_but_a_guarded_one(monkeypatch: pytest.MonkeyPatch) -> None:
