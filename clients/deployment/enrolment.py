@@ -138,13 +138,7 @@ def policy_for(
             machine=MachineSection(port=port),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        value = "" if first["type"] == "value_error" else f" = {first['input']!r}"
-        message = first["msg"].removeprefix("Value error, ")
-        raise GroupPolicyError(
-            f"the policy would make no sense: {name}{value}: {message}"
-        ) from error
+        raise _no_sense(error) from error
     if policy.group == SERVER:
         raise GroupPolicyError(f"group = {SERVER!r} is the server's own name: take another")
     if protects and not units:
@@ -153,6 +147,15 @@ def policy_for(
         privacy = policy.privacy.model_copy(update={"units": bound})
         return policy.model_copy(update={"privacy": privacy})
     return policy
+
+
+def _no_sense(error: ValidationError) -> GroupPolicyError:
+    """One line on the first thing that makes a policy senseless."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    value = "" if first["type"] == "value_error" else f" = {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return GroupPolicyError(f"the policy would make no sense: {name}{value}: {message}")
 
 
 def public_bound(units: int) -> int:

@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
-from alignment.model.encoder import Encoder, EncoderError, load_base
+from alignment.model.base_model import load_base
+from alignment.model.encoder import Encoder, EncoderError
 from alignment.model.encoder_files import PINNED, model_fingerprint
 from alignment.model.predictor import loadable_fingerprint
 
