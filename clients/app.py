@@ -16,7 +16,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from clients.data.datastore import Datastore
-from clients.deployment.bundle import code_digest
+from clients.deployment.bundle import running_digest
 from clients.privatizer import Trained, release_in_the_clear, release_masked
 from clients.requests import (
     account_for,
@@ -63,7 +63,7 @@ def setup(message: Message, context: Context) -> Message:
             answer["identity"] = store.keys.own(store.group).public.hex()
     if store is not None and store.group_policy is not None:
         pinned = {name: key.hex() for name, key in store.keys.roster().items()}
-        answer["code"], answer["roster"] = code_digest(), json.dumps(pinned)
+        answer["code"], answer["roster"] = running_digest(), json.dumps(pinned)
     return Message(RecordDict({"setup": answer}), reply_to=message)
 
 
