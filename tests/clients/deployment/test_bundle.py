@@ -216,7 +216,8 @@ if when == "while it loads":
 for _ in range(2):
     try:
         digest = bundle.running_digest()
-        print("runs", digest == code.tree_digest(), "clients.training.private_trainer" in sys.modules)
+        loaded = "clients.training.private_trainer" in sys.modules
+        print("runs", digest == code.tree_digest(), loaded)
     except bundle.CodeRefused as error:
         print(error)
 if when == "afterwards":
