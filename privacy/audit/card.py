@@ -20,9 +20,8 @@ from privacy.audit.card_runs import (
     text_in,
 )
 from privacy.audit.card_wording import ABOUT_FIELDS, NOT_COVERED, RESTS_ON, blanks_of
-from privacy.audit.checks import Check, Status, failed, passed
+from privacy.audit.checks import Check, Status
 from privacy.audit.evidence import Evidence, LedgerEvidence, file_digest
-from privacy.audit.published import alike
 from privacy.file_names import CONFIG_FILE
 from privacy.ledger.chain import Event
 from privacy.ledger.facts import Dataset
@@ -76,69 +75,6 @@ def build_card(
     card["blanks"] = blanks_of(card)
     plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
     return plain
-
-
-def compare_card(card: Mapping[str, Any], evidence: Evidence, checks: Sequence[Check]) -> Check:
-    """Compare a privacy card, whole, with the one that the evidence makes.
-
-    What only people can state is taken from the card itself: `about`, and the canary audit, which
-    no review of files repeats.
-
-    Args:
-        card: as it was handed in.
-        evidence: with the roster that the card was made with.
-        checks: what a review of it finds, without this comparison.
-    """
-    about, canaries = card.get("about"), card.get("empirical")
-    stated = about if isinstance(about, dict) else {}
-    try:
-        expected = build_card(
-            evidence,
-            checks,
-            about={name: value for name, value in stated.items() if value is not None},
-            canaries=canaries if isinstance(canaries, dict) else None,
-        )
-    except ValueError as error:
-        return failed("card", "server", f"the privacy card: {error}.")
-    wrong = _first_difference(expected, card)
-    if wrong:
-        return failed("card", "server", f"the privacy card {wrong}.")
-    return passed(
-        "card",
-        "server",
-        "the privacy card is the one that these files make, field by field; what people state in "
-        "it, and its canary audit if it has one, was taken as it stands.",
-    )
-
-
-def _first_difference(expected: Any, stated: Any, where: str = "") -> str:
-    """The first field of a card that is another than it should be, and how; empty if none is."""
-    if isinstance(expected, dict) and isinstance(stated, dict):
-        names = [*expected, *(name for name in stated if name not in expected)]
-        pairs = [(name, expected.get(name, _ABSENT), stated.get(name, _ABSENT)) for name in names]
-    elif isinstance(expected, list) and isinstance(stated, list):
-        longest = max(len(expected), len(stated))
-        both = ([*each, *[_ABSENT] * (longest - len(each))] for each in (expected, stated))
-        pairs = [(str(place), *pair) for place, pair in enumerate(zip(*both, strict=True))]
-    elif alike(expected, stated):
-        return ""
-    else:
-        return f"states {_short(stated)} in {where}, and these files make {_short(expected)}"
-    found = (_first_difference(a, b, f"{where}.{name}".lstrip(".")) for name, a, b in pairs)
-    return next(filter(None, found), "")
-
-
-_ABSENT = object()
-
-
-def _short(value: object) -> str:
-    if value is _ABSENT:
-        return "nothing"
-    text = json.dumps(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-_LONGEST = 60
 
 
 def _stated(about: Mapping[str, str]) -> dict[str, str | None]:

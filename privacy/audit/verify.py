@@ -17,7 +17,7 @@ from dp_accounting.rdp import RdpAccountant
 
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import TRUNCATION_SHARE
-from privacy.audit.card import compare_card
+from privacy.audit.card_comparison import compare_card
 from privacy.audit.checks import Basis, Check, Status, failed, left_open, passed
 from privacy.audit.evidence import Evidence, LedgerEvidence
 from privacy.audit.published import check_published
@@ -160,7 +160,7 @@ def _code(name: str, events: tuple[Event, ...], evidence: Evidence) -> Check:
     for run, code in stated.items():
         if code == "":
             return left_open("code", name, f"run {run[:12]}: the group names no code that was run.")
-        if code not in evidence.code:
+        if str(code) not in evidence.code:
             return failed(
                 "code",
                 name,
