@@ -203,6 +203,9 @@ def _rounds(events: list[Event]) -> list[dict[str, Any]]:
             begun = [row for row in rows.values() if row["outcome"] == "open"]
             for row in begun:
                 row |= {"outcome": "lost", "reason": "Interrupted: the server was started again"}
+            later = (row for row in rows.values() if row["round"] > event.body["round"])
+            for row in (row for row in later if row["outcome"] == "summed"):
+                row |= {"outcome": "lost", "reason": "Given up: the server went on from before it"}
         if event.type not in ("HEADS", "ROUND", "LOST"):
             continue
         body = event.body

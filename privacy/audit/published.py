@@ -142,9 +142,17 @@ def _wrong_epsilons(plan: PrivacyPlan, pld: float, upper: float) -> str:
 
 def _wrong_rounds(result: Mapping[str, Any], events: list[Event]) -> str:
     """Whether the counts of rounds are those of the server ledger, where there is one."""
-    summed = sum(event.type == "ROUND" for event in events)
-    if events and result["rounds"] - result["aborted_rounds"] != summed:
-        return f"{result['rounds']} rounds are stated, {summed} gave something by the server ledger"
+    used: set[int] = set()
+    for event in events:
+        if event.type == "ROUND":
+            used.add(event.body["round"])
+        if event.type == "RESUMED":
+            used = {number for number in used if number <= event.body["round"]}
+    if events and result["rounds"] - result["aborted_rounds"] != len(used):
+        stated = (
+            f"{result['rounds']} rounds, {result['aborted_rounds']} of them aborted, are stated"
+        )
+        return f"{stated}, and {len(used)} were used by the server ledger"
     secure = next((event.body["secure"] for event in events if event.type == "RUN"), None)
     if secure is not None and result["secure_aggregation"] is not secure:
         return (

@@ -52,16 +52,22 @@ def _found(server: LedgerEvidence, paired: set[str]) -> str:
     met = [body for body in rounds if body["run"] in paired]
     agreed = [body for body in rounds if "terms" in body]
     plain = [body for body in rounds if "terms" not in body and body not in met]
-    kinds = {
-        "gave a sum under terms that its members agreed to, {}, never fewer than agreed": agreed,
-        "gave a sum of vectors that the server saw one by one, {}": plain,
-        "let groups meet in pairs, {}, and nothing was summed": met,
-    }
+    kinds = (
+        (
+            "{} round(s) gave a sum under terms that its members agreed to, the smallest over {} "
+            "groups, never fewer than agreed",
+            agreed,
+        ),
+        (
+            "{} round(s) gave a sum of vectors that the server saw one by one, the smallest over "
+            "{} groups",
+            plain,
+        ),
+        ("in {} round(s) groups met in pairs, at least {} of them, and nothing was summed", met),
+    )
     parts = [
-        f"{len(bodies)} round(s) {kind}".format(
-            f"at least {min(len(body['survivors']) for body in bodies)} groups"
-        )
-        for kind, bodies in kinds.items()
+        kind.format(len(bodies), min(len(body["survivors"]) for body in bodies))
+        for kind, bodies in kinds
         if bodies
     ]
     return "; ".join([*parts, f"{lost} gave nothing"])

@@ -17,7 +17,7 @@ import pytest
 from experiments.simulation.results import read_rounds
 from experiments.simulation.run import run
 from privacy.audit.evidence import gather
-from privacy.audit.verify import holds, verify
+from privacy.audit.verify import verify
 from server.config import read_run_config
 
 GROUPS = 4
@@ -106,7 +106,10 @@ def test_the_last_permitted_round_runs_and_the_next_is_refused_in_the_next_run(
         # Refused before anybody trains: who could still pay is not charged for a round in vain.
         reasons = {row["aborted"].partition(",")[0] for row in rows if row["aborted"]}
         assert reasons == {"TooFewMembers: 0 members have shared"}
-    assert holds(verify(gather([lasting])))
+    checks = verify(gather([lasting]))
+    # Shares of noise that the server sees one by one are all that may fail.
+    secure = settings["federation.secure_aggregation"]
+    assert [check.id for check in checks if check.status == "fail"] == ["secure"] * (not secure)
 
 
 @pytest.mark.parametrize("budget", [BUDGET, 40.0], ids=["spent", "raised"])
@@ -126,4 +129,7 @@ def test_a_spent_budget_pays_for_no_run_and_is_not_raised(
     assert after["SPEND"] == before["SPEND"]
     assert after["RELEASED"] == before["RELEASED"]
     assert after["BUDGET"] == before["BUDGET"]
-    assert holds(verify(gather([lasting])))
+    checks = verify(gather([lasting]))
+    # Shares of noise that the server sees one by one are all that may fail.
+    secure = settings["federation.secure_aggregation"]
+    assert [check.id for check in checks if check.status == "fail"] == ["secure"] * (not secure)
