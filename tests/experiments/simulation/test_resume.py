@@ -19,7 +19,7 @@ from experiments.simulation.results import read_rounds
 from experiments.simulation.run import run
 from privacy.audit.checks import Status
 from privacy.audit.evidence import gather
-from privacy.audit.verify import holds, verify
+from privacy.audit.verify import verify
 from privacy.errors import LedgerRolledBack
 from privacy.identity.keys import Identity
 from privacy.ledger.chain import NOTHING, write_event

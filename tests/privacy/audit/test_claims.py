@@ -519,6 +519,22 @@ class TestCard:
         (run,) = federation.card()["runs"]
         assert [row["dropped"] for row in run["round_log"]] == [None, None]
 
+    def test_a_round_that_a_restart_gave_up_is_none_of_the_sums(
+        self, federation: Federation
+    ) -> None:
+        """Was open: a sum that never reached the model was counted on card and page."""
+
+        def restart(lines: list[Line]) -> None:
+            body = {"run": RUN, "round": 1, "model": digest("model 1").hex()}
+            lines.insert(3, {"type": "RESUMED", "dataset": "", "body": body})
+            body_of(lines, "PUBLISHED")["model"] = digest("model 1").hex()
+
+        federation.rewrite("server", restart)
+        assert failing(federation.checks()) == {("result", "server")}
+        (run,) = federation.card()["runs"]
+        assert (run["rounds_summed"], run["rounds_lost"]) == (1, 1)
+        assert run["round_log"][1]["reason"].startswith("Given up")
+
 
 # What a server can write.
 
