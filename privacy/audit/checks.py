@@ -38,7 +38,7 @@ _RESTS_ON: dict[str, tuple[Basis, ...]] = {
     "plan": (Basis.RECOMPUTED, Basis.SIGNATURE),
     "budget": (Basis.RECOMPUTED, Basis.GROUP),
     "refusals": (Basis.RECOMPUTED, Basis.SIGNATURE),
-    "releases": (Basis.RECOMPUTED, Basis.SIGNATURE),
+    "releases": (Basis.RECOMPUTED, Basis.SIGNATURE, Basis.GROUP),
     "code": (Basis.CODE, Basis.GROUP),
     "seat": (Basis.GROUP, Basis.SERVER),
     "heads": (Basis.SERVER_SIGNATURE,),

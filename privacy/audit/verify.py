@@ -265,7 +265,7 @@ def _releases(name: str, events: tuple[Event, ...], state: State) -> Check:
         "releases",
         name,
         f"{count['RELEASED']} vectors were released, each paid for before; {count['ABORTED']} "
-        f"spends gave nothing and stay charged{still}.",
+        f"spends gave nothing, by the group's own word, and stay charged{still}.",
     )
 
 

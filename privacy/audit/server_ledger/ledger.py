@@ -145,12 +145,13 @@ def _check_both(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
                 yield failed("both", name, f"round {body['round']}: {wrong}.")
                 return
             taken.append((owner, digest))
-    yield passed(
-        "both",
-        _ALL,
-        f"{len(taken)} vectors that the server took were paid for by their groups, round by round, "
-        "under the same terms, and are those that the groups released.",
-    )
+    if taken or not missing:
+        yield passed(
+            "both",
+            _ALL,
+            f"{len(taken)} vectors that the server took were paid for by their groups, round by "
+            "round, under the same terms, and are those that the groups released.",
+        )
     if missing:
         finding = f"{missing} vectors were of groups whose ledgers were not handed in."
         yield left_open("both", _ALL, finding)

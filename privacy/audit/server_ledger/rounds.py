@@ -46,16 +46,16 @@ def check_rounds(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
 
 
 def _found(server: LedgerEvidence, paired: set[str]) -> str:
-    """How rounds ended, and how far it was checked that they ended as agreed."""
+    """How rounds ended, and what they were checked against."""
     rounds = [event.body for event in server.events if event.type == "ROUND"]
     lost = sum(event.type == "LOST" for event in server.events)
     met = [body for body in rounds if body["run"] in paired]
     agreed = [body for body in rounds if "terms" in body]
-    plain = [body for body in rounds if "terms" not in body and body not in met]
+    plain = [body for body in rounds if "terms" not in body and body["run"] not in paired]
     kinds = (
         (
-            "{} round(s) gave a sum under terms that its members agreed to, the smallest over {} "
-            "groups, never fewer than agreed",
+            "{} round(s) gave a sum under the terms of a secure sum, the smallest over {} groups, "
+            "never fewer than those terms ask for",
             agreed,
         ),
         (
