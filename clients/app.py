@@ -16,7 +16,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.clientapp import ClientApp
 
 from clients.data.datastore import Datastore
-from clients.deployment.bundle import code_digest
+from clients.deployment.bundle import running_digest
 from clients.privatizer import Trained, release_in_the_clear, release_masked
 from clients.replies import reply_to
 from clients.requests import (
@@ -70,7 +70,7 @@ def setup(message: Message, context: Context) -> Message:
         answer["units"] = store.units_bound
     if deployed:
         pinned = {name: key.hex() for name, key in store.keys.roster().items()}
-        answer["code"], answer["roster"] = code_digest(), json.dumps(pinned)
+        answer["code"], answer["roster"] = running_digest(), json.dumps(pinned)
     # Groups that only measure in a simulation have no key.
     if challenge and (trains or deployed):
         own, node = store.keys.own(store.group), message.metadata.dst_node_id

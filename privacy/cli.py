@@ -29,6 +29,10 @@ _SIGNS = {"pass": ("ok", "green"), "fail": ("FAILS", "bold red"), "open": ("open
 Paths = Annotated[
     list[Path], typer.Argument(help="Ledgers, a folder of them, or the folder of a run.")
 ]
+Code = Annotated[
+    list[Path] | None,
+    typer.Option(help="Checkout that a run has used, where it is not the code of this command."),
+]
 RosterFile = Annotated[
     Path | None,
     typer.Option(help="Keys that you have got from the groups themselves; else the folder's own."),
@@ -42,18 +46,20 @@ def verify(
     card: Annotated[
         Path | None, typer.Option(help="Privacy card to compare; else the folder's own.")
     ] = None,
+    code: Code = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
     """Check ledgers, the server ledger and what was published; exit 1 if a check fails.
 
     Needs no data, no network and no private key. A check that lacks what it needs is left open and
-    said to be: hand in the folder of a run, or ledgers together with the server ledger.
+    said to be: hand in the folder of a run, or ledgers together with the server ledger. Each line
+    ends with what the check rests on.
     """
     from privacy.audit.evidence import gather
     from privacy.audit.verify import holds
     from privacy.audit.verify import verify as check
 
-    checks = check(gather(paths, roster=roster, card=card))
+    checks = check(gather(paths, roster=roster, card=card, code=code or ()))
     if as_json:
         content = {"holds": holds(checks), "checks": [each.as_dict() for each in checks]}
         echo(json_text(content, indent=2))
@@ -68,7 +74,8 @@ def _show(checks: Sequence[Check]) -> None:
     for check in checks:
         sign, style = _SIGNS[check.status]
         what = f" {shown(check.about)}, {check.id}: {check.finding}"
-        console.print(Text(f"{sign:5}", style=style) + Text(what))
+        basis = Text(f" [{'; '.join(check.rests_on)}]", style="dim")
+        console.print(Text(f"{sign:5}", style=style) + Text(what) + basis)
     holding, failing, unmade = (sum(check.status == name for check in checks) for name in _SIGNS)
     say(f"{holding} checks hold, {failing} fail, {unmade} are open.")
     if failing:
@@ -89,6 +96,7 @@ def report(
         Path | None, typer.Option(help="What `audit canaries --json` has printed.")
     ] = None,
     roster: RosterFile = None,
+    code: Code = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the privacy card.")] = False,
 ) -> None:
     """Write the privacy card, a page to read or print, and exports for three kinds of registers.
@@ -102,7 +110,7 @@ def report(
     from privacy.audit.verify import holds
     from privacy.audit.verify import verify as check
 
-    evidence = gather(paths, roster=roster)
+    evidence = gather(paths, roster=roster, code=code or ())
     checks = check(evidence)
     stated = _read_toml(about) if about else None
     empirical = _read_canaries(canaries) if canaries else None

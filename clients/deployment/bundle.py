@@ -2,26 +2,28 @@
 
 A server of Flower sends every client a bundle (FAB) to be run. Here nothing of it is ever run or
 unpacked: a client runs what is installed on its own machine, and refuses to work for a server
-whose bundle holds anything else for it.
+whose bundle holds anything else for it. Which files count, and their digest, say
+``privacy.identity.code``.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import io
+import time
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
+from importlib.machinery import SOURCE_SUFFIXES
+from os import sysconf
 from pathlib import Path, PurePosixPath
 
-#: Rooms whose code runs at a client.
-ROOMS = ("alignment", "clients", "privacy", "strategies")
-
-#: The modules of no room that they import.
-SHARED_MODULES = ("atomic.py", "terminal.py", "texts.py")
+from privacy.identity import code
+from privacy.identity.code import client_files, for_client
 
 #: Larger than any bundle that Flower accepts, unpacked.
 _MOST_BYTES = 64 * 2**20
@@ -35,11 +37,8 @@ class CodeRefused(RuntimeError):
 
 
 def installed_files() -> dict[str, bytes]:
-    """The source files that run at this client, by path."""
-    root = Path(__file__).parents[2]
-    found = [path for room in ROOMS for path in (root / room).rglob("*.py")]
-    found += [root / module for module in SHARED_MODULES]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(found)}
+    """The files that run at this client, by path, as they lie there now."""
+    return client_files()
 
 
 def bundled_files(bundle: bytes) -> dict[str, bytes]:
@@ -80,29 +79,64 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         return file.read(member.file_size)
 
 
-def for_client(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Those of some files that would run at a client, or be imported in place of one that does."""
-    packages = {*ROOMS, *(module.removesuffix(".py") for module in SHARED_MODULES)}
-    return {
-        name: data
-        for name, data in files.items()
-        if name.partition("/")[0].partition(".")[0] in packages
-    }
-
-
 def digest_of(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over names and contents of the files that run at a client, hexadecimal."""
-    state = hashlib.sha256()
-    for name, data in sorted(for_client(files).items()):
-        state.update(name.encode() + b"\0")
-        state.update(hashlib.sha256(data).digest())
-    return state.hexdigest()
+    """SHA-256 over names and contents of those files that run at a client, hexadecimal."""
+    return code.digest_of(for_client(files))
+
+
+def code_digest() -> str:
+    """The digest of what is installed here now; cheap, and no word on what a process has loaded."""
+    return code.tree_digest()
 
 
 @lru_cache(maxsize=1)
-def code_digest() -> str:
-    """The digest of what is installed here: which code trains, and has spent."""
-    return digest_of(installed_files())
+def running_digest() -> str:
+    """The digest of the code that this process runs: which code trains, and has spent.
+
+    Loads every module that a handler of messages could load later, seconds at the first call, so
+    that nothing is left to be read from disk afterwards. The files are read before and after.
+    Bytecode that Python has kept is trusted as Python trusts it; see ``privacy.identity.code``.
+    Where the system does not say when a process began, a change between the first module that
+    this process has loaded and the first call is not seen.
+
+    Raises:
+        CodeRefused: The files have changed since this process began to load them.
+    """
+    files = _first_seen()
+    for name in _modules(files):
+        import_module(name)
+    if installed_files() != files or _changed_since_start(files):
+        raise CodeRefused(
+            "the code installed here has changed since this process began: start it anew"
+        )
+    return code.digest_of(files)
+
+
+@lru_cache(maxsize=1)
+def _first_seen() -> Mapping[str, bytes]:
+    """The files as this process has first read them; a change stays one, however often asked."""
+    return installed_files()
+
+
+def _modules(files: Iterable[str]) -> list[str]:
+    """Names of the source modules among some files, without that of the command.
+
+    The command mounts rooms that no handler of messages may load.
+    """
+    paths = [PurePosixPath(file) for file in files if file.endswith(tuple(SOURCE_SUFFIXES))]
+    names = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths}
+    return sorted(names - {code.PROJECT})
+
+
+def _changed_since_start(files: Iterable[str]) -> bool:
+    """Whether a file was written, replaced or renamed after this process had begun."""
+    with suppress(OSError, ValueError, AttributeError):
+        # The 22nd field; those before it follow a name in brackets.
+        ticks = int(Path("/proc/self/stat").read_text("utf-8").rpartition(")")[2].split()[19])
+        tick = 1 / sysconf("SC_CLK_TCK")
+        began = time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks * tick)
+        return any((code.ROOT / file).stat().st_ctime > began + tick for file in files)
+    return False
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,8 @@ Of an error the server is told its kind; its text only where that can quote noth
 server itself has said.
 
 Flower, the ClientApp and all that reads records are imported inside functions: nothing of them is
-loaded before the bundle has been found to be the reviewed code.
+loaded before what is installed has been found to be the reviewed code. Then all of it is loaded at
+once: what is stated is what runs, also where a file is replaced while the process works.
 """
 
 from __future__ import annotations
@@ -25,13 +26,12 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atomic import write_atomically
 from clients.data.home import REFUSED_FOLDER, Home
-from clients.deployment.bundle import CodeRefused, bundle_digest, code_digest
+from clients.deployment.bundle import CodeRefused, bundle_digest, code_digest, running_digest
 from clients.deployment.node import Node, Task
 from terminal import log_to_stderr
 
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fedaccord.client")
 
 _IDLE_SECONDS = 0.2
-#: What the handlers of messages load, the last when a group trains.
-_NEEDED = ("clients.app", "clients.training.private_trainer")
 #: Exit status after a stage that hung, so that whoever supervises starts the process anew.
 HUNG = 75
 _MOST_REFUSED = 20
@@ -82,7 +80,7 @@ def require_reviewed(bundle: bytes, home: Home) -> None:
     A refused bundle is kept for ``fedaccord client review``, as bytes that nothing runs.
 
     Raises:
-        CodeRefused: What is installed, reviewed and sent are not one and the same.
+        CodeRefused: What is installed, reviewed, sent and running are not one and the same.
     """
     reviewed, installed, sent = home.group_policy.accept.code, code_digest(), bundle_digest(bundle)
     if installed != reviewed:
@@ -96,6 +94,10 @@ def require_reviewed(bundle: bytes, home: Home) -> None:
         raise CodeRefused(
             f"the server's code ({sent[:16]}) is not the reviewed ({reviewed[:16]}): nothing of "
             "it was run"
+        )
+    if running_digest() != reviewed:
+        raise CodeRefused(
+            f"the code that runs here is not the reviewed ({reviewed[:16]}): start the client anew"
         )
 
 
@@ -128,8 +130,10 @@ def warm_up(home: Home) -> None:
     """
     try:
         if home.group_policy.accept.code != code_digest():
+            # Nothing is loaded of what nobody has reviewed.
             logger.warning("the installed code is not the reviewed one: every task is refused")
             return
+        logger.info("code %s", running_digest())
         from alignment.config import DEFAULT_ENCODER
         from alignment.model.encoder_files import packaged_files
         from clients.data.datastore import open_home
@@ -137,11 +141,9 @@ def warm_up(home: Home) -> None:
         store = open_home(home)
         if store.training is not None and store.private:
             store.units()
-        for module in _NEEDED:
-            import_module(module)
         packaged_files()
         logger.info("ready, with %s at hand", DEFAULT_ENCODER)
-    except (ValueError, OSError) as error:
+    except (CodeRefused, ValueError, OSError) as error:
         logger.warning("not ready: %s", type(error).__name__)
 
 
@@ -241,8 +243,6 @@ def main(arguments: list[str] | None = None) -> None:
     from flwr.supercore.app_utils import start_parent_process_monitor
 
     home = Home(folder=given.home.resolve())
-    # Before anything of it is imported: this is the code that will run.
-    logger.info("code %s", code_digest())
     warm_up(home)
     node = Node(given.node, given.secret.read_bytes())
     executor = Executor(home, node)

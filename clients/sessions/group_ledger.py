@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from alignment.data.units import UnitRecords
-from clients.deployment.bundle import code_digest
+from clients.deployment.bundle import running_digest
 from clients.task import PrivateTask
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
@@ -179,7 +179,7 @@ class GroupLedger:
             )
             if ledger.announced(run) is None:
                 self._set_budget(ledger, dataset, plan)
-            ledger.register_plan(run, dataset, plan, code=code_digest(), model=model)
+            ledger.register_plan(run, dataset, plan, code=running_digest(), model=model)
         _announced.add(key)
 
     def require(self, run: str, round_number: int, attempt: int) -> None:

@@ -14,7 +14,7 @@ from alignment.data.units import UnitRecords
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.training.private_layout import private_layout
-from clients.deployment.bundle import code_digest
+from clients.deployment.bundle import running_digest
 from clients.sessions.group_ledger import GroupLedger, forget_ledgers
 from clients.task import verified_plan
 from clients.training.private_trainer import train_privately
@@ -276,5 +276,5 @@ def _review(folder: Path) -> int:
 
 def _forget() -> None:
     """Let go of what this process has computed of plans."""
-    for remembered in (pld_epsilon, prv_epsilon, rdp_epsilon, cost, verified_plan, code_digest):
+    for remembered in (pld_epsilon, prv_epsilon, rdp_epsilon, cost, verified_plan, running_digest):
         remembered.cache_clear()

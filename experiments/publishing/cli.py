@@ -33,6 +33,10 @@ def publish(
     ledgers: Annotated[
         Path | None, typer.Option(help="Folder of ledgers, where the run kept them elsewhere.")
     ] = None,
+    code: Annotated[
+        Path | None,
+        typer.Option(help="Checkout that a private run has used, where it is not this code."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a publication in --out.")
     ] = False,
@@ -55,6 +59,7 @@ def publish(
         base_model=base_model,
         title=title,
         ledgers=ledgers,
+        code=code,
     )
     files = write(publication, overwrite=overwrite)
     if as_json:

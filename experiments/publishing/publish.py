@@ -45,6 +45,7 @@ class Publication:
         base_model: What others call the base encoder; needed where the run read it from a folder.
         title: Of the model card.
         ledgers: Folder of ledgers that outlast runs, where the run kept them.
+        code: Checkout that the run has used, where that is not the code installed here.
     """
 
     model: Path
@@ -53,6 +54,7 @@ class Publication:
     base_model: str | None = None
     title: str | None = None
     ledgers: Path | None = None
+    code: Path | None = None
 
 
 def publish(publication: Publication, *, overwrite: bool = False) -> tuple[str, ...]:
@@ -153,7 +155,7 @@ def _privacy_card(publication: Publication, result: Mapping[str, Any]) -> dict[s
             f"--model {publication.model}: a private run without ledgers in it; name their folder "
             "by --ledgers"
         )
-    evidence = gather(places)
+    evidence = gather(places, code=[publication.code] if publication.code else ())
     # A card of a former publication or report is no evidence for this one.
     evidence = replace(evidence, card=None, result=dict(result), published=publication.model)
     checks = verify(evidence)

@@ -19,7 +19,7 @@ from privacy.audit.card_runs import (
     runs_of,
     text_in,
 )
-from privacy.audit.card_wording import ABOUT_FIELDS, NOT_COVERED, blanks_of
+from privacy.audit.card_wording import ABOUT_FIELDS, NOT_COVERED, RESTS_ON, blanks_of
 from privacy.audit.checks import Check, Status
 from privacy.audit.evidence import Evidence, LedgerEvidence, file_digest
 from privacy.file_names import CONFIG_FILE
@@ -28,8 +28,7 @@ from privacy.ledger.facts import Dataset
 from privacy.ledger.filter import epsilon_spent
 from privacy.ledger.state import State
 
-CARD_VERSION = 1
-
+CARD_VERSION = 2
 
 _EVENTS = ("SPEND", "RELEASED", "ABORTED", "REFUSED", "HEAD")
 _COUNTED = ("spends", "released", "aborted", "refused", "countersigned")
@@ -65,6 +64,7 @@ def build_card(
         "groups": groups,
         "runs": runs,
         "not_covered": list(NOT_COVERED),
+        "rests_on": dict(RESTS_ON),
         "empirical": dict(canaries) if canaries is not None else None,
         "utility": _utility(evidence.result),
         "hashes": _hashes(evidence, groups, runs),
@@ -165,7 +165,7 @@ def _plan_entry(event: Event) -> dict[str, Any]:
         **plan_figures(plan_in(body)),
         "code": text_in(body.get("code")),
         "model": text_in(body.get("model")),
-        "pld_epsilon": number_in(body.get("pld_epsilon")),
+        "pld_epsilon_stated": number_in(body.get("pld_epsilon")),
         "rdp_per_step": number_in(body.get("rdp")),
     }
 
@@ -184,8 +184,8 @@ def _utility(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
             for name, value in sorted(groups.items())
         ],
         "mean": number_in(unseen.get("mean")) if isinstance(unseen, Mapping) else None,
-        "note": "No intervals are known: one run, without repetition, does not show how far "
-        "these scores would move.",
+        "note": "As result.json of the run states them; a review measures nothing. No intervals "
+        "are known: one run, without repetition, does not show how far these scores would move.",
     }
 
 
@@ -235,7 +235,10 @@ def _summary(
             group["name"]
             for group in groups
             if not group["complete"] or not any(data["budget"] for data in group["datasets"])
-        ],
+        ]
+        + sorted(
+            {name for run in runs for name in run["groups"]} - {group["name"] for group in groups}
+        ),
         "epsilon_spent_at_most": max(spent, default=None),
         "epsilon_budget_least": min(budgets, default=None),
         "epsilon_budget_most": max(budgets, default=None),

@@ -3,12 +3,14 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from privacy.accounting.accountant import rdp_per_step
 from privacy.accounting.plan import PrivacyPlan
 from privacy.audit.card_wording import plan_statements
 from privacy.audit.evidence import Evidence
+from privacy.audit.recomputed import recomputed
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event
 from privacy.ledger.payloads import stated_plan
@@ -140,11 +142,8 @@ def _run(
     groups = [group for group in begun["groups"] if group] if begun else [g for g, _ in planned]
     if begun:
         groups += [str(event.body["group"]) for event in server if event.type == "JOINED"]
-        epsilons = dict(begun["epsilons"])
-    else:
-        epsilons = {"dp-accounting PLD": body.get("pld_epsilon")}
     secure = begun.get("secure") if begun else None
-    rounds = _rounds(server, groups)
+    rounds = _rounds(server)
     for row in rounds:
         if plan and row["outcome"] != "summed" and row["round"] > plan.rounds:
             row |= {"outcome": "heads", "reason": None}  # The ledgers' last, after the last round.
@@ -152,10 +151,10 @@ def _run(
         "run": name,
         "in_server_book": begun is not None,
         "groups": groups,
-        "plan_digest": text_in(body.get("digest")),
+        "plan_digest": plan.digest() if plan else None,
         **plan_figures(plan),
         "secure_aggregation": secure,
-        "epsilon_by_accountant": {key: number_in(epsilons[key]) for key in sorted(epsilons)},
+        "epsilon_by_accountant": _epsilons(plan),
         "accountant_version": accountant,
         "rdp_curve": _rdp_curve(plan),
         "delta_against_units": _delta(plan),
@@ -163,12 +162,25 @@ def _run(
         **plan_statements(plan, secure, len(groups), pairs=body.get("pairs") is True),
         "rounds_summed": sum(row["outcome"] == "summed" for row in rounds),
         "rounds_lost": sum(row["outcome"] == "lost" for row in rounds),
-        "threshold": next((row["threshold"] for row in rounds if row["threshold"]), None),
+        "threshold": min(
+            (row["threshold"] for row in rounds if row["outcome"] == "summed" and row["threshold"]),
+            default=None,
+        ),
         "round_log": rounds if begun else None,
         "model_before": text_in(body.get("model")),
-        "code": text_in(planned[0][1].get("code")) if planned else None,
+        "code": sorted({code for _, each in planned if (code := text_in(each.get("code")))}),
         "published": _published(server),
     }
+
+
+def _epsilons(plan: PrivacyPlan | None) -> dict[str, float]:
+    """The epsilon of a plan as the libraries of this review find it; nothing that is stated."""
+    if plan is None:
+        return {}
+    try:
+        return recomputed(plan).by_accountant()
+    except (PrivacyError, ValueError, OverflowError):
+        return {}
 
 
 def _charged(spends: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -184,7 +196,7 @@ def _published(server: list[Event]) -> dict[str, Any] | None:
     return None if last is None else {"model": last["model"], "files": dict(last["files"])}
 
 
-def _rounds(events: list[Event], groups: list[str]) -> list[dict[str, Any]]:
+def _rounds(events: list[Event]) -> list[dict[str, Any]]:
     """One row for every round in the server ledger: how it ended, and who was missing."""
     rows: dict[int, dict[str, Any]] = {}
     tried: dict[int, set[object]] = {}
@@ -193,7 +205,10 @@ def _rounds(events: list[Event], groups: list[str]) -> list[dict[str, Any]]:
             begun = [row for row in rows.values() if row["outcome"] == "open"]
             for row in begun:
                 row |= {"outcome": "lost", "reason": "Interrupted: the server was started again"}
-        if event.type not in ("HEADS", "ROUND", "LOST") or "round" not in event.body:
+            later = (row for row in rows.values() if row["round"] > event.body["round"])
+            for row in (row for row in later if row["outcome"] == "summed"):
+                row |= {"outcome": "lost", "reason": "Given up: the server went on from before it"}
+        if event.type not in ("HEADS", "ROUND", "LOST"):
             continue
         body = event.body
         number = int(body["round"])
@@ -208,7 +223,9 @@ def _rounds(events: list[Event], groups: list[str]) -> list[dict[str, Any]]:
         row["needed"], row["threshold"] = terms.get("survivors"), terms.get("threshold")
         if "survivors" in body:
             row["survivors"] = len(body["survivors"])
-            row["dropped"] = [group for group in groups if group not in body["survivors"]]
+            asked = terms.get("members") or list(chain.from_iterable(body.get("pairs", ()))) or None
+            # In the clear nothing shows who was asked.
+            row["dropped"] = asked and sorted(set(asked) - set(body["survivors"]))
     return [rows[number] | {"attempts": len(tried[number])} for number in sorted(rows)]
 
 

@@ -75,6 +75,24 @@ NOT_COVERED = (
 """Limits of the guarantee."""
 
 
+RESTS_ON: Mapping[str, str] = {
+    "about": "what people state; no file shows it",
+    "groups": "computed from the ledgers that the groups signed: budgets, spends and refusals; the "
+    "number of units, the fingerprints and the code are each group's own word",
+    "runs": "plans as they stand in the ledgers, each with the epsilon that libraries of this "
+    "review compute; what was charged is from the groups' ledgers",
+    "runs.round_log": "the server's word, as far as the checks do not show more: how rounds ended, "
+    "why, who was in them, which models they began from and left, and what was published",
+    "runs.accountant_version": "result.json of the run, signed by nobody",
+    "utility": "result.json of the run, signed by nobody and measured by no review",
+    "simulated": "whether a result.json was handed in, which only a simulation leaves",
+    "empirical": "whoever ran the canary audit; no review of files repeats it",
+    "hashes": "digests of what was handed in; the configuration is signed by nobody",
+    "verification": "each check says what it rests on",
+}
+"""What each part of a card rests on."""
+
+
 _PAIRS = (
     "No sum: groups meet in pairs and hand each other their models, encrypted from end to end; the "
     "server relays and reads none."

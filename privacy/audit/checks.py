@@ -15,6 +15,53 @@ class Status(StrEnum):
     """The evidence it needs was not handed in: nothing was checked."""
 
 
+class Basis(StrEnum):
+    """What a check rests on; its sentence claims no more than that shows."""
+
+    TWO_LIBRARIES = "recomputed by two libraries"
+    RECOMPUTED = "recomputed from the ledgers"
+    SIGNATURE = "the group's signature"
+    OTHERS = "the signatures of the other groups"
+    GROUP = "the group's own word"
+    SERVER = "the server's word"
+    SERVER_SIGNATURE = "the server's signature"
+    REVIEWERS_ROSTER = "the reviewer's roster"
+    ROSTER_BESIDE = "the roster beside the ledgers"
+    NO_ROSTER = "no roster"
+    FILES = "the files at hand"
+    CODE = "the code at hand"
+
+
+_RESTS_ON: dict[str, tuple[Basis, ...]] = {
+    "key": (Basis.SIGNATURE,),
+    "chain": (Basis.SIGNATURE,),
+    "restarts": (Basis.RECOMPUTED, Basis.GROUP),
+    "epsilon": (Basis.TWO_LIBRARIES,),
+    "plan": (Basis.RECOMPUTED, Basis.SIGNATURE),
+    "budget": (Basis.RECOMPUTED, Basis.GROUP),
+    "refusals": (Basis.RECOMPUTED, Basis.SIGNATURE),
+    "releases": (Basis.RECOMPUTED, Basis.SIGNATURE, Basis.GROUP),
+    "code": (Basis.CODE, Basis.GROUP),
+    "seat": (Basis.GROUP, Basis.SERVER),
+    "heads": (Basis.SERVER_SIGNATURE,),
+    "forks": (Basis.RECOMPUTED,),
+    "book": (Basis.SERVER_SIGNATURE,),
+    "events": (Basis.SERVER,),
+    "plans": (Basis.RECOMPUTED, Basis.SERVER),
+    "secure": (Basis.SERVER,),
+    "survivors": (Basis.RECOMPUTED, Basis.SERVER),
+    "models": (Basis.SERVER,),
+    "members": (Basis.SERVER,),
+    "witness": (Basis.SIGNATURE, Basis.SERVER),
+    "both": (Basis.SIGNATURE, Basis.SERVER),
+    "denied": (Basis.GROUP, Basis.SERVER),
+    "published": (Basis.FILES, Basis.SERVER),
+    "result": (Basis.RECOMPUTED, Basis.FILES),
+    "card": (Basis.RECOMPUTED, Basis.FILES),
+}
+"""What each check rests on, where it does not say so itself; all names there are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One thing that was checked.
@@ -24,29 +71,46 @@ class Check:
         about: the group, or "server", "all" where it concerns them together.
         status: how it ended.
         finding: what was found, for readers who are no engineers: one sentence or two.
+        rests_on: whose word or work it is; never empty.
     """
 
     id: str
     about: str
     status: Status
     finding: str
+    rests_on: tuple[Basis, ...]
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, str | list[str]]:
         """JSON types."""
-        status = str(self.status)
-        return {"id": self.id, "about": self.about, "status": status, "words": self.finding}
+        return {
+            "id": self.id,
+            "about": self.about,
+            "status": str(self.status),
+            "words": self.finding,
+            "rests_on": [str(basis) for basis in self.rests_on],
+        }
 
 
-def passed(id: str, about: str, finding: str) -> Check:
-    """A check that holds."""
-    return Check(id=id, about=about, status=Status.PASS, finding=visible(finding))
+def passed(id: str, about: str, finding: str, *rests_on: Basis) -> Check:
+    """A check that holds; `rests_on` only where it differs from one review to another."""
+    return _check(id, about, Status.PASS, finding, rests_on)
 
 
-def failed(id: str, about: str, finding: str) -> Check:
+def failed(id: str, about: str, finding: str, *rests_on: Basis) -> Check:
     """A check that does not hold."""
-    return Check(id=id, about=about, status=Status.FAIL, finding=visible(finding))
+    return _check(id, about, Status.FAIL, finding, rests_on)
 
 
-def left_open(id: str, about: str, finding: str) -> Check:
+def left_open(id: str, about: str, finding: str, *rests_on: Basis) -> Check:
     """A check that could not be made."""
-    return Check(id=id, about=about, status=Status.OPEN, finding=visible(finding))
+    return _check(id, about, Status.OPEN, finding, rests_on)
+
+
+def _check(id: str, about: str, status: Status, finding: str, rests_on: tuple[Basis, ...]) -> Check:
+    return Check(
+        id=id,
+        about=about,
+        status=status,
+        finding=visible(finding),
+        rests_on=rests_on or _RESTS_ON[id],
+    )

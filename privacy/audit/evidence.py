@@ -6,14 +6,16 @@ Whatever cannot be read is kept as evidence too: a damaged file is a finding, no
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from privacy.audit.checks import Basis
 from privacy.errors import LedgerCorrupt, LedgerError
-from privacy.file_names import LEDGERS_FOLDER, RESULT_FILE, ROSTER_FILE
+from privacy.file_names import LEDGERS_FOLDER, PRIVACY_FILE, RESULT_FILE, ROSTER_FILE
+from privacy.identity.code import ROOT, tree_digest
 from privacy.identity.keys import Roster
 from privacy.ledger.chain import SERVER_TYPES, Event, each_event, read_events
 from privacy.ledger.paths import GROUPS, SERVER_LEDGER
@@ -64,7 +66,11 @@ class Evidence:
         roster_given: whether the reviewer gave the roster, instead of the folder under review.
         card: the privacy card to be compared, where there is one.
         result: `result.json` of the run, where there is one.
+        registered: `privacy.json` of the run, where there is one.
         published: the folder of the run, where its files can be compared.
+        code: digests of the client code that the reviewer has at hand.
+        as_card: the same evidence with the roster that the card was made with, where the reviewer
+            has given another one.
     """
 
     ledgers: tuple[LedgerEvidence, ...]
@@ -74,11 +80,25 @@ class Evidence:
     roster_given: bool = False
     card: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
+    registered: dict[str, Any] | None = None
     published: Path | None = None
+    code: frozenset[str] = frozenset()
+    as_card: "Evidence | None" = None
+
+    @property
+    def rests_on_roster(self) -> Basis:
+        """Whose roster says which key is whose."""
+        if not self.members:
+            return Basis.NO_ROSTER
+        return Basis.REVIEWERS_ROSTER if self.roster_given else Basis.ROSTER_BESIDE
 
 
 def gather(
-    paths: Sequence[Path], *, roster: Path | None = None, card: Path | None = None
+    paths: Sequence[Path],
+    *,
+    roster: Path | None = None,
+    card: Path | None = None,
+    code: Sequence[Path] = (),
 ) -> Evidence:
     """Read all evidence at these paths.
 
@@ -87,9 +107,11 @@ def gather(
         roster: file of keys that the reviewer has got from the groups themselves; without it that
             of the folder is taken.
         card: privacy card to be compared; without it that of the folder is taken.
+        code: checkouts that runs may have used, besides the code that this review runs from.
 
     Raises:
-        ValueError: if there is no ledger at a path, or a roster or card cannot be read.
+        ValueError: if there is no ledger at a path, a roster or card cannot be read, or there is no
+            code in a folder.
     """
     files: dict[Path, None] = {}
     server_ledger = beside = run = None
@@ -102,21 +124,42 @@ def gather(
             # A folder of ledgers that outlast runs can have any name, and lies in none.
             of_run = folder.name == LEDGERS_FOLDER and (folder.parent / RESULT_FILE).is_file()
             run = run or (folder.parent if of_run else None)
-    pins = roster or beside
-    members = Roster.read(pins) if pins else Roster({})
-    servers = Roster.read(pins, "servers") if pins else Roster({})
     card = card or (_existing(run / CARD_FILE) if run else None)
     result = _existing(run / RESULT_FILE) if run else None
+    registered = _existing(run / PRIVACY_FILE) if run else None
+    given = Evidence(
+        ledgers=(),
+        card=_read_json(card) if card else None,
+        result=_read_json(result) if result else None,
+        registered=_read_json(registered) if registered else None,
+        published=run,
+        code=frozenset(map(tree_digest, (ROOT, *code))),
+    )
+    as_card = None
+    if given.card is not None and roster is not None and not _made_with_a_roster(given.card):
+        as_card = _with_ledgers(given, files, server_ledger, beside)
+    own = _with_ledgers(given, files, server_ledger, roster or beside)
+    return replace(own, roster_given=roster is not None, as_card=as_card)
+
+
+def _made_with_a_roster(card: Mapping[str, Any]) -> bool:
+    stated = card.get("roster")
+    return isinstance(stated, dict) and stated.get("given_by_reviewer") is True
+
+
+def _with_ledgers(
+    given: Evidence, files: Iterable[Path], server_ledger: Path | None, pins: Path | None
+) -> Evidence:
+    """All evidence, with the ledgers as a roster names and checks them."""
+    members = Roster.read(pins) if pins else Roster({})
+    servers = Roster.read(pins, "servers") if pins else Roster({})
     ledgers = [_read_ledger(file, members, servers) for file in files]
-    return Evidence(
+    return replace(
+        given,
         ledgers=tuple(sorted(ledgers, key=lambda ledger: (ledger.name, ledger.file))),
         server_ledger=_read_ledger(server_ledger, servers, None) if server_ledger else None,
         members=members,
         servers=servers,
-        roster_given=roster is not None,
-        card=_read_json(card) if card else None,
-        result=_read_json(result) if result else None,
-        published=run,
     )
 
 

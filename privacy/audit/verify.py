@@ -10,21 +10,21 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
 
 import dp_accounting
 from dp_accounting.rdp import RdpAccountant
 
-from privacy.accounting.accountant import PLD_TOLERANCE, pld_epsilon, rdp_epsilon
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.prv_cross_check import prv_epsilon
 from privacy.accounting.terms import TRUNCATION_SHARE
-from privacy.audit.checks import Check, Status, failed, left_open, passed
-from privacy.audit.evidence import Evidence, LedgerEvidence, file_digest
-from privacy.audit.verify_ledger import check_server_ledger
+from privacy.audit.card_comparison import compare_card
+from privacy.audit.checks import Basis, Check, Status, failed, left_open, passed
+from privacy.audit.evidence import Evidence, LedgerEvidence
+from privacy.audit.published import check_published
+from privacy.audit.recomputed import wrong_epsilon
+from privacy.audit.server_ledger.ledger import check_server_ledger
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event
-from privacy.ledger.facts import RunPlan
 from privacy.ledger.filter import Steps
 from privacy.ledger.payloads import stated_plan
 from privacy.ledger.state import State
@@ -40,12 +40,24 @@ def verify(evidence: Evidence) -> tuple[Check, ...]:
         In a fixed order: of each group's ledger, of the server ledger, of both against each other,
         of what was published. What could not be checked is `Status.OPEN`, never left out.
     """
+    checks = [*_without_card(evidence)]
+    if evidence.card is not None:
+        # The card is compared with the one that whoever made it could have made.
+        made_from = replace(evidence.as_card or evidence, card=None, as_card=None)
+        made_by = _without_card(made_from) if evidence.as_card else checks
+        checks[-1] = compare_card(evidence.card, made_from, made_by)
+    return tuple(checks)
+
+
+def _without_card(evidence: Evidence) -> tuple[Check, ...]:
+    """All checks but the comparison of the card, which stands open at the end."""
     checks: list[Check] = []
     for ledger in evidence.ledgers:
         checks += _of_ledger(ledger, evidence)
     checks += _forks(evidence)
     checks += check_server_ledger(evidence)
-    checks += _published(evidence)
+    checks += check_published(evidence)
+    checks.append(left_open("card", "server", "no privacy card was handed in to be compared."))
     return tuple(checks)
 
 
@@ -75,6 +87,7 @@ def _of_ledger(ledger: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     )
     yield _restarts(name, ledger.state)
     yield from _epsilons(name, ledger.events, ledger.state)
+    yield _code(name, ledger.events, evidence)
     plans = {run: announced.plan for run, announced in ledger.state.plans.items()}
     yield _plans_and_spends(name, ledger.events, plans)
     yield _budgets(name, ledger.state)
@@ -84,16 +97,17 @@ def _of_ledger(ledger: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
 
 
 def _key(ledger: LedgerEvidence, evidence: Evidence) -> Check:
-    name, key = ledger.name, ledger.owner.hex()[:16]
+    name, key, whose = ledger.name, ledger.owner.hex()[:16], evidence.rests_on_roster
+    rests_on = (Basis.SIGNATURE, whose)
     if not evidence.members:
-        return left_open(
-            "key", name, f"signed by key {key}..., which no roster names; ask the group for it."
-        )
+        finding = f"signed by key {key}..., which no roster names; ask the group for it."
+        return left_open("key", name, finding, *rests_on)
     if not ledger.pinned:
-        return failed("key", name, f"signed by key {key}..., which the roster gives to nobody.")
-    whose = "the reviewer's roster" if evidence.roster_given else "the roster beside the ledgers"
+        finding = f"signed by key {key}..., which {whose} gives to nobody."
+        return failed("key", name, finding, *rests_on)
     hint = "" if evidence.roster_given else " Compare it with the key the group itself states."
-    return passed("key", name, f"signed by the key that {whose} gives this group ({key}...).{hint}")
+    finding = f"signed by the key that {whose} gives this group ({key}...).{hint}"
+    return passed("key", name, finding, *rests_on)
 
 
 def _of_signed_part(ledger: LedgerEvidence) -> Iterator[Check]:
@@ -130,8 +144,14 @@ def _restarts(name: str, state: State) -> Check:
 
 def _epsilons(name: str, events: tuple[Event, ...], state: State) -> Iterator[Check]:
     stated = {e.body["run"]: _number(e.body.get("pld_epsilon")) for e in events if e.type == "PLAN"}
-    for run, plan in state.plans.items():
-        yield _epsilon(name, run, plan, stated[run])
+    for run, announced in state.plans.items():
+        plan, where = announced.plan, f"run {run[:12]}"
+        wrong, found = wrong_epsilon(plan, ledger=stated[run])
+        if wrong:
+            yield failed("epsilon", name, f"{where}: {wrong}.")
+        else:
+            claim = f"the plan claims {plan.epsilon:g} for the whole run"
+            yield passed("epsilon", name, f"{where}: {found}; {claim}.")
     if not state.plans:
         yield left_open("epsilon", name, "no run was announced, so there is no epsilon to check.")
 
@@ -144,27 +164,25 @@ def _number(stated: object) -> float:
         return math.nan
 
 
-def _epsilon(name: str, run: str, announced: RunPlan, stated: float) -> Check:
-    plan = announced.plan
-    where = f"run {run[:12]}"
-    try:
-        ours = pld_epsilon(plan.mechanism, delta=plan.accounted_delta)
-        lowest, highest = prv_epsilon(plan.mechanism, delta=plan.accounted_delta)
-        rdp = rdp_epsilon(plan.mechanism, delta=plan.accounted_delta)
-    except (PrivacyError, ValueError, OverflowError) as error:
-        return failed("epsilon", name, f"{where}: epsilon could not be recomputed: {error}.")
-    found = (
-        f"epsilon = {ours:.4f} by dp-accounting (PLD), between {lowest:.4f} and {highest:.4f} by "
-        f"prv-accountant"
-    )
-    if not lowest - PLD_TOLERANCE <= ours <= highest + PLD_TOLERANCE or ours > rdp + PLD_TOLERANCE:
-        return failed("epsilon", name, f"{where}: the two libraries disagree: {found}.")
-    if not abs(ours - stated) <= PLD_TOLERANCE:
-        return failed("epsilon", name, f"{where}: the ledger states {stated:.4f}, but {found}.")
-    if ours > plan.epsilon:
-        return failed("epsilon", name, f"{where}: the plan claims {plan.epsilon:g}, but {found}.")
+def _code(name: str, events: tuple[Event, ...], evidence: Evidence) -> Check:
+    """The code that a group names is one that the reviewer can look at."""
+    plans = [event.body for event in events if event.type == "PLAN"]
+    stated = {str(body["run"]): body.get("code") for body in plans}
+    for run, code in stated.items():
+        if code == "":
+            return left_open("code", name, f"run {run[:12]}: the group names no code that was run.")
+        if str(code) not in evidence.code:
+            return failed(
+                "code",
+                name,
+                f"run {run[:12]}: the group names code {str(code)[:16]}, which is none at hand; "
+                "give the checkout that was run by --code.",
+            )
+    if not stated:
+        return left_open("code", name, "no run was announced, so there is no code to compare.")
+    named = ", ".join(sorted({str(code)[:16] for code in stated.values()}))
     return passed(
-        "epsilon", name, f"{where}: {found}; the plan claims {plan.epsilon:g} for the whole run."
+        "code", name, f"for {len(stated)} run(s) the group names code {named}, which is at hand."
     )
 
 
@@ -295,7 +313,7 @@ def _releases(name: str, events: tuple[Event, ...], state: State) -> Check:
         "releases",
         name,
         f"{count['RELEASED']} vectors were released, each paid for before; {count['ABORTED']} "
-        f"spends gave nothing and stay charged{still}.",
+        f"spends gave nothing, by the group's own word, and stay charged{still}.",
     )
 
 
@@ -315,6 +333,8 @@ def _countersigned(ledger: LedgerEvidence, evidence: Evidence) -> Check:
         ledger.name,
         f"{len(heads)} times a pinned server has signed what stood in this ledger, last at event "
         f"{last}; {after} events came after that signature.",
+        Basis.SERVER_SIGNATURE,
+        evidence.rests_on_roster,
     )
 
 
@@ -345,50 +365,3 @@ def _two_plans(evidence: Evidence) -> Iterator[Check]:
     for run, digests in runs.items():
         if len(digests) > 1:
             yield failed("forks", _ALL, f"groups announce {len(digests)} plans of run {run[:12]}.")
-
-
-# What was published.
-
-
-def _published(evidence: Evidence) -> Iterator[Check]:
-    events = evidence.server_ledger.events if evidence.server_ledger else ()
-    last = next((event for event in reversed(events) if event.type == "PUBLISHED"), None)
-    if last is None:
-        yield left_open("published", "server", "the server ledger names no published model.")
-        return
-    files = last.body.get("files")
-    if not isinstance(files, dict) or not all(isinstance(name, str) for name in files.values()):
-        yield failed("published", "server", "the server ledger does not name what was published.")
-        return
-    if evidence.published is None:
-        yield left_open("published", "server", "the files of the model were not handed in.")
-    else:
-        wrong = [n for n, digest in files.items() if file_digest(evidence.published / n) != digest]
-        if wrong:
-            finding = f"{', '.join(wrong)}: missing, or not as the server ledger names it."
-            yield failed("published", "server", finding)
-        else:
-            finding = f"{len(files)} files are those of the server ledger."
-            yield passed("published", "server", finding)
-    if evidence.card is None:
-        yield left_open("card", "server", "no privacy card was handed in to be compared.")
-        return
-    yield _card(evidence.card, events)
-
-
-def _card(card: Mapping[str, Any], events: tuple[Event, ...]) -> Check:
-    """Whether a privacy card names the plans and models of the server ledger."""
-    plans = {str(e.body.get("run")): e.body.get("digest") for e in events if e.type == "RUN"}
-    published = {
-        str(e.body.get("run")): {name: e.body.get(name) for name in ("model", "files")}
-        for e in events
-        if e.type == "PUBLISHED"
-    }
-    runs = card.get("runs")
-    listed = [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
-    named = {str(run.get("run")): (run.get("plan_digest"), run.get("published")) for run in listed}
-    for run, digest in plans.items():
-        if named.get(run) != (digest, published.get(run)):
-            finding = f"run {run[:12]}: the card has another plan or model than the server ledger."
-            return failed("card", "server", finding)
-    return passed("card", "server", "the privacy card has the plans and models of the ledger.")

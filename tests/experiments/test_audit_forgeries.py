@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 
 from experiments.simulation.run import run
+from privacy.audit.card import build_card
 from privacy.audit.checks import Check, Status
 from privacy.audit.evidence import CARD_FILE, gather
 from privacy.audit.verify import holds, verify
 from privacy.canonical import canonical_json
-from privacy.file_names import LEDGERS_FOLDER, ROSTER_FILE
+from privacy.file_names import LEDGERS_FOLDER, PRIVACY_FILE, RESULT_FILE, ROSTER_FILE
 from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.identity.keys import Identity
 from privacy.ledger.chain import NOTHING, SERVER_TYPES, Head, sign_head, write_event
@@ -209,21 +210,11 @@ def swap(found: list[bytes]) -> None:
     found[4], found[5] = found[5], found[4]
 
 
-def write_card(case: Case) -> None:
-    """What a privacy card says of the server ledger, in the fields that are compared."""
-    told = read(case.server_ledger)
-    models = {e["body"]["run"]: e["body"] for e in told if e["type"] == "PUBLISHED"}
-    runs = [
-        {
-            "run": name,
-            "plan_digest": event["body"]["digest"],
-            "published": {part: models[name][part] for part in ("model", "files")},
-        }
-        for event in told
-        if event["type"] == "RUN"
-        for name in [event["body"]["run"]]
-    ]
-    (case.folder / CARD_FILE).write_text(json.dumps({"runs": runs}), encoding="utf-8")
+def write_card(case: Case, **about: str) -> None:
+    """The privacy card of the folder as it stands, in place of the one that is there."""
+    evidence = replace(gather([case.folder]), card=None)
+    card = build_card(evidence, verify(evidence), about=about)
+    (case.folder / CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
 
 
 # Without a key.
@@ -276,14 +267,27 @@ def older_copy(case: Case) -> None:
     case.ledger().write_bytes(b"".join(lines(case.ledger())[:keep]))
 
 
-def card(case: Case, *, plan: bool = False) -> None:
-    path = case.folder / CARD_FILE
-    stated = json.loads(path.read_text(encoding="utf-8"))
-    if plan:
-        stated["runs"][0]["plan_digest"] = "0" * 64
-    else:
-        stated["runs"][-1]["published"]["files"]["head.safetensors"] = "0" * 64
-    path.write_text(json.dumps(stated), encoding="utf-8")
+def in_json(name: str, change: Callable[[dict[str, Any]], object]) -> Callable[[Case], None]:
+    """Change a file of figures."""
+
+    def forge(case: Case) -> None:
+        path = case.folder / name
+        stated = json.loads(path.read_text(encoding="utf-8"))
+        change(stated)
+        path.write_text(json.dumps(stated), encoding="utf-8")
+
+    return forge
+
+
+def card(*place: str | int, to: Any) -> Callable[[Case], None]:
+    """Change one field of the privacy card."""
+
+    def change(stated: Any) -> None:
+        for step in place[:-1]:
+            stated = stated[step]
+        stated[place[-1]] = to
+
+    return in_json(CARD_FILE, change)
 
 
 def a_weight(case: Case) -> None:
@@ -584,7 +588,7 @@ def together(
     contexts: bool = True,
     adverts: bool = True,
 ) -> None:
-    """Rewrite a group's ledger, the server ledger and the card, so that they agree in everything.
+    """Rewrite a group's ledger, the server ledger, result and card, so that they all agree.
 
     Args:
         case: the folder.
@@ -650,6 +654,11 @@ def together(
         if event["type"] == "PUBLISHED":
             body["model"] = after[body["run"]]
     case.server_ledger.write_bytes(chained(told, case.server)[0])
+    lasting = runs_of(case)[-1]
+    summed = [e for e in told if e["type"] == "ROUND" and e["body"]["run"] == lasting]
+    in_json(
+        RESULT_FILE, lambda stated: stated.update(aborted_rounds=stated["rounds"] - len(summed))
+    )(case)
     write_card(case)
 
 
@@ -675,7 +684,6 @@ UNREADABLE: tuple[Any, ...] = (None, [], {"x": []}, "x", -1, 2**70, "\x00\n")
 
 Forgery = tuple[str, str, str, Callable[[Case], object]]
 
-SOURCES = ("verify.py", "verify_ledger.py", "verify_runs.py")
 FORGERIES: dict[str, Forgery] = {
     "a number": (NOBODY, "chain", GROUP, a_number),
     "a number and its hash": (NOBODY, "chain", GROUP, lambda c: a_number(c, hashes="its")),
@@ -720,8 +728,18 @@ FORGERIES: dict[str, Forgery] = {
         "server",
         lambda c: (c.folder / "adapter" / "adapter_config.json").unlink(),
     ),
-    "the card of another model": (NOBODY, "card", "server", card),
-    "the card of another plan": (NOBODY, "card", "server", lambda c: card(c, plan=True)),
+    "the card of another model": (
+        NOBODY,
+        "card",
+        "server",
+        card("runs", -1, "published", "files", "head.safetensors", to="0" * 64),
+    ),
+    "the card of another plan": (
+        NOBODY,
+        "card",
+        "server",
+        card("runs", 0, "plan_digest", to="0" * 64),
+    ),
     "a line of the server ledger removed": (
         NOBODY,
         "book",
@@ -740,6 +758,26 @@ FORGERIES: dict[str, Forgery] = {
         "server",
         to_lines(lambda f: f.append(f.pop().replace(b'"model":"', b'"model":"0')), server_ledger),
     ),
+    "an epsilon in the result": (
+        NOBODY,
+        "result",
+        "server",
+        in_json(RESULT_FILE, lambda stated: stated["privacy"].update(epsilon=0.01)),
+    ),
+    "a plan of another run": (
+        NOBODY,
+        "result",
+        "server",
+        in_json(PRIVACY_FILE, lambda stated: stated.update(run="0" * 32)),
+    ),
+    "the card of a smaller epsilon": (
+        NOBODY,
+        "card",
+        "server",
+        card("runs", 0, "epsilon", to=0.01),
+    ),
+    "the card without limits": (NOBODY, "card", "server", card("not_covered", to=[])),
+    "invented code": (OWNER, "code", GROUP, by_group(in_body("PLAN", code="c0de" * 16))),
     "a cheaper spend": (OWNER, "chain", GROUP, by_group(in_body("SPEND", rdp="0.001"))),
     "a spend that is not a number": (OWNER, "chain", GROUP, by_group(in_body("SPEND", rdp="nan"))),
     "less noise than planned": (OWNER, "plan", GROUP, by_group(in_body("SPEND", 3, z="0.5"))),
@@ -900,6 +938,26 @@ FORGERIES: dict[str, Forgery] = {
     "a run left out of the server ledger": (HOST, "plans", "server", by_server(run_left_out)),
     "a run begun twice": (HOST, "plans", "server", by_server(run_begun_twice)),
     "a group kept out": (HOST, "witness", OTHER, by_server(kept_out)),
+    "a plan without a seat": (HOST, "seat", OTHER, by_server(no_seat)),
+    "a member whom nobody has pinned": (HOST, "pins", "server", by_server(a_members_key)),
+    "an epsilon of its own": (
+        HOST,
+        "epsilon",
+        "server",
+        by_server(in_body("RUN", -1, epsilons={"dp-accounting PLD": "0.1"})),
+    ),
+    "shares of noise in plain sums": (
+        HOST,
+        "secure",
+        "server",
+        by_server(in_body("RUN", secure=False)),
+    ),
+    "a statement besides": (
+        HOST,
+        "events",
+        "server",
+        by_server(in_body("PUBLISHED", -1, certified="by the state")),
+    ),
     "a group without a seat": (HOST, "members", "server", by_server(no_seat)),
     "a seat more than the plan has": (HOST, "members", "server", by_server(a_seat_more)),
     "a group with two seats": (HOST, "members", "server", by_server(a_seat_for_two)),
@@ -989,7 +1047,7 @@ def honest(
         run(read_run_config({**tiny_settings, **PRIVATE, **lasting, **own}))
     case = Case(base / "case")
     published = read(base / "lasting" / SERVER_LEDGER)[-1]["body"]["files"]
-    for name in (*published, "result.json"):
+    for name in (*published, RESULT_FILE, PRIVACY_FILE):
         (case.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(base / RUNS[-1] / name, case.folder / name)
     shutil.copytree(base / "lasting", case.ledgers)
@@ -1031,7 +1089,7 @@ def test_everybody_forges_and_every_check_that_can_fail_finds_something() -> Non
     assert len(FORGERIES) >= 45
     assert {who for who, *_ in FORGERIES.values()} == {NOBODY, OWNER, HOST, BOTH}
     audit = Path(__file__).parents[2] / "privacy" / "audit"
-    source = "".join((audit / name).read_text("utf-8") for name in SOURCES)
+    source = "".join(path.read_text("utf-8") for path in audit.rglob("*.py"))
     can_fail = set(re.findall(r'failed\(\s*"(\w+)"', source))
     assert can_fail == {check for _, check, *_ in FORGERIES.values()}
 
@@ -1051,6 +1109,7 @@ def test_what_group_and_server_rewrite_together_contradicts_the_other_groups_alo
     """Both files are right by themselves and agree; only the contexts in others' spends do not."""
     forge(case)
     assert failing(case.checks()) == {("both", GROUP)}
+    (case.folder / CARD_FILE).unlink()
     for group in (GROUP, "Group 4", "Group 5"):
         case.ledger(group).unlink()
     checks = case.checks()
@@ -1085,6 +1144,7 @@ def test_what_may_happen_to_a_run_fails_no_check(
     case: Case, honestly: Callable[[Case, list[Line]], object]
 ) -> None:
     by_server(honestly)(case)
+    write_card(case)
     assert failing(case.checks()) == set()
 
 
@@ -1110,6 +1170,7 @@ def test_an_older_copy_beside_its_ledger_is_no_fork(case: Case) -> None:
     older = b"".join(lines(case.ledger())[:20])
     for name in ("a-copy.jsonl", "z-copy.jsonl"):
         case.ledger().with_name(name).write_bytes(older)
+    write_card(case)
     assert failing(case.checks()) == set()
 
 
@@ -1117,7 +1178,7 @@ def test_lasting_ledgers_of_any_name_belong_to_no_run(case: Case, tmp_path: Path
     lasting = shutil.copytree(case.ledgers, tmp_path / "lasting" / LEDGERS_FOLDER)
     checks = verify(gather([lasting]))
     assert holds(checks)
-    assert {c.id for c in checks if c.status is Status.OPEN} == {"published", "card"}
+    assert {c.id for c in checks if c.status is Status.OPEN} == {"published", "result", "card"}
 
 
 def test_a_reviewers_own_roster_comes_first(case: Case, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """What a server sends as code: looked at without being run, and compared with what is installed."""
 
 import io
+import os
 import random
 import shutil
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +16,6 @@ import pytest
 
 from clients.deployment import bundle as module
 from clients.deployment.bundle import (
-    ROOMS,
-    SHARED_MODULES,
     CodeRefused,
     bundle_digest,
     bundled_files,
@@ -24,6 +24,7 @@ from clients.deployment.bundle import (
     digest_of,
     installed_files,
 )
+from privacy.identity.code import ROOMS, top_modules
 
 ROOT = Path(__file__).parents[3]
 Pack = Callable[[Mapping[str, bytes]], bytes]
@@ -46,7 +47,8 @@ def test_the_bundle_that_flower_builds_is_the_code_that_is_installed(tmp_path: P
 
     for room in (*ROOMS, "server"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "LICENSE", "README.md", ".gitignore", *SHARED_MODULES):
+    modules = [f"{name}.py" for name in top_modules()]
+    for name in ("pyproject.toml", "LICENSE", "README.md", ".gitignore", *modules):
         shutil.copy(ROOT / name, tmp_path / name)
     sent = build_fab_from_disk(tmp_path)
     assert differences(bundled_files(sent)) == ()
@@ -54,10 +56,13 @@ def test_the_bundle_that_flower_builds_is_the_code_that_is_installed(tmp_path: P
     assert any(name.startswith("server/") for name in bundled_files(sent))
 
 
-def test_what_runs_at_a_client_is_every_module_of_its_rooms() -> None:
+def test_what_runs_at_a_client_is_every_module_of_its_rooms_and_every_module_beside_them() -> None:
+    """Was open: the command itself, and what keeps programs alive, could be replaced unseen."""
     names = set(installed_files())
     assert {"clients/app.py", "privacy/secagg/client.py", "alignment/model/predictor.py"} <= names
-    assert {name.split("/")[0] for name in names} == {*ROOMS, *SHARED_MODULES}
+    beside = {path.name for path in ROOT.glob("*.py")}
+    assert {"atomic.py", "fedaccord.py", "supervision.py"} <= beside
+    assert {name.split("/")[0] for name in names} == {*ROOMS, *beside}
 
 
 class TestDigest:
@@ -82,12 +87,15 @@ class TestDigest:
             {"clients/app.py": b"app", "privacy/plan.so": b"plan"},
             {"clients/app": b".pyapp", "privacy/accounting/plan.py": b"plan"},
             {**FILES, "atomic.py": b"atomic"},
+            {**FILES, "supervision.py": b"supervision"},
+            {**FILES, "fedaccord.py": b"command"},
             {**FILES, "atomic/__init__.py": b"in its place"},
             {**FILES, "privacy.so": b"in its place"},
         ],
         ids=[
             *("content", "swapped", "removed", "added", "renamed", "moved across"),
-            *("of no room", "package before module", "library before package"),
+            *("of no room", "programs", "command"),
+            *("package before module", "library before package"),
         ],
     )
     def test_any_change_changes_it(self, files: Mapping[str, bytes]) -> None:
@@ -174,6 +182,85 @@ class TestRefused:
             except CodeRefused:
                 outcomes.add("refused")
         assert outcomes == {"read", "refused"}
+
+
+RUNNING = """
+import os, pathlib, sys, time
+sys.path.insert(0, sys.argv[1])
+import clients.deployment.bundle as bundle
+import privacy.identity.code as code
+root, when = pathlib.Path(sys.argv[1]), sys.argv[2]
+assert code.ROOT == root
+late = root / "clients" / "training" / "private_trainer.py"
+assert "clients.training.private_trainer" not in sys.modules
+
+def replace(*_):
+    os.replace(other, late)
+
+other = root / "other"
+other.write_bytes(late.read_bytes() + b"# another\\n")
+os.utime(other, ns=(late.stat().st_mtime_ns,) * 2)
+if when == "before it is asked for":
+    time.sleep(0.05)
+    replace()
+if when == "while it loads":
+    bundle._changed_since_start = lambda _: False
+    load, loaded = bundle.import_module, []
+    def import_module(name):
+        module = load(name)
+        if not loaded and name == "clients.training.private_trainer":
+            loaded.append(name)
+            replace()
+        return module
+    bundle.import_module = import_module
+for _ in range(2):
+    try:
+        digest = bundle.running_digest()
+        loaded = "clients.training.private_trainer" in sys.modules
+        print("runs", digest == code.tree_digest(), loaded)
+    except bundle.CodeRefused as error:
+        print(error)
+if when == "afterwards":
+    replace()
+    print(bundle.running_digest() == digest, bundle.code_digest() != digest)
+"""
+
+
+class TestRunning:
+    """Was open: what loads late could be replaced, and ran under the digest of what it was."""
+
+    @pytest.mark.parametrize("when", ["before it is asked for", "while it loads"])
+    def test_code_that_changes_while_a_process_loads_it_is_refused(
+        self, tmp_path: Path, when: str
+    ) -> None:
+        said = self._said(tmp_path, when)
+        assert (
+            said
+            == ["the code installed here has changed since this process began: start it anew"] * 2
+        )
+
+    def test_all_that_can_run_has_been_loaded_when_a_digest_is_stated(self, tmp_path: Path) -> None:
+        said = self._said(tmp_path, "afterwards")
+        assert said == ["runs True True", "runs True True", "True True"]
+
+    def _said(self, folder: Path, when: str) -> list[str]:
+        for room in ROOMS:
+            shutil.copytree(
+                ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        for name in ("pyproject.toml", *(f"{name}.py" for name in top_modules())):
+            shutil.copy(ROOT / name, folder / name)
+        time.sleep(0.05)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", RUNNING, folder, when],
+            cwd=folder.parent,
+            env={**os.environ, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
 
 
 class TestDifferences:

@@ -16,7 +16,7 @@ from experiments.simulation.results import read_rounds
 from experiments.simulation.run import run
 from privacy.audit.checks import Status
 from privacy.audit.evidence import gather
-from privacy.audit.verify import holds, verify
+from privacy.audit.verify import verify
 from privacy.errors import PlanRefused
 from privacy.identity.key_folder import KeyFolder
 from privacy.identity.possession import prove
@@ -171,8 +171,10 @@ def rows(config: RunConfig) -> list[dict[str, Any]]:
 
 def assert_verified(config: RunConfig) -> None:
     checks = verify(gather([Path(config.out)]))
-    assert [check.finding for check in checks if check.status is Status.FAIL] == []
-    assert holds(checks)
+    failing = [check.id for check in checks if check.status is Status.FAIL]
+    # Shares of noise that the server sees one by one are all that may fail.
+    shared = config.privacy.mode == "distributed" and not config.federation.secure_aggregation
+    assert failing == ["secure"] * shared
 
 
 def server_ledger(config: RunConfig) -> list[dict[str, Any]]:

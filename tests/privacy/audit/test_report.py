@@ -115,7 +115,7 @@ def federation(tmp_path: Path, plan: PrivacyPlan) -> Federation:
 
 CHECKS = (
     passed("chain", "Alder", "Every line follows the one before it."),
-    failed("head", HOSTILE, f"{HOSTILE}{HIDDEN} has lost lines."),
+    failed("heads", HOSTILE, f"{HOSTILE}{HIDDEN} has lost lines."),
     left_open("card", "all", "No card was handed in."),
 )
 

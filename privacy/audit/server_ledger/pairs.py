@@ -21,7 +21,7 @@ def wrong_pairs(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str
     """The first thing wrong with a round of pairs; empty if nothing is.
 
     Args:
-        body: of the ROUND.
+        body: of the ROUND, or of one that was lost.
         plan: of the run.
         adverts: those that the server ledger has of this round, by group.
     """
@@ -35,7 +35,7 @@ def wrong_pairs(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str
         return "the server ledger lacks advertisements of the round"
     if set(body["contexts"]) != set(body["survivors"]) or not set(body["survivors"]) <= set(names):
         return "who trained had not been asked to, or met under no terms"
-    if body["after"] != body["model"]:
+    if body.get("after", body["model"]) != body["model"]:
         return "a round without a sum left the server another model than it began from"
     attempt = Attempt.named_in(body)
     terms = ExchangeTerms(attempt=attempt, purpose=MEET, task=body["task"], model=body["model"])

@@ -1,29 +1,26 @@
-"""The checks of a review that need the server ledger: alone, and against the groups' ledgers."""
+"""The checks of a server ledger by itself, and against the advertisements and ledgers of groups."""
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any
 
-from privacy.accounting.choices import Mode
-from privacy.accounting.plan import PrivacyPlan
 from privacy.audit.checks import Check, failed, left_open, passed
 from privacy.audit.evidence import Evidence, LedgerEvidence
-from privacy.audit.verify_pairs import paired_runs, wrong_pairs
-from privacy.audit.verify_runs import check_members, check_models
+from privacy.audit.server_ledger.events import check_events
+from privacy.audit.server_ledger.members import check_members, check_pins, check_seats, seats_of
+from privacy.audit.server_ledger.plans import check_epsilons, check_plans, check_secure
+from privacy.audit.server_ledger.rounds import check_rounds
+from privacy.audit.server_ledger.runs import check_models
 from privacy.errors import BadSignature, PrivacyError
 from privacy.exchange.messages import PeerAdvert
 from privacy.identity.keys import Roster
 from privacy.ledger.chain import Event, Head, check_countersigned, require_head
 from privacy.ledger.filter import Attempt as AttemptKey
-from privacy.ledger.payloads import stated_plan
 from privacy.ledger.server_ledger import advert_head, read_advert
 from privacy.ledger.state import attempt_of
-from privacy.secagg.agreement import Agreement
-from privacy.secagg.messages import Advert, ShareRequest
-from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
+from privacy.secagg.messages import Advert
+from privacy.secagg.round_terms import Attempt
 
 _ALL = "all"
 
@@ -45,12 +42,11 @@ def check_server_ledger(evidence: Evidence) -> Iterator[Check]:
         return
     if evidence.servers and not server.pinned:
         finding = "the server ledger is signed by a key that the roster does not name."
-        yield failed("book", "server", finding)
+        yield failed("book", "server", finding, evidence.rests_on_roster)
     else:
         finding = f"{len(server.events)} events form one unbroken chain under one key."
         yield passed("book", "server", finding)
-    checks = (_check_plans, _check_rounds, check_models, check_members, _check_heads, _check_both)
-    for check in checks:
+    for check in _CHECKS:
         yield from _guarded(check, server, evidence)
 
 
@@ -66,121 +62,6 @@ def _guarded(
         kind = check.__name__.strip("_").removeprefix("check_")
         finding = f"{kind}: an event of the server ledger cannot be read ({error})."
         yield failed("book", "server", finding)
-
-
-def _check_plans(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
-    """Server and groups name one plan for every run."""
-    begun = [event.body for event in server.events if event.type == "RUN"]
-    runs = {body["run"]: body for body in begun}
-    if len(runs) != len(begun):
-        yield failed("plans", "server", "the server ledger begins a run twice.")
-        return
-    announced = [(each.name, each.state.plans) for each in evidence.ledgers if each.state]
-    for run, body in runs.items():
-        if stated_plan(body["plan"]).digest() != body["digest"]:
-            yield failed("plans", "server", f"run {run[:12]}: the plan has another digest.")
-            return
-        for name, plans in announced:
-            if run in plans and plans[run].digest != body["digest"]:
-                yield failed("plans", name, f"run {run[:12]}: server and group differ.")
-                return
-    lacking = {run for _, plans in announced for run in plans} - runs.keys()
-    if lacking:
-        yield failed("plans", "server", f"the server ledger lacks run {min(lacking)[:12]}.")
-        return
-    yield passed("plans", "server", f"{len(runs)} run(s); server and groups name the same plans.")
-
-
-def _check_rounds(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
-    """Every sum is over enough groups, under the terms that they agreed to."""
-    plans = {
-        event.body["run"]: stated_plan(event.body["plan"])
-        for event in server.events
-        if event.type == "RUN"
-    }
-    adverts, paired = _adverts(server), paired_runs(server)
-    secure = {e.body["run"] for e in server.events if e.type == "RUN" and e.body["secure"]}
-    secure |= {run for run, _, _ in adverts} - paired
-    rounds = [event.body for event in server.events if event.type == "ROUND"]
-    ended: set[AttemptKey] = set()
-    for body in rounds:
-        run, key = body["run"], attempt_of(body)
-        shown = adverts.get(key, {})
-        wrong = "one attempt gave two sums" if key in ended else ""
-        wrong = wrong or _wrong_survivors(body, plans[run], secure=run in secure)
-        if not wrong and run in paired:
-            wrong = wrong_pairs(body, plans[run], shown)
-        if not wrong and "terms" in body:
-            wrong = _wrong_terms(body, plans[run], shown)
-        if wrong:
-            yield failed("survivors", "server", f"round {body['round']}: {wrong}.")
-            return
-        ended.add(key)
-    least = min((len(body["survivors"]) for body in rounds), default=None)
-    lost = sum(event.type == "LOST" for event in server.events)
-    met = sum(body["run"] in paired for body in rounds)
-    if met and met == len(rounds):
-        finding = f"in {met} rounds groups met in pairs, at least {least} of them, and nothing was "
-        yield passed("survivors", "server", f"{finding}summed; {lost} gave nothing.")
-        return
-    smallest = f", the smallest over {least} groups" if least is not None else ""
-    yield passed(
-        "survivors",
-        "server",
-        f"{len(rounds) - met} rounds gave a sum{smallest}, never fewer than agreed; {lost} gave "
-        "nothing.",
-    )
-
-
-def _wrong_survivors(body: Mapping[str, Any], plan: PrivacyPlan, *, secure: bool) -> str:
-    """The first thing wrong with the survivors of a round; empty if nothing is."""
-    survivors = body["survivors"]
-    if len(set(survivors)) != len(survivors) or set(survivors) != set(body["vectors"]):
-        return "survivors and vectors differ"
-    if secure and "terms" not in body:
-        return "the server ledger lacks the terms of the round"
-    if plan.mode is Mode.DISTRIBUTED and len(survivors) - plan.colluding < plan.honest_shares:
-        return (
-            f"{len(survivors)} survivors less {plan.colluding} colluding leave fewer than the "
-            f"{plan.honest_shares} shares of noise that epsilon counts on"
-        )
-    return ""
-
-
-def _wrong_terms(body: Mapping[str, Any], plan: PrivacyPlan, adverts: Mapping[str, bytes]) -> str:
-    """The first thing wrong with the terms of a round; empty if nothing is."""
-    try:
-        terms = RoundTerms.decode(body["terms"].encode("ascii"))
-        terms.check()
-    except PrivacyError as error:
-        return str(error)
-    if terms.attempt != Attempt.named_in(body):
-        return "the terms are of another attempt"
-    if terms.vector.plan != plan.digest():
-        return "the terms are of another privacy plan"
-    if plan.mode is Mode.DISTRIBUTED and not _counts_on(terms.vector, plan):
-        return "the terms count on other noise than the plan"
-    if terms.model != body["model"]:
-        return "the terms name another model than the server ledger"
-    if not set(body["survivors"]) <= set(body["sharers"]) <= set(terms.members):
-        return "survivors had not shared"
-    if len(body["survivors"]) < terms.survivors:
-        return f"{len(body['survivors'])} survivors, {terms.survivors} agreed on"
-    if not set(terms.members) <= set(adverts):
-        return "the server ledger lacks advertisements of the round"
-    request = ShareRequest(terms.encode(), tuple(adverts[name] for name in terms.members))
-    if Agreement.read(request).context.hex() != body["ctx"]:
-        return "terms and advertisements are not those that the groups agreed to"
-    return ""
-
-
-def _counts_on(vector: VectorTerms, plan: PrivacyPlan) -> bool:
-    """Whether terms describe the noise of a plan.
-
-    Sums hold in the bits that the plan needs, and in whole words, which runs sent before packing.
-    """
-    own = VectorTerms.of_plan(plan)
-    return vector in (own, replace(own, modulus_bits=plan.modulus_bits))
 
 
 def _check_heads(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
@@ -225,8 +106,8 @@ def _check_heads(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     yield passed(
         "witness",
         _ALL,
-        f"{sum(seen.values())} times {len(seen)} groups showed the server, and each other, the "
-        "heads of these very ledgers, under their own signatures.",
+        f"{sum(seen.values())} times {len(seen)} groups showed the server the heads of these very "
+        "ledgers, under their own signatures.",
     )
 
 
@@ -246,35 +127,39 @@ def _countersigned(ledger: LedgerEvidence, server: LedgerEvidence) -> Iterator[t
 
 def _check_both(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     """Every vector that the server took was paid for at its group, and is the one released."""
-    ledgers = {each.name: _Paid(each) for each in _longest_last(evidence)}
+    ledgers = {each.owner: _Paid(each) for each in _longest_last(evidence)}
+    seats = seats_of(server)
     missing = 0
-    taken: list[tuple[str, str]] = []
+    taken: list[tuple[bytes, str]] = []
     for event in server.events:
         body = event.body
         vectors = body.get("vectors", {}) if event.type in ("ROUND", "LOST") else {}
         for name, digest in vectors.items():
-            if name not in ledgers:
+            _, key = seats[body["run"]].get(name, (0, ""))
+            owner = bytes.fromhex(key)
+            if owner not in ledgers:
                 missing += 1
                 continue
             ctx = body["contexts"][name] if "contexts" in body else body["ctx"]
-            if wrong := ledgers[name].differs(attempt_of(body), ctx, digest):
+            if wrong := ledgers[owner].differs(attempt_of(body), ctx, digest):
                 yield failed("both", name, f"round {body['round']}: {wrong}.")
                 return
-            taken.append((name, digest))
-    yield passed(
-        "both",
-        _ALL,
-        f"{len(taken)} vectors that the server took were paid for by their groups, round by round, "
-        "under the same terms, and are those that the groups released.",
-    )
+            taken.append((owner, digest))
+    if taken or not missing:
+        yield passed(
+            "both",
+            _ALL,
+            f"{len(taken)} vectors that the server took were paid for by their groups, round by "
+            "round, under the same terms, and are those that the groups released.",
+        )
     if missing:
         finding = f"{missing} vectors were of groups whose ledgers were not handed in."
         yield left_open("both", _ALL, finding)
     runs = {event.body["run"] for event in server.events if event.type == "RUN"}
     known = set(taken)
     denied = sum(
-        (name, digest) not in known
-        for name, paid in ledgers.items()
+        (owner, digest) not in known
+        for owner, paid in ledgers.items()
         for run, digest in paid.released
         if run in runs
     )
@@ -305,17 +190,6 @@ class _Paid:
         return ""
 
 
-def _adverts(server: LedgerEvidence) -> dict[AttemptKey, dict[str, bytes]]:
-    """The advertisements of every attempt, by group."""
-    return {
-        attempt_of(event.body): {
-            name: base64.b64decode(text) for name, text in event.body["adverts"].items()
-        }
-        for event in server.events
-        if event.type == "HEADS"
-    }
-
-
 def _shown(
     server: LedgerEvidence,
 ) -> Iterator[tuple[Event, str, bytes, Advert | PeerAdvert]]:
@@ -331,3 +205,18 @@ def _shown(
             for name, text in body["adverts"].items():
                 advert = read_advert(base64.b64decode(text))
                 yield event, name, bytes.fromhex(keys[body["run"]][name]), advert
+
+
+_CHECKS = (
+    check_events,
+    check_plans,
+    check_epsilons,
+    check_secure,
+    check_rounds,
+    check_models,
+    check_members,
+    check_pins,
+    check_seats,
+    _check_heads,
+    _check_both,
+)
