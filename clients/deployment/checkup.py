@@ -1,4 +1,4 @@
-"""The check before a client joins: whether all is in order, and what a run will cost.
+"""The check before a client joins: whether all is in order.
 
 Nothing here leaves the machine but a greeting to the server, and nothing is charged.
 """
@@ -6,15 +6,10 @@ Nothing here leaves the machine but a greeting to the server, and nothing is cha
 from __future__ import annotations
 
 import stat
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
 
-from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
-from alignment.data.units import contribution_cap
-from clients.data.datastore import Datastore, open_home
+from clients.data.datastore import open_home
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import CA_FILE, IDENTITY_FILE, Home
 from clients.data.invited import require_known, weaker_than_defaults
@@ -22,35 +17,12 @@ from clients.deployment.bundle import code_digest
 from clients.deployment.connection import node_is_registered, probe
 from clients.deployment.enrolment import SECRET_FILE
 from clients.deployment.node_key import NODE_KEY
-from clients.task import PrivateTask, RoundTask
-from privacy.accounting.choices import NO_PRIVACY, Mode, Unit
-from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.shape import StepShape
-from privacy.accounting.terms import PrivacyTerms
-from privacy.audit.evidence import gather
 from privacy.file_names import INVITATION_FILE, ROSTER_FILE
 from privacy.identity.enrolment import Invitation
 from privacy.identity.key_folder import SERVER
 from privacy.identity.keys import Identity, Rosters
 from privacy.identity.roles import TRAIN
-from privacy.kernel.packing import packed_bytes
-from privacy.kernel.quantisation import sum_bits
-from privacy.ledger.facts import Budget
-from privacy.ledger.filter import best_order, least_budget
-from privacy.ledger.paths import people_folder
-from privacy.ledger.payloads import mechanism_of
-from privacy.ledger.state import State
-from privacy.ledger.units import ledger_key, unit_tag
-from strategies.wire.compression import START, Compression, RoundCode
 from texts import shown, visible
-
-if TYPE_CHECKING:
-    from alignment.model.predictor import Predictor
-
-#: Trips of a round to and from the server: share, train, confirm, unmask.
-_TRIPS = 4
-_FORECAST = "forecast"
-Settings = Mapping[str, bool | int | float | str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,43 +38,6 @@ class Finding:
     name: str
     holds: bool
     text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What a run of the announced settings will cost this group.
-
-    Attributes:
-        epsilon: Of the run; None where nothing is private.
-        budget_epsilon: What the run takes of the budget of somebody who has spent nothing.
-        budget: What anybody's data may ever spend, by the group policy, as epsilon.
-        payers: For so many rounds of the run, how many people can pay, each after what they have
-            spent before. For the group's own eyes: in the rest they take no part, and nobody is
-            told. Empty where nothing is private, or the budget does not pay for the whole run.
-        rounds: Of the run.
-        seconds_per_round: Of this machine: training as measured, and the trips at the rate at
-            which the group policy asks for work.
-        seconds_before: Once, before the first round: reading and encoding all texts.
-        bytes_up_per_round: Of the vector that leaves.
-        bytes_down_per_round: Of the model that comes.
-    """
-
-    epsilon: float | None
-    budget_epsilon: float | None
-    budget: float | None
-    payers: Mapping[int, int]
-    rounds: int
-    seconds_per_round: float
-    seconds_before: float
-    bytes_up_per_round: int
-    bytes_down_per_round: int
-
-    @property
-    def affordable(self) -> bool:
-        """Whether the budget pays for the whole run; what people have spent does not count."""
-        if self.budget_epsilon is None or self.budget is None:
-            return True
-        return self.budget_epsilon <= self.budget
 
 
 def findings(home: Home, *, offline: bool = False) -> Iterator[Finding]:
@@ -226,212 +161,3 @@ def _admission(home: Home, policy: GroupPolicy) -> str:
     if not node_is_registered(address, home.file(CA_FILE), home.file(NODE_KEY)):
         raise _Amiss(f"{address} does not know this node: send card.json to its coordinator")
     return "the server knows this node"
-
-
-def forecast(home: Home, settings: Settings) -> Forecast:
-    """Measure and compute what a run of these settings would cost; takes some seconds.
-
-    A step is taken on the group's own records and thrown away.
-
-    Args:
-        home: Folder of the client.
-        settings: Of runs, with dotted keys, as the invitation has them.
-
-    Raises:
-        ValueError: The settings cannot be kept, or do not fit the group policy.
-    """
-    from alignment.model.predictor import Predictor
-    from alignment.model.vector import to_vector
-    from clients.training.private_trainer import train_privately
-    from clients.training.trainer import train_locally
-
-    policy, store = home.group_policy, open_home(home)
-    settings = _Announced(settings)
-    predictor = Predictor(PredictorConfig(**_section(settings, "predictor")))
-    vector = to_vector(predictor)
-    rounds = int(settings["federation.warmup_rounds"]) + int(settings["federation.adapter_rounds"])
-    training = store.training
-    # All whose keys are pinned, or as many as the group policy insists on.
-    members = max(len(store.keys.roster()), policy.accept.members)
-    if training is None:
-        raise ValueError("a held-out group trains nothing: there is nothing to forecast")
-    plan = needed = budget = None
-    payers: Mapping[int, int] = {}
-    if settings["privacy.mode"] == NO_PRIVACY:
-        task = _task(settings)
-        before, step = _twice(lambda: train_locally(vector, training, task))
-    else:
-        plan = _plan(settings, store, predictor, members)
-        policy.check_plan(plan)
-        units = store.units()
-        task = _task(settings, _private_task(settings, plan))
-        before, step = _twice(lambda: train_privately(vector, units, task, everybody=units))
-        delta, budget = policy.privacy.budget_delta, policy.privacy.budget_epsilon
-        needed, _ = least_budget(mechanism_of(plan), steps=plan.steps, delta=delta)
-        if needed <= budget:
-            payers = _payers(store, plan, policy)
-    return Forecast(
-        epsilon=plan.epsilon if plan else None,
-        budget_epsilon=needed,
-        budget=budget,
-        payers=payers,
-        rounds=rounds,
-        seconds_per_round=step + _TRIPS * (policy.machine.poll_seconds + 1.0),
-        seconds_before=before,
-        bytes_up_per_round=(
-            plan.bytes_up if plan else _bytes_unprotected(settings, predictor, members)
-        ),
-        bytes_down_per_round=vector.nbytes,
-    )
-
-
-def _plan(settings: Settings, store: Datastore, predictor: Predictor, members: int) -> PrivacyPlan:
-    """The plan of a run of these settings, if all its groups have as many units as this one."""
-    from alignment.training.private_layout import private_layout
-
-    mode, unit = Mode(str(settings["privacy.mode"])), Unit(str(settings["privacy.unit"]))
-    adapters = int(settings["federation.adapter_rounds"]) > 0
-    adapters = adapters and int(settings["predictor.lora_rank"]) > 0
-    freeze = bool(settings["privacy.freeze_a"])
-    survivors = int(settings["privacy.survivors"]) or members
-    warmup, rest = settings["federation.warmup_rounds"], settings["federation.adapter_rounds"]
-    return PrivacyPlan.calibrate(
-        PrivacyTerms(
-            unit=unit,
-            mode=mode,
-            epsilon=float(settings["privacy.epsilon"]),
-            delta=float(settings["privacy.delta"]),
-            groups=members,
-            units_per_group=store.units_bound,
-            sampling_rate=float(settings["privacy.sampling_rate"]),
-            rounds=int(warmup) + int(rest),
-            local_steps=int(settings["privacy.local_steps"]),
-            survivors=min(members, survivors),
-            colluding=int(settings["privacy.colluding"]) if mode is Mode.DISTRIBUTED else 0,
-            clipping_norm=float(settings["privacy.clipping_norm"]),
-            dimension=private_layout(predictor, adapters=adapters, freeze_a=freeze).dimension,
-            shape=_shape(settings, str(unit)),
-        )
-    )
-
-
-def _shape(settings: Settings, unit: str) -> StepShape:
-    """The bounds of a private step of a run of these settings."""
-    policy_scores = str(settings["predictor.scores"]) == "policy"
-    return StepShape(
-        micro_batch=int(settings["privacy.micro_batch"]),
-        records_per_unit=contribution_cap(unit, int(settings["privacy.records_per_unit"])),
-        max_options=int(settings["privacy.max_options"]),
-        max_tokens=int(settings["predictor.max_tokens"]),
-        options_apart=bool(settings["privacy.options_apart"]) or policy_scores,
-    )
-
-
-def _bytes_unprotected(settings: Settings, predictor: Predictor, members: int) -> int:
-    """Bytes of an update without differential privacy, in a round that trains everything."""
-    from alignment.model.vector import step_sizes, to_vector
-
-    asked = _section(settings, "compression")
-    if not asked or asked["bits"] == 0:
-        return 4 * (to_vector(predictor).size + 2)
-    training = TrainingConfig(**_section(settings, "training"))
-    code = RoundCode(
-        Compression(**asked, scale=START),
-        step_sizes(predictor, training, train_adapter=True),
-        seed=0,
-        round_number=1,
-        learning_rate_scale=1.0,
-    )
-    return packed_bytes(code.size, sum_bits(code.compression.limit, members=members))
-
-
-class _Announced(dict[str, bool | int | float | str]):
-    """Settings that say which of them is missing."""
-
-    def __missing__(self, key: str) -> NoReturn:
-        raise ValueError(f"the invitation says nothing of {key}: ask the coordinator for it again")
-
-
-def _payers(store: Datastore, plan: PrivacyPlan, policy: GroupPolicy) -> dict[int, int]:
-    """For so many rounds of a plan, how many people of the group can pay; most rounds first.
-
-    Raises:
-        ValueError: The ledger is damaged.
-    """
-    mechanism, privacy = mechanism_of(plan), policy.privacy
-    order = best_order(
-        noise_multiplier=mechanism.noise_multiplier,
-        sampling_rate=mechanism.sampling_rate,
-        epsilon=privacy.budget_epsilon,
-        delta=privacy.budget_delta,
-    )
-    budget = Budget.of(
-        epsilon=privacy.budget_epsilon,
-        delta=privacy.budget_delta,
-        order=order,
-        units=1,
-    )
-    key = ledger_key(store.keys.own(store.group))
-    state = _state_of(store)
-    tags = [unit_tag(unit.unit, key) for unit in store.units()]
-    counted = Counter[int]()
-    for steps, people in state.payable(tags, mechanism, budget).items():
-        counted[min(steps, plan.steps) // plan.local_steps] += people
-    return dict(sorted(counted.items(), reverse=True))
-
-
-def _state_of(store: Datastore) -> State:
-    """What the ledger of a group adds up to; nothing where it has none yet."""
-    if not store.ledger.exists():
-        return State()
-    (ledger,) = gather([store.ledger]).ledgers
-    if ledger.state is None:
-        raise ValueError(f"{store.ledger}: {ledger.error}")
-    if not ledger.state.knows_people:
-        raise ValueError(
-            f"{people_folder(store.ledger)} is missing: bring it back from a copy; without it "
-            "nothing can be charged"
-        )
-    return ledger.state
-
-
-def _private_task(settings: Settings, plan: PrivacyPlan) -> PrivateTask:
-    return PrivateTask(
-        plan=plan,
-        run=_FORECAST,
-        group_index=0,
-        freeze_a=bool(settings["privacy.freeze_a"]),
-        local_learning_rate=float(settings["privacy.local_learning_rate"]),
-    )
-
-
-def _task(settings: Settings, private: PrivateTask | None = None) -> RoundTask:
-    return RoundTask(
-        run=_FORECAST,
-        round=1,
-        seed=0,
-        train_adapter=int(settings["federation.warmup_rounds"]) == 0,
-        learning_rate_scale=1.0,
-        predictor=PredictorConfig(**_section(settings, "predictor")),
-        training=TrainingConfig(**_section(settings, "training")),
-        context=ContextConfig(**_section(settings, "context")),
-        compression=None,
-        private=private,
-        strategy=None,
-        digest="",
-    )
-
-
-def _section(settings: Settings, name: str) -> dict[str, Any]:
-    prefix = f"{name}."
-    return {key[len(prefix) :]: value for key, value in settings.items() if key.startswith(prefix)}
-
-
-def _twice(step: Callable[[], object]) -> tuple[float, float]:
-    """Seconds that a first step takes beyond the others, and those of one of the others."""
-    started = time.perf_counter()
-    step()
-    first = time.perf_counter()
-    step()
-    second = time.perf_counter()
-    return max(0.0, (first - started) - (second - first)), second - first

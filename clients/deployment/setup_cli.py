@@ -17,7 +17,7 @@ from texts import json_text, shown, visible
 
 if TYPE_CHECKING:
     from clients.data.invited import Weaker
-    from clients.deployment.checkup import Forecast
+    from clients.training.forecast import Forecast
 
 app = typer.Typer()
 
@@ -180,8 +180,9 @@ def check(
     Exit 1 if the client cannot join.
     """
     from clients.data.home import Home
-    from clients.deployment.checkup import Finding, findings, forecast
+    from clients.deployment.checkup import Finding, findings
     from clients.deployment.enrolment import settings_of
+    from clients.training.forecast import forecast
     from privacy.errors import PrivacyError
 
     home = Home(folder=folder)
@@ -231,6 +232,11 @@ def _show(expected: Forecast) -> None:
         )
     if expected.payers:
         say(f"  people   {_payers(expected)}; nobody else learns that")
+    if expected.left_out:
+        say(
+            f"  records  {expected.left_out:,} of yours exceed the bounds of a step and count as "
+            "absent; nobody else learns that"
+        )
     if not expected.affordable:
         say(
             "The budget does not pay for the whole run: raise it or take part in less.", style="red"

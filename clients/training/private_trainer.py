@@ -135,6 +135,10 @@ class PrivateTrainer:
         finally:
             source.erase()
 
+    def left_out(self, units: Sequence[UnitRecords]) -> int:
+        """How many records do not fit into a step; about private data, for their owner alone."""
+        return self._gradients.left_out(units)
+
     def update_along(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where a private mean gradient points: down it, over all coordinates of the model.
 
@@ -229,6 +233,11 @@ def train_privately(
         What the privatizer may release; see :meth:`PrivateTrainer.train`.
     """
     return _trainer_for(task).train(vector, units, _private(task).group_index, everybody=everybody)
+
+
+def left_out(units: Sequence[UnitRecords], task: RoundTask) -> int:
+    """How many records of a group a round would take for absent; for the group's own eyes."""
+    return _trainer_for(task).left_out(units)
 
 
 def update_along(mean: NDArray[np.float64], task: RoundTask) -> NDArray[np.float64]:

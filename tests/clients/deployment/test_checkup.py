@@ -14,8 +14,9 @@ from alignment.model.encoder_files import model_fingerprint
 from clients.data.datastore import open_home
 from clients.data.home import Home
 from clients.deployment import checkup
-from clients.deployment.checkup import Forecast, findings, forecast
+from clients.deployment.checkup import findings
 from clients.deployment.enrolment import settings_of
+from clients.training.forecast import Forecast, forecast
 from privacy.errors import PolicyRefused
 from privacy.ledger.filter import least_budget
 from privacy.ledger.paths import people_folder
@@ -162,6 +163,18 @@ def expected(asked: Asked) -> Forecast:
 
 
 class TestForecast:
+    def test_records_that_a_step_has_no_room_for_are_counted_for_their_owner(
+        self, deploy: Callable[..., Deployed], tiny_rows: Any, write_rows: Any
+    ) -> None:
+        deployed = deploy(groups=2)
+        own = [row for row in tiny_rows if row["group"] == ONE]
+        many = {"question_id": "many", "question": "which", "options": list("abcdefghijklmnopqrs")}
+        pair = {"annotator": own[0]["respondent"], "prompt": "p", "chosen": "a", "rejected": "b"}
+        extra = [{**own[0], **many, "choice": 18}, {"group": ONE, **pair}]
+        write_rows(deployed.data[ONE], [*own, *extra])
+        home = Home(folder=deployed.homes[ONE])
+        assert forecast(home, settings_of(home)).left_out == 2
+
     def given(self, asked: Asked) -> tuple[Home, Any]:
         home = Home(folder=asked.deployed.homes[ONE])
         return home, settings_of(home)
@@ -177,6 +190,7 @@ class TestForecast:
         assert expected.budget_epsilon == needed
         assert expected.budget == 10.0
         assert expected.payers == {2: 6}
+        assert expected.left_out == 0
         assert expected.affordable
         assert 0 < expected.seconds_per_round < 60
 

@@ -50,7 +50,11 @@ def test_and_nothing_else(said: tuple[Any, bytes, int], asked: tuple[Any, bytes,
         require_proof(OWN.public, proof, asked[0], challenge=asked[1], node=asked[2])
 
 
-@pytest.mark.parametrize("public", [OTHER.public, b"", OWN.public[:31], OWN.public + b"\0"])
+@pytest.mark.parametrize(
+    "public",
+    [OTHER.public, b"", OWN.public[:31], OWN.public + b"\0"],
+    ids=["of another", "none", "too short", "too long"],
+)
 def test_another_key_is_not_proved(public: bytes) -> None:
     proof = prove(OWN, {}, challenge=bytes(32), node=1)
     with pytest.raises(BadSignature):
