@@ -234,7 +234,7 @@ def markdown() -> str:
         if not parts:
             rows.append(f"| `{kind}` | none | The reply is empty. |")
         for part in parts:
-            of = f" A `{part.message.__name__}`." if part.message else ""
+            of = f" Its message is `{part.message.__name__}`." if part.message else ""
             rows.append(f"| `{kind}` | `{part.name}` | {part.reason}{of} |")
     rows.append(f"| any | an error in place of the reply | {ERROR} |")
     rows += ["", "The messages that some of these fields are made of:", ""]
