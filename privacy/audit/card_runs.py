@@ -80,7 +80,20 @@ def plan_figures(plan: PrivacyPlan | None) -> dict[str, Any]:
     kinds = {
         name: str(getattr(plan, name)) if plan else None for name in ("mode", "unit", "relation")
     }
-    return kinds | figures | {"planned_groups": plan.groups if plan else None}
+    planned = {"planned_groups": plan.groups if plan else None, "step_bounds": _step_bounds(plan)}
+    return kinds | figures | planned
+
+
+def _step_bounds(plan: PrivacyPlan | None) -> str | None:
+    """The bounds of a step in words; None of a plan that states none."""
+    if plan is None or plan.shape is None:
+        return None
+    shape, room = plan.shape, "room" if plan.shape.options_apart else "no room"
+    return (
+        f"{shape.micro_batch} units at a time, {shape.records_per_unit} records of a unit, "
+        f"{shape.max_options} options, {shape.max_tokens} tokens, {room} for pairs; what exceeds "
+        "them counts as absent"
+    )
 
 
 def text_in(value: object) -> str | None:

@@ -31,7 +31,9 @@ from privacy.ledger.paths import SERVER_LEDGER, group_ledger
 from privacy.ledger.server_ledger import ServerLedger
 
 GROUPS = ("Alder", "Birch", "Cedar")
-RUN, UNITS, MODEL = "run", 5, "head.safetensors"
+RUN, MODEL = "run", "head.safetensors"
+#: Units that each group has, and the bounds of their seats.
+UNITS, SEATS = 5, (24, 24, 30)
 Body = dict[str, Any]
 Line = dict[str, Any]
 
@@ -117,7 +119,7 @@ def plans() -> Mapping[Mode, PrivacyPlan]:
                 epsilon=6.0,
                 delta=1e-5,
                 groups=3,
-                units_per_group=(24, 24, 30),
+                units_per_group=SEATS,
                 sampling_rate=1.0,
                 rounds=4,
                 survivors=3 if mode is Mode.DISTRIBUTED else 1,
@@ -136,23 +138,23 @@ Make = Callable[..., Federation]
 @pytest.fixture
 def make(plans: Mapping[Mode, PrivacyPlan], tmp_path: Path) -> Make:
     def made(
-        *, mode: Mode = Mode.LOCAL, units: int = UNITS, code: str | None = None, model: str = ""
+        *, mode: Mode = Mode.LOCAL, bound: int = 0, code: str | None = None, model: str = ""
     ) -> Federation:
         keys = {name: Identity.create() for name in (*GROUPS, "server")}
         federation = Federation(folder=tmp_path / "run", keys=keys, plan=plans[mode])
-        _write(federation, units=units, code=code_digest() if code is None else code, model=model)
+        _write(federation, bound=bound, code=code_digest() if code is None else code, model=model)
         return federation
 
     return made
 
 
-def _write(federation: Federation, *, units: int, code: str, model: str) -> None:
+def _write(federation: Federation, *, bound: int, code: str, model: str) -> None:
     keys, plan, ledgers = federation.keys, federation.plan, federation.ledgers
     (ledgers / "groups").mkdir(parents=True)
-    for name in GROUPS:
+    for name, seat in zip(GROUPS, SEATS, strict=True):
         with Ledger.create(group_ledger(ledgers, name), keys[name]) as ledger:
-            people = [(f"{name} {number}", b"answer") for number in range(units)]
-            data = ledger.register(people, unit=Unit.RESPONDENT)
+            people = [(f"{name} {number}", b"answer") for number in range(UNITS)]
+            data = ledger.register(people, unit=Unit.RESPONDENT, bound=bound or seat, run=RUN)
             ledger.set_budget(data, epsilon=8.0, delta=1e-5, order=5)
             start = model or digest("model 0").hex()
             ledger.register_plan(RUN, data, plan, code=code, model=start)
@@ -280,10 +282,10 @@ class TestParties:
 
     def test_more_units_than_the_seat_has_fail(self, make: Make) -> None:
         """Was open: 806 units passed in a seat whose plan counts on 24."""
-        checks = make(units=25).checks()
+        checks = make(bound=30).checks()
         # The third seat is for 30.
         assert failing(checks) == {("seat", "Alder"), ("seat", "Birch")}
-        assert "registers 25 units, and the plan counts on at most 24 in seat 0" in finding(
+        assert "registers 30 units, and the plan counts on at most 24 in seat 0" in finding(
             checks, "seat"
         )
 
