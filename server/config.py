@@ -166,8 +166,7 @@ class PrivacyConfig:
             more; 1 where the unit is a record.
         micro_batch: Units computed at a time; bounds memory, changes no result.
         max_options: Most options of a question; records of a question with more count as absent.
-        options_apart: Whether a step has room for pairs, whose responses are read in texts of their
-            own: every question then takes ``max_options`` texts. Without it pairs count as absent.
+        options_apart: Room for pairs in a step: every question takes ``max_options`` texts.
         freeze_a: Train only B of each adapter B A, for half the coordinates and so less noise.
         budget_epsilon: What the ledgers of simulated groups let their data ever spend; 0 lets data
             without a budget pay for this run's plan and no more. A group refuses what goes beyond.

@@ -52,7 +52,7 @@ _Kept: TypeAlias = tuple[UnitRecords, list[int]]
 #: Ends a program, and is about no record.
 _STOPPED = (KeyboardInterrupt, SystemExit)
 
-#: A text of one token, in the place of texts that are not there.
+#: In the place of texts that are not there.
 _NO_TEXT = TokenSequence(token_ids=(0,), spans=())
 
 
@@ -196,7 +196,7 @@ class UnitGradients:
         self._prepared[id(units)] = (units, self._pooled_version)
 
     def left_out(self, units: Iterable[UnitRecords]) -> int:
-        """How many records of some units do not fit; about private data, for their owner alone."""
+        """How many records of some units do not fit; for their owner alone."""
         return sum(not self._fits(question) for unit in units for question in unit.questions)
 
     def rows(
@@ -308,8 +308,7 @@ class UnitGradients:
         except _STOPPED:
             raise
         except BaseException:
-            # Whatever it is, a tokenizer's panic included: it is about this record.
-            return False
+            return False  # Whatever it is, a tokenizer's panic included: it is about this record.
         return True
 
     def _scores(self, questions: Sequence[Question | None]) -> Tensor:

@@ -81,6 +81,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "privacy.micro_batch": (0, "x"),
     "privacy.max_options": (1, "x"),
     "privacy.freeze_a": ("x",),
+    "privacy.options_apart": ("x",),
     "privacy.budget_epsilon": (-1, 50.1, "x", float("nan")),
     "privacy.ledgers": ("books",),
     "compression.bits": (-1, 1, 17, 4.5, "x"),

@@ -22,7 +22,7 @@ from tests.hostile import HOSTILE_TEXT, assert_seen
 
 
 def policy(*, role: str = "train", public: bool = False, **changes: Any) -> GroupPolicy:
-    privacy: dict[str, Any] = {"budget_epsilon": lifetime_budget(8.0)}
+    privacy: dict[str, Any] = {"budget_epsilon": lifetime_budget(8.0), "units": 100}
     accept: dict[str, Any] = {"code": "ab" * 32, "model": "cd" * 32}
     for name, value in changes.items():
         section, _, key = name.partition("__")

@@ -169,11 +169,9 @@ class TestForecast:
         deployed = deploy(groups=2)
         own = [row for row in tiny_rows if row["group"] == ONE]
         many = {"question_id": "many", "question": "which", "options": list("abcdefghijklmnopqrs")}
-        pair = {"annotator": own[0]["respondent"], "prompt": "p", "chosen": "a", "rejected": "b"}
-        extra = [{**own[0], **many, "choice": 18}, {"group": ONE, **pair}]
-        write_rows(deployed.data[ONE], [*own, *extra])
+        write_rows(deployed.data[ONE], [*own, {**own[0], **many, "choice": 18}])
         home = Home(folder=deployed.homes[ONE])
-        assert forecast(home, settings_of(home)).left_out == 2
+        assert forecast(home, settings_of(home)).left_out == 1
 
     def given(self, asked: Asked) -> tuple[Home, Any]:
         home = Home(folder=asked.deployed.homes[ONE])

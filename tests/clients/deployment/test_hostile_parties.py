@@ -1,7 +1,7 @@
 """What a hostile coordinator, group or server can bring onto the terminal of another: nothing."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,12 @@ def invitation(tmp_path: Path, tiny_settings: Mapping[str, Any]) -> Callable[...
 
 
 @pytest.fixture
-def init(command: Command, tmp_path: Path, tiny_data: Path) -> Command:
-    words = ("client", "init", tmp_path / "north", "--group", "Group 0", "--data", tiny_data)
+def init(
+    command: Command, tmp_path: Path, tiny_rows: Sequence[Any], write_rows: Callable[..., Path]
+) -> Command:
+    own = [row for row in tiny_rows if row["group"] == "Group 0"]
+    data = write_rows(tmp_path / "own.jsonl", own)
+    words = ("client", "init", tmp_path / "north", "--group", "Group 0", "--data", data)
     return lambda *more: command(*words, *more)
 
 

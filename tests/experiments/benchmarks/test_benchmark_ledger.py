@@ -131,7 +131,10 @@ def test_training_is_a_private_round_of_every_group(
 ) -> None:
     asked: list[tuple[int, bool, int, str]] = []
 
-    def train(vector: object, own: Sequence[UnitRecords], task: RoundTask) -> None:
+    def train(
+        vector: object, own: Sequence[UnitRecords], task: RoundTask, *, everybody: object
+    ) -> None:
+        assert everybody is own
         private = task.private
         assert private is not None
         plan = private.plan

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from safetensors.numpy import load_file
 
 from alignment.data.split import Draw, Split
 from experiments.simulation.run import run
-from server.config import read_run_config
+from server.config import ConfigError, read_run_config
 
 ANNOTATORS = 5
 
@@ -71,6 +72,7 @@ def test_annotators_are_what_noise_hides_and_ledgers_charge(
             "privacy.unit": "respondent",
             "privacy.delta": 1e-3,
             "privacy.micro_batch": 4,
+            "privacy.options_apart": True,
             "privacy.records_per_unit": 3,
             "federation.warmup_rounds": 1,
             "federation.adapter_rounds": 1,
@@ -79,6 +81,12 @@ def test_annotators_are_what_noise_hides_and_ledgers_charge(
     result = run(config)
     assert shapes, "responses of pairs are read by the private trainer"
     assert all(shape["apart"] for shape in shapes)
+    # Without room for them every pair would count as absent: whoever holds the data is told.
+    with pytest.raises(
+        ConfigError, match=r"^privacy.options_apart = false, but the data hold pair"
+    ):
+        blind = replace(config.privacy, options_apart=False)
+        run(replace(config, privacy=blind), overwrite=True)
 
     privacy = result["privacy"]
     assert (privacy["unit"], privacy["mode"], privacy["steps"]) == ("respondent", "distributed", 2)
@@ -117,6 +125,7 @@ def test_pairs_that_name_nobody_have_no_persons_to_hide(
         "out": str(tmp_path / "run"),
         "privacy.mode": "distributed",
         "privacy.delta": 1e-3,
+        "privacy.options_apart": True,
     }
     with pytest.raises((ValueError, RuntimeError), match="names nobody"):
         run(read_run_config(settings))

@@ -169,9 +169,9 @@ def test_who_joins_within_a_run_is_not_trained_on_in_it_and_nothing_tells(
     trained: list[set[str]] = []
     train = clients.training.private_trainer.train_privately
 
-    def watch(vector: Any, units: Any, task: Any) -> Any:
+    def watch(vector: Any, units: Any, task: Any, **given: Any) -> Any:
         trained.append({unit.unit for unit in units})
-        return train(vector, units, task)
+        return train(vector, units, task, **given)
 
     monkeypatch.setattr(clients.training.private_trainer, "train_privately", watch)
     data = write_rows(tmp_path / "data.jsonl", tiny_rows)
@@ -189,13 +189,21 @@ def test_who_joins_within_a_run_is_not_trained_on_in_it_and_nothing_tells(
 
 @pytest.mark.parametrize("bound", [5, 6, 7])
 def test_a_bound_of_the_servers_counts_nobody(asked: Asked, bound: int) -> None:
-    """Was open: a plan for fewer units than there are was refused, and so told how many."""
+    """Was open: a plan for fewer units than there are was refused, and so told how many.
+
+    What the group has declared, here 6, decides; in a deployment that is a bound of its policy.
+    """
     plan = PrivacyPlan.from_dict(json.loads(asked.work["plan"]))
     terms = {each.name: getattr(plan, each.name) for each in fields(PrivacyTerms)}
     sizes = {"units_per_group": [6, bound, 6, 6]}
     other = PrivacyPlan.calibrate(PrivacyTerms(**{**terms, **sizes}))
     text = json.dumps(other.as_dict(), sort_keys=True)
-    assert not asked.train(1, plan=text, group_index=1).has_error()
+    reply = asked.train(1, plan=text, group_index=1)
+    if bound < 6:
+        assert "the bound of 6 units is above the 5 accounted for" in reply.error.reason
+        assert asked.ledgers() == ""
+        return
+    assert not reply.has_error()
     (event,) = [e for e in map(json.loads, asked.ledgers().splitlines()) if e["type"] == "DATASET"]
     assert event["body"]["units"] == bound
 
