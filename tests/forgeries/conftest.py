@@ -11,6 +11,8 @@ import pytest
 from experiments.simulation.run import run
 from privacy.identity.key_folder import KeyFolder
 from server.config import read_run_config
+from tests.forgeries.review import reviewed
+from texts import json_text
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
 
@@ -30,6 +32,11 @@ class Real:
     second: Path
     keys: KeyFolder
     roster: Path
+
+    @property
+    def card(self) -> Path:
+        """The privacy card of the first run, as a reviewer has made it."""
+        return self.roster.with_name("card.json")
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +65,19 @@ def real(
         shutil.copytree(lasting, out / "ledgers", ignore=shutil.ignore_patterns("identities"))
     roster = folder / "keys.json"
     shutil.copy(folder / "first" / "ledgers" / "roster.json", roster)
+    _, card = reviewed(folder / "first", roster)
+    roster.with_name("card.json").write_text(json_text(card, indent=2), encoding="utf-8")
     return Real(
         first=folder / "first",
         second=folder / "second",
         keys=KeyFolder(lasting / "identities"),
         roster=roster,
     )
+
+
+@pytest.fixture(scope="session")
+def faint(tiny_settings: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private run with a delta below a thousand millionth; read it, never write there."""
+    out = tmp_path_factory.mktemp("faint") / "run"
+    run(read_run_config({**tiny_settings, **PRIVATE, "privacy.delta": 1e-10, "out": str(out)}))
+    return out

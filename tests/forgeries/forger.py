@@ -213,3 +213,9 @@ def edit(path: Path, *way: str | int, to: Any) -> None:
         at = at[step]
     at[way[-1]] = to
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def cut(file: Path, lines: int) -> None:
+    """Cut the last lines off a file."""
+    kept = file.read_bytes().splitlines(keepends=True)[:-lines]
+    file.write_bytes(b"".join(kept))
