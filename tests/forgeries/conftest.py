@@ -46,7 +46,7 @@ def real(
     write_rows: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Real:
-    """Two private runs of four groups; half of the people of the second have spent all in the first.
+    """Two private runs of four groups; half of the people of the second had spent all before.
 
     Read them, never write there.
     """

@@ -56,9 +56,7 @@ class Forger:
     def __init__(self, folder: Path, keys: KeyFolder) -> None:
         self.folder = folder
         self.ledgers = folder / "ledgers"
-        self.identities: dict[str, Identity] = {
-            name: keys.own(name) for name in keys.roster()
-        }
+        self.identities: dict[str, Identity] = {name: keys.own(name) for name in keys.roster()}
         self.identities[SERVER] = keys.own(SERVER, role="servers")
         self.files: dict[str, Path] = {SERVER: self.ledgers / "server.jsonl"}
         owners = {each.public.hex(): name for name, each in self.identities.items()}

@@ -249,7 +249,7 @@ def test_a_number_of_the_server_that_is_none(
     assert_holds(forger.folder, real.roster)
     rounds(forger)[0].body[field] = value
     forger.tell(SERVER)
-    found = Forgery(forge=print, check="events", says=f"states in '{field}' what cannot be read")
+    found = Forgery(check="events", says=f"states in '{field}' what cannot be read")
     assert_found(found, forger.folder, real.roster)
 
 
