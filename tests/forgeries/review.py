@@ -1,7 +1,7 @@
 """What a review must find in forged evidence."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Catalogue:
 
 def reviewed(
     folder: Path, roster: Path, card: Path | None = None
-) -> tuple[tuple[Check, ...], Mapping[str, Any]]:
+) -> tuple[tuple[Check, ...], dict[str, Any]]:
     """The checks of a review, and the card that it writes."""
     evidence = gather([folder], roster=roster, card=card)
     checks = tuple(verify(evidence))
