@@ -169,4 +169,5 @@ class TestWeaker:
     ) -> None:
         monkeypatch.setattr("clients.data.invited._WEAKER", {"code": lambda *_: False})
         found = weaker_than_defaults(policy(accept__members=9))
-        assert [each.name for each in found] == ["accept.model", "accept.members"]
+        names = [each.name for each in found]
+        assert names == ["privacy.units", "accept.model", "accept.members"]
