@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import PrivacyTerms
 from privacy.identity.keys import Identity, Roster
 from privacy.secagg.messages import (
     Consistency,
@@ -23,6 +24,17 @@ from privacy.secagg.round_terms import RoundTerms, VectorTerms
 from privacy.secagg.server import ServerRound
 from strategies.wire.round_plan import RoundPlan
 from tests.clients import conftest as of_clients
+
+
+class LieSucceeded(AssertionError):
+    """A hole: what is honest was answered, and so was what should not have been."""
+
+
+def require(holds: bool, what: str) -> None:
+    """Fail as a lie that has succeeded does, and as nothing else."""
+    if not holds:
+        raise LieSucceeded(what)
+
 
 Asked, Deployed = of_clients.Asked, of_clients.Deployed
 Reply = RecordDict | str
@@ -176,6 +188,22 @@ class Round:
         total, bad = self.relay.total()
         assert not bad
         return total
+
+
+@pytest.fixture(scope="session")
+def asking_twelve(asking: Callable[..., Asked]) -> Callable[..., Asked]:
+    """Like `asking`, of groups that state a bound of twelve people each."""
+    plans: dict[int, PrivacyPlan] = {}
+
+    def make(deployed: Deployed, run: str) -> Asked:
+        asked = asking(deployed, run)
+        names = [each.name for each in fields(PrivacyTerms)]
+        stated = {name: getattr(asked.plan, name) for name in names} | {"units_per_group": 12}
+        if not plans:
+            plans[12] = PrivacyPlan.calibrate(PrivacyTerms(**stated))
+        return replace(asked, plan=plans[12])
+
+    return make
 
 
 def planned(asked: Asked, number: int = 1, **changes: Any) -> tuple[RoundPlan, dict[str, Any]]:

@@ -329,9 +329,7 @@ def test_no_bound_is_told_of_another_unit(asked: Asked, honest: Round, unit: str
 
 
 @pytest.mark.parametrize("challenge", [b"short", bytes(33), "text", [1, 2]])
-def test_nothing_but_a_challenge_is_signed(
-    asked: Asked, honest: Round, challenge: object
-) -> None:
+def test_nothing_but_a_challenge_is_signed(asked: Asked, honest: Round, challenge: object) -> None:
     """A group's key signs nothing that a server has chosen freely."""
     setup = {"version": 2, "unit": "respondent", "challenge": challenge}
     content = RecordDict({"setup": ConfigRecord(setup)})
@@ -379,4 +377,3 @@ def test_a_plan_nested_beyond_reading_is_refused(asked: Asked, honest: Round) ->
     wire = {**honest.plan.to_wire(), "privacy.plan": "[" * 100_000}
     plan = RoundPlan.from_wire(wire)
     refused(told(asked, honest, plan, {}), "RecursionError", "JSONDecodeError", "ValueError")
-
