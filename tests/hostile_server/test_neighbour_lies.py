@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,10 @@ from flwr.app import ConfigRecord, RecordDict
 from clients.data.datastore import open_home
 from clients.data.home import Home
 from privacy.kernel.quantisation import fraction_bits
-from privacy.secagg.graph import consistency_threshold
 from tests.hostile_server.conftest import (
     Asked,
     Deployed,
     LieSucceeded,
-    Reply,
     Round,
     recorded,
     require,
@@ -216,57 +213,6 @@ def test_a_budget_lowered_in_a_run_binds_that_run(
     assert own.spends(LIAR) == before
 
 
-def oracle(own: Deployed, asked: Asked, folder: Path, attempt: int) -> Reply:
-    """What a group says where the encoder is a folder of the server's choice."""
-    told = Round(asked, attempt=attempt)
-    assert not isinstance(told.share(LIAR), str)
-    told = Round(asked, attempt=attempt + 1)
-    plan = asked.round_plan(1, **{"predictor.encoder": str(folder)})
-    return told.share(LIAR, plan=plan, terms=replace(told.terms, task=plan.digest()))
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=LieSucceeded,
-    reason="the fingerprint of a predictor that is refused is told to the server, and is a hash of "
-    "whatever folder of the client's machine the server names as its encoder, its records included",
-)
-def test_a_folder_of_records_is_no_encoder(
-    own: Deployed, asking_twelve: Callable[..., Asked], tiny_rows: Rows
-) -> None:
-    """A server that guesses the records of all but one knows by their hash whether one is there."""
-    folder = own.folder / "records"
-    folder.mkdir()
-    own.data[LIAR] = own.data[LIAR].rename(folder / "own.jsonl")
-    own.change(LIAR, data__path=str(own.data[LIAR]))
-    asked = asking_twelve(own, "ab" * 16)
-    write(own, tiny_rows)
-    first = oracle(own, asked, folder, 1)
-    write(own, without(tiny_rows, PERSON))
-    second = oracle(own, asked, folder, 3)
-    assert isinstance(first, str)
-    require(first == second, "the reply is a hash of the records")
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=LieSucceeded,
-    reason="a predictor that is refused is read first, and how it is refused tells whether a "
-    "folder of that name is on the client's machine",
-)
-def test_a_refused_encoder_tells_of_no_folder(
-    own: Deployed, asking_twelve: Callable[..., Asked]
-) -> None:
-    """A folder that is there, and one that is not."""
-    asked = asking_twelve(own, "ab" * 16)
-    (own.folder / "secret project").mkdir()
-    there = oracle(own, asked, own.folder / "secret project", 1)
-    nowhere = oracle(own, asked, own.folder / "no such project", 3)
-    assert isinstance(there, str)
-    assert isinstance(nowhere, str)
-    require(there.split(":")[0] == nowhere.split(":")[0], "what is on the machine is told")
-
-
 @pytest.fixture
 def odd_person(tiny_rows: Rows) -> Callable[[str], list[Mapping[str, Any]]]:
     """The records of all, and one of a person who answers oddly, before them."""
@@ -398,69 +344,32 @@ def test_the_last_person_changes_no_answer(
     assert answered(whole(replace(asked, run=run_name())))
 
 
-@pytest.fixture
-def bare(
-    deploy: Callable[..., Deployed], asking: Callable[..., Asked]
-) -> Iterator[Callable[[str], Asked]]:
-    """Four groups whose policies ask for no noise: secure sums are all that hides them."""
-    deployed = deploy(groups=4, **{"privacy.mode": "none", "federation.minimum_groups": 3})
-    yield lambda run: asking(deployed, run)
+@pytest.mark.parametrize("rate", [1e-300, 1e30, 3e38, 1e308])
+def test_a_rate_that_overflows_in_local_mode_fails_for_all_alike(
+    deploy: Callable[..., Deployed],
+    asking: Callable[..., Asked],
+    run_name: Callable[[], str],
+    tiny_rows: Rows,
+    rate: float,
+) -> None:
+    """Steps along private means that leave all numbers behind, with one person or without."""
+    run, found = run_name(), []
+    settings = {"privacy.mode": "local", "privacy.local_steps": 2}
+    for rows in (tiny_rows, without(tiny_rows, PERSON)):
+        asked = asking(deploy(rows=rows, **settings), run)
+        assert not isinstance(Round(asked).share_all().mask("Group 1"), str)
+        plan = asked.round_plan(2, **{"privacy.local_learning_rate": rate})
+        vector = of_means(asked)
+        told = Round(asked, number=2, plan=plan, changes=vector).share_all()
+        found.append((shape(told.mask(LIAR)), recorded(asked.deployed, LIAR)))
+    assert found[0] == found[1]
 
 
-def cohort(asked: Asked, members: tuple[str, ...]) -> dict[str, Any]:
-    """Terms of a sum over some of the groups."""
-    count = len(members)
+def of_means(asked: Asked) -> dict[str, Any]:
+    """What the terms of a sum of private means say: whole numbers with a weight behind them."""
+    count = len(asked.deployed.homes)
     return {
-        "members": members,
-        "threshold": consistency_threshold(count),
-        "survivors": count,
+        "vector__dimension": asked.plan.dimension + 1,
         "vector__fraction_bits": fraction_bits(count),
+        "vector__plan": asked.plan.digest(),
     }
-
-
-def opened(told: Round) -> np.ndarray | str:
-    """The sum of a round without noise, or why a member has not opened it."""
-    told.share_all().mask_all().confirm_all()
-    for group in told.terms.members:
-        given = told.unmask(group)
-        if isinstance(given, str):
-            return given
-        told.relay.take_unmask(group, given["secagg"]["unmask"])
-    return told.relay.total()[0]
-
-
-RENAMED: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "the same model": lambda v: v,
-    "minus zero for zero": lambda v: np.where(v == 0, np.float32(-0.0), v),
-    "the last bit of one number": lambda v: np.where(
-        np.arange(v.size) == 0, np.nextafter(v, np.float32(9)), v
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    "lie",
-    [
-        "the same model",
-        *(
-            pytest.param(
-                lie,
-                marks=pytest.mark.xfail(
-                    strict=True,
-                    raises=LieSucceeded,
-                    reason="a sum without noise is known by the bytes of its model: the same model "
-                    "in other bytes is summed over all but one member, whose vector is the rest",
-                ),
-            )
-            for lie in ("minus zero for zero", "the last bit of one number")
-        ),
-    ],
-)
-def test_all_but_one_are_not_summed_beside_all(bare: Callable[[str], Asked], lie: str) -> None:
-    """Two sums from one model, of which the second lacks a member, in runs of other names."""
-    first, second = bare("first"), bare("second")
-    total = opened(Round(first))
-    assert not isinstance(total, str)
-    renamed = replace(second, vector=RENAMED[lie](first.vector).astype(np.float32))
-    rest = opened(Round(renamed, changes=cohort(second, ("Group 0", "Group 1", "Group 2"))))
-    require(isinstance(rest, str), "all but one were summed beside all")
