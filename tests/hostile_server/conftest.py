@@ -11,18 +11,21 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
+from privacy.accounting.choices import Mode
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import PrivacyTerms
 from privacy.identity.keys import Identity, Roster
+from privacy.kernel.quantisation import fraction_bits
+from privacy.secagg.graph import consistency_threshold
 from privacy.secagg.messages import (
     Consistency,
     ConsistencyRequest,
     ShareRequest,
     UnmaskRequest,
 )
-from privacy.secagg.round_terms import RoundTerms, VectorTerms
+from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms
 from privacy.secagg.server import ServerRound
-from strategies.wire.round_plan import RoundPlan
+from strategies.wire.round_plan import RoundPlan, vector_digest
 from tests.clients import conftest as of_clients
 
 
@@ -69,9 +72,24 @@ class Round:
 
     def __post_init__(self) -> None:
         self.plan = self.plan or self.asked.round_plan(self.number)
-        self.terms = self.asked.terms(
-            self.number, self.attempt, **{"task": self.plan.digest(), **self.changes}
-        )
+        changes = {"task": self.plan.digest(), **self.changes}
+        plan, members = self.asked.plan, tuple(self.deployed.homes)
+        if plan is None or plan.mode is Mode.DISTRIBUTED:
+            self.terms = self.asked.terms(self.number, self.attempt, **changes)
+        else:
+            # Means that are private already, each behind its weight.
+            bits = fraction_bits(len(members))
+            self.terms = RoundTerms(
+                attempt=Attempt(run=self.asked.run, round=self.number, attempt=self.attempt),
+                members=members,
+                threshold=consistency_threshold(len(members)),
+                survivors=len(members),
+                vector=VectorTerms(
+                    dimension=plan.dimension + 1, fraction_bits=bits, plan=plan.digest()
+                ),
+                model=vector_digest(self.asked.vector),
+                **changes,
+            )
         self.adverts = self.asked.advertise(self.number, self.attempt)
 
     @property

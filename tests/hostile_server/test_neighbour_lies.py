@@ -13,7 +13,6 @@ from flwr.app import ConfigRecord, RecordDict
 
 from clients.data.datastore import open_home
 from clients.data.home import Home
-from privacy.kernel.quantisation import fraction_bits
 from tests.hostile_server.conftest import (
     Asked,
     Deployed,
@@ -359,17 +358,6 @@ def test_a_rate_that_overflows_in_local_mode_fails_for_all_alike(
         asked = asking(deploy(rows=rows, **settings), run)
         assert not isinstance(Round(asked).share_all().mask("Group 1"), str)
         plan = asked.round_plan(2, **{"privacy.local_learning_rate": rate})
-        vector = of_means(asked)
-        told = Round(asked, number=2, plan=plan, changes=vector).share_all()
+        told = Round(asked, number=2, plan=plan).share_all()
         found.append((shape(told.mask(LIAR)), recorded(asked.deployed, LIAR)))
     assert found[0] == found[1]
-
-
-def of_means(asked: Asked) -> dict[str, Any]:
-    """What the terms of a sum of private means say: whole numbers with a weight behind them."""
-    count = len(asked.deployed.homes)
-    return {
-        "vector__dimension": asked.plan.dimension + 1,
-        "vector__fraction_bits": fraction_bits(count),
-        "vector__plan": asked.plan.digest(),
-    }
