@@ -87,7 +87,7 @@ def train(message: Message, context: Context) -> Message:
         raise PolicyRefused("vectors of this run leave under masks only: nothing was trained")
     task, vector = training_task_in(message, store), model_in(message)
     model = vector_digest(vector)
-    require_executable(store, task)
+    require_executable(store, task, vector)
     with account_for(store, task) as account:
         account.announce(model)
         account.charge(1, round_context(task.digest, model))
@@ -130,7 +130,7 @@ def masked(message: Message, context: Context) -> Message:
         agreed = opened.agreement.terms
         if task.digest != agreed.task or vector_digest(vector) != agreed.model:
             raise PolicyRefused("plan or model are not those of the terms: nothing was trained")
-        require_executable(store, task)
+        require_executable(store, task, vector)
         account.announce(agreed.model)
         account.charge(agreed.attempt.attempt, opened.agreement.context)
         return trained_as_asked(store, task, vector, context, units=account.present)

@@ -57,8 +57,9 @@ def task_in(message: Message, store: Datastore) -> RoundTask:
         PolicyRefused: The group has agreed to another predictor.
     """
     task = read_task(RoundPlan.from_wire(message.content.config_records["plan"]))
-    if store.group_policy is not None and store.group_policy.accept.model:
-        store.group_policy.check_model(_fingerprint(task.predictor))
+    if store.group_policy is not None:
+        predictor = task.predictor
+        store.group_policy.check_predictor(predictor.encoder, lambda: _fingerprint(predictor))
     return task
 
 
@@ -91,7 +92,7 @@ def _check_plan(store: Datastore, private: PrivateTask) -> None:
     plan.check_seat(group=private.group_index, units=store.units_bound)
 
 
-def require_executable(store: Datastore, task: RoundTask) -> None:
+def require_executable(store: Datastore, task: RoundTask, vector: NDArray[np.float32]) -> None:
     """Refuse, before anything is charged, what was not accounted for; see the private trainer.
 
     Raises:
@@ -100,7 +101,7 @@ def require_executable(store: Datastore, task: RoundTask) -> None:
     if task.private is not None:
         from clients.training.private_trainer import require_executable as required
 
-        required(task, units=store.units_bound)
+        required(task, vector, units=store.units_bound)
 
 
 def _require_guarantee(store: Datastore, task: RoundTask) -> None:
@@ -116,8 +117,14 @@ def _fingerprint(config: PredictorConfig) -> str:
 
 
 def model_in(message: Message) -> NDArray[np.float32]:
-    """The vector that came with a request."""
+    """The vector that came with a request, (d,) float32.
+
+    Raises:
+        ValueError: It is in another form.
+    """
     (vector,) = message.content.array_records["model"].to_numpy_ndarrays()
+    if vector.ndim != 1 or vector.dtype != np.float32:
+        raise ValueError(f"the model is {vector.dtype} of shape {vector.shape}, not (d,) float32")
     return vector
 
 

@@ -39,7 +39,7 @@ class LoadedRecords:
     """The records of a source. The printed form shows none of them.
 
     Attributes:
-        records: The records, all of one kind, in the order of the source.
+        records: The records, in the order of the source; of one kind but where each is read alone.
         skipped: One line for every row that was left out.
         source: What was loaded.
     """
@@ -55,6 +55,7 @@ def load_records(
     skip_invalid: bool = False,
     group: str | None = None,
     split: str = "train",
+    alone: bool = False,
 ) -> LoadedRecords:
     """Read and check all records of a source.
 
@@ -73,15 +74,19 @@ def load_records(
         group: Group of the rows that name none. For transcripts, which never do, the name of the
             file, folder or dataset stands in.
         split: Part of a folder or hub dataset to read.
+        alone: Read each row for itself: invalid rows are left out, no row is held against another,
+            and there may be none. What becomes of a record then depends on no other.
 
     Raises:
         DataError: One line with file, line, field and remedy: at the first invalid row, or where
             the source as a whole cannot be used (also with ``skip_invalid``).
     """
-    collector = _Collector(skip_invalid=skip_invalid, group=group, name=_name_of(source))
+    collector = _Collector(
+        skip_invalid=skip_invalid or alone, group=group, name=_name_of(source), alone=alone
+    )
     for where, content in _rows(source, split):
         collector.add(where, content)
-    if not collector.records:
+    if not collector.records and not alone:
         skipped = collector.skipped
         problem = f"no valid record, the first problem is {skipped[0]}" if skipped else "no records"
         remedy = "" if skipped else "; write one record per line or row"
@@ -175,7 +180,10 @@ def _name_of(source: str | Path) -> str:
 class _Collector:
     """Turns rows into records and holds them against each other."""
 
-    def __init__(self, *, skip_invalid: bool, group: str | None, name: str) -> None:
+    def __init__(
+        self, *, skip_invalid: bool, group: str | None, name: str, alone: bool = False
+    ) -> None:
+        self._alone = alone
         self.records: list[PreferenceRecord] = []
         self.skipped: list[str] = []
         self._skip_invalid = skip_invalid
@@ -207,15 +215,22 @@ class _Collector:
             row = {**row, "group": group}
         try:
             record = parse_record(row, known=self._questions)
-            self._check_kind(where, record)
-            if not isinstance(record, PairRecord):
-                self._check_question(where, record.question)
-            if isinstance(record, SurveyRecord):
-                self._check_once(where, record)
+            if self._alone:
+                self._questions.setdefault(record.question.question_id, record.question)
+            else:
+                self._compare(where, record)
         except InvalidRecordError as error:
             self._refuse(where, error)
         else:
             self.records.append(record)
+
+    def _compare(self, where: str, record: PreferenceRecord) -> None:
+        """Hold a record against those before it."""
+        self._check_kind(where, record)
+        if not isinstance(record, PairRecord):
+            self._check_question(where, record.question)
+        if isinstance(record, SurveyRecord):
+            self._check_once(where, record)
 
     def _refuse(self, where: str, error: InvalidRecordError) -> None:
         message = f"{where}: {error}"

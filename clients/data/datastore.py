@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from alignment.data.answers import GroupAnswers, tally
+from alignment.data.answers import NO_ANSWERS, GroupAnswers, tally
 from alignment.data.loading import load_records
 from alignment.data.population import load_population, stamp
 from alignment.data.records import PreferenceRecord
 from alignment.data.sources import DataError
 from alignment.data.split import Draw, draws_of
-from alignment.data.units import UnitRecords, units_of
+from alignment.data.units import UnitRecords, unit_kind, units_of
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import IDENTITY_FILE, MODEL_FOLDER, POLICY_FILE, SERVED_FILE, Home
 from clients.data.simulated import SimulatedClientConfig
@@ -26,6 +27,9 @@ from privacy.ledger.paths import group_ledger, group_model, ledgers_folder
 
 #: Key of a node's own configuration that names the folder of its group policy.
 HOME_KEY = "home"
+
+
+logger = logging.getLogger(__name__)
 
 
 class Keys(Protocol):
@@ -63,8 +67,9 @@ class Datastore:
 
     Attributes:
         group: Name of the group.
-        training: What it trains on; None for a held-out group.
-        answers: All its answers.
+        training: What it trains on; None for a held-out group. Where a deployed group trains
+            privately it holds no answers: those are at hand as units of privacy alone.
+        answers: All its answers; likewise.
         draws: Contexts and targets on which a held-out group measures; empty for a train group.
         unit: What a unit of privacy is, by the group's own policy.
         units: Gives its units of privacy: what they may be trained on.
@@ -122,22 +127,33 @@ def datastore_of(
     return open_datastore(SimulatedClientConfig.read(node_config, run_config))
 
 
-def open_home(home: Home) -> Datastore:
+def open_home(home: Home, *, strict: bool = False) -> Datastore:
     """Open the records of one organisation, as its group policy says.
+
+    Those of a group that trains privately are read each for itself: what does not load, names
+    nobody or is another group's counts as absent, for a client that then refused would tell that
+    it is there. No answers of such a group are at hand but as units of privacy.
+
+    Args:
+        home: Folder of the client.
+        strict: Refuse what would count as absent: for its owner, who looks before the client joins.
 
     Raises:
         GroupPolicyError: The group policy cannot be read.
-        DataError: The records cannot, are not this group's, or hold more units of privacy than the
-            policy says in public.
+        DataError: The records cannot as a whole; or, where that is looked at, are not this group's,
+            or hold more units of privacy than the policy says in public.
     """
     policy = home.group_policy
-    source = home.data(policy)
-    skip_invalid = policy.data.skip_invalid
-    answers, records = _own_records(str(source), policy.group, skip_invalid, stamp(str(source)))
+    source = str(home.data(policy))
     trains, unit = policy.role == TRAIN, policy.privacy.unit
     bound = policy.privacy.units if trains and policy.privacy.private else 0
-    if bound and len(_own_units(records, unit)) > bound:
-        # Whatever is asked for, this is the answer; no number of a message decides it.
+    if bound and not strict:
+        answers = replace(NO_ANSWERS, group=policy.group)
+        records = _records_alone(source, policy.group, unit, stamp(source))
+    else:
+        skip_invalid = policy.data.skip_invalid
+        answers, records = _own_records(source, policy.group, skip_invalid, stamp(source))
+    if bound and strict and len(_own_units(records, unit)) > bound:
         raise DataError(
             f"{source}: holds more units of privacy ({unit}) than privacy.units = {bound} in "
             f"{POLICY_FILE} says in public; raise it there"
@@ -197,6 +213,20 @@ def _own_records(
             f"each group its own file, or name the group as in {POLICY_FILE}"
         )
     return tally(records)[group], _Records(records)
+
+
+@lru_cache(maxsize=2)
+def _records_alone(source: str, group: str, unit: str, _: object) -> _Records:
+    loaded = load_records(source, group=group, alone=True)
+    people = unit_kind(unit).of_people
+    kept = [r for r in loaded.records if r.group == group and (r.unit is not None or not people)]
+    if absent := len(loaded.records) + len(loaded.skipped) - len(kept):
+        logger.warning(
+            "%d records count as absent: they do not load, name nobody or are another group's; "
+            "fedaccord client check says more",
+            absent,
+        )
+    return _Records(kept)
 
 
 @lru_cache(maxsize=4)

@@ -7,6 +7,7 @@ is held against it before a record is touched; the group needs to trust nothing 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -117,6 +118,8 @@ class AcceptSection(_Section):
 
     Attributes:
         code: Digest of the client's code that the group has reviewed.
+        encoder: Name of the base encoder, as runs give it: no other is looked at; empty looks at
+            any, and so at folders of the server's choice.
         model: Fingerprint of the predictor and its base encoder; empty accepts any.
         members: Into a sum over fewer groups than these no vector goes.
         threshold: t, groups that must sign one set of survivors; 0 takes the least that is sound.
@@ -127,6 +130,7 @@ class AcceptSection(_Section):
     """
 
     code: _Digest
+    encoder: str = ""
     model: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     members: int = Field(default=3, ge=2)
     threshold: int = Field(default=0, ge=0)
@@ -244,16 +248,29 @@ class GroupPolicy(_Section):
                 "group's policy wants in a sum"
             )
 
-    def check_model(self, fingerprint: str) -> None:
+    def check_predictor(self, encoder: str, fingerprint: Callable[[], str]) -> None:
         """Hold the predictor that is asked for against the one agreed to.
+
+        A refusal tells nothing of this machine: not what a folder holds that was named as an
+        encoder, nor whether it is there.
+
+        Args:
+            encoder: Its name, as the run gives it.
+            fingerprint: Reads its files.
 
         Raises:
             PolicyRefused: It is another one.
         """
-        if self.accept.model and fingerprint != self.accept.model:
+        accept = self.accept
+        agreed = not accept.encoder or encoder == accept.encoder
+        if agreed and accept.model:
+            try:
+                agreed = fingerprint() == accept.model
+            except (ValueError, OSError):
+                agreed = False
+        if not agreed:
             raise PolicyRefused(
-                f"model {fingerprint[:16]} is not the {self.accept.model[:16]} that this group's "
-                "policy accepts"
+                "predictor: it, or its encoder, is not the one that this group's policy accepts"
             )
 
 
@@ -311,7 +328,7 @@ _ABOUT = {
         "# plan counts as absent. options_apart: room for pairs; plans must say the same."
     ),
     "accept": (
-        "# code: what `fedaccord client review` showed. model: empty accepts any predictor.\n"
+        "# code: what `fedaccord client review` showed. encoder, model: empty accepts any.\n"
         "# members: fewest groups in a sum; threshold: t, 0 takes the least that is sound;\n"
         "# honest_shares: h; colluding: c, groups that may tell the server their own noise.\n"
         "# partners = true also lets vectors of local mode go to single groups, encrypted."

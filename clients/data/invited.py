@@ -244,6 +244,7 @@ _WEAKER: Mapping[str, Callable[[Any, Any], bool]] = {
     "run_epsilon": _higher,
     "units": _never,
     "code": _never,
+    "encoder": _never,
     "model": _never,
     "members": _lower,
     "threshold": _lower,

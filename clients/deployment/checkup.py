@@ -141,7 +141,7 @@ def _roster(home: Home, policy: GroupPolicy) -> str:
 
 
 def _data(home: Home, policy: GroupPolicy) -> str:
-    store = open_home(home)
+    store = open_home(home, strict=True)
     asked = f"{len(store.answers):,} questions"
     if not policy.privacy.private or store.training is None:
         return asked

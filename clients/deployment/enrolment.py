@@ -133,7 +133,7 @@ def policy_for(
             data=DataSection(path=_from(folder, data), public=role == HELD_OUT),
             privacy=_privacy(asked, budget_epsilon, (units or 1) if protects else 0),
             step=_step(invitation.settings),
-            accept=_accept(asked, known["federation"], model),
+            accept=_accept(asked, known["federation"], known["predictor"].encoder, model),
             server=ServerSection(address=invitation.address),
             machine=MachineSection(port=port),
         )
@@ -191,9 +191,12 @@ def _privacy(asked: InvitedPrivacy, budget_epsilon: float | None, units: int) ->
     )
 
 
-def _accept(asked: InvitedPrivacy, federation: InvitedFederation, model: str) -> AcceptSection:
+def _accept(
+    asked: InvitedPrivacy, federation: InvitedFederation, encoder: str, model: str
+) -> AcceptSection:
     return AcceptSection(
         code=code_digest(),
+        encoder=encoder,
         model=model,
         # A sum of two is no secret between the two.
         members=max(3, federation.minimum_groups),

@@ -82,7 +82,7 @@ def meet(message: Message, context: Context) -> Message:
     with account_for(store, task) as account:
         countersign(store, message, of=_PART)
         request = part_in(message, "meet", of=_PART)
-        require_executable(store, task)
+        require_executable(store, task, before.vector)
         meeting = session.meet(request, task=task.digest, model=before.start)
         account.announce(before.start)
         account.charge(1, meeting.context)

@@ -185,6 +185,7 @@ class GroupLedger:
     def require(self, run: str, round_number: int, attempt: int) -> None:
         """Check that an attempt can be paid for; see ``Ledger.require``."""
         with self._ledger.reopen() as ledger:
+            self._lower_budget(ledger, run)
             ledger.require(run, round_number, attempt)
 
     def charge(
@@ -212,6 +213,7 @@ class GroupLedger:
         with self._ledger.reopen() as ledger:
             for left in ledger.pending():
                 ledger.aborted(left, "Interrupted")
+            self._lower_budget(ledger, run)
             receipt = ledger.reserve(run, round_number, attempt, context)
             taking_part = ledger.present(receipt, [unit.unit for unit in units])
         return receipt, self._present(run, units, taking_part)
@@ -246,6 +248,13 @@ class GroupLedger:
                 len(units),
             )
         return known.present
+
+    def _lower_budget(self, ledger: Ledger, run: str) -> None:
+        """Have a budget that its owner has lowered bind a run that is under way, too."""
+        data = ledger.data_of(run)
+        budget = None if data is None else ledger.budget(data)
+        if data is not None and budget is not None and 0 < self._epsilon < budget.epsilon:
+            ledger.set_budget(data, epsilon=self._epsilon, delta=budget.delta, order=budget.order)
 
     def _set_budget(self, ledger: Ledger, dataset: Dataset, plan: PrivacyPlan) -> None:
         mechanism, known = mechanism_of(plan), ledger.budget(dataset)

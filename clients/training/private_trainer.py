@@ -85,10 +85,11 @@ class PrivateTrainer:
             fairness=fairness,
         )
 
-    def check(self, group_index: int, *, units: int) -> None:
+    def check(self, vector: NDArray[np.float32], group_index: int, *, units: int) -> None:
         """Check that what would be executed was accounted for; touches no record.
 
         Args:
+            vector: The global vector.
             group_index: Which of the plan's groups it is, from 0.
             units: The public bound on the group's units.
 
@@ -101,6 +102,11 @@ class PrivateTrainer:
             dimension=self._chosen.size,
             largest_weight=_WEIGHT,
         )
+        if vector.shape != (self._layout.whole.dimension,) or not np.isfinite(vector).all():
+            raise ExecutionMismatch(
+                f"a model of shape {vector.shape}, or one that is not finite, would be trained, "
+                f"not ({self._layout.whole.dimension},) finite; give all groups one predictor"
+            )
 
     def train(
         self,
@@ -201,17 +207,18 @@ class PrivateTrainer:
 _trainer = lru_cache(maxsize=2)(PrivateTrainer)
 
 
-def require_executable(task: RoundTask, *, units: int) -> None:
+def require_executable(task: RoundTask, vector: NDArray[np.float32], *, units: int) -> None:
     """Check, before anything is charged, that a round would execute what was accounted for.
 
     Args:
         task: What the server asks for.
+        vector: The global vector.
         units: The public bound on the group's units.
 
     Raises:
         PrivacyError: It would execute something else, or is not private.
     """
-    _trainer_for(task).check(_private(task).group_index, units=units)
+    _trainer_for(task).check(vector, _private(task).group_index, units=units)
 
 
 def train_privately(

@@ -240,6 +240,10 @@ class Ledger:
             if budget != old:
                 self._record("BUDGET", dataset.fingerprint, asdict(budget))
 
+    def data_of(self, run: str) -> Dataset | None:
+        """The data that a run has announced, None before it has."""
+        return self._state.data_of(run)
+
     def budget(self, dataset: Dataset) -> Budget | None:
         """The budget of data, None before there is one."""
         return self._state.budgets.get(self._known(dataset).fingerprint)

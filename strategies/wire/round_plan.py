@@ -200,5 +200,7 @@ def round_context(task: str, model: str) -> bytes:
 
 
 def vector_digest(vector: NDArray[np.float32]) -> str:
-    """SHA-256 of a global vector, (d,) float32, as little-endian bytes."""
-    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").tobytes()).hexdigest()
+    """SHA-256 of a global vector, (d,) float32, as little-endian bytes; of equal ones the same."""
+    # Adding 0 makes minus zero zero.
+    plain = np.ascontiguousarray(vector, dtype="<f4") + np.float32(0)
+    return hashlib.sha256(plain.tobytes()).hexdigest()

@@ -16,7 +16,6 @@ from clients.data.home import Home
 from tests.hostile_server.conftest import (
     Asked,
     Deployed,
-    LieSucceeded,
     Round,
     recorded,
     require,
@@ -188,12 +187,6 @@ def test_an_exhausted_budget_is_answered_like_any(
     assert "6 of 6 units" in caplog.text
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=LieSucceeded,
-    reason="a budget that its owner lowers is set for the next run only: the run under way goes on "
-    "spending what was agreed to before",
-)
 def test_a_budget_lowered_in_a_run_binds_that_run(
     own: Deployed, asking_twelve: Callable[..., Asked], run_name: Callable[[], str]
 ) -> None:
@@ -236,18 +229,9 @@ def odd_person(tiny_rows: Rows) -> Callable[[str], list[Mapping[str, Any]]]:
     [
         "other wording",
         "a long text",
-        *(
-            pytest.param(
-                how,
-                marks=pytest.mark.xfail(
-                    strict=True,
-                    raises=LieSucceeded,
-                    reason="one record that does not fit the others has every request refused: a "
-                    "bit about one person, without noise",
-                ),
-            )
-            for how in ("other options", "a choice of none", "no name")
-        ),
+        "other options",
+        "a choice of none",
+        "no name",
     ],
 )
 def test_an_odd_person_changes_no_answer(
@@ -271,15 +255,7 @@ def test_an_odd_person_changes_no_answer(
         "a long text",
         "a choice of none",
         "no name",
-        pytest.param(
-            "other options",
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=LieSucceeded,
-                reason="with data.skip_invalid the first record of a question decides which others "
-                "are valid: one person takes the records of all others out of the step",
-            ),
-        ),
+        "other options",
     ],
 )
 def test_an_odd_person_changes_no_other_person(
@@ -300,12 +276,6 @@ def test_an_odd_person_changes_no_other_person(
     require(before == others, "one person changes the records of others")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=LieSucceeded,
-    reason="the person above the public bound has every request refused, though the ledger would "
-    "leave who is beyond the bound out in silence",
-)
 def test_the_person_above_the_bound_changes_no_answer(
     deploy: Callable[..., Deployed],
     asking: Callable[..., Asked],
@@ -322,11 +292,6 @@ def test_the_person_above_the_bound_changes_no_answer(
     assert answered(whole(replace(asked, run=run_name())))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=LieSucceeded,
-    reason="a group whose last person leaves refuses every request instead of sending noise",
-)
 def test_the_last_person_changes_no_answer(
     own: Deployed,
     asking_twelve: Callable[..., Asked],

@@ -168,7 +168,7 @@ TASKS: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "an extra field": ({"privacy.noiseless": True}, "ValueError"),
     "a nested field": ({"privacy.plan.epsilon": 8.0}, "ValueError"),
-    "an encoder of another name": ({"predictor.encoder": "/nowhere"}, "EncoderError"),
+    "an encoder of another name": ({"predictor.encoder": "/nowhere"}, "PolicyRefused"),
     "a head of another width": ({"predictor.head_width": 9}, "PolicyRefused"),
     "texts of another length": ({"predictor.max_tokens": 65}, "PolicyRefused"),
     "another name of the run": ({"run": "another"}, "PolicyRefused"),
