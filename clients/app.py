@@ -62,7 +62,7 @@ def setup(message: Message, context: Context) -> Message:
         raise ValueError("the challenge of a setup is no bytes: use one version")
     if store is None:
         return reply_to(message, {"setup": ConfigRecord({"group": "", "role": "idle"})})
-    trains, deployed = store.training is not None, store.group_policy is not None
+    trains, deployed = store.trains, store.group_policy is not None
     answer = ConfigRecord({"group": store.group, "role": TRAIN if trains else HELD_OUT})
     if trains and unit:
         if unit != store.unit:

@@ -44,7 +44,7 @@ def open_store(context: Context) -> Datastore | None:
 def train_store(context: Context) -> Datastore:
     """The same, of a group that trains."""
     store = open_store(context)
-    if store is None or store.training is None:
+    if store is None or not store.trains:
         raise ValueError("a held-out group does not train: ask train groups only")
     return store
 

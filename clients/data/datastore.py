@@ -108,6 +108,11 @@ class Datastore:
     group_policy: GroupPolicy | None = None
     served: Path | None = None
 
+    @property
+    def trains(self) -> bool:
+        """Whether it is a train group, whatever its records are."""
+        return self.training is not None
+
     def __repr__(self) -> str:
         return f"Datastore(group={self.group!r})"
 
@@ -222,7 +227,7 @@ def _records_alone(source: str, group: str, unit: str, _: object) -> _Records:
     kept = [r for r in loaded.records if r.group == group and (r.unit is not None or not people)]
     if absent := len(loaded.records) + len(loaded.skipped) - len(kept):
         logger.warning(
-            "%d records count as absent: they do not load, name nobody or are another group's; "
+            "%d record(s) count as absent: they do not load, name nobody or are another group's; "
             "fedaccord client check says more",
             absent,
         )

@@ -143,7 +143,7 @@ def _roster(home: Home, policy: GroupPolicy) -> str:
 def _data(home: Home, policy: GroupPolicy) -> str:
     store = open_home(home, strict=True)
     asked = f"{len(store.answers):,} questions"
-    if not policy.privacy.private or store.training is None:
+    if not policy.privacy.private or not store.trains:
         return asked
     units = len(store.units())
     return (

@@ -139,7 +139,7 @@ def warm_up(home: Home) -> None:
         from clients.data.datastore import open_home
 
         store = open_home(home)
-        if store.training is not None and store.private:
+        if store.trains and store.private:
             store.units()
         packaged_files()
         logger.info("ready, with %s at hand", DEFAULT_ENCODER)

@@ -61,7 +61,7 @@ def offer(message: Message, context: Context) -> Message:
     if store is None:
         raise ValueError("this node has no group: ask others")
     head, purpose = NOTHING, SHOW
-    if store.training is not None:
+    if store.trains:
         head, purpose = shown_head(store, message, of=_PART), MEET
     session = _session(store, context)
     advert = session.offer(part_in(message, "offer", of=_PART), purpose=purpose, head=head)
@@ -154,7 +154,7 @@ def shown_model(
 
 def _session(store: Datastore, context: Context) -> ExchangeSession:
     # The own key first: in a simulation it is made when it is first asked for.
-    identity = store.keys.own(store.group, role=MEMBERS if store.training else READERS)
+    identity = store.keys.own(store.group, role=MEMBERS if store.trains else READERS)
     peer = Peer(
         name=store.group,
         identity=identity,
@@ -162,7 +162,7 @@ def _session(store: Datastore, context: Context) -> ExchangeSession:
         readers=store.keys.roster(role=READERS),
         source=SystemRandomStream(),
     )
-    return ExchangeSession(context.state, peer, store.served if store.training else None)
+    return ExchangeSession(context.state, peer, store.served if store.trains else None)
 
 
 def _kept(model: OwnModel, session: ExchangeSession) -> Kept:

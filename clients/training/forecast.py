@@ -99,7 +99,7 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     from clients.training.private_trainer import left_out, train_privately
     from clients.training.trainer import train_locally
 
-    policy, store = home.group_policy, open_home(home)
+    policy, store = home.group_policy, open_home(home, strict=True)
     settings = _Announced(settings)
     predictor = Predictor(PredictorConfig(**_section(settings, "predictor")))
     vector = to_vector(predictor)

@@ -125,7 +125,7 @@ def client(deploy: Callable[..., Any], make_plan: Callable[..., Any]) -> Client:
 
 
 def reply(client: Client, store: Datastore, task: RoundTask) -> Noised:
-    require_executable(store, task)
+    require_executable(store, task, client.vector)
     noised = trained_as_asked(store, task, client.vector, None, units=store.units())
     assert isinstance(noised, Noised)
     return noised
@@ -271,15 +271,27 @@ class TestNumbersOfUnits:
             reason = self.setup(deployed, unit)
             assert reason == f"PolicyRefused: unit = {unit!r}; this group's is respondent"
 
-    def test_more_units_than_the_bound_are_refused_whatever_is_asked(
+    def test_more_units_than_the_bound_are_refused_to_their_owner_alone(
         self, deployed: Any, write_rows: Callable[..., Any], tiny_rows: Sequence[dict[str, Any]]
     ) -> None:
+        """A client that refused to answer would count the people."""
         own = [row for row in tiny_rows if row["group"] == GROUP]
         more = [{**own[0], "respondent": f"new {i}"} for i in range(5)]
         write_rows(deployed.data[GROUP], [*own, *more])
-        assert self.setup(deployed) == "DataError: its text stays at the client"
+        assert self.setup(deployed)["setup"]["units"] == 10
+        home = Home(folder=deployed.homes[GROUP])
+        assert len(open_home(home).units()) == 11
         with pytest.raises(ValueError, match=r"more units of privacy .* than privacy.units = 10"):
-            open_home(Home(folder=deployed.homes[GROUP]))
+            open_home(home, strict=True)
+
+    def test_nobody_in_the_data_is_answered_like_anybody(
+        self, deployed: Any, asking: Callable[..., Any]
+    ) -> None:
+        deployed.data[GROUP].write_text("", encoding="utf-8")
+        asked = asking(deployed, "cd" * 16)
+        asked.plan = PrivacyPlan.calibrate(replace(terms_of(asked.plan), units_per_group=10))
+        masked = asked.up_to_mask(1)
+        assert not [each for each in masked.values() if isinstance(each, str)], masked
 
     def test_no_reply_or_ledger_holds_the_number(
         self, deployed: Any, asking: Callable[..., Any]

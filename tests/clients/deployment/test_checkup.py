@@ -303,5 +303,8 @@ def test_a_policy_is_checked_forecast_and_trained_like_any_predictor(
     deployed.run()
     assert [event["type"] for event in deployed.ledger(ONE)].count("RELEASED") == 1
     other = {**unflatten(settings_of(home))["predictor"], "beta": 0.2}
-    with pytest.raises(PolicyRefused, match=r"is not the .* that this group's policy accepts"):
-        home.group_policy.check_model(model_fingerprint(PredictorConfig(**other)))
+    other_predictor = PredictorConfig(**other)
+    with pytest.raises(PolicyRefused, match=r"is not the one that this group's policy accepts"):
+        home.group_policy.check_predictor(
+            other_predictor.encoder, lambda: model_fingerprint(other_predictor)
+        )
