@@ -8,7 +8,9 @@ from tests.privacy.secagg.liar import Liar, Lie, edit, without
 from tests.privacy.secagg.test_malicious_server import sign_for
 
 
-def test_more_than_a_third_of_the_members_single_a_vector_out(federation: Any, exposed: Any) -> None:
+def test_more_than_a_third_of_the_members_single_a_vector_out(
+    federation: Any, exposed: Any
+) -> None:
     """Three of seven sign two sets of survivors: both are unmasked, and differ by one vector."""
     group = federation(7)
     assert group.threshold == consistency_threshold(7) == 5
