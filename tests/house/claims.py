@@ -202,7 +202,8 @@ CLAIMS = (
     Claim(
         note=16,
         says="a vector by masks that are no secret of the pair",
-        test=f"{_SECAGG}/test_hiding.py::test_all_zero_and_all_largest_inputs_look_the_same",
+        test=f"{_SECAGG}/test_hiding.py"
+        "::test_masked_vectors_are_uncorrelated_with_inputs_and_each_other",
         fault=Fault(
             file="privacy/secagg/client.py",
             old="                keys.append((key, opened.agreement.mask_sign(index, sender)))\n"

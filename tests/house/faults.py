@@ -203,11 +203,10 @@ def faults(
     if print_notes:
         typer.echo(notes(), nl=False)
         return
-    where = {
-        note: f"{cell.row}: {cell.column}"
-        for cell in cells(PAGE.read_text(encoding="utf-8"))
-        for note in cell.notes
-    }
+    where = dict[int, str]()
+    for cell in cells(PAGE.read_text(encoding="utf-8")):
+        for note in cell.notes:
+            where[note] = f"{where.get(note, '')} / {cell.row}: {cell.column}".removeprefix(" / ")
     chosen = [claim for claim in CLAIMS if not only or claim.note in only]
     missed = 0
     for outcome in plant_all(chosen, workers=workers):
