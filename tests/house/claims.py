@@ -55,7 +55,7 @@ _LIMIT = "a limit: the test shows that it is real"
 CLAIMS = (
     Claim(
         note=1,
-        says="a public bound on its units, never their number",
+        says="a group states a public bound on its units, never their number",
         test="tests/clients/test_totality.py::TestNumbersOfUnits"
         "::test_set_up_tells_the_bound_and_not_the_number",
         fault=Fault(
@@ -66,13 +66,13 @@ CLAIMS = (
     ),
     Claim(
         note=2,
-        says="the sum of a round, no more and no less",
+        says="the server opens the sum of a round, exactly",
         test=f"{_RUNS}/test_secure_run.py::test_the_server_unmasks_exactly_the_sum_in_every_mode",
         why=_LIMIT,
     ),
     Claim(
         note=3,
-        says="of an error, its kind",
+        says="of an unexpected error it hears the kind alone",
         test="tests/clients/test_refusals.py::TestWordsStayAtTheClient"
         "::test_an_unexpected_error_is_told_by_its_kind_alone",
         fault=Fault(
@@ -83,14 +83,14 @@ CLAIMS = (
     ),
     Claim(
         note=4,
-        says="what a group that only measures says of public answers",
+        says="it hears how a model does on answers that a policy calls public",
         test="tests/clients/test_refusals.py::TestGroupsThatOnlyMeasure"
         "::test_a_run_measures_on_them",
         why=_LIMIT,
     ),
     Claim(
         note=5,
-        says="a vector by a second set of survivors",
+        says="no second set of survivors opens a vector, with a third of the members helping",
         test=f"{_SECAGG}/test_malicious_server.py"
         "::test_a_third_of_the_members_cannot_have_two_sets_unmasked",
         fault=Fault(
@@ -101,7 +101,7 @@ CLAIMS = (
     ),
     Claim(
         note=6,
-        says="a vector by members of the server's own making",
+        says="no vector goes into a sum with members that the group has not pinned",
         test="tests/clients/test_refusals.py::TestStaleRosters"
         "::test_a_member_whose_key_is_not_pinned_is_refused_by_name",
         fault=Fault(
@@ -112,7 +112,7 @@ CLAIMS = (
     ),
     Claim(
         note=7,
-        says="a vector in the clear",
+        says="no vector leaves a client of an organisation in the clear",
         test="tests/clients/test_refusals.py"
         "::test_a_run_in_the_clear_gets_nothing_from_an_organisation",
         fault=Fault(
@@ -123,7 +123,7 @@ CLAIMS = (
     ),
     Claim(
         note=8,
-        says="a field that has no reason to leave",
+        says="no field leaves that is not listed with its reason",
         test="tests/clients/test_replies.py::test_a_field_without_a_reason_does_not_leave",
         fault=Fault(
             file="clients/replies.py",
@@ -133,7 +133,7 @@ CLAIMS = (
     ),
     Claim(
         note=9,
-        says="who is in the data, or has spent the budget",
+        says="nothing that leaves tells who is in the data or has spent the budget",
         test="tests/clients/sessions/test_group_ledger.py"
         "::test_whoever_has_spent_the_budget_is_left_out_and_nothing_tells",
         fault=Fault(
@@ -145,7 +145,7 @@ CLAIMS = (
     ),
     Claim(
         note=10,
-        says="more of a unit by a large gradient",
+        says="no row that breaks the bound counts, whatever its floats were",
         test="tests/privacy/kernel/test_clipping.py"
         "::test_a_row_that_fails_the_integer_check_is_zero",
         fault=Fault(
@@ -156,13 +156,13 @@ CLAIMS = (
     ),
     Claim(
         note=11,
-        says="more of a unit by a plan that promises what it does not keep",
+        says="no plan is followed that does not keep its epsilon",
         test="tests/clients/test_task.py::test_a_plan_that_does_not_keep_its_promise_is_no_task",
         fault=Fault(file="clients/task.py", old="    plan.verify()\n", new=""),
     ),
     Claim(
         note=12,
-        says="more of a unit by many runs",
+        says="nobody pays for more than any budget of the data they are in",
         test=f"{_LEDGER}/test_ledger_people.py"
         "::test_nobody_pays_for_more_than_any_budget_at_its_order",
         fault=Fault(
@@ -173,7 +173,7 @@ CLAIMS = (
     ),
     Claim(
         note=13,
-        says="a round without noise in a private run",
+        says="no round without noise is answered by a group that insists on it",
         test="tests/clients/test_refusals.py"
         "::test_terms_that_fall_short_of_the_policy_are_refused_before_anything_is_charged",
         fault=Fault(
@@ -184,14 +184,14 @@ CLAIMS = (
     ),
     Claim(
         note=14,
-        says="the model of every round, and the plan with the bounds of all groups",
+        says="all groups get one plan and one vector",
         test="tests/server/rounds/test_loop.py::TestPlans"
         "::test_all_groups_get_the_same_plan_and_the_same_vector",
         why=_LIMIT,
     ),
     Claim(
         note=15,
-        says="a vector by the shares that it holds of another's seeds",
+        says="fewer shares than the threshold tell nothing of a seed",
         test=f"{_SECAGG}/test_shamir.py::test_fewer_shares_fit_every_secret_equally",
         fault=Fault(
             file="privacy/secagg/shamir.py",
@@ -201,7 +201,7 @@ CLAIMS = (
     ),
     Claim(
         note=16,
-        says="a vector by masks that are no secret of the pair",
+        says="masked vectors have nothing in common with inputs or each other",
         test=f"{_SECAGG}/test_hiding.py"
         "::test_masked_vectors_are_uncorrelated_with_inputs_and_each_other",
         fault=Fault(
@@ -215,7 +215,7 @@ CLAIMS = (
     ),
     Claim(
         note=17,
-        says="the noise of the honest",
+        says="noise is added to every sum, an empty one too",
         test="tests/privacy/kernel/test_kernel.py::test_an_empty_batch_still_sends_noise",
         fault=Fault(
             file="privacy/kernel/discrete_gaussian.py",
@@ -225,7 +225,7 @@ CLAIMS = (
     ),
     Claim(
         note=18,
-        says="a sum with fewer honest shares of noise than the plan counts on",
+        says="no member signs a sum with fewer honest shares of noise than the plan counts on",
         test=f"{_SECAGG}/test_protocol.py::test_a_member_signs_no_set_with_too_little_noise",
         fault=Fault(
             file="privacy/secagg/client.py",
@@ -235,7 +235,7 @@ CLAIMS = (
     ),
     Claim(
         note=19,
-        says="a share of noise that the epsilon counts and that colluders know",
+        says="epsilon counts on survivors less colluding groups",
         test="tests/privacy/accounting/test_plan.py::test_reference_numbers",
         fault=Fault(
             file="privacy/accounting/terms.py",
@@ -245,20 +245,20 @@ CLAIMS = (
     ),
     Claim(
         note=20,
-        says="fewer shares of noise, and the epsilon that is left",
+        says="with fewer honest shares epsilon is larger, and by how much can be computed",
         test="tests/experiments/planning/test_plan.py::TestFigures"
         "::test_fewer_honest_shares_cost_what_clients_refuse",
         why=_LIMIT,
     ),
     Claim(
         note=21,
-        says="more than a third, and one vector alone",
+        says="three of seven members single a vector out",
         test=f"{_SECAGG}/test_limits.py::test_more_than_a_third_of_the_members_single_a_vector_out",
         why=_LIMIT,
     ),
     Claim(
         note=22,
-        says="no fewer than a third",
+        says="a third of the members cannot",
         test=f"{_SECAGG}/test_graph.py::test_two_sets_of_survivors_cannot_both_be_signed",
         fault=Fault(
             file="privacy/secagg/graph.py",
@@ -268,7 +268,7 @@ CLAIMS = (
     ),
     Claim(
         note=23,
-        says="a vector that has no noise of its own group",
+        says="what has no noise, or was not quantised for a run without, is not masked",
         test="tests/privacy/kernel/test_types.py::test_a_stage_cannot_be_skipped",
         fault=Fault(
             file="privacy/kernel/types.py",
@@ -278,7 +278,7 @@ CLAIMS = (
     ),
     Claim(
         note=24,
-        says="work, and so time, that does not follow the size of a sample",
+        says="as many micro-batches are computed whatever the sample",
         test="tests/alignment/training/test_gradients.py"
         "::test_shapes_do_not_depend_on_the_size_of_the_sample",
         fault=Fault(
@@ -289,7 +289,7 @@ CLAIMS = (
     ),
     Claim(
         note=25,
-        says="a server under another authority",
+        says="no server under another authority is spoken to",
         test="tests/clients/deployment/test_connection.py"
         "::test_a_foreign_certificate_is_told_with_both_fingerprints",
         fault=Fault(
@@ -300,7 +300,7 @@ CLAIMS = (
     ),
     Claim(
         note=26,
-        says="a server without TLS",
+        says="no server starts without TLS and signed nodes",
         test="tests/server/deployment/test_superlink.py"
         "::test_a_server_without_one_of_its_protections_does_not_start",
         fault=Fault(
@@ -311,7 +311,7 @@ CLAIMS = (
     ),
     Claim(
         note=27,
-        says="keys that other users of the machine cannot read",
+        says="keys are for their owner alone from their first byte",
         test="tests/server/deployment/test_home.py::TestSetUp"
         "::test_secrets_are_for_their_owner_alone",
         fault=Fault(
@@ -322,13 +322,13 @@ CLAIMS = (
     ),
     Claim(
         note=28,
-        says="what lies on the disk is read by who has the disk",
+        says="who has the disk reads it",
         test="",
         why="a thief reads files; nothing of the product takes part in it",
     ),
     Claim(
         note=29,
-        says="seeds of masks in what is written or sent",
+        says="no seed of a mask is in a message or a printed form",
         test=f"{_SECAGG}/test_hiding.py::test_secrets_are_in_no_message_and_no_repr",
         fault=Fault(
             file="privacy/secagg/client.py",
@@ -338,7 +338,7 @@ CLAIMS = (
     ),
     Claim(
         note=30,
-        says="to have a client run code of the server's",
+        says="no client works for a server whose code is another",
         test="tests/clients/deployment/test_executor.py::TestReviewedCode"
         "::test_a_bundle_of_other_code_is_refused_kept_and_can_be_looked_at",
         fault=Fault(
@@ -349,7 +349,7 @@ CLAIMS = (
     ),
     Claim(
         note=31,
-        says="keys and lists of people that other users of the machine cannot read",
+        says="lists of people are for their owner alone",
         test=f"{_LEDGER}/test_ledger_people.py"
         "::test_the_list_of_people_is_its_owners_alone_and_on_disk_before_the_event",
         fault=Fault(
@@ -360,7 +360,7 @@ CLAIMS = (
     ),
     Claim(
         note=32,
-        says="the masks of rounds that are over",
+        says="shares of a sum are given once, and nothing is kept to give them again",
         test="tests/clients/sessions/test_shares_once.py::test_shares_are_given_once",
         fault=Fault(
             file="clients/sessions/secagg_session.py",
@@ -370,14 +370,14 @@ CLAIMS = (
     ),
     Claim(
         note=33,
-        says="a partner's model, to go on from the mean of both",
+        says="partners end with one vector",
         test="tests/clients/sessions/test_gossip.py"
         "::test_partners_end_with_equal_vectors_and_are_told_apart_from_others",
         why=_LIMIT,
     ),
     Claim(
         note=34,
-        says="one share of noise, which protects in a sum alone",
+        says="no share of noise that protects in a sum alone goes to a partner",
         test="tests/clients/sessions/test_gossip.py::TestRefused"
         "::test_a_round_whose_noise_protects_in_a_sum_alone",
         fault=Fault(
@@ -388,7 +388,7 @@ CLAIMS = (
     ),
     Claim(
         note=35,
-        says="a model that its group has not agreed to hand out",
+        says="no model goes to a partner without the policy's yes",
         test="tests/clients/sessions/test_gossip.py::TestRefused"
         "::test_a_group_that_has_not_agreed_to_partners",
         fault=Fault(
@@ -399,7 +399,7 @@ CLAIMS = (
     ),
     Claim(
         note=36,
-        says="a model that is meant for another partner or reader, as the server would",
+        says="what is sealed for one partner is read by nobody else",
         test="tests/privacy/exchange/test_peer.py::TestMeeting"
         "::test_each_reads_what_the_other_has_sealed_and_nobody_else_does",
         fault=Fault(
@@ -410,7 +410,7 @@ CLAIMS = (
     ),
     Claim(
         note=37,
-        says="figures of a private run that stand outside its epsilon are listed",
+        says="every figure that epsilon does not speak of is listed",
         test=f"{_RUNS}/test_figures.py::TestOutside::test_all_that_is_not_protected_is_listed",
         fault=Fault(
             file="experiments/report/views.py",
@@ -422,7 +422,7 @@ CLAIMS = (
     ),
     Claim(
         note=38,
-        says="the text of a record in what is published",
+        says="no text of a record is in what a run publishes",
         test="tests/experiments/test_silence.py"
         "::test_the_published_model_and_rounds_hold_no_text_of_a_record",
         fault=Fault(
@@ -434,14 +434,14 @@ CLAIMS = (
     ),
     Claim(
         note=39,
-        says="all spends, and no more than that of anybody",
+        says="without lists of people no more is claimed than all spends and the budget",
         test=f"{_LEDGER}/test_ledger_people.py"
         "::test_without_the_lists_no_more_is_told_than_all_spends_and_the_budget",
         why=_LIMIT,
     ),
     Claim(
         note=40,
-        says="the number of units in a ledger",
+        says="no number of units is in a reply or ledger",
         test="tests/clients/test_totality.py::TestNumbersOfUnits"
         "::test_no_reply_or_ledger_holds_the_number",
         fault=Fault(
@@ -452,7 +452,7 @@ CLAIMS = (
     ),
     Claim(
         note=41,
-        says="names or contents in a ledger",
+        says="names and contents are in a ledger by hashes that only their group can make",
         test=f"{_LEDGER}/test_ledger.py::test_no_unit_id_content_or_key_is_in_the_file",
         fault=Fault(
             file="privacy/ledger/units.py",
@@ -462,7 +462,7 @@ CLAIMS = (
     ),
     Claim(
         note=42,
-        says="whether two runs have equal data",
+        says="equal data of two runs have different fingerprints",
         test=f"{_LEDGER}/test_ledger_people.py::test_equal_data_of_two_runs_cannot_be_told",
         fault=Fault(
             file="privacy/ledger/units.py",
