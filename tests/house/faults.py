@@ -139,11 +139,15 @@ def planted(text: str, fault: Fault) -> str:
 def run_test(tree: Path, test: str) -> tuple[int, str]:
     """Exit status and output of pytest over a test of a tree, and of no other checkout."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-rf", "-p", "no:cacheprovider", test]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    # Bytecode of a file that was changed twice within a second would be taken for current.
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    # Options of a pytest around this one are its own.
-    environment.pop("PYTEST_ADDOPTS", None)
+    # Of a pytest around this one, options and workers are its own.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {
+        **kept,
+        "PYTHONPATH": str(tree),
+        "OMP_NUM_THREADS": "1",
+        # Bytecode of a file that was changed twice within a second would be taken for current.
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     done = subprocess.run(
         command, cwd=tree, env=environment, capture_output=True, text=True, check=False
     )
