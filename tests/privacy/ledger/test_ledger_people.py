@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from privacy.accounting.accountant import rdp_per_step
@@ -194,6 +194,14 @@ def test_whatever_the_history_data_with_and_without_a_person_tell_the_same(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(operations=OPERATIONS)
+# What is drawn seldom comes to the end of a budget: that of one run, and that of two.
+@example(operations=[("begin", set(POOL), 0.45), *[("spend", 0, 0)] * 5])
+@example(
+    operations=[
+        *[("begin", set(POOL[:3]), 0.45), ("begin", set(POOL[2:]), 0.45)],
+        *[("spend", 0, 0), ("spend", 1, 0)] * 4,
+    ]
+)
 def test_nobody_pays_for_more_than_any_budget_at_its_order(
     operations: Sequence[tuple[Any, Any, Any]],
     tmp_path_factory: pytest.TempPathFactory,
