@@ -235,15 +235,18 @@ TERMS: Mapping[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("lie", TERMS)
 def test_terms_of_another_sum_are_refused(asked: Asked, honest: Round, lie: str) -> None:
-    """What a member is asked to send must be what its own plan sends, among as many others."""
+    """What a member is asked to send must be what its own plan sends, among as many others.
+
+    A plan that is agreed to may be announced in the ledger by then; nothing is charged.
+    """
     changes, kinds = TERMS[lie]
-    before = asked.deployed.ledger(LIAR)
+    before = asked.deployed.spends(LIAR)
     attempt = changes.get("attempt", honest.terms.attempt)
     others = {name: value for name, value in changes.items() if name != "attempt"}
     terms = replace(asked.terms(1, honest.attempt, **others), attempt=attempt)
     adverts = [honest.encoded(name if name in honest.adverts else LIAR) for name in terms.members]
     refused(honest.share(LIAR, terms=terms, adverts=adverts), *kinds.split())
-    assert asked.deployed.ledger(LIAR) == before
+    assert asked.deployed.spends(LIAR) == before
 
 
 def test_a_stranger_is_no_member(asked: Asked, honest: Round) -> None:
