@@ -62,6 +62,11 @@ _RESTS_ON: dict[str, tuple[Basis, ...]] = {
 """What each check rests on, where it does not say so itself; all names there are."""
 
 
+def known_ids() -> frozenset[str]:
+    """The names of all checks."""
+    return frozenset(_RESTS_ON)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One thing that was checked.

@@ -17,10 +17,10 @@ from dp_accounting.rdp import RdpAccountant
 
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import TRUNCATION_SHARE
-from privacy.audit.card_comparison import compare_card
+from privacy.audit.comparison.card_comparison import compare_card, named_by
 from privacy.audit.checks import Basis, Check, Status, failed, left_open, passed
 from privacy.audit.evidence import Evidence, LedgerEvidence
-from privacy.audit.published import check_published
+from privacy.audit.run_folder.published import check_published
 from privacy.audit.recomputed import wrong_epsilon
 from privacy.audit.server_ledger.ledger import check_server_ledger
 from privacy.errors import PrivacyError
@@ -43,9 +43,11 @@ def verify(evidence: Evidence) -> tuple[Check, ...]:
     checks = [*_without_card(evidence)]
     if evidence.card is not None:
         # The card is compared with the one that whoever made it could have made.
-        made_from = replace(evidence.as_card or evidence, card=None, as_card=None)
-        made_by = _without_card(made_from) if evidence.as_card else checks
-        checks[-1] = compare_card(evidence.card, made_from, made_by)
+        made_from = named_by(evidence.card, evidence.as_card or evidence)
+        same = made_from is evidence
+        made_from = replace(made_from, card=None, as_card=None)
+        made_by = checks if same else _without_card(made_from)
+        checks[-1] = compare_card(evidence.card, made_from, made_by, evidence.members)
     return tuple(checks)
 
 
@@ -350,10 +352,13 @@ def _forks(evidence: Evidence) -> Iterator[Check]:
 
 
 def _two_histories(evidence: Evidence) -> Iterator[Check]:
+    """One key has one ledger, and that is one file: a copy would be counted as another group."""
     for one, other in itertools.combinations(evidence.ledgers, 2):
-        pairs = zip(one.events, other.events, strict=False)
-        if one.owner == other.owner and any(a.hash != b.hash for a, b in pairs):
-            finding = f"{one.file.name} and {other.file.name} are two histories signed by one key."
+        if one.owner and one.owner == other.owner:
+            pairs = zip(one.events, other.events, strict=False)
+            two = any(a.hash != b.hash for a, b in pairs)
+            what = "two histories signed by one key" if two else "two copies of one ledger"
+            finding = f"{one.file.name} and {other.file.name} are {what}: that of {one.name}."
             yield failed("forks", one.name, finding)
 
 

@@ -1,12 +1,12 @@
 """The checks of what a run has published: its files, and the figures beside them."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from privacy.accounting.plan import PrivacyPlan
 from privacy.audit.checks import Check, failed, left_open, passed
 from privacy.audit.evidence import Evidence, file_digest
+from privacy.audit.likeness import alike
 from privacy.audit.recomputed import PLD, UPPER_BOUND, Epsilons, wrong_epsilon
 from privacy.audit.server_ledger.events import is_inside
 from privacy.audit.server_ledger.members import seats_of
@@ -107,7 +107,7 @@ def _wrong_figures(evidence: Evidence, private: Any, registered: Mapping[str, An
 
 def _wrong_result(private: Mapping[str, Any], plan: PrivacyPlan) -> str:
     for name in _PLAN_FIGURES:
-        if not alike(private[name], _plain(getattr(plan, name))):
+        if not alike(private[name], _plain(getattr(plan, name)), name):
             return f"privacy.{name} = {private[name]!r} does not follow from the plan"
     return _wrong_epsilons(plan, private["epsilon_pld"], private["second_opinion"])
 
@@ -118,7 +118,7 @@ def _wrong_groups(
     """The first group whose figures are not those of its seat, or of any seat if none are known."""
     for group, figures in private["groups"].items():
         sizes = plan.sizes if seats is None else plan.sizes[seats[group][0] :][:1]
-        if figures["units"] not in sizes or not alike(figures["epsilon"], plan.epsilon):
+        if figures["units"] not in sizes or not alike(figures["epsilon"], plan.epsilon, "epsilon"):
             return f"the figures of {group} do not follow from the plan"
     return ""
 
@@ -159,10 +159,3 @@ def _wrong_rounds(result: Mapping[str, Any], events: list[Event]) -> str:
             f"secure_aggregation = {result['secure_aggregation']!r} is not as in the server ledger"
         )
     return ""
-
-
-def alike(one: Any, other: Any) -> bool:
-    """Whether two values of JSON are the same; other machines may round a float differently."""
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
-    return type(one) is type(other) and bool(one == other)
