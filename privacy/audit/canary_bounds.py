@@ -13,7 +13,6 @@ from scipy.optimize import brentq
 from scipy.special import betaincinv, expit
 from scipy.stats import binom
 
-
 REGRESSION_FALSE_ALARM = 1e-6
 """Largest chance that an audit of a right kernel exceeds its `regression_limit`."""
 
@@ -34,15 +33,15 @@ class AuditedNoise(Protocol):
 
     @property
     def noise_multiplier(self) -> float:
-        """z."""
+        """Z."""
 
     @property
     def sampling_rate(self) -> float:
-        """q."""
+        """Q."""
 
     @property
     def honest_shares(self) -> int:
-        """h."""
+        """H."""
 
 
 def epsilon_lower_bound(

@@ -31,8 +31,8 @@ from privacy.ledger.state import State
 CARD_VERSION = 2
 
 _PARTS = (
-    "card_version summary simulated about groups runs not_covered rests_on empirical utility hashes "
-    "server roster verification blanks"
+    "card_version summary simulated about groups runs not_covered rests_on empirical utility "
+    "hashes server roster verification blanks"
 ).split()
 """The parts of a card, in their order."""
 
@@ -95,7 +95,9 @@ def assembled(parts: Mapping[str, Any]) -> dict[str, Any]:
         **{name: part for name, part in parts.items() if name != "config"},
     }
     card["blanks"] = blanks_of(card)
-    plain: dict[str, Any] = json.loads(json.dumps({name: card[name] for name in _PARTS}, allow_nan=False))
+    plain: dict[str, Any] = json.loads(
+        json.dumps({name: card[name] for name in _PARTS}, allow_nan=False)
+    )
     return plain
 
 

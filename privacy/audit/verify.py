@@ -17,11 +17,11 @@ from dp_accounting.rdp import RdpAccountant
 
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import TRUNCATION_SHARE
-from privacy.audit.comparison.card_comparison import compare_card, named_by
 from privacy.audit.checks import Basis, Check, Status, failed, left_open, passed
+from privacy.audit.comparison.card_comparison import compare_card, named_by
 from privacy.audit.evidence import Evidence, LedgerEvidence
-from privacy.audit.run_folder.published import check_published
 from privacy.audit.recomputed import wrong_epsilon
+from privacy.audit.run_folder.published import check_published
 from privacy.audit.server_ledger.ledger import check_server_ledger
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event

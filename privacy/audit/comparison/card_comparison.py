@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from privacy.audit.comparison.canary_claims import wrong_audit
 from privacy.audit.card import assembled, build_card
-from privacy.audit.comparison.card_parts import Missing, filled
 from privacy.audit.checks import Check, failed, left_open, passed
+from privacy.audit.comparison.canary_claims import wrong_audit
+from privacy.audit.comparison.card_parts import Missing, filled
 from privacy.audit.evidence import CARD_FILE, Evidence
 from privacy.audit.likeness import alike
 from privacy.errors import PrivacyError

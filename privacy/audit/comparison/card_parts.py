@@ -17,7 +17,9 @@ from privacy.file_names import RESULT_FILE
 
 Json = dict[str, Any]
 
-_OF_LEDGER = frozenset("key chain restarts epsilon code plan budget refusals releases heads".split())
+_OF_LEDGER = frozenset(
+    "key chain restarts epsilon code plan budget refusals releases heads".split()
+)
 """Checks of one ledger by itself."""
 
 _SERVER, _LEDGERS, _RESULT, _PEOPLE = "server", "ledgers", "result", "people"
@@ -80,7 +82,9 @@ class Missing:
         server = evidence.server_ledger
         if server is not None and server.error is None:
             pinned |= {
-                (name, key) for seats in seats_of(server).values() for name, (_, key) in seats.items()
+                (name, key)
+                for seats in seats_of(server).values()
+                for name, (_, key) in seats.items()
             }
         unknown = [each for each in groups if (each["name"], each["key"]) not in pinned]
         listed = [each["key"] for each in groups]
@@ -186,7 +190,9 @@ def _server(stated: Json, evidence: Evidence) -> Json:
     return stated
 
 
-def _groups(made: list[Json], stated: list[Json], evidence: Evidence, missing: Missing) -> list[Json]:
+def _groups(
+    made: list[Json], stated: list[Json], evidence: Evidence, missing: Missing
+) -> list[Json]:
     """The entries of the groups: those at hand in their own order, among the others."""
     own, known = deque(made), {each["key"] for each in made}
     entries: list[Json] = []
