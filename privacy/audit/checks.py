@@ -42,6 +42,7 @@ _RESTS_ON: dict[str, tuple[Basis, ...]] = {
     "refusals": (Basis.RECOMPUTED, Basis.SIGNATURE),
     "releases": (Basis.RECOMPUTED, Basis.SIGNATURE, Basis.GROUP),
     "code": (Basis.CODE, Basis.GROUP),
+    "pins": (Basis.NO_ROSTER,),
     "seat": (Basis.GROUP, Basis.SERVER),
     "heads": (Basis.SERVER_SIGNATURE,),
     "forks": (Basis.RECOMPUTED,),

@@ -21,6 +21,7 @@ from privacy.audit.checks import Basis, Check, Status, failed, left_open, passed
 from privacy.audit.comparison.card_comparison import compare_card, named_by
 from privacy.audit.evidence import Evidence, LedgerEvidence
 from privacy.audit.recomputed import wrong_epsilon
+from privacy.audit.refused_rounds import check_refusals
 from privacy.audit.run_folder.published import check_published
 from privacy.audit.server_ledger.ledger import check_server_ledger
 from privacy.errors import PrivacyError
@@ -93,7 +94,7 @@ def _of_ledger(ledger: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     plans = {run: announced.plan for run, announced in ledger.state.plans.items()}
     yield _plans_and_spends(name, ledger.events, plans)
     yield _budgets(name, ledger.state)
-    yield _refusals(name, ledger.events)
+    yield check_refusals(name, ledger.events)
     yield _releases(name, ledger.events, ledger.state)
     yield _countersigned(ledger, evidence)
 
@@ -119,7 +120,7 @@ def _of_signed_part(ledger: LedgerEvidence) -> Iterator[Check]:
         stated = {body["run"]: stated_plan(body["plan"]) for body in plans}
         yield _plans_and_spends(ledger.name, ledger.events, stated)
     with suppress(*_UNREADABLE):
-        yield _refusals(ledger.name, ledger.events)
+        yield check_refusals(ledger.name, ledger.events)
 
 
 def _restarts(name: str, state: State) -> Check:
@@ -280,32 +281,6 @@ def _epsilon_of(steps: Steps, *, order: int, delta: float) -> float:
         sampled = dp_accounting.PoissonSampledDpEvent(mechanism.sampling_rate, gaussian)
         accountant.compose(sampled, count)
     return float(accountant.get_epsilon(delta)) if steps else 0.0
-
-
-def _refusals(name: str, events: tuple[Event, ...]) -> Check:
-    """Nothing leaves for an attempt that was refused, and a spent budget stays spent."""
-    refused: dict[tuple[str, int, int], str] = {}
-    spent: dict[str, tuple[str, int, int]] = {}
-    for event in events:
-        body = event.body
-        if event.type == "REFUSED":
-            refused[body["run"], body["round"], body["attempt"]] = body["code"]
-        elif event.type == "SPEND":
-            key = (body["run"], body["round"], body["attempt"])
-            spent[event.hash] = key
-            ended = any(run == key[0] and code == "budget" for (run, _, _), code in refused.items())
-            if key in refused or ended:
-                return failed("refusals", name, f"event {event.seq} spends after a refusal.")
-        elif event.type == "RELEASED" and spent.get(body["spend"]) in refused:
-            return failed("refusals", name, f"event {event.seq} releases what was refused.")
-    if not refused:
-        return passed("refusals", name, "the group has refused no round.")
-    codes = ", ".join(
-        f"{count} for its {code}" for code, count in Counter(refused.values()).items()
-    )
-    return passed(
-        "refusals", name, f"the group has refused {codes}, and nothing was released afterwards."
-    )
 
 
 def _releases(name: str, events: tuple[Event, ...], state: State) -> Check:

@@ -259,12 +259,15 @@ def _verification(made: list[Json], stated: list[Json], missing: Missing) -> lis
             if own:
                 entries.append(own.popleft())
             continue
-        _require(check.keys() == {"id", "about", "status", "words", "rests_on"}, "verification")
-        _require(check["id"] in known_ids(), "verification")
-        _require(check["status"] in set(Status), "verification")
+        _require(check.keys() == {"id", "about", "status", "words", "rests_on"}, "a check's fields")
+        _require(check["id"] in known_ids(), f"the check {check['id']!r}")
+        _require(check["status"] in set(Status), f"the status of the check {check['id']!r}")
         bases = set(map(str, Basis))
-        _require(bool(check["rests_on"]) and set(check["rests_on"]) <= bases, "verification")
-        _require(isinstance(check["words"], str), "verification")
+        _require(
+            bool(check["rests_on"]) and set(check["rests_on"]) <= bases,
+            f"the basis of the check {check['id']!r}",
+        )
+        _require(isinstance(check["words"], str), f"the sentence of the check {check['id']!r}")
         entries.append(check)
     return [*entries, *own]
 
