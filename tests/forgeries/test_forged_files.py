@@ -164,6 +164,61 @@ def weights_that_nobody_names(folder: Path, _: Any) -> None:
     (folder / "adapter" / "adapter_model.bin").write_bytes(b"another model")
 
 
+def weights_in_capitals_in_a_folder_of_their_own(folder: Path, _: Any) -> None:
+    (folder / "best").mkdir()
+    (folder / "best" / "MODEL.SafeTensors").write_bytes(b"another model")
+
+
+def code_beside_the_adapter(folder: Path, _: Any) -> None:
+    (folder / "adapter" / "modeling.py").write_text("print()", encoding="utf-8")
+
+
+def the_result_of_the_first_run_under_another_name(folder: Path, real: Any) -> None:
+    run = json.loads((folder / "privacy.json").read_text(encoding="utf-8"))["run"]
+    shutil.copy(real.first / "result.json", folder / "result.json")
+    edit(folder / "result.json", "privacy", "run", to=run)
+
+
+def no_name_of_the_run(folder: Path, _: Any) -> None:
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    del result["privacy"]["run"]
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def neither_privacy_nor_a_plan_file(folder: Path, _: Any) -> None:
+    edit(folder / "result.json", "privacy", to=None)
+    (folder / "privacy.json").unlink()
+
+
+def one_person_more_was_left_out(folder: Path, _: Any) -> None:
+    edit(folder / "result.json", "privacy", "groups", "Group 0", "left_out", to=4)
+
+
+def a_count_that_is_a_truth_value(folder: Path, _: Any) -> None:
+    edit(folder / "result.json", "aborted_rounds", to=False)
+
+
+def a_smaller_epsilon_in_all_settings(folder: Path, _: Any) -> None:
+    a_smaller_epsilon_in_the_settings(folder, _)
+    edit(folder / "result.json", "config", "privacy", "epsilon", to=0.125)
+
+
+def settings_that_cannot_be_read(folder: Path, _: Any) -> None:
+    (folder / "config.toml").write_text("epsilon = 0.125, certified", encoding="utf-8")
+
+
+def a_worst_group_that_is_better(folder: Path, _: Any) -> None:
+    edit(folder / "result.json", "alignment", "unseen_groups", "worst_group", to=0.999)
+
+
+def a_plan_that_says_one_where_it_means_it(folder: Path, _: Any) -> None:
+    edit(folder / "privacy.json", "plan", "colluding", to=True)
+
+
+def a_figure_inside_the_plan_file_that_is_a_text(folder: Path, _: Any) -> None:
+    edit(folder / "privacy.json", "epsilon_opacus", to="8.01")
+
+
 def the_result_of_the_first_run(folder: Path, real: Any) -> None:
     shutil.copy(real.first / "result.json", folder / "result.json")
 
@@ -312,6 +367,18 @@ def an_older_copy_of_a_ledger_beside_it(folder: Path, _: Any) -> None:
         _forge("result", "metrics", metrics_that_are_not_in_the_vector),
         _forge("result", "epsilon", a_figure_that_no_plan_file_has),
         _forge("result", "mean", a_mean_that_no_groups_have),
+        _forge("published", "SafeTensors", weights_in_capitals_in_a_folder_of_their_own),
+        _forge("published", "modeling.py", code_beside_the_adapter),
+        _forge("result", "left_out", the_result_of_the_first_run_under_another_name, of="second"),
+        _forge("result", "run", no_name_of_the_run),
+        _forge("result", "privacy", neither_privacy_nor_a_plan_file),
+        _forge("result", "left_out", one_person_more_was_left_out, of="second"),
+        _forge("result", "rounds", a_count_that_is_a_truth_value),
+        _forge("result", "config", a_smaller_epsilon_in_all_settings),
+        _forge("result", "config.toml", settings_that_cannot_be_read),
+        _forge("result", "worst_group", a_worst_group_that_is_better),
+        _forge("result", "not an integer", a_plan_that_says_one_where_it_means_it),
+        _forge("result", "privacy.json", a_figure_inside_the_plan_file_that_is_a_text),
         _forge("forks", "Group 0", a_ledger_twice),
         _forge("forks", "Group 0", an_older_copy_of_a_ledger_beside_it),
     ],
@@ -324,6 +391,7 @@ def test_a_forged_file_is_found(real: Any, tmp_path: Path, forgery: Forgery, for
 
 
 def test_a_smaller_delta_of_the_result_is_found(faint: Path, tmp_path: Path) -> None:
+    """Was open: numbers closer than a thousand millionth were alike."""
     folder = copied(faint, tmp_path / "run")
     roster = folder / "ledgers" / "roster.json"
     assert_holds(folder, roster)
@@ -333,6 +401,7 @@ def test_a_smaller_delta_of_the_result_is_found(faint: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["result.json", "privacy.json"])
 def test_a_file_that_nests_without_end_is_refused(real: Any, tmp_path: Path, name: str) -> None:
+    """Was open: it ended a review without a word."""
     folder = copied(real.first, tmp_path / "run")
     assert_holds(folder, real.roster)
     (folder / name).write_text("[" * 100_000, encoding="utf-8")

@@ -75,7 +75,7 @@ def federation(tmp_path: Path, plan: PrivacyPlan) -> Federation:
             people = [(f"{name} {number}", b"answer") for number in range(4)]
             data = ledger.register(people, unit=Unit.RESPONDENT, bound=2000, run="run 1")
             ledger.set_budget(data, epsilon=EPSILON, delta=DELTA, order=ORDER)
-            ledger.register_plan("run 1", data, plan, code="c0de", model="0" * 64)
+            ledger.register_plan("run 1", data, plan, code="c0de" * 16, model="0" * 64)
             spends = 0
             try:
                 for spends in range(100):
