@@ -48,7 +48,7 @@ def verify(evidence: Evidence) -> tuple[Check, ...]:
         same = made_from is evidence
         made_from = replace(made_from, card=None, as_card=None)
         made_by = checks if same else _without_card(made_from)
-        checks[-1] = compare_card(evidence.card, made_from, made_by, evidence.members)
+        checks[-1] = compare_card(evidence.card, made_from, made_by, evidence)
     return tuple(checks)
 
 

@@ -166,6 +166,19 @@ def test_a_group_that_nobody_knows_frees_no_field(
     assert_found(found, real.first, real.roster, card)
 
 
+def test_a_roster_of_the_publisher_makes_nobody_known(real: Any, tmp_path: Path) -> None:
+    """Was open: a group that a card invents needed no more than a line in the roster beside it."""
+    folder, card = copied(real.first, tmp_path / "run"), tmp_path / "card.json"
+    edit(folder / "ledgers" / "roster.json", "members", "Group 9", to="ab" * 32)
+    evidence = gather([folder])
+    made = build_card(evidence, verify(evidence))
+    card.write_text(json_text(made), encoding="utf-8")
+    assert [c.status for c in verify(gather([folder], card=card)) if c.id == "card"] == ["pass"]
+    card.write_text(json.dumps(with_a_group_that_nobody_knows(made)), encoding="utf-8")
+    (found,) = (c for c in verify(gather([folder], card=card)) if c.id == "card")
+    assert (found.status, "Group 9" in found.finding) == (Status.FAIL, True), found.finding
+
+
 def _without_a_ledger(folder: Path) -> None:
     (ledger,) = (folder / "ledgers" / "groups").glob("Group-5-*.jsonl")
     ledger.unlink()

@@ -22,7 +22,7 @@ _UNREADABLE = (PrivacyError, KeyError, ValueError, TypeError, AttributeError, In
 
 
 def compare_card(
-    card: Mapping[str, Any], evidence: Evidence, checks: Sequence[Check], known: Mapping[str, bytes]
+    card: Mapping[str, Any], evidence: Evidence, checks: Sequence[Check], given: Evidence
 ) -> Check:
     """Compare a privacy card, whole, with the one that the evidence makes.
 
@@ -33,13 +33,13 @@ def compare_card(
         card: as it was handed in.
         evidence: with the roster that the card was made with.
         checks: what a review of it finds, without this comparison.
-        known: keys by name of those whom the reviewer's roster names.
+        given: the evidence with the roster that the reviewer has.
     """
     if reason := evidence.faults.get(CARD_FILE):
         finding = f"the privacy card states what can be read in two ways: {reason}."
         return failed("card", "server", finding)
     try:
-        missing = Missing.of(card, evidence, known)
+        missing = Missing.of(card, evidence, given)
         wrong = missing.unknown or _wrong(card, evidence, checks, missing)
         if wrong and missing.people_hidden and not missing.unknown:
             missing = replace(missing, people=True)
@@ -55,7 +55,7 @@ def compare_card(
         "card",
         "server",
         "the privacy card is the one that these files make, field by field; what people state in "
-        "it, and its canary audit if it has one, was taken as it stands.",
+        "it was taken as it stands, and so were the guesses of its canary audit if it has one.",
     )
 
 

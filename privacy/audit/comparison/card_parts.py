@@ -71,13 +71,15 @@ class Missing:
     unknown: str = ""
 
     @classmethod
-    def of(cls, card: Mapping[str, Any], evidence: Evidence, known: Mapping[str, bytes]) -> Self:
+    def of(cls, card: Mapping[str, Any], evidence: Evidence, given: Evidence) -> Self:
         """Compare what a card was made from with what is at hand.
 
         A group is missing only where the server ledger or the reviewer's roster knows its key.
         """
         keys = {ledger.owner.hex() or None for ledger in evidence.ledgers}
         groups = tuple(each for each in card["groups"] if each["key"] not in keys)
+        # A roster that lies beside the ledgers is the publisher's, as the card is.
+        known = given.members if given.roster_given else {}
         pinned = {(name, key.hex()) for name, key in known.items()}
         server = evidence.server_ledger
         if server is not None and server.error is None:
@@ -101,7 +103,7 @@ class Missing:
             groups=groups,
             server=bool(card["server"]) and server is None,
             result=card["simulated"] is True and evidence.result is None,
-            roster=not known and bool(card["roster"]["pins"]),
+            roster=not given.members and bool(card["roster"]["pins"]),
             people_hidden=any(
                 ledger.state is not None and not ledger.state.knows_people
                 for ledger in evidence.ledgers
