@@ -384,6 +384,7 @@ def an_older_copy_of_a_ledger_beside_it(folder: Path, _: Any) -> None:
     ],
 )
 def test_a_forged_file_is_found(real: Any, tmp_path: Path, forgery: Forgery, forge: Edit) -> None:
+    """Was open: a run was known by its plan alone, and most figures by their own word."""
     folder = copied(getattr(real, forgery.of), tmp_path / "run")
     assert_holds(folder, real.roster)
     forge(folder, real)
@@ -410,7 +411,7 @@ def test_a_file_that_nests_without_end_is_refused(real: Any, tmp_path: Path, nam
 
 
 def test_an_earlier_run_with_ledgers_of_today_holds(real: Any, tmp_path: Path) -> None:
-    """Nothing is forged here: ledgers outlast a run, and its folder stays as it was."""
+    """Was refused: ledgers outlast a run, and its folder stays as it was; nothing is forged."""
     folder = copied(real.first, tmp_path / "run")
     shutil.rmtree(folder / "ledgers")
     shutil.copytree(real.second / "ledgers", folder / "ledgers")

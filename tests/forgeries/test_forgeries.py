@@ -431,8 +431,72 @@ def a_file_of_the_model_that_is_not_named(forger: Forger) -> None:
     (forger.folder / "adapter" / "adapter_model.safetensors").write_bytes(b"another model")
 
 
+# Other fields, spellings and reasons of the same kinds.
+
+
+@ledgers.add("chain", "fields", never=CLAIM)
+def a_claim_beside_the_data_of_a_group(forger: Forger) -> None:
+    forger.of(GROUP, "DATASET")[0].body["note"] = CLAIM
+
+
+@ledgers.add("chain", "fields", never=CLAIM)
+def a_claim_beside_a_countersignature(forger: Forger) -> None:
+    forger.of(GROUP, "HEAD")[0].body["note"] = CLAIM
+
+
+@ledgers.add("chain", "code", never=CLAIM)
+def a_claim_in_place_of_code(forger: Forger) -> None:
+    plan_line(forger).body["code"] = CLAIM
+
+
+@ledgers.add("chain", "model", never=CLAIM)
+def a_claim_in_place_of_a_model(forger: Forger) -> None:
+    plan_line(forger).body["model"] = CLAIM
+
+
+@ledgers.add("chain", "spelled", GROUP)
+def a_plan_in_another_spelling(forger: Forger) -> None:
+    plan_line(forger).body["plan"]["epsilon"] = " 8.0"
+
+
+@ledgers.add("chain", "names data", GROUP)
+def a_countersignature_of_data(forger: Forger) -> None:
+    forger.of(GROUP, "HEAD")[-1].dataset = OTHER
+
+
+@ledgers.add("events", "epsilons", SERVER)
+def an_epsilon_of_the_server_in_other_digits(forger: Forger) -> None:
+    epsilons = run_line(forger).body["epsilons"]
+    epsilons |= {name: f"{value}0" for name, value in epsilons.items()}
+
+
+@ledgers.add("refusals", "had steps left", GROUP)
+def a_refusal_for_a_plan_with_steps_left(forger: Forger) -> None:
+    spend = forger.of(GROUP, "SPEND")[0]
+    body = {"run": spend.body["run"], "round": 1, "attempt": 9, "code": "plan"}
+    line = Line(type="REFUSED", dataset=spend.dataset, body=body)
+    forger.insert(GROUP, line, plan_line(forger))
+
+
+@ledgers.add("refusals", "paid for it", GROUP)
+def a_refusal_for_a_budget_that_pays(forger: Forger) -> None:
+    spend = forger.of(GROUP, "SPEND")[0]
+    body = {"run": spend.body["run"], "round": 1, "attempt": 9, "code": "budget"}
+    line = Line(type="REFUSED", dataset=spend.dataset, body=body)
+    forger.insert(GROUP, line, plan_line(forger))
+
+
+@ledgers.add("chain", "other data", GROUP)
+def a_refusal_on_other_data(forger: Forger) -> None:
+    spend = forger.of(GROUP, "SPEND")[-1]
+    body = {"run": spend.body["run"], "round": 4, "attempt": 9, "code": "plan"}
+    line = Line(type="REFUSED", dataset=OTHER, body=body)
+    forger.insert(GROUP, line, forger.told[GROUP][-1])
+
+
 @pytest.mark.parametrize("forgery", ledgers.params)
 def test_a_forged_ledger_is_found(real: Any, tmp_path: Path, forgery: Forgery) -> None:
+    """Was open: events of groups had no fixed fields, and refusals needed no reason."""
     folder = copied(getattr(real, forgery.of), tmp_path / "run")
     assert_holds(folder, real.roster)
     forger = Forger(folder, real.keys)
