@@ -438,8 +438,9 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "privacy",
         "What was promised: `mode`, `unit`, `epsilon`, `delta`, who accounted for it, noise "
-        "and clipping, the units of each group and how many of them were `left_out` of some round "
-        "for lack of budget, and what is `outside` of the promise.",
+        "and clipping, the name of the `run` in its ledgers, the units of each group and how many "
+        "of them were `left_out` of some round for lack of budget, and what is `outside` of the "
+        "promise.",
         reads=Reads.NOTHING,
         measure=_promise,
     ),

@@ -241,6 +241,7 @@ def _privacy(config: RunConfig, out: Path, left_out: Mapping[str, int]) -> dict[
         "honest_shares": plan.honest_shares,
         "relation": str(plan.relation),
         "plan_digest": registered["plan_digest"],
+        "run": registered["run"],
         "groups": {
             name: {"units": count, "epsilon": plan.epsilon, "left_out": left_out.get(name, 0)}
             for name, count in units

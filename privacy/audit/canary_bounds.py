@@ -5,6 +5,7 @@ right kernel's scores for the limit that such a kernel does not exceed.
 """
 
 import math
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,35 @@ from scipy.optimize import brentq
 from scipy.special import betaincinv, expit
 from scipy.stats import binom
 
-from privacy.accounting.plan import PrivacyPlan
-
 REGRESSION_FALSE_ALARM = 1e-6
 """Largest chance that an audit of a right kernel exceeds its `regression_limit`."""
 
 # Points at which the law of a right kernel's scores is computed: guesses right to about 1e-4.
 _NODES = 2**16
+
+
+class AuditedNoise(Protocol):
+    """What the bounds need of a plan."""
+
+    @property
+    def delta(self) -> float:
+        """Of the claim."""
+
+    @property
+    def steps(self) -> int:
+        """T."""
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Z."""
+
+    @property
+    def sampling_rate(self) -> float:
+        """Q."""
+
+    @property
+    def honest_shares(self) -> int:
+        """H."""
 
 
 def epsilon_lower_bound(
@@ -71,7 +94,7 @@ def epsilon_lower_bound(
 
 
 def regression_limit(
-    plan: PrivacyPlan, *, canaries: int = 5000, guesses: int = 500, confidence: float = 0.95
+    plan: AuditedNoise, *, canaries: int = 5000, guesses: int = 500, confidence: float = 0.95
 ) -> float:
     """Return the bound that an audit of a right kernel exceeds once in a million at most.
 
@@ -104,7 +127,7 @@ def regression_limit(
     )
 
 
-def _right_accuracy(plan: PrivacyPlan, *, share: float) -> float:
+def _right_accuracy(plan: AuditedNoise, *, share: float) -> float:
     """Return how often a guess is right under the accounted noise, guessing a share of all."""
     rate, deviation = plan.sampling_rate, plan.noise_multiplier
     values = np.linspace(-12 * deviation, 1 + 12 * deviation, _NODES)
@@ -147,7 +170,7 @@ def _sum_law(
     return np.cumsum(np.roll(total, -first))
 
 
-def log_likelihood_ratio(values: NDArray[np.float64], plan: PrivacyPlan) -> NDArray[np.float64]:
+def log_likelihood_ratio(values: NDArray[np.float64], plan: AuditedNoise) -> NDArray[np.float64]:
     """Return log(density if the canary is in the data / density if not) of values in units of S."""
     rate, variance = plan.sampling_rate, plan.noise_multiplier**2
     missed = math.log1p(-rate) if rate < 1 else -math.inf

@@ -30,6 +30,12 @@ from privacy.ledger.state import State
 
 CARD_VERSION = 2
 
+_PARTS = (
+    "card_version summary simulated about groups runs not_covered rests_on empirical utility "
+    "hashes server roster verification blanks"
+).split()
+"""The parts of a card, in their order."""
+
 _EVENTS = ("SPEND", "RELEASED", "ABORTED", "REFUSED", "HEAD")
 _COUNTED = ("spends", "released", "aborted", "refused", "countersigned")
 
@@ -52,28 +58,46 @@ def build_card(
     Raises:
         ValueError: for an unknown name in `about`, or a value that is no text.
     """
-    stated = _stated(about or {})
-    groups = [_group(ledger) for ledger in evidence.ledgers]
-    runs = runs_of(evidence)
+    published = evidence.published
+    return assembled(
+        {
+            # Only a simulation leaves a result file: one party then held the records of all.
+            "simulated": evidence.result is not None,
+            "about": _stated(about or {}),
+            "groups": [group_entry(ledger) for ledger in evidence.ledgers],
+            "runs": runs_of(evidence),
+            "empirical": dict(canaries) if canaries is not None else None,
+            "utility": _utility(evidence.result),
+            "config": file_digest(published / CONFIG_FILE) if published else None,
+            "server": server_entry(evidence.server_ledger),
+            "roster": {"given_by_reviewer": evidence.roster_given, "pins": len(evidence.members)},
+            "verification": [check.as_dict() for check in checks],
+        }
+    )
+
+
+def assembled(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a card together from its parts, with all that follows from them.
+
+    Args:
+        parts: what evidence and people state, by name; `config` is the digest of the settings.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: if a part has not the form of one.
+    """
+    groups, runs, checks = parts["groups"], parts["runs"], parts["verification"]
     card = {
         "card_version": CARD_VERSION,
         "summary": _summary(groups, runs, checks),
-        # Only a simulation leaves a result file: one party then held the records of all.
-        "simulated": evidence.result is not None,
-        "about": stated,
-        "groups": groups,
-        "runs": runs,
         "not_covered": list(NOT_COVERED),
         "rests_on": dict(RESTS_ON),
-        "empirical": dict(canaries) if canaries is not None else None,
-        "utility": _utility(evidence.result),
-        "hashes": _hashes(evidence, groups, runs),
-        "server": _server(evidence),
-        "roster": {"given_by_reviewer": evidence.roster_given, "pins": len(evidence.members)},
-        "verification": [check.as_dict() for check in checks],
+        "hashes": _hashes(parts["config"], groups, runs),
+        **{name: part for name, part in parts.items() if name != "config"},
     }
     card["blanks"] = blanks_of(card)
-    plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
+    plain: dict[str, Any] = json.loads(
+        json.dumps({name: card[name] for name in _PARTS}, allow_nan=False)
+    )
     return plain
 
 
@@ -87,7 +111,7 @@ def _stated(about: Mapping[str, str]) -> dict[str, str | None]:
     return {name: about.get(name, "").strip() or None for name in ABOUT_FIELDS}
 
 
-def _group(ledger: LedgerEvidence) -> dict[str, Any]:
+def group_entry(ledger: LedgerEvidence) -> dict[str, Any]:
     """One group, as its ledger shows it."""
     state, history, events = replay(ledger.events)
     whole = ledger.state is not None and ledger.error is None
@@ -171,32 +195,41 @@ def _plan_entry(event: Event) -> dict[str, Any]:
 
 
 def _utility(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The alignment of the model with each held-out group."""
+    """The alignment of the model with each held-out group, by a result; None without."""
     alignment = (result or {}).get("alignment")
     unseen = alignment.get("unseen_groups") if isinstance(alignment, Mapping) else None
     groups = unseen.get("groups") if isinstance(unseen, Mapping) else None
     if not isinstance(groups, Mapping):
         return None
+    return utility_of(groups, unseen.get("mean") if isinstance(unseen, Mapping) else None)
+
+
+def utility_of(groups: Mapping[str, Any], mean: object) -> dict[str, Any]:
+    """What a card says of alignment.
+
+    Args:
+        groups: alignment by held-out group.
+        mean: of all targets.
+    """
     return {
         "measure": "Alignment: 1 less the Jensen-Shannon distance; 1 is perfect",
         "groups": [
             {"name": str(name), "alignment": number_in(value), "interval": None}
             for name, value in sorted(groups.items())
         ],
-        "mean": number_in(unseen.get("mean")) if isinstance(unseen, Mapping) else None,
+        "mean": number_in(mean),
         "note": "As result.json of the run states them; a review measures nothing. No intervals "
         "are known: one run, without repetition, does not show how far these scores would move.",
     }
 
 
 def _hashes(
-    evidence: Evidence, groups: list[dict[str, Any]], runs: list[dict[str, Any]]
+    config: str | None, groups: list[dict[str, Any]], runs: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Digests of code, configuration, data and models."""
-    published = evidence.published
     return {
         "code": sorted({plan["code"] for group in groups for plan in group["plans"]} - {None}),
-        "config": file_digest(published / CONFIG_FILE) if published else None,
+        "config": config,
         "plans": sorted({run["plan_digest"] for run in runs} - {None}),
         "data": {
             group["name"]: [data["fingerprint"] for data in group["datasets"]] for group in groups
@@ -206,8 +239,8 @@ def _hashes(
     }
 
 
-def _server(evidence: Evidence) -> dict[str, Any] | None:
-    server_ledger = evidence.server_ledger
+def server_entry(server_ledger: LedgerEvidence | None) -> dict[str, Any] | None:
+    """The server, as its ledger shows it; None without one."""
     if server_ledger is None:
         return None
     return {
@@ -221,13 +254,13 @@ def _server(evidence: Evidence) -> dict[str, Any] | None:
 
 
 def _summary(
-    groups: list[dict[str, Any]], runs: list[dict[str, Any]], checks: Sequence[Check]
+    groups: list[dict[str, Any]], runs: list[dict[str, Any]], checks: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The figures at the head of the card."""
     budgeted = [data for group in groups for data in group["datasets"] if data["budget"]]
     spent = [data["epsilon_spent"] for data in budgeted]
     budgets = [data["budget"]["epsilon"] for data in budgeted]
-    statuses = Counter(check.status for check in checks)
+    statuses = Counter(check["status"] for check in checks)
     planned = [run["epsilon"] for run in runs if run["epsilon"] is not None]
     return {
         "groups": len(groups),

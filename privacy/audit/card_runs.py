@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -173,16 +173,21 @@ def _run(
         "delta_against_units": _delta(plan),
         "charged": _charged([event.body for _, event in events if event.type == "SPEND"]),
         **plan_statements(plan, secure, len(groups), pairs=body.get("pairs") is True),
-        "rounds_summed": sum(row["outcome"] == "summed" for row in rounds),
-        "rounds_lost": sum(row["outcome"] == "lost" for row in rounds),
-        "threshold": min(
-            (row["threshold"] for row in rounds if row["outcome"] == "summed" and row["threshold"]),
-            default=None,
-        ),
+        **counted(rounds),
         "round_log": rounds if begun else None,
         "model_before": text_in(body.get("model")),
         "code": sorted({code for _, each in planned if (code := text_in(each.get("code")))}),
         "published": _published(server),
+    }
+
+
+def counted(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many rounds of a log were summed and lost, and the lowest threshold of a sum."""
+    summed = [row for row in rounds if row["outcome"] == "summed"]
+    return {
+        "rounds_summed": len(summed),
+        "rounds_lost": sum(row["outcome"] == "lost" for row in rounds),
+        "threshold": min((row["threshold"] for row in summed if row["threshold"]), default=None),
     }
 
 

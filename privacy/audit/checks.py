@@ -42,6 +42,7 @@ _RESTS_ON: dict[str, tuple[Basis, ...]] = {
     "refusals": (Basis.RECOMPUTED, Basis.SIGNATURE),
     "releases": (Basis.RECOMPUTED, Basis.SIGNATURE, Basis.GROUP),
     "code": (Basis.CODE, Basis.GROUP),
+    "pins": (Basis.NO_ROSTER,),
     "seat": (Basis.GROUP, Basis.SERVER),
     "heads": (Basis.SERVER_SIGNATURE,),
     "forks": (Basis.RECOMPUTED,),
@@ -60,6 +61,11 @@ _RESTS_ON: dict[str, tuple[Basis, ...]] = {
     "card": (Basis.RECOMPUTED, Basis.FILES),
 }
 """What each check rests on, where it does not say so itself; all names there are."""
+
+
+def known_ids() -> frozenset[str]:
+    """The names of all checks."""
+    return frozenset(_RESTS_ON)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from privacy.audit.checks import Basis
+from privacy.canonical import strict_json
 from privacy.errors import LedgerCorrupt, LedgerError
-from privacy.file_names import LEDGERS_FOLDER, PRIVACY_FILE, RESULT_FILE, ROSTER_FILE
+from privacy.file_names import CONFIG_FILE, LEDGERS_FOLDER, PRIVACY_FILE, RESULT_FILE, ROSTER_FILE
 from privacy.identity.code import ROOT, tree_digest
 from privacy.identity.keys import Roster
 from privacy.ledger.chain import SERVER_TYPES, Event, each_event, read_events
@@ -68,6 +69,8 @@ class Evidence:
         result: `result.json` of the run, where there is one.
         registered: `privacy.json` of the run, where there is one.
         published: the folder of the run, where its files can be compared.
+        settings: the text of `config.toml` of the run, where there is one.
+        faults: what in `card`, `result` and `registered` can be read in two ways, by file name.
         code: digests of the client code that the reviewer has at hand.
         as_card: the same evidence with the roster that the card was made with, where the reviewer
             has given another one.
@@ -82,6 +85,8 @@ class Evidence:
     result: dict[str, Any] | None = None
     registered: dict[str, Any] | None = None
     published: Path | None = None
+    settings: str | None = None
+    faults: Mapping[str, str] = field(default_factory=dict)
     code: frozenset[str] = frozenset()
     as_card: "Evidence | None" = None
 
@@ -117,7 +122,8 @@ def gather(
     server_ledger = beside = run = None
     for path in paths:
         found, folder = _ledger_files(path)
-        files |= dict.fromkeys(found)
+        # One file by two paths is one file.
+        files |= {file.resolve(): None for file in found}
         if folder is not None:
             server_ledger = server_ledger or _existing(folder / SERVER_LEDGER)
             beside = beside or _existing(folder / ROSTER_FILE)
@@ -125,19 +131,28 @@ def gather(
             of_run = folder.name == LEDGERS_FOLDER and (folder.parent / RESULT_FILE).is_file()
             run = run or (folder.parent if of_run else None)
     card = card or (_existing(run / CARD_FILE) if run else None)
-    result = _existing(run / RESULT_FILE) if run else None
-    registered = _existing(run / PRIVACY_FILE) if run else None
+    named = {
+        CARD_FILE: card,
+        RESULT_FILE: _existing(run / RESULT_FILE) if run else None,
+        PRIVACY_FILE: _existing(run / PRIVACY_FILE) if run else None,
+    }
+    read = {name: _read_json(path) for name, path in named.items() if path}
+    contents = {name: content for name, (content, _) in read.items()}
+    settings = _existing(run / CONFIG_FILE) if run else None
     given = Evidence(
         ledgers=(),
-        card=_read_json(card) if card else None,
-        result=_read_json(result) if result else None,
-        registered=_read_json(registered) if registered else None,
+        card=contents.get(CARD_FILE),
+        result=contents.get(RESULT_FILE),
+        registered=contents.get(PRIVACY_FILE),
         published=run,
+        settings=settings.read_text(encoding="utf-8", errors="replace") if settings else None,
+        faults={name: fault for name, (_, fault) in read.items() if fault},
         code=frozenset(map(tree_digest, (ROOT, *code))),
     )
     as_card = None
     if given.card is not None and roster is not None and not _made_with_a_roster(given.card):
-        as_card = _with_ledgers(given, files, server_ledger, beside)
+        # Where the roster beside is gone, that of the reviewer gives the names.
+        as_card = _with_ledgers(given, files, server_ledger, beside or roster)
     own = _with_ledgers(given, files, server_ledger, roster or beside)
     return replace(own, roster_given=roster is not None, as_card=as_card)
 
@@ -192,14 +207,21 @@ def _existing(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> tuple[dict[str, Any], str]:
+    """The object in a file, and why another reader may find another one in it; mostly empty."""
+    fault = ""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        try:
+            strict_json(text)
+        except ValueError as error:
+            fault = str(error)
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as JSON; give the file as it was") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: is no JSON object; give the file as it was written")
-    return content
+    return content, fault
 
 
 def _signer(data: bytes) -> bytes:

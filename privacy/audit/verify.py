@@ -17,11 +17,12 @@ from dp_accounting.rdp import RdpAccountant
 
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import TRUNCATION_SHARE
-from privacy.audit.card_comparison import compare_card
 from privacy.audit.checks import Basis, Check, Status, failed, left_open, passed
+from privacy.audit.comparison.card_comparison import compare_card, named_by
 from privacy.audit.evidence import Evidence, LedgerEvidence
-from privacy.audit.published import check_published
 from privacy.audit.recomputed import wrong_epsilon
+from privacy.audit.refused_rounds import check_refusals
+from privacy.audit.run_folder.published import check_published
 from privacy.audit.server_ledger.ledger import check_server_ledger
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event
@@ -43,9 +44,11 @@ def verify(evidence: Evidence) -> tuple[Check, ...]:
     checks = [*_without_card(evidence)]
     if evidence.card is not None:
         # The card is compared with the one that whoever made it could have made.
-        made_from = replace(evidence.as_card or evidence, card=None, as_card=None)
-        made_by = _without_card(made_from) if evidence.as_card else checks
-        checks[-1] = compare_card(evidence.card, made_from, made_by)
+        made_from = named_by(evidence.card, evidence.as_card or evidence)
+        same = made_from is evidence
+        made_from = replace(made_from, card=None, as_card=None)
+        made_by = checks if same else _without_card(made_from)
+        checks[-1] = compare_card(evidence.card, made_from, made_by, evidence)
     return tuple(checks)
 
 
@@ -91,7 +94,7 @@ def _of_ledger(ledger: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     plans = {run: announced.plan for run, announced in ledger.state.plans.items()}
     yield _plans_and_spends(name, ledger.events, plans)
     yield _budgets(name, ledger.state)
-    yield _refusals(name, ledger.events)
+    yield check_refusals(name, ledger.events)
     yield _releases(name, ledger.events, ledger.state)
     yield _countersigned(ledger, evidence)
 
@@ -117,7 +120,7 @@ def _of_signed_part(ledger: LedgerEvidence) -> Iterator[Check]:
         stated = {body["run"]: stated_plan(body["plan"]) for body in plans}
         yield _plans_and_spends(ledger.name, ledger.events, stated)
     with suppress(*_UNREADABLE):
-        yield _refusals(ledger.name, ledger.events)
+        yield check_refusals(ledger.name, ledger.events)
 
 
 def _restarts(name: str, state: State) -> Check:
@@ -280,32 +283,6 @@ def _epsilon_of(steps: Steps, *, order: int, delta: float) -> float:
     return float(accountant.get_epsilon(delta)) if steps else 0.0
 
 
-def _refusals(name: str, events: tuple[Event, ...]) -> Check:
-    """Nothing leaves for an attempt that was refused, and a spent budget stays spent."""
-    refused: dict[tuple[str, int, int], str] = {}
-    spent: dict[str, tuple[str, int, int]] = {}
-    for event in events:
-        body = event.body
-        if event.type == "REFUSED":
-            refused[body["run"], body["round"], body["attempt"]] = body["code"]
-        elif event.type == "SPEND":
-            key = (body["run"], body["round"], body["attempt"])
-            spent[event.hash] = key
-            ended = any(run == key[0] and code == "budget" for (run, _, _), code in refused.items())
-            if key in refused or ended:
-                return failed("refusals", name, f"event {event.seq} spends after a refusal.")
-        elif event.type == "RELEASED" and spent.get(body["spend"]) in refused:
-            return failed("refusals", name, f"event {event.seq} releases what was refused.")
-    if not refused:
-        return passed("refusals", name, "the group has refused no round.")
-    codes = ", ".join(
-        f"{count} for its {code}" for code, count in Counter(refused.values()).items()
-    )
-    return passed(
-        "refusals", name, f"the group has refused {codes}, and nothing was released afterwards."
-    )
-
-
 def _releases(name: str, events: tuple[Event, ...], state: State) -> Check:
     count = Counter(event.type for event in events)
     still = f", {len(state.open)} without an end (they stay charged)" if state.open else ""
@@ -350,10 +327,13 @@ def _forks(evidence: Evidence) -> Iterator[Check]:
 
 
 def _two_histories(evidence: Evidence) -> Iterator[Check]:
+    """One key has one ledger, and that is one file: a copy would be counted as another group."""
     for one, other in itertools.combinations(evidence.ledgers, 2):
-        pairs = zip(one.events, other.events, strict=False)
-        if one.owner == other.owner and any(a.hash != b.hash for a, b in pairs):
-            finding = f"{one.file.name} and {other.file.name} are two histories signed by one key."
+        if one.owner and one.owner == other.owner:
+            pairs = zip(one.events, other.events, strict=False)
+            two = any(a.hash != b.hash for a, b in pairs)
+            what = "two histories signed by one key" if two else "two copies of one ledger"
+            finding = f"{one.file.name} and {other.file.name} are {what}: that of {one.name}."
             yield failed("forks", one.name, finding)
 
 

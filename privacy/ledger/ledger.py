@@ -32,6 +32,7 @@ from privacy.ledger.payloads import (
     mechanism_of,
     named,
     plan_body,
+    require_form,
     spend_body,
 )
 from privacy.ledger.refusals import budget_refusal, check_data, check_plan, steps_refusal
@@ -262,15 +263,15 @@ class Ledger:
             run: name of the run; it has one plan.
             dataset: that was registered for it, with a budget.
             plan: the plan; its epsilon is recomputed.
-            code: hash of the code.
-            model: hash of the model the run starts from.
+            code: hash of the code, 64 hexadecimal digits; empty where none is known.
+            model: hash of the model the run starts from, likewise.
 
         Returns:
             What is left, and how many rounds of the plan it pays for; maybe not all.
 
         Raises:
             LedgerRefused: if the data have no budget, another unit or relation than the plan, or
-                another bound on their units than any of its groups;
+                another bound on their units than any of its groups; if a hash is none;
                 or if the budgets do not pay for batches that are cut to their cap.
             ExecutionMismatch: if the run has announced something else.
             EpsilonExceeded: if the noise of the plan does not reach its epsilon.
@@ -366,7 +367,7 @@ class Ledger:
 
         Args:
             receipt: of the spend.
-            code: why: the name of the error.
+            code: why: the name of the error, an identifier.
 
         Raises:
             AlreadyCharged: if the spend was released or aborted before, or is not of this ledger.
@@ -439,6 +440,8 @@ class Ledger:
 
     def _record(self, type: str, dataset: str, body: Mapping[str, object]) -> None:
         event = write_event(self._identity, self.head, type=type, dataset=dataset, body=body)
+        # What no reader would take must not reach the disk.
+        require_form(event.type, event.dataset, event.body)
         line = event.line()
         self._store.append(line)
         self._replay.apply(event, line)

@@ -1,14 +1,142 @@
-"""The payloads of events: how a PLAN, a SPEND and a REFUSED state plans and attempts."""
+"""The payloads of events: their fields, and how they state plans and attempts.
 
-from collections.abc import Mapping
+An event says what its kind says and nothing besides, in one spelling: what fits no form has no
+meaning that a reader could check.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from math import isfinite
 from typing import Any
 
 from privacy.accounting.plan import PrivacyPlan
-from privacy.errors import LedgerRefused
+from privacy.canonical import canonical_json
+from privacy.errors import LedgerRefused, PlanRefused
 from privacy.ledger.filter import Attempt, Mechanism
 
 DIGEST_BYTES = 32
+_SIGNATURE_BYTES = 64
+_MECHANISM = "discrete Gaussian, Poisson samples"
+
+Rule = Callable[[Any], bool]
+Form = Mapping[str, Rule]
+"""The fields of an event, each with what can stand there."""
+
+
+def hexadecimal(length: int) -> Rule:
+    """So many bytes in lower-case hexadecimal."""
+
+    def holds(value: Any) -> bool:
+        return text(value) and len(value) == 2 * length and bytes.fromhex(value).hex() == value
+
+    return holds
+
+
+def text(value: Any) -> bool:
+    """A text that is not empty."""
+    return isinstance(value, str) and bool(value)
+
+
+def number(value: Any) -> bool:
+    """A finite float as its repr string, as canonical JSON has it."""
+    return text(value) and isfinite(float(value)) and float.__repr__(float(value)) == value
+
+
+def at_least(least: int) -> Rule:
+    """A whole number from here on, and no truth value."""
+    return lambda value: type(value) is int and value >= least
+
+
+def wrong_fields(body: Mapping[str, Any], forms: Sequence[Form]) -> str:
+    """The first thing wrong with the fields of an event; empty if nothing is.
+
+    Args:
+        body: of the event.
+        forms: that it may have.
+    """
+    form = next((each for each in forms if each.keys() == body.keys()), None)
+    if form is None:
+        return f"has other fields than such an event: {', '.join(sorted(body))}"
+    for name, rule in form.items():
+        try:
+            holds = rule(body[name])
+        except (ValueError, TypeError, OverflowError):
+            holds = False
+        if not holds:
+            return f"states in {name!r} what cannot be read there"
+    return ""
+
+
+def _optional_digest(value: Any) -> bool:
+    return value == "" or hexadecimal(DIGEST_BYTES)(value)
+
+
+def _error_name(value: Any) -> bool:
+    return text(value) and value.isascii() and value.isidentifier()
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(text, value))
+
+
+_digest = hexadecimal(DIGEST_BYTES)
+_ATTEMPT: Form = {"run": text, "round": at_least(0), "attempt": at_least(0)}
+_UNITS: Form = {"units": at_least(0), "unit": text, "adjacency": text}
+_FORMS: Mapping[str, tuple[Form, ...]] = {
+    "DATASET": (
+        {**_UNITS, "run": text, "people": _digest},
+        # As earlier versions registered data.
+        {**_UNITS, "parents": _texts, "tags": lambda value: isinstance(value, str)},
+    ),
+    "BUDGET": ({"epsilon": number, "delta": number, "order": at_least(2), "bound": number},),
+    "PLAN": (
+        {
+            "run": text,
+            "plan": lambda value: isinstance(value, dict),
+            "digest": _digest,
+            "mechanism": lambda value: value in ("", _MECHANISM),
+            "cut_chance": number,
+            "code": _optional_digest,
+            "model": _optional_digest,
+            "rdp": number,
+            "pld_epsilon": number,
+        },
+    ),
+    "SPEND": (
+        {
+            **_ATTEMPT,
+            "ctx": _digest,
+            "q": number,
+            "z": number,
+            "steps": at_least(1),
+            "rdp": number,
+        },
+    ),
+    "RELEASED": ({"spend": _digest, "vector": _digest},),
+    "ABORTED": ({"spend": _digest, "code": _error_name},),
+    "REFUSED": ({**_ATTEMPT, "code": lambda value: value in ("budget", "plan")},),
+    "HEAD": (
+        {
+            "seq": at_least(1),
+            "hash": _digest,
+            "server": text,
+            "signature": hexadecimal(_SIGNATURE_BYTES),
+        },
+    ),
+}
+
+
+def require_form(type: str, dataset: str, body: Mapping[str, Any]) -> None:
+    """Check that an event of a group's ledger has the fields of its kind, in their one spelling.
+
+    Raises:
+        LedgerRefused: if it has not.
+    """
+    wrong = wrong_fields(body, _FORMS[type])
+    if not wrong and not (dataset == "" if type == "HEAD" else _optional_digest(dataset)):
+        wrong = "names data by no digest"
+    if wrong:
+        raise LedgerRefused(f"{type} {wrong}")
 
 
 def plan_body(plan: PrivacyPlan, run: str, *, code: str, model: str) -> dict[str, object]:
@@ -17,7 +145,7 @@ def plan_body(plan: PrivacyPlan, run: str, *, code: str, model: str) -> dict[str
         "run": run,
         "plan": plan.as_dict(),
         "digest": plan.digest(),
-        "mechanism": "discrete Gaussian, Poisson samples",
+        "mechanism": _MECHANISM,
         "cut_chance": plan.cut_chance(),
         "code": code,
         "model": model,
@@ -28,13 +156,17 @@ def stated_plan(values: Mapping[str, Any]) -> PrivacyPlan:
     """Read a plan that stands in an event, where floats are strings; not yet verified.
 
     Raises:
-        PlanRefused: if it is no plan, or one that could not be kept.
+        PlanRefused: if it is no plan, one that could not be kept, or spelled in another way than
+            plans are written.
         ValueError: if a number is none.
     """
     reals = {field.name for field in fields(PrivacyPlan) if field.type is float}
-    return PrivacyPlan.from_dict(
+    plan = PrivacyPlan.from_dict(
         {name: float(value) if name in reals else value for name, value in values.items()}
     )
+    if canonical_json(plan.as_dict()) != canonical_json(values):
+        raise PlanRefused("a plan is spelled in another way than as_dict(); give it as written")
+    return plan
 
 
 def mechanism_of(plan: PrivacyPlan) -> Mechanism:
@@ -71,6 +203,11 @@ def attempt_key(run: str, round: int, attempt: int) -> Attempt:
 def attempt_body(key: Attempt) -> dict[str, object]:
     """The fields by which SPEND and REFUSED name an attempt."""
     return dict(zip(("run", "round", "attempt"), key, strict=True))
+
+
+def attempt_of(body: Mapping[str, Any]) -> Attempt:
+    """The run, round and attempt an event is about."""
+    return str(body["run"]), int(body["round"]), int(body["attempt"])
 
 
 def named(key: Attempt) -> str:

@@ -29,7 +29,7 @@ from privacy.ledger.filter import (
     pays_for_cuts,
     total,
 )
-from privacy.ledger.payloads import mechanism_of, stated_plan
+from privacy.ledger.payloads import attempt_of, mechanism_of, require_form, stated_plan
 from privacy.ledger.units import People, require_digest, unpack_tags
 
 # Another machine may round a logarithm differently.
@@ -87,10 +87,11 @@ class State:
         """Take in the next event.
 
         Raises:
-            ValueError: if it contradicts the events before it, or lacks a field.
+            ValueError: if it contradicts the events before it, or has not the form of its kind.
             KeyError: if it names something unknown.
             LedgerCorrupt: if the file that lists its people is missing or altered.
         """
+        require_form(event.type, event.dataset, event.body)
         getattr(self, f"_{event.type.lower()}")(event, event.body)
         self.hashes.append(event.hash)
 
@@ -380,18 +381,13 @@ class State:
         key = attempt_of(body)
         if key in self.spends or key in self.refused or body["run"] not in self.plans:
             raise LedgerRefused("an attempt is refused that was spent or refused before")
-        if body["code"] not in ("budget", "plan"):
-            raise LedgerRefused("an attempt is refused for neither its budget nor its plan")
+        if self.plans[body["run"]].dataset != event.dataset:
+            raise LedgerRefused("a refusal names other data than the plan of its run")
         self.refused[key] = body["code"]
 
     def _head(self, event: Event, body: Mapping[str, Any]) -> None:
         if not 1 <= body["seq"] < event.seq or self.hashes[body["seq"] - 1] != body["hash"]:
             raise LedgerRefused("a head is countersigned that this ledger never had")
-
-
-def attempt_of(body: Mapping[str, Any]) -> Attempt:
-    """The run, round and attempt an event is about."""
-    return str(body["run"]), int(body["round"]), int(body["attempt"])
 
 
 def _require_close(name: str, stated: float, computed: float) -> None:

@@ -4,9 +4,8 @@ What fits nothing here has no meaning that a review could check, and a reader mi
 """
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,28 +13,20 @@ from privacy.audit.checks import Check, failed, passed
 from privacy.audit.evidence import Evidence, LedgerEvidence
 from privacy.identity.keys import KEY_BYTES
 from privacy.ledger.chain import Event
-from privacy.ledger.payloads import DIGEST_BYTES, stated_plan
-
-_Rule = Callable[[Any], bool]
-_Fields = Mapping[str, _Rule]
-
-
-def _hex(length: int) -> _Rule:
-    def holds(value: Any) -> bool:
-        return _text(value) and len(value) == 2 * length and bytes.fromhex(value).hex() == value
-
-    return holds
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+from privacy.ledger.payloads import (
+    DIGEST_BYTES,
+    Form,
+    Rule,
+    at_least,
+    hexadecimal,
+    number,
+    stated_plan,
+    text,
+    wrong_fields,
+)
 
 
-def _from(least: int) -> _Rule:
-    return lambda value: type(value) is int and value >= least
-
-
-def _each(rule: _Rule) -> _Rule:
+def _each(rule: Rule) -> Rule:
     """A list in which nothing stands twice."""
 
     def holds(value: Any) -> bool:
@@ -46,16 +37,12 @@ def _each(rule: _Rule) -> _Rule:
     return holds
 
 
-def _by_name(rule: _Rule) -> _Rule:
+def _by_name(rule: Rule) -> Rule:
     return lambda value: isinstance(value, dict) and all(map(rule, value.values()))
 
 
 def _base64(value: Any) -> bool:
-    return _text(value) and bool(base64.b64decode(value, validate=True))
-
-
-def _number(value: Any) -> bool:
-    return _text(value) and isfinite(float(value))
+    return text(value) and bool(base64.b64decode(value, validate=True))
 
 
 def _seats(value: Any) -> bool:
@@ -79,13 +66,13 @@ def is_inside(name: str) -> bool:
     )
 
 
-_digest, _key = _hex(DIGEST_BYTES), _hex(KEY_BYTES)
-_names = _each(_text)
-_ATTEMPT: _Fields = {"run": _text, "round": _from(1), "attempt": _from(1)}
-_TRAINED: _Fields = {**_ATTEMPT, "model": _digest, "vectors": _by_name(_digest)}
-_SUMMED: _Fields = {**_TRAINED, "ctx": _digest, "terms": _text, "sharers": _names}
-_PLAIN: _Fields = {**_TRAINED, "ctx": _digest, "survivors": _names}
-_MET: _Fields = {
+_digest, _key = hexadecimal(DIGEST_BYTES), hexadecimal(KEY_BYTES)
+_names = _each(text)
+_ATTEMPT: Form = {"run": text, "round": at_least(1), "attempt": at_least(1)}
+_TRAINED: Form = {**_ATTEMPT, "model": _digest, "vectors": _by_name(_digest)}
+_SUMMED: Form = {**_TRAINED, "ctx": _digest, "terms": text, "sharers": _names}
+_PLAIN: Form = {**_TRAINED, "ctx": _digest, "survivors": _names}
+_MET: Form = {
     **_TRAINED,
     "task": _digest,
     "pairs": _each(_names),
@@ -96,25 +83,27 @@ _MET: _Fields = {
 
 def _shown(value: Any) -> bool:
     parts = isinstance(value, dict) and set(value) == {"by", "to"}
-    return parts and _text(value["by"]) and _by_name(_digest)(value["to"])
+    return parts and text(value["by"]) and _by_name(_digest)(value["to"])
 
 
-_AFTER: _Fields = {"after": _digest}
-_REASON: _Fields = {"reason": _text}
-_RUN: _Fields = {
-    "run": _text,
+_AFTER: Form = {"after": _digest}
+_REASON: Form = {"reason": text}
+_RUN: Form = {
+    "run": text,
     "plan": lambda value: isinstance(value, dict),
     "digest": _digest,
     "model": _digest,
     "groups": _seats,
     "keys": _by_name(lambda key: key == "" or _key(key)),
     "secure": lambda value: type(value) is bool,
-    "epsilons": _by_name(_number),
+    "epsilons": _by_name(number),
 }
-_FORMS: Mapping[str, tuple[_Fields, ...]] = {
+_FORMS: Mapping[str, tuple[Form, ...]] = {
     "RUN": (_RUN, {**_RUN, "pairs": lambda value: value is True}),
-    "JOINED": ({"run": _text, "round": _from(0), "group": _text, "key": _key, "seat": _from(0)},),
-    "HEADS": ({**_ATTEMPT, "adverts": _by_name(_base64), "refused": _by_name(_text)},),
+    "JOINED": (
+        {"run": text, "round": at_least(0), "group": text, "key": _key, "seat": at_least(0)},
+    ),
+    "HEADS": ({**_ATTEMPT, "adverts": _by_name(_base64), "refused": _by_name(text)},),
     "ROUND": (
         {**_SUMMED, "survivors": _names, **_AFTER},
         {**_PLAIN, **_AFTER},
@@ -123,11 +112,11 @@ _FORMS: Mapping[str, tuple[_Fields, ...]] = {
     ),
     "LOST": (
         # A restart loses rounds of which it does not know whether they were begun.
-        {"run": _text, "round": _from(1), **_REASON},
+        {"run": text, "round": at_least(1), **_REASON},
         *({**fields, **_REASON} for fields in (_ATTEMPT, _SUMMED, _PLAIN, _MET)),
     ),
-    "RESUMED": ({"run": _text, "round": _from(0), "model": _digest},),
-    "PUBLISHED": ({"run": _text, "model": _digest, "files": _files},),
+    "RESUMED": ({"run": text, "round": at_least(0), "model": _digest},),
+    "PUBLISHED": ({"run": text, "model": _digest, "files": _files},),
 }
 
 
@@ -160,17 +149,7 @@ def _wrong_form(event: Event) -> str:
     """The first thing wrong with the fields of an event; empty if nothing is."""
     if event.dataset:
         return "names data, which no server knows"
-    forms = [form for form in _FORMS[event.type] if form.keys() == event.body.keys()]
-    if not forms:
-        return f"has other fields than such an event: {', '.join(sorted(event.body))}"
-    for name, rule in forms[0].items():
-        try:
-            holds = rule(event.body[name])
-        except (ValueError, TypeError, OverflowError):
-            holds = False
-        if not holds:
-            return f"states in {name!r} what cannot be read there"
-    return ""
+    return wrong_fields(event.body, _FORMS[event.type])
 
 
 @dataclass(kw_only=True)

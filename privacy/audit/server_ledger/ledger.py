@@ -17,8 +17,8 @@ from privacy.exchange.messages import PeerAdvert
 from privacy.identity.keys import Roster
 from privacy.ledger.chain import Event, Head, check_countersigned, require_head
 from privacy.ledger.filter import Attempt as AttemptKey
+from privacy.ledger.payloads import attempt_of
 from privacy.ledger.server_ledger import advert_head, read_advert
-from privacy.ledger.state import attempt_of
 from privacy.secagg.messages import Advert
 from privacy.secagg.round_terms import Attempt
 

@@ -13,7 +13,7 @@ from privacy.audit.server_ledger.pairs import paired_runs, wrong_pairs
 from privacy.audit.server_ledger.plans import begun, plans_of
 from privacy.errors import PrivacyError
 from privacy.ledger.filter import Attempt as AttemptKey
-from privacy.ledger.state import attempt_of
+from privacy.ledger.payloads import attempt_of
 from privacy.secagg.agreement import Agreement
 from privacy.secagg.messages import ShareRequest
 from privacy.secagg.round_terms import Attempt, RoundTerms, VectorTerms

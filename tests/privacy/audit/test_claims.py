@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from clients.deployment.bundle import code_digest
 from privacy.accounting.accountant import pld_epsilon
 from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import PrivacyTerms
+from privacy.audit.canaries import audit_plan
 from privacy.audit.card import build_card
 from privacy.audit.checks import Check, Status
 from privacy.audit.evidence import CARD_FILE, Evidence, gather
 from privacy.audit.report import render
 from privacy.audit.verify import holds, verify
-from privacy.file_names import LEDGERS_FOLDER, PRIVACY_FILE, RESULT_FILE, ROSTER_FILE
+from privacy.file_names import CONFIG_FILE, LEDGERS_FOLDER, PRIVACY_FILE, RESULT_FILE, ROSTER_FILE
 from privacy.identity.keys import Identity, Roster, rosters_json
 from privacy.ledger import Ledger
 from privacy.ledger.chain import NOTHING, write_event
@@ -186,6 +188,12 @@ def _write(federation: Federation, *, bound: int, code: str, model: str) -> None
     _write_figures(federation, epsilon)
 
 
+def _settings(plan: PrivacyPlan) -> dict[str, Any]:
+    names = "epsilon delta sampling_rate clipping_norm local_steps colluding".split()
+    kinds = {name: str(getattr(plan, name)) for name in ("mode", "unit")}
+    return kinds | {name: getattr(plan, name) for name in names}
+
+
 def _write_figures(federation: Federation, epsilon: float) -> None:
     plan = federation.plan
     names = "delta epsilon noise_multiplier noise_std_per_coordinate sampling_rate clipping_norm "
@@ -195,12 +203,20 @@ def _write_figures(federation: Federation, epsilon: float) -> None:
     private |= {"epsilon_pld": epsilon, "second_opinion": epsilon + 0.01}
     private["plan_digest"] = plan.digest()
     sizes = zip(GROUPS, plan.sizes, strict=True)
-    private["groups"] = {name: {"units": size, "epsilon": plan.epsilon} for name, size in sizes}
+    private |= {"run": RUN, "accountant": "dp-accounting PLD", "outside": []}
+    private["groups"] = {
+        name: {"units": size, "epsilon": plan.epsilon, "left_out": 0} for name, size in sizes
+    }
+    config: dict[str, Any] = {"privacy": _settings(plan)}
+    config["federation"] = {"warmup_rounds": 4, "adapter_rounds": 0, "secure_aggregation": False}
+    (federation.folder / CONFIG_FILE).write_text(tomli_w.dumps(config), encoding="utf-8")
     result = {"privacy": private, "rounds": 2, "aborted_rounds": 0, "secure_aggregation": False}
-    scores = {"mean": 0.75, "groups": {"Douglas": 0.75}}
+    result |= {"ended_early": True, "config": config}
+    scores = {"mean": 0.75, "worst_group": 0.75, "cov": 0.0, "groups": {"Douglas": 0.75}}
     result |= {"alignment": {"unseen_groups": scores}, "versions": {"dp-accounting": "0.6.0"}}
     registered = {"run": RUN, "plan": plan.as_dict(), "plan_digest": plan.digest()}
     registered |= {"epsilon_pld": epsilon, "epsilon_opacus": epsilon + 0.01}
+    registered |= {"groups": list(GROUPS), "tensors": ["head"], "metrics": ["units", "loss"]}
     for name, content in ((RESULT_FILE, result), (PRIVACY_FILE, registered)):
         (federation.folder / name).write_text(json.dumps(content), encoding="utf-8")
 
@@ -348,7 +364,7 @@ class TestEpsilons:
         changes = {
             name: change
             for name, change in altered(honest)
-            if not name.startswith(("versions", "alignment"))
+            if not name.startswith(("versions", "alignment", "tensors"))
         }
         assert len(changes) > 20
         for name, change in changes.items():
@@ -463,7 +479,7 @@ class TestCard:
 
     def test_a_canary_audit_is_taken_as_stated_and_shown_so(self, federation: Federation) -> None:
         evidence = federation.evidence()
-        canaries = {"epsilon_lower": 0.4, "confidence": 0.95}
+        canaries = audit_plan(federation.plan, canaries=300, guesses=30).as_dict()
         card = build_card(evidence, verify(evidence), canaries=canaries)
         federation.hand_in(card)
         assert failing(federation.checks()) == set()

@@ -75,7 +75,7 @@ def federation(tmp_path: Path, plan: PrivacyPlan) -> Federation:
             people = [(f"{name} {number}", b"answer") for number in range(4)]
             data = ledger.register(people, unit=Unit.RESPONDENT, bound=2000, run="run 1")
             ledger.set_budget(data, epsilon=EPSILON, delta=DELTA, order=ORDER)
-            ledger.register_plan("run 1", data, plan, code="c0de", model="0" * 64)
+            ledger.register_plan("run 1", data, plan, code="c0de" * 16, model="0" * 64)
             spends = 0
             try:
                 for spends in range(100):
@@ -164,7 +164,7 @@ def test_figures_are_those_that_follow_from_the_spends(
         assert group["refused_by_code"] == {"budget": 1}
         assert group["plans"][0]["rdp_per_step"] == step
     assert card["summary"]["checks"] == {"pass": 1, "fail": 1, "open": 1}
-    assert card["hashes"]["code"] == ["c0de"]
+    assert card["hashes"]["code"] == ["c0de" * 16]
 
 
 def test_spent_epsilon_is_what_the_filter_would_need_to_permit_it() -> None:

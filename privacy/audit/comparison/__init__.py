@@ -1,0 +1,1 @@
+"""The comparison of a privacy card with the one that the evidence at hand makes."""
