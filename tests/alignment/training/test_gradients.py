@@ -790,7 +790,7 @@ def test_who_is_told_to_stop_stops(
 def test_a_model_that_overflows_on_a_text_gives_a_row_that_the_clip_makes_zero(
     make: Callable[..., Predictor], units: tuple[UnitRecords, ...]
 ) -> None:
-    """Was open: a weight that is no number, where fairness weighs by the loss, ended the step."""
+    """Weights stay in [0, 1] and rows within their bound, whatever the numbers are."""
     predictor = make()
     with torch.no_grad():
         for name, parameter in predictor.trainable():
