@@ -21,17 +21,15 @@ from privacy.audit.checks import Basis, Check, Status, failed, left_open, passed
 from privacy.audit.comparison.card_comparison import compare_card, named_by
 from privacy.audit.evidence import Evidence, LedgerEvidence
 from privacy.audit.recomputed import wrong_epsilon
-from privacy.audit.refused_rounds import check_refusals
+from privacy.audit.refused_rounds import UNREADABLE, check_refusals
 from privacy.audit.run_folder.published import check_published
 from privacy.audit.server_ledger.ledger import check_server_ledger
-from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event
 from privacy.ledger.filter import Steps
 from privacy.ledger.payloads import stated_plan
 from privacy.ledger.state import State
 
 _ALL = "all"
-_UNREADABLE = (PrivacyError, KeyError, ValueError, TypeError, AttributeError)
 
 
 def verify(evidence: Evidence) -> tuple[Check, ...]:
@@ -115,11 +113,11 @@ def _key(ledger: LedgerEvidence, evidence: Evidence) -> Check:
 
 def _of_signed_part(ledger: LedgerEvidence) -> Iterator[Check]:
     # What cannot be read here is what has broken the ledger, which has a finding already.
-    with suppress(*_UNREADABLE):
+    with suppress(*UNREADABLE):
         plans = [event.body for event in ledger.events if event.type == "PLAN"]
         stated = {body["run"]: stated_plan(body["plan"]) for body in plans}
         yield _plans_and_spends(ledger.name, ledger.events, stated)
-    with suppress(*_UNREADABLE):
+    with suppress(*UNREADABLE):
         yield check_refusals(ledger.name, ledger.events)
 
 

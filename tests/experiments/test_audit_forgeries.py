@@ -798,13 +798,13 @@ FORGERIES: dict[str, Forgery] = {
     "epsilon understated": (OWNER, "epsilon", GROUP, by_group(in_body("PLAN", pld_epsilon="4.0"))),
     "epsilon that is not a number": (
         OWNER,
-        "epsilon",
+        "chain",
         GROUP,
         by_group(in_body("PLAN", pld_epsilon="nan")),
     ),
     "epsilon left out": (
         OWNER,
-        "epsilon",
+        "chain",
         GROUP,
         by_group(lambda _, events: events[at(events, "PLAN")]["body"].pop("pld_epsilon")),
     ),
@@ -1118,10 +1118,13 @@ def test_what_group_and_server_rewrite_together_contradicts_the_other_groups_alo
 
 
 def test_the_last_round_of_all_rolled_back_together_is_told_as_denied(case: Case) -> None:
-    """No later spend names its heads; that the others had released in it stands open."""
+    """No later spend names its heads; that the others had released in it stands open.
+
+    Here the group had refused a round after it, for a budget that would then have paid for it.
+    """
     together(case, dropped=10)
     checks = case.checks()
-    assert [c.id for c in checks if c.status is not Status.PASS] == ["denied"]
+    assert [c.id for c in checks if c.status is not Status.PASS] == ["refusals", "denied"]
     (denied,) = (check for check in checks if check.id == "denied")
     assert denied.finding.startswith("3 released vectors ")
 
