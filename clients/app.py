@@ -68,6 +68,11 @@ def setup(message: Message, context: Context) -> Message:
         if unit != store.unit:
             raise PolicyRefused(f"unit = {unit[:100]!r}; this group's is {store.unit}")
         answer["units"] = store.units_bound
+        if asked.get("counts") is True:
+            questionnaire = store.questionnaire()
+            answer["questionnaire"] = questionnaire.digest
+            answer["options"] = list(questionnaire.options)
+            answer["distributions"] = questionnaire.distributions
     if deployed:
         pinned = {name: key.hex() for name, key in store.keys.roster().items()}
         answer["code"], answer["roster"] = running_digest(), json.dumps(pinned)
@@ -91,7 +96,7 @@ def train(message: Message, context: Context) -> Message:
     with account_for(store, task) as account:
         account.announce(model)
         account.charge(1, round_context(task.digest, model))
-        trained = trained_as_asked(store, task, vector, context, units=account.present)
+        trained = trained_as_asked(store, task, vector, context, account=account)
         released = release_in_the_clear(trained)
         account.release(released.tobytes())
     return reply_to(message, {"update": ArrayRecord([released])})
@@ -133,7 +138,7 @@ def masked(message: Message, context: Context) -> Message:
         require_executable(store, task, vector)
         account.announce(agreed.model)
         account.charge(agreed.attempt.attempt, opened.agreement.context)
-        return trained_as_asked(store, task, vector, context, units=account.present)
+        return trained_as_asked(store, task, vector, context, account=account)
 
     with account_for(store, task) as account:
         released = release_masked(_session(store, context), request, train_as_agreed)

@@ -49,8 +49,8 @@ FIELDS: Mapping[type[encoding.Message], Mapping[str, str]] = {
     },
     MaskedInput: {
         "context": _OF,
-        "vector": "The noised vector of a private step under masks, uniform to whoever lacks them; "
-        "its length is that of the plan.",
+        "vector": "The noised vector of a private step, or what was trained on noised counts, "
+        "under masks, uniform to whoever lacks them; its length follows from plan and model.",
         "signature": _SIGNED,
     },
     Consistency: {
@@ -118,6 +118,10 @@ _SET_UP = {
     "role": "Whether it trains or measures; the policy states it.",
     "units": "The public bound of the policy; in a simulation, whose data one party holds, the "
     "number itself. Only for the policy's own unit of privacy.",
+    "questionnaire": "Digest of the file of questions and options, which is public; only where "
+    "answers are to be counted.",
+    "options": "How many options each of its questions has; the questionnaire is public.",
+    "distributions": "Whether the group holds distributions of many; the questionnaire says so.",
     "identity": "The public key that others have pinned.",
     "code": "Digest of the code that runs, which the server must have sent itself.",
     "roster": "The public keys that the group has pinned: whom it would be in a sum with.",
@@ -133,9 +137,9 @@ REPLIES: Mapping[str, tuple[Part, ...]] = {
         Part(
             record="update",
             reason="Only where the run was set up without secure sums. In local mode the group's "
-            "private mean; in distributed mode one share of noise, which protects nobody from the "
-            "server, and the results say so; without privacy what was trained, with loss and "
-            "weight.",
+            "private mean, or what was trained on its noised counts; in distributed mode one share "
+            "of noise, which protects nobody from the server, and the results say so; without "
+            "privacy what was trained, with loss and weight.",
         ),
     ),
     "query.advertise": (_ADVERT,),

@@ -21,14 +21,18 @@ from clients.data.datastore import Datastore, datastore_of
 from clients.privatizer import Trained
 from clients.sessions.group_ledger import (
     Account,
+    CountedAccount,
     GroupLedger,
     PrivateAccount,
     redact_ledger_errors,
 )
+from clients.sessions.group_tally import GroupTallies
 from clients.task import PrivateTask, RoundTask, read_task
+from privacy.accounting.accountant import NeighboringRelation
 from privacy.errors import PolicyRefused, PrivacyError
 from privacy.identity.key_folder import SERVERS
 from privacy.ledger.chain import Head
+from privacy.ledger.paths import tallies_folder
 from strategies.wire.round_plan import RoundPlan
 
 
@@ -86,10 +90,15 @@ def _check_plan(store: Datastore, private: PrivateTask) -> None:
     """
     plan = private.plan
     if store.group_policy is not None:
-        store.group_policy.check_plan(plan)
+        store.group_policy.check_plan(plan, group=private.group_index)
     elif plan.unit != store.unit:
         raise PolicyRefused(f"unit = {plan.unit}; this run's is {store.unit}")
     plan.check_seat(group=private.group_index, units=store.units_bound)
+    if plan.counts is not None:
+        asked, own = plan.counts.questionnaires[private.group_index], store.questionnaire()
+        replaces = plan.relation is NeighboringRelation.REPLACE_ONE
+        if asked not in ("", own.digest) or replaces != own.distributions:
+            raise PolicyRefused("questionnaire: what would be counted is not what this group asks")
 
 
 def require_executable(store: Datastore, task: RoundTask, vector: NDArray[np.float32]) -> None:
@@ -98,7 +107,7 @@ def require_executable(store: Datastore, task: RoundTask, vector: NDArray[np.flo
     Raises:
         PrivacyError: Something else would be executed than the plan says.
     """
-    if task.private is not None:
+    if task.private is not None and task.private.plan.counts is None:
         from clients.training.private_trainer import require_executable as required
 
         required(task, vector, units=store.units_bound)
@@ -148,13 +157,32 @@ def part_in(
 def account_for(store: Datastore, task: RoundTask) -> Iterator[Account]:
     """What a round will cost the group; of an error of its ledger only the kind is told."""
     with redact_ledger_errors():
-        account = Account()
-        if task.private is not None:
-            account = PrivateAccount(
-                _group_ledger(store), task.private, round_number=task.round, units=store.units
-            )
-        with account:
+        with _account(store, task) as account:
             yield account
+
+
+def _account(store: Datastore, task: RoundTask) -> Account:
+    private = task.private
+    if private is None:
+        return Account()
+    group_ledger = _group_ledger(store)
+    if private.plan.counts is None:
+        return PrivateAccount(group_ledger, private, round_number=task.round, units=store.units)
+    own = store.questionnaire()
+    tallies = GroupTallies(
+        group=store.group,
+        group_ledger=group_ledger,
+        folder=tallies_folder(store.ledger),
+        questionnaire=own,
+        wave=store.wave,
+        units=store.counted_units,
+    )
+    plan = private.plan.of_group(
+        private.group_index, own.options, questionnaire=own.digest, units=store.units_bound
+    )
+    return CountedAccount(
+        group_ledger, private, round_number=task.round, obtain=lambda: tallies.obtain(plan)
+    )
 
 
 def shown_head(store: Datastore, message: Message, *, of: str = "secagg") -> Head:
@@ -188,7 +216,7 @@ def trained_as_asked(
     vector: NDArray[np.float32],
     context: Context,
     *,
-    units: Sequence[UnitRecords],
+    account: Account,
 ) -> Trained:
     """Train as a task says, privately or not; whoever calls has charged for it.
 
@@ -197,17 +225,21 @@ def trained_as_asked(
         task: What the server asks for.
         vector: (d,) float32, the global vector.
         context: Of the client, between messages.
-        units: Those that the charge pays for; without privacy they are not looked at.
+        account: Of the round, charged: it has the units or the noised counts that were paid for.
     """
     from clients.training.compressor import travelling
+    from clients.training.noised_answers import noised_answers
     from clients.training.trainer import train_locally
 
     _require_guarantee(store, task)
+    answers = store.training
     if task.private is not None:
-        return _trained_privately(store, task, units, vector)
-    if store.training is None:
+        if task.private.plan.counts is None:
+            return _trained_privately(store, task, account.present, vector)
+        answers = noised_answers(account.tallies)
+    if answers is None:
         raise ValueError("a held-out group does not train: ask train groups only")
-    return travelling(train_locally(vector, store.training, task), task, context.state)
+    return travelling(train_locally(vector, answers, task), task, context.state)
 
 
 def _trained_privately(

@@ -82,6 +82,9 @@ def read_task(plan: RoundPlan) -> RoundTask:
             promises.
         PolicyRefused: The strategy is none that a group follows by itself.
     """
+    private = _private(plan) if plan.privacy else None
+    if private is not None and private.plan.counts is None and plan.compression:
+        raise ValueError("round plan: noised steps and compression exclude each other: use one")
     return RoundTask(
         run=plan.run,
         round=plan.round,
@@ -96,7 +99,7 @@ def read_task(plan: RoundPlan) -> RoundTask:
             if plan.compression
             else None
         ),
-        private=_private(plan) if plan.privacy else None,
+        private=private,
         strategy=own_strategy(plan.strategy) if plan.strategy else None,
         digest=plan.digest(),
     )

@@ -187,8 +187,14 @@ def _setup(
     if not config.privacy.private:
         return _Setup(aggregation=_unprotected(config, learner), after=learner.after)
     # Not even imported where nothing is private: accountants take seconds.
+    from server.aggregation.counted import CountedAggregation
     from server.aggregation.private import PrivateAggregation
-    from server.aggregation.registration import keep_seats, register_plan, restored_plan
+    from server.aggregation.registration import (
+        PlanSections,
+        keep_seats,
+        register_plan,
+        restored_plan,
+    )
 
     if ledger is None:
         registered, after = register_plan(config, cohort, learner.predictor), None
@@ -200,8 +206,14 @@ def _setup(
         witness, after = ledger.go_on()
     # Groups may come later and take free seats.
     stack.callback(keep_seats, registered, config, cohort)
+    aggregation: Aggregation
+    if config.privacy.counted:
+        sections = PlanSections(registered, config, cohort)
+        aggregation = CountedAggregation(_unprotected(config, learner), sections)
+    else:
+        aggregation = PrivateAggregation(registered, config, cohort)
     return _Setup(
-        aggregation=PrivateAggregation(registered, config, cohort),
+        aggregation=aggregation,
         after=after,
         run=registered.run,
         witness=witness,

@@ -12,7 +12,16 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
-from privacy.accounting.choices import MAX_EPSILON, NO_PRIVACY, Mode, ModeSetting, UnitSetting
+from privacy.accounting.choices import (
+    AUTO,
+    MAX_EPSILON,
+    NO_PRIVACY,
+    Mechanism,
+    MechanismSetting,
+    Mode,
+    ModeSetting,
+    UnitSetting,
+)
 from server.simulation import SimulationConfig
 from strategies import registry
 from strategies.base import Strategy, Visibility
@@ -150,9 +159,16 @@ class PrivacyConfig:
         mode: ``distributed``: one step a round, each group adds its share of the noise and the sum
             of all groups is private. ``local``: each group adds the full noise. ``none`` trains
             without differential privacy; the results say so.
+        mechanism: ``tally``: answers to public questions are counted once, noised and stored, and
+            every round trains on the noised counts at no further cost. ``gradients``: every step
+            clips and noises gradients of raw records; for private texts, and for very sparse
+            answers. ``auto`` takes the better one, and says why.
         unit: Whose presence is hidden: a ``respondent`` with all their records, or a ``record``.
         epsilon: Bound on the privacy loss over the whole run.
         delta: Chance that the bound fails; below one over the units of all groups together.
+        answers_per_respondent: Answers of a respondent that are counted; which of more is drawn. 0
+            counts up to 25, and of distributions, behind which nobody can be told apart, all.
+        largest_weight: Of a tally: the most that one answer counts, where answers have weights.
         sampling_rate: Chance of every unit to take part in a step, drawn by its own group.
         clipping_norm: Bound on the gradient of a unit; a public constant, never fitted to data.
         local_steps: Steps of a group in a round, each charged; 1 in distributed mode.
@@ -175,9 +191,12 @@ class PrivacyConfig:
     """
 
     mode: ModeSetting = NO_PRIVACY
+    mechanism: MechanismSetting = "auto"
     unit: UnitSetting = "respondent"
     epsilon: float = 8.0
     delta: float = 1e-5
+    answers_per_respondent: int = 0
+    largest_weight: float = 1.0
     sampling_rate: float = 1.0
     clipping_norm: float = 0.1
     local_steps: int = 1
@@ -195,7 +214,9 @@ class PrivacyConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no plan could be made of."""
-        least = dict.fromkeys(("survivors", "units_per_seat", "colluding"), 0)
+        least = dict.fromkeys(
+            ("survivors", "units_per_seat", "colluding", "answers_per_respondent"), 0
+        )
         least |= dict.fromkeys(("records_per_unit", "micro_batch", "local_steps"), 1)
         least |= {"max_options": 2}
         for name, bound in least.items():
@@ -223,10 +244,26 @@ class PrivacyConfig:
                 "noise for a step of its own: use 1, or mode = local"
             )
 
+        if not 1 <= self.largest_weight <= 1000:
+            raise ValueError(
+                f"largest_weight = {self.largest_weight} must lie in [1, 1000]: 1 is for data "
+                "without weights"
+            )
+        if self.counted and self.mode != Mode.LOCAL.value:
+            raise ValueError(
+                f"mechanism = tally with mode = {self.mode}: counts carry all of their own group's "
+                "noise, which protects from everybody; use mode = local"
+            )
+
     @property
     def private(self) -> bool:
         """Whether there is a guarantee at all."""
         return self.mode != NO_PRIVACY
+
+    @property
+    def counted(self) -> bool:
+        """Whether answers are counted once, and training is on noised counts."""
+        return self.private and self.mechanism == Mechanism.TALLY.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,12 +322,13 @@ class RunConfig:
             combinations.Hiding(
                 secure=self.federation.secure_aggregation,
                 mode=self.privacy.mode,
+                counted=self.privacy.counted,
                 fairness=self.training.fairness,
                 groups_per_round=self.federation.groups_per_round,
                 resume=self.resume,
             ),
         )
-        if self.compression.bits and self.privacy.private:
+        if self.compression.bits and self.privacy.private and not self.privacy.counted:
             raise ValueError(
                 f"compression.bits = {self.compression.bits} with privacy.mode = "
                 f"{self.privacy.mode}, whose plan says what is sent: use 0, its vectors are packed "
@@ -353,6 +391,7 @@ POLICY_DEFAULTS: Mapping[str, Scalar] = {
 }
 
 _STRATEGY = "strategy."
+_MECHANISM = "privacy.mechanism"
 
 
 def _defaults_for(flat: Mapping[str, object]) -> dict[str, Scalar]:
@@ -369,7 +408,7 @@ def _defaults_for(flat: Mapping[str, object]) -> dict[str, Scalar]:
 def read_run_config(flat: Mapping[str, object]) -> RunConfig:
     """Check settings given with dotted keys; what is not given has its default.
 
-    A run with ``privacy.mode`` other than ``none`` has the defaults of ``PRIVATE_DEFAULTS``, and
+    A run whose steps are private has the defaults of ``PRIVATE_DEFAULTS``, and
     over them one with ``predictor.scores = policy`` those of ``POLICY_DEFAULTS``.
 
     Raises:
@@ -382,7 +421,12 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
         raise ConfigError(f"unknown setting {unknown[0]!r}: {hint}")
     if flat.get("predictor.scores") == "policy":
         flat = {**POLICY_DEFAULTS, **flat}
-    if flat.get("privacy.mode", NO_PRIVACY) != NO_PRIVACY:
+    mode = flat.get("privacy.mode", NO_PRIVACY)
+    if mode != NO_PRIVACY and flat.get(_MECHANISM, AUTO) == AUTO:
+        # Who has the data may have chosen better before.
+        apart = mode != Mode.LOCAL or flat.get("predictor.scores") == "policy"
+        flat = {**flat, _MECHANISM: str(Mechanism.GRADIENTS if apart else Mechanism.TALLY)}
+    if mode != NO_PRIVACY and flat[_MECHANISM] != Mechanism.TALLY:
         flat = {**_defaults_for(flat), **flat}
     try:
         return _adapter().validate_python(unflatten(flat))

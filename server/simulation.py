@@ -1,4 +1,4 @@
-"""Settings that simulate faults of groups; refused wherever groups are real."""
+"""Settings of simulated groups: their faults, and what is assumed of them; not of real ones."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
-    """Faults that ``fedaccord simulate`` gives its groups.
+    """What ``fedaccord simulate`` does to its groups, and assumes of them.
 
     Attributes:
         dropout: Chance of a group to be lost in a round when it is asked to train; drawn by the
             seed of the run. The server is not informed. A secure sum bears less than a third of its
             groups lost, a private one what ``privacy.survivors`` leaves; beyond it the round is
             aborted.
+        respondents: Persons that are assumed behind every distribution that does not say how many;
+            0 assumes none. Results say that it is an assumption.
     """
 
     dropout: float = 0.0
+    respondents: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what is no chance, or leaves nobody."""
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout = {self.dropout} must lie in [0, 1): lower it")
+        if self.respondents < 0:
+            raise ValueError(f"respondents = {self.respondents} must be >= 0: 0 assumes none")
 
     def require_real_groups(self) -> None:
         """Refuse a run whose groups are not a simulation's own.

@@ -83,24 +83,30 @@ def questions_of(answers: Iterable[GroupAnswers]) -> tuple[Question, ...]:
 def tally(records: Iterable[PreferenceRecord]) -> dict[str, GroupAnswers]:
     """Count records per group and question; groups in alphabetical order.
 
-    A survey distribution counts as one record; choices and pairs add up to shares.
+    A survey distribution counts as one record; choices, by their weights, and pairs add up to
+    shares.
     """
-    said: dict[str, dict[str, tuple[Question, list[Target]]]] = {}
+    said: dict[str, dict[str, tuple[Question, list[Target], list[float]]]] = {}
     for record in records:
         question = record.question
         asked = said.setdefault(record.group, {})
-        asked.setdefault(question.question_id, (question, []))[1].append(record.target)
+        _, targets, weights = asked.setdefault(question.question_id, (question, [], []))
+        targets.append(record.target)
+        weights.append(record.weight)
     return {
         group: GroupAnswers(
             group=group,
-            questions=tuple(question for question, _ in said[group].values()),
-            targets=tuple(_shares(targets) for _, targets in said[group].values()),
-            counts=tuple(len(targets) for _, targets in said[group].values()),
+            questions=tuple(question for question, _, _ in said[group].values()),
+            targets=tuple(
+                _shares(targets, weights) for _, targets, weights in said[group].values()
+            ),
+            counts=tuple(len(targets) for _, targets, _ in said[group].values()),
         )
         for group in sorted(said)
     }
 
 
-def _shares(targets: Sequence[Target]) -> Target:
-    total = np.sum(targets, axis=0)
+def _shares(targets: Sequence[Target], weights: Sequence[float]) -> Target:
+    # Weights of 1 change no bit.
+    total = np.sum(np.asarray(targets) * np.asarray(weights)[:, None], axis=0)
     return tuple((total / total.sum()).tolist())

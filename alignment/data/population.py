@@ -45,6 +45,11 @@ class Population:
         train = (self.split.training_answers(self.answers[g]) for g in self.split.train_groups)
         return frozenset(q.question_id for each in train for q in each.questions)
 
+    def training_records(self, group: str) -> tuple[PreferenceRecord, ...]:
+        """The records of a train group that it may be trained on."""
+        unseen = self.split.unseen_questions
+        return tuple(r for r in self.records[group] if r.question.question_id not in unseen)
+
     def training_units(self, group: str, *, unit: str) -> tuple[UnitRecords, ...]:
         """The units of privacy of a train group, with what they may be trained on."""
         return _training_units(self, group, unit)
@@ -52,9 +57,7 @@ class Population:
 
 @lru_cache(maxsize=2048)
 def _training_units(population: Population, group: str, unit: str) -> tuple[UnitRecords, ...]:
-    unseen = population.split.unseen_questions
-    kept = (r for r in population.records[group] if r.question.question_id not in unseen)
-    return units_of(kept, unit=unit)
+    return units_of(population.training_records(group), unit=unit)
 
 
 def stamp(source: str) -> tuple[int, int]:

@@ -18,6 +18,9 @@ from typing import TypeAlias
 from texts import UnfitText, composed, name_of, spelled
 
 MAX_OPTIONS = 64
+#: More persons than one distribution, or weight than one answer, stands for.
+MAX_RESPONDENTS = 10**9
+MAX_WEIGHT = 1e6
 #: Published tables are rounded: probabilities may miss a sum of 1 by so much.
 SUM_TOLERANCE = 0.02
 
@@ -71,11 +74,13 @@ class SurveyRecord:
         group: Whose answers these are.
         question: What was asked.
         distribution: One probability per option; ``math.fsum`` of it is exactly 1.
+        respondents: How many persons stand behind it; None where that is not known.
     """
 
     group: str
     question: Question
     distribution: tuple[float, ...]
+    respondents: int | None = None
 
     @property
     def unit(self) -> None:
@@ -85,6 +90,11 @@ class SurveyRecord:
     def target(self) -> tuple[float, ...]:
         """The distribution."""
         return self.distribution
+
+    @property
+    def weight(self) -> float:
+        """The number of persons behind it; 1 where that is not known."""
+        return float(self.respondents or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +106,14 @@ class ChoiceRecord:
         respondent: The person, the unit of privacy.
         question: What was asked.
         choice: Index of the chosen option.
+        weight: How much the answer counts among those of its group, as survey weights say.
     """
 
     group: str
     respondent: str
     question: Question
     choice: int
+    weight: float = 1.0
 
     @property
     def unit(self) -> str:
@@ -136,6 +148,11 @@ class PairRecord:
     def unit(self) -> str | None:
         """The annotator, or None."""
         return self.annotator
+
+    @property
+    def weight(self) -> float:
+        """1: all pairs count alike."""
+        return 1.0
 
     @property
     def question(self) -> Question:
@@ -175,8 +192,8 @@ def parse_record(
 
     The fields present decide the kind; null counts as absent, fields of no kind are ignored::
 
-        survey  group, question_id, question, options, distribution
-        choice  group, respondent, question_id, question, options, choice
+        survey  group, question_id, question, options, distribution, respondents (may be absent)
+        choice  group, respondent, question_id, question, options, choice, weight (may be absent)
         pair    group, annotator (may be absent), prompt, chosen, rejected
 
     Names and ids are brought to one spelling (:func:`texts.spelled`), since two spellings of one
@@ -230,9 +247,14 @@ def record_to_row(record: PreferenceRecord) -> dict[str, object]:
         "options": list(record.question.options),
     }
     if isinstance(record, SurveyRecord):
-        return {"group": record.group, **asked, "distribution": list(record.distribution)}
-    answer = {"respondent": record.respondent, **asked, "choice": record.choice}
-    return {"group": record.group, **answer}
+        said: dict[str, object] = {"distribution": list(record.distribution)}
+        if record.respondents is not None:
+            said["respondents"] = record.respondents
+        return {"group": record.group, **asked, **said}
+    said = {"choice": record.choice}
+    if record.weight != 1:
+        said["weight"] = record.weight
+    return {"group": record.group, "respondent": record.respondent, **asked, **said}
 
 
 def _survey(row: Mapping[str, object], known: Mapping[str, Question]) -> SurveyRecord:
@@ -241,6 +263,7 @@ def _survey(row: Mapping[str, object], known: Mapping[str, Question]) -> SurveyR
         group=_name(row, "group"),
         question=question,
         distribution=_distribution(row["distribution"], len(question.options)),
+        respondents=_respondents(row.get("respondents")),
     )
 
 
@@ -260,7 +283,31 @@ def _choice(row: Mapping[str, object], known: Mapping[str, Question]) -> ChoiceR
         respondent=_name(row, "respondent"),
         question=question,
         choice=choice,
+        weight=_weight(row.get("weight")),
     )
+
+
+def _respondents(value: object) -> int | None:
+    if value is None:
+        return None
+    remedy = "give the number of persons behind the distribution"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRecordError("respondents", f"is {_kind(value)}, not a whole number", remedy)
+    if not 1 <= value <= MAX_RESPONDENTS:
+        raise InvalidRecordError("respondents", f"is not in 1 to {MAX_RESPONDENTS}", remedy)
+    return value
+
+
+def _weight(value: object) -> float:
+    if value is None:
+        return 1.0
+    remedy = "give how much the answer counts, above 0"
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidRecordError("weight", f"is {_kind(value)}, not a number", remedy)
+    # Comparing first spares the overflow of a huge integer.
+    if not 0 < value <= MAX_WEIGHT:
+        raise InvalidRecordError("weight", f"is not above 0 and at most {MAX_WEIGHT:g}", remedy)
+    return float(value)
 
 
 def _pair(row: Mapping[str, object], known: Mapping[str, Question]) -> PairRecord:

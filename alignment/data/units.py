@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from alignment.data.records import PreferenceRecord, Question, record_to_row
+from alignment.data.records import PreferenceRecord, Question, SurveyRecord, record_to_row
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -22,15 +22,19 @@ class UnitRecords:
         unit: Name of the unit within its group.
         questions: What it answered, at least one.
         targets: Per question, a distribution over its options.
+        weights: Per question, how much the answer counts.
     """
 
     unit: str
     questions: tuple[Question, ...]
     targets: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a unit without records, or with a target too few."""
-        if not 1 <= len(self.questions) == len(self.targets):
+        """Refuse a unit without records, or with a target too few; weights not given are 1."""
+        if not self.weights:
+            object.__setattr__(self, "weights", (1.0,) * len(self.questions))
+        if not 1 <= len(self.questions) == len(self.targets) == len(self.weights):
             raise ValueError(
                 f"a unit has {len(self.questions)} questions and {len(self.targets)} targets: "
                 "give one target per question, at least one"
@@ -61,6 +65,26 @@ def _by_respondent(records: Iterable[PreferenceRecord]) -> Iterator[tuple[str, P
                 "use unit = 'record', or data with a respondent or annotator in every row"
             )
         yield record.unit, record
+
+
+#: Stands for all persons behind the distributions of a group, none of whom can be told apart.
+EVERYBODY = "respondents of distributions"
+
+
+def _by_respondent_or_all(
+    records: Iterable[PreferenceRecord],
+) -> Iterator[tuple[str, PreferenceRecord]]:
+    for record in records:
+        if isinstance(record, SurveyRecord) and record.respondents is None:
+            raise ValueError(
+                f"unit = 'respondent' but a distribution of group {record.group!r} does not say "
+                "how many persons stand behind it: give respondents in every row, or better the "
+                "answers of each person"
+            )
+        if isinstance(record, SurveyRecord):
+            yield EVERYBODY, record
+        else:
+            yield from _by_respondent([record])
 
 
 def _by_record(records: Iterable[PreferenceRecord]) -> Iterator[tuple[str, PreferenceRecord]]:
@@ -98,6 +122,20 @@ def contribution_cap(unit: str, records_per_unit: int) -> int:
     return records_per_unit if most is None else min(most, records_per_unit)
 
 
+def counted_units(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRecords, ...]:
+    """The units whose answers are counted: as :func:`units_of`, and all behind distributions.
+
+    Those are one unit here, its weights the numbers of persons: a budget is theirs together.
+
+    Raises:
+        ValueError: As :func:`units_of`, or where a distribution does not say of how many it is.
+    """
+    named = unit_kind(unit).named
+    return _gathered(
+        _by_respondent_or_all(records) if unit_kind(unit).of_people else named(records)
+    )
+
+
 def units_of(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRecords, ...]:
     """Gather the records of one group into units of privacy.
 
@@ -113,8 +151,12 @@ def units_of(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRec
     Raises:
         ValueError: Another unit, records of several groups, or a record that names no respondent.
     """
+    return _gathered(unit_kind(unit).named(records))
+
+
+def _gathered(named: Iterable[tuple[str, PreferenceRecord]]) -> tuple[UnitRecords, ...]:
     gathered: dict[str, list[PreferenceRecord]] = {}
-    for name, record in unit_kind(unit).named(records):
+    for name, record in named:
         gathered.setdefault(name, []).append(record)
     groups = {record.group for each in gathered.values() for record in each}
     if len(groups) > 1:
@@ -124,9 +166,12 @@ def units_of(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRec
 
 def _unit_records(name: str, records: Sequence[PreferenceRecord]) -> UnitRecords:
     said = sorted(
-        ((record.question, record.target) for record in records),
-        key=lambda pair: (pair[0].question_id, pair[1], pair[0].text, pair[0].options),
+        ((record.question, record.target, record.weight) for record in records),
+        key=lambda each: (each[0].question_id, each[1], each[0].text, each[0].options, each[2]),
     )
     return UnitRecords(
-        unit=name, questions=tuple(q for q, _ in said), targets=tuple(t for _, t in said)
+        unit=name,
+        questions=tuple(question for question, _, _ in said),
+        targets=tuple(target for _, target, _ in said),
+        weights=tuple(weight for _, _, weight in said),
     )

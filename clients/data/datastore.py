@@ -11,14 +11,24 @@ from typing import Protocol
 
 from alignment.data.answers import NO_ANSWERS, GroupAnswers, tally
 from alignment.data.loading import load_records
-from alignment.data.population import load_population, stamp
-from alignment.data.records import PreferenceRecord
+from alignment.data.population import Population, load_population, stamp
+from alignment.data.questionnaire import Questionnaire, questionnaire_of, read_questionnaire
+from alignment.data.records import PreferenceRecord, SurveyRecord
 from alignment.data.sources import DataError
 from alignment.data.split import Draw, draws_of
-from alignment.data.units import UnitRecords, unit_kind, units_of
+from alignment.data.units import UnitRecords, counted_units, unit_kind, units_of
 from clients.data.group_policy import GroupPolicy
-from clients.data.home import IDENTITY_FILE, MODEL_FOLDER, POLICY_FILE, SERVED_FILE, Home
+from clients.data.home import (
+    IDENTITY_FILE,
+    MODEL_FOLDER,
+    POLICY_FILE,
+    QUESTIONNAIRE_FILE,
+    SERVED_FILE,
+    Home,
+)
 from clients.data.simulated import SimulatedClientConfig
+from privacy.accounting.choices import Mechanism
+from privacy.errors import PolicyRefused
 from privacy.file_names import LEDGERS_FOLDER, ROSTER_FILE
 from privacy.identity.key_folder import MEMBERS, READERS, KeyFolder
 from privacy.identity.keys import Identity, Roster
@@ -67,12 +77,15 @@ class Datastore:
 
     Attributes:
         group: Name of the group.
-        training: What it trains on; None for a held-out group. Where a deployed group trains
-            privately it holds no answers: those are at hand as units of privacy alone.
+        training: What it trains on; None for a held-out group. Where a group trains privately it
+            holds no answers: those are at hand as units of privacy alone.
         answers: All its answers; likewise.
         draws: Contexts and targets on which a held-out group measures; empty for a train group.
         unit: What a unit of privacy is, by the group's own policy.
         units: Gives its units of privacy: what they may be trained on.
+        counted_units: Gives the units whose answers are counted, where they are counted once.
+        questionnaire: Gives what is counted; public.
+        wave: Name of the wave of persons that the data hold.
         units_bound: Public bound on their number, which others are told in its place; 0 where
             nothing is private. In a simulation, where one party holds all data, the number itself.
         private: Whether its records may be trained on under a privacy plan only.
@@ -95,6 +108,9 @@ class Datastore:
     draws: tuple[Draw, ...]
     unit: str
     units: Callable[[], Sequence[UnitRecords]]
+    counted_units: Callable[[], Sequence[UnitRecords]]
+    questionnaire: Callable[[], Questionnaire]
+    wave: str
     units_bound: int
     private: bool
     secure: bool
@@ -152,24 +168,30 @@ def open_home(home: Home, *, strict: bool = False) -> Datastore:
     source = str(home.data(policy))
     trains, unit = policy.role == TRAIN, policy.privacy.unit
     bound = policy.privacy.units if trains and policy.privacy.private else 0
+
+    def records() -> _Records:
+        if bound and not strict:
+            return _records_alone(source, policy.group, unit, stamp(source))
+        return _own_records(source, policy.group, policy.data.skip_invalid, stamp(source))[1]
+
     if bound and not strict:
+        # Not even opened: what is counted once is not looked at again.
         answers = replace(NO_ANSWERS, group=policy.group)
-        records = _records_alone(source, policy.group, unit, stamp(source))
     else:
         skip_invalid = policy.data.skip_invalid
-        answers, records = _own_records(source, policy.group, skip_invalid, stamp(source))
-    if bound and strict and len(_own_units(records, unit)) > bound:
-        raise DataError(
-            f"{source}: holds more units of privacy ({unit}) than privacy.units = {bound} in "
-            f"{POLICY_FILE} says in public; raise it there"
-        )
+        answers, _ = _own_records(source, policy.group, skip_invalid, stamp(source))
+    if bound and strict:
+        _require_fit(home, records(), bound)
     return Datastore(
         group=policy.group,
         training=answers if trains else None,
         answers=answers,
         draws=() if trains else draws_of(answers, seed=0),
         unit=unit,
-        units=lambda: _own_units(records, unit),
+        units=lambda: _own_units(records(), unit),
+        counted_units=lambda: _counted_units(records(), unit),
+        questionnaire=lambda: pinned_questionnaire(home),
+        wave=policy.tally.wave,
         units_bound=bound,
         private=policy.privacy.private,
         secure=True,
@@ -185,15 +207,66 @@ def open_home(home: Home, *, strict: bool = False) -> Datastore:
     )
 
 
-def units_in(source: str, group: str, *, unit: str) -> int:
-    """How many units of privacy a source holds of a group, which must hold nobody else's.
+def pinned_questionnaire(home: Home) -> Questionnaire:
+    """The questionnaire that a group policy pins.
+
+    Raises:
+        PolicyRefused: It pins none, or the file is another.
+        QuestionnaireError: The file cannot be read.
+    """
+    section = home.group_policy.tally
+    if not section.questionnaire:
+        raise PolicyRefused("this group's policy pins no questionnaire: nothing is counted")
+    read = _questionnaire(home.file(QUESTIONNAIRE_FILE), stamp(str(home.file(QUESTIONNAIRE_FILE))))
+    if read.digest != section.questionnaire:
+        raise PolicyRefused("the questionnaire is not the one that this group's policy pins")
+    return read
+
+
+@lru_cache(maxsize=8)
+def _questionnaire(path: Path, _: object) -> Questionnaire:
+    return read_questionnaire(path)
+
+
+def _require_fit(home: Home, records: _Records, bound: int) -> None:
+    """Refuse, to their owner, data that would not be counted or trained on as a whole.
+
+    Raises:
+        DataError: They hold more units of privacy than the policy says in public.
+        QuestionnaireError: They hold a question that is not in the questionnaire.
+    """
+    policy = home.group_policy
+    source, unit = str(home.data(policy)), policy.privacy.unit
+    counted = policy.privacy.counted
+    if counted:
+        pinned_questionnaire(home).require(records, where=str(home.file(QUESTIONNAIRE_FILE)))
+    if persons_in(records, unit, counted=counted) > bound:
+        raise DataError(
+            f"{source}: holds more units of privacy ({unit}) than privacy.units = {bound} in "
+            f"{POLICY_FILE} says in public; raise it there"
+        )
+
+
+def persons_in(records: Sequence[PreferenceRecord], unit: str, *, counted: bool) -> int:
+    """How many units of privacy records hold, those behind distributions included.
+
+    Raises:
+        ValueError: A record names nobody, and the unit is a person.
+    """
+    if not counted:
+        return len(units_of(records, unit=unit))
+    behind = [record.respondents or 0 for record in records if isinstance(record, SurveyRecord)]
+    return max([len(counted_units(records, unit=unit)), *behind])
+
+
+def records_in(source: str, group: str) -> Sequence[PreferenceRecord]:
+    """The records that a source holds of a group, which must hold nobody else's.
 
     Raises:
         DataError: The records cannot be read, or are not this group's.
-        ValueError: A record names nobody, and the unit is a person.
     """
     _, records = _own_records(source, group, False, stamp(source))
-    return len(_own_units(records, unit))
+    return records
 
 
 class _Records(tuple[PreferenceRecord, ...]):
@@ -224,7 +297,11 @@ def _own_records(
 def _records_alone(source: str, group: str, unit: str, _: object) -> _Records:
     loaded = load_records(source, group=group, alone=True)
     people = unit_kind(unit).of_people
-    kept = [r for r in loaded.records if r.group == group and (r.unit is not None or not people)]
+    kept = [
+        record
+        for record in loaded.records
+        if record.group == group and (not people or _names_somebody(record))
+    ]
     if absent := len(loaded.records) + len(loaded.skipped) - len(kept):
         logger.warning(
             "%d record(s) count as absent: they do not load, name nobody or are another group's; "
@@ -232,6 +309,16 @@ def _records_alone(source: str, group: str, unit: str, _: object) -> _Records:
             absent,
         )
     return _Records(kept)
+
+
+def _names_somebody(record: PreferenceRecord) -> bool:
+    """Whether a record says whose answer it is, or of how many."""
+    return record.unit is not None or getattr(record, "respondents", None) is not None
+
+
+@lru_cache(maxsize=4)
+def _counted_units(records: _Records, unit: str) -> tuple[UnitRecords, ...]:
+    return counted_units(records, unit=unit)
 
 
 @lru_cache(maxsize=4)
@@ -256,9 +343,14 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
     if config.node >= len(population.groups):
         return None
     group = population.groups[config.node]
-    answers = population.answers[group]
     draws = population.split.draws.get(group, ())
+    private = config.private and not draws
+    answers = replace(NO_ANSWERS, group=group) if private else population.answers[group]
     training = None if draws else population.split.training_answers(answers)
+    counted = config.mechanism == Mechanism.TALLY
+
+    def records() -> _Records:
+        return _training_records(population, group, config.respondents)
 
     def units() -> Sequence[UnitRecords]:
         return population.training_units(group, unit=config.unit)
@@ -270,7 +362,10 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
         draws=draws,
         unit=config.unit,
         units=units,
-        units_bound=len(units()) if config.private and training is not None else 0,
+        counted_units=lambda: _counted_units(records(), config.unit),
+        questionnaire=lambda: _questions_of(records()),
+        wave="",
+        units_bound=_bound_of(records(), config.unit, counted) if private else 0,
         private=config.private,
         secure=config.secure,
         fewest_members=config.fewest_members,
@@ -282,3 +377,28 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
         # Held-out groups of a simulation are there to be measured; their data are the researcher's.
         evaluation_is_public=True,
     )
+
+
+@lru_cache(maxsize=2048)
+def _training_records(population: Population, group: str, respondents: int) -> _Records:
+    """What a simulated group trains on; distributions that name nobody get as many as assumed."""
+    kept = population.training_records(group)
+    if not respondents:
+        return _Records(kept)
+    return _Records(
+        replace(record, respondents=respondents)
+        if isinstance(record, SurveyRecord) and record.respondents is None
+        else record
+        for record in kept
+    )
+
+
+@lru_cache(maxsize=2048)
+def _questions_of(records: _Records) -> Questionnaire:
+    """In a simulation one party holds all data, and makes the questionnaires of them."""
+    return questionnaire_of(records)
+
+
+@lru_cache(maxsize=2048)
+def _bound_of(records: _Records, unit: str, counted: bool) -> int:
+    return persons_in(records, unit, counted=counted)

@@ -10,12 +10,21 @@ import tomllib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from privacy.accounting.choices import MAX_EPSILON, NO_PRIVACY, Mode, ModeSetting, UnitSetting
+from privacy.accounting.accountant import NeighboringRelation
+from privacy.accounting.choices import (
+    MAX_EPSILON,
+    NO_PRIVACY,
+    Mechanism,
+    Mode,
+    ModeSetting,
+    UnitSetting,
+)
+from privacy.accounting.counts import CountTerms
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.shape import StepShape
 from privacy.errors import PolicyRefused
@@ -59,9 +68,12 @@ class PrivacySection(_Section):
         run_epsilon: The most that one run may promise.
         units: Public bound on the units of privacy that the data hold or ever will: what others are
             told instead of their number. 0 where nothing is private.
+        mechanism: How the data are read: ``tally`` counts answers once and never opens the data
+            again; ``gradients`` reads them in every round.
     """
 
     mode: ModeSetting = "distributed"
+    mechanism: Literal["tally", "gradients"] = "gradients"
     unit: UnitSetting = "respondent"
     budget_epsilon: float = Field(default=8.0, gt=0, le=MAX_EPSILON)
     budget_delta: float = Field(default=1e-5, gt=0, lt=1)
@@ -72,6 +84,11 @@ class PrivacySection(_Section):
     def private(self) -> bool:
         """Whether the group insists on a guarantee at all."""
         return self.mode != NO_PRIVACY
+
+    @property
+    def counted(self) -> bool:
+        """Whether answers are counted once, and the data never opened again."""
+        return self.private and self.mechanism == Mechanism.TALLY.value
 
 
 class StepSection(_Section):
@@ -111,6 +128,23 @@ class StepSection(_Section):
                 f"options_apart = {shape.options_apart}; this group's policy says "
                 f"{self.options_apart}"
             )
+
+
+class TallySection(_Section):
+    """What is counted, where answers are counted once.
+
+    Attributes:
+        questionnaire: Digest of the file of questions and options beside this one, which is public;
+            empty counts nothing.
+        wave: Name of the wave of persons that the data hold. Under a new name those are counted who
+            were in no tally before, once more and at their own expense.
+        largest_weight: Of published distributions: the largest weight of a person over the mean
+            weight, 1 without weights. Plans that count on less are refused.
+    """
+
+    questionnaire: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    wave: Annotated[str, Field(pattern="^[A-Za-z0-9._-]{0,40}$")] = ""
+    largest_weight: float = Field(default=1.0, ge=1, le=1000)
 
 
 class AcceptSection(_Section):
@@ -176,6 +210,7 @@ class GroupPolicy(_Section):
     data: DataSection
     privacy: PrivacySection = PrivacySection()
     step: StepSection = StepSection()
+    tally: TallySection = TallySection()
     accept: AcceptSection
     server: ServerSection
     machine: MachineSection = MachineSection()
@@ -192,6 +227,17 @@ class GroupPolicy(_Section):
                 "privacy.units is missing: state a public bound on the units of privacy that the "
                 "data will ever hold, above their number"
             )
+        if self.privacy.counted:
+            if self.privacy.mode != Mode.LOCAL.value:
+                raise ValueError(
+                    f"privacy.mechanism = 'tally' with privacy.mode = {self.privacy.mode!r}: a "
+                    "group's counts carry all of its own noise; set privacy.mode = 'local'"
+                )
+            if not self.tally.questionnaire:
+                raise ValueError(
+                    "privacy.mechanism = 'tally' without tally.questionnaire: nothing could be "
+                    "counted; fedaccord client init writes the file and its digest"
+                )
         if self.accept.threshold > self.accept.members:
             raise ValueError(
                 f"accept.threshold = {self.accept.threshold} is above accept.members = "
@@ -199,8 +245,12 @@ class GroupPolicy(_Section):
             )
         return self
 
-    def check_plan(self, plan: PrivacyPlan) -> None:
+    def check_plan(self, plan: PrivacyPlan, *, group: int = 0) -> None:
         """Hold a privacy plan against the group policy.
+
+        Args:
+            plan: Of the run.
+            group: Which of its groups this one is, from 0.
 
         Raises:
             PolicyRefused: For the first term that falls short.
@@ -220,6 +270,13 @@ class GroupPolicy(_Section):
                 f"delta = {plan.delta:g} is above the {wanted.budget_delta:g} of this group's "
                 "policy"
             )
+        if plan.release != wanted.mechanism:
+            raise PolicyRefused(
+                f"mechanism = {plan.release}; this group's policy wants {wanted.mechanism}"
+            )
+        if plan.counts is not None:
+            self._check_counts(plan, plan.counts, group)
+            return
         self.step.check(plan.required_shape)
         if plan.mode is not Mode.DISTRIBUTED:
             return
@@ -229,6 +286,24 @@ class GroupPolicy(_Section):
                 raise PolicyRefused(
                     f"{name} = {asked} is below the {least} that this group's policy wants"
                 )
+
+    def _check_counts(self, plan: PrivacyPlan, counts: CountTerms, group: int) -> None:
+        """Hold what a plan would count against the questionnaire that is pinned.
+
+        Raises:
+            PolicyRefused: It is another, or the data could move more than the plan bounds.
+        """
+        pinned = self.tally
+        named = counts.questionnaires[group] if 0 <= group < plan.groups else None
+        # A plan names none where a seat was free.
+        if named not in ("", pinned.questionnaire):
+            raise PolicyRefused("questionnaire: it is not the one that this group's policy pins")
+        distributions = plan.relation is NeighboringRelation.REPLACE_ONE
+        if distributions and counts.largest_weight < pinned.largest_weight:
+            raise PolicyRefused(
+                f"largest_weight = {counts.largest_weight:g} is below the "
+                f"{pinned.largest_weight:g} of this group's distributions: the bound would not hold"
+            )
 
     def check_terms(self, terms: RoundTerms) -> None:
         """Hold the terms of a secure sum against the group policy.
@@ -321,11 +396,18 @@ _ABOUT = {
     "privacy": (
         "# budget_epsilon and budget_delta: what these data may ever spend, over all runs.\n"
         "# run_epsilon: the most that one run may promise.\n"
-        "# units: what others are told instead of how many people there are; above their number."
+        "# units: what others are told instead of how many people there are; above their number.\n"
+        '# mechanism: "tally" counts answers once, adds noise and never opens the data again;\n'
+        '# "gradients" reads them in every round.'
     ),
     "step": (
         "# The most that a private step may ask of this machine. What exceeds the bounds of a\n"
         "# plan counts as absent. options_apart: room for pairs; plans must say the same."
+    ),
+    "tally": (
+        "# questionnaire: digest of questionnaire.json, which is public: what is not in it is not\n"
+        "# counted. wave: a new name counts those who were not counted before. largest_weight: of\n"
+        "# distributions with weights, the largest over the mean."
     ),
     "accept": (
         "# code: what `fedaccord client review` showed. encoder, model: empty accepts any.\n"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 POLICY_FILE = "policy.toml"
 IDENTITY_FILE = "identity.pem"
 CA_FILE = "ca.crt"
+QUESTIONNAIRE_FILE = "questionnaire.json"
 SERVED_FILE = "served.json"
 MODEL_FOLDER = "model"
 REFUSED_FOLDER = "refused"

@@ -16,7 +16,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from clients.data.group_policy import AcceptSection, GroupPolicy, GroupPolicyError, PrivacySection
-from privacy.accounting.choices import MAX_EPSILON, NO_PRIVACY, ModeSetting, UnitSetting
+from privacy.accounting.choices import (
+    MAX_EPSILON,
+    NO_PRIVACY,
+    Mechanism,
+    MechanismSetting,
+    ModeSetting,
+    UnitSetting,
+)
 from privacy.identity.roles import TRAIN
 from strategies import registry
 from strategies.wire.compression import CompressionConfig
@@ -65,9 +72,12 @@ class InvitedPrivacy:
     """Section ``privacy``: the guarantee that runs will have."""
 
     mode: ModeSetting = "distributed"
+    mechanism: MechanismSetting = "gradients"
     unit: UnitSetting = "respondent"
     epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)] = 8.0
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    answers_per_respondent: _Count = 0
+    largest_weight: Annotated[float, Field(ge=1, le=1000)] = 1.0
     sampling_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     clipping_norm: Annotated[float, Field(gt=0, lt=math.inf)] = 1.0
     local_steps: _Number = 1
@@ -83,12 +93,18 @@ class InvitedPrivacy:
     budget_epsilon: Annotated[float, Field(ge=0, le=MAX_EPSILON)] = 0.0
     ledgers: str = ""
 
+    @property
+    def counted(self) -> bool:
+        """Whether answers will be counted once."""
+        return self.mode != NO_PRIVACY and self.mechanism == Mechanism.TALLY.value
+
 
 @dataclass(frozen=True, kw_only=True)
 class InvitedSimulation:
     """Section ``simulation``: nothing that a real group can be asked for."""
 
     dropout: Annotated[float, Field(ge=0, le=0)] = 0.0
+    respondents: Annotated[int, Field(ge=0, le=0)] = 0
 
 
 #: All sections of settings but the strategy's, which the strategy itself checks.
@@ -184,9 +200,13 @@ class Weaker:
     default: str
 
 
-def lifetime_budget(epsilon: float) -> float:
-    """A budget that pays for one run: the filter that outlasts runs asks for a little more."""
-    return min(MAX_EPSILON, round(1.25 * epsilon, 2))
+def lifetime_budget(epsilon: float, *, counted: bool = False) -> float:
+    """A budget that pays for one run.
+
+    The filter that outlasts runs asks for a little more than a run of sampled steps promises; for
+    answers that are counted once it is exact.
+    """
+    return epsilon if counted else min(MAX_EPSILON, round(1.25 * epsilon, 2))
 
 
 def weaker_than_defaults(policy: GroupPolicy) -> tuple[Weaker, ...]:
@@ -238,6 +258,8 @@ def _never(now: Any, before: Any) -> bool:
 #: against the least that is sound.
 _WEAKER: Mapping[str, Callable[[Any, Any], bool]] = {
     "mode": lambda now, _: now == NO_PRIVACY,
+    # Each keeps its promise; counting once touches the data less.
+    "mechanism": _never,
     "unit": _other,
     "budget_epsilon": _higher,
     "budget_delta": _higher,

@@ -19,6 +19,8 @@ _OF_THE_RUN = {
     "out": "out",
     "ledgers": "privacy.ledgers",
     "unit": "privacy.unit",
+    "mechanism": "privacy.mechanism",
+    "respondents": "simulation.respondents",
     "budget_epsilon": "privacy.budget_epsilon",
     "budget_delta": "privacy.delta",
 }
@@ -41,6 +43,8 @@ class SimulatedClientConfig:
         out: Folder of the run.
         ledgers: Folder of ledgers that outlast the run; empty for ledgers of its own.
         unit: Unit of privacy.
+        mechanism: Whether answers are counted once.
+        respondents: Persons assumed behind a distribution that does not say how many; 0 for none.
         budget_epsilon: What data may ever spend; 0 for the run's own plan and no more.
         budget_delta: Delta of that.
     """
@@ -57,6 +61,8 @@ class SimulatedClientConfig:
     out: str
     ledgers: str
     unit: str
+    mechanism: str
+    respondents: int
     budget_epsilon: float
     budget_delta: float
 

@@ -9,14 +9,15 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from clients.data.datastore import open_home
+from clients.data.datastore import open_home, persons_in, pinned_questionnaire, records_in
 from clients.data.group_policy import GroupPolicy
-from clients.data.home import CA_FILE, IDENTITY_FILE, Home
+from clients.data.home import CA_FILE, IDENTITY_FILE, QUESTIONNAIRE_FILE, Home
 from clients.data.invited import require_known, weaker_than_defaults
 from clients.deployment.bundle import code_digest
 from clients.deployment.connection import node_is_registered, probe
 from clients.deployment.enrolment import SECRET_FILE
 from clients.deployment.node_key import NODE_KEY
+from privacy.errors import PolicyRefused
 from privacy.file_names import INVITATION_FILE, ROSTER_FILE
 from privacy.identity.enrolment import Invitation
 from privacy.identity.key_folder import SERVER
@@ -56,6 +57,8 @@ def findings(home: Home, *, offline: bool = False) -> Iterator[Finding]:
     yield _try("invitation", lambda: _invitation(home))
     yield _try("promise", lambda: _promise(policy))
     yield _try("roster", lambda: _roster(home, policy))
+    if policy.privacy.counted:
+        yield _try("questions", lambda: _questions(home))
     yield _try("data", lambda: _data(home, policy))
     if not offline:
         server = _try("server", lambda: _server(home, policy))
@@ -140,12 +143,23 @@ def _roster(home: Home, policy: GroupPolicy) -> str:
     return f"{len(members)} members, {', '.join(map(shown, members))}"
 
 
+def _questions(home: Home) -> str:
+    try:
+        questionnaire = pinned_questionnaire(home)
+    except PolicyRefused as error:
+        raise _Amiss(f"{home.file(QUESTIONNAIRE_FILE)}: {error}") from error
+    asked = len(questionnaire.questions)
+    return f"{asked:,} questions are counted, once, and are public: {questionnaire.digest[:16]}"
+
+
 def _data(home: Home, policy: GroupPolicy) -> str:
     store = open_home(home, strict=True)
     asked = f"{len(store.answers):,} questions"
     if not policy.privacy.private or not store.trains:
         return asked
-    units = len(store.units())
+    counted = policy.privacy.counted
+    records = records_in(str(home.data(policy)), policy.group)
+    units = persons_in(records, store.unit, counted=counted)
     return (
         f"{asked}, {units:,} units of privacy ({store.unit}); others are told {store.units_bound:,}"
     )

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from alignment.data.questionnaire import Questionnaire, questionnaire_of
 from atomic import write_atomically, write_new
-from clients.data.datastore import units_in
+from clients.data.datastore import persons_in, records_in
 from clients.data.group_policy import (
     AcceptSection,
     DataSection,
@@ -21,9 +22,10 @@ from clients.data.group_policy import (
     PrivacySection,
     ServerSection,
     StepSection,
+    TallySection,
     group_policy_text,
 )
-from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, Home
+from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, QUESTIONNAIRE_FILE, Home
 from clients.data.invited import (
     InvitedFederation,
     InvitedPrivacy,
@@ -44,13 +46,19 @@ CARD_FILE = "card.json"
 SECRET_FILE = "executor.secret"  # noqa: S105 - the name of a file
 
 
-def set_up(folder: Path, invitation: Invitation, policy: GroupPolicy) -> Card:
+def set_up(
+    folder: Path,
+    invitation: Invitation,
+    policy: GroupPolicy,
+    questionnaire: Questionnaire | None = None,
+) -> Card:
     """Make the folder of a client: nothing in it is ever overwritten.
 
     Args:
         folder: Made if it is not there.
         invitation: Of the coordinator.
         policy: What the group agrees to; see :func:`policy_for`.
+        questionnaire: What it pins, where answers are counted once; public.
 
     Returns:
         The card to be sent to the coordinator.
@@ -74,6 +82,8 @@ def set_up(folder: Path, invitation: Invitation, policy: GroupPolicy) -> Card:
     node = node_public(home.file(NODE_KEY))
     card = Card.signed(identity, group=group, role=role, node=node)
     card.write(home.file(CARD_FILE))
+    if questionnaire is not None:
+        write_atomically(home.file(QUESTIONNAIRE_FILE), questionnaire.to_json())
     # Last: a folder without a group policy holds no client.
     write_atomically(home.file(POLICY_FILE), group_policy_text(policy))
     return card
@@ -84,12 +94,35 @@ def _require_new(folder: Path, invitation: Invitation) -> None:
     if (folder / POLICY_FILE).exists():
         raise GroupPolicyError(f"{folder}: holds a client already; choose another folder")
     made = (IDENTITY_FILE, NODE_KEY, NODE_PUBLIC, SECRET_FILE, CA_FILE, ROSTER_FILE, CARD_FILE)
-    for name in made:
+    for name in (*made, QUESTIONNAIRE_FILE):
         if (folder / name).exists():
             raise GroupPolicyError(f"{folder / name}: is there already; choose another folder")
     path = folder / INVITATION_FILE
     if path.exists() and Invitation.read(path) != invitation:
         raise GroupPolicyError(f"{path}: is another invitation; choose another folder")
+
+
+def questionnaire_for(
+    invitation: Invitation, *, group: str, data: Path, given: Questionnaire | None = None
+) -> Questionnaire | None:
+    """What is counted of a group's data in runs of an invitation; None where nothing is.
+
+    Args:
+        invitation: Of the coordinator.
+        group: Name of the group.
+        data: Its records.
+        given: A questionnaire to be used; None takes the questions that the data hold.
+
+    Raises:
+        DataError: The records cannot be read.
+        QuestionnaireError: They have no questionnaire, or a question that is not in the given one.
+    """
+    if not require_known(invitation.settings)["privacy"].counted:
+        return None
+    records = records_in(str(data), group)
+    questionnaire = given or questionnaire_of(records)
+    questionnaire.require(records, where=QUESTIONNAIRE_FILE)
+    return questionnaire
 
 
 def policy_for(
@@ -103,6 +136,7 @@ def policy_for(
     budget_epsilon: float | None = None,
     units: int = 0,
     port: int = 9094,
+    questionnaire: Questionnaire | None = None,
 ) -> GroupPolicy:
     """The group policy that a client begins with: what runs ask for by the invitation, no more.
 
@@ -117,6 +151,7 @@ def policy_for(
         units: Public bound on the units of privacy; 0 takes one from the data as they are, see
             :func:`public_bound`.
         port: On loopback.
+        questionnaire: What is counted, where answers are counted once.
 
     Raises:
         GroupPolicyError: The invitation has settings that no run could have, or the policy would
@@ -133,6 +168,10 @@ def policy_for(
             data=DataSection(path=_from(folder, data), public=role == HELD_OUT),
             privacy=_privacy(asked, budget_epsilon, (units or 1) if protects else 0),
             step=_step(invitation.settings),
+            tally=TallySection(
+                questionnaire=questionnaire.digest if protects and questionnaire else "",
+                largest_weight=asked.largest_weight,
+            ),
             accept=_accept(asked, known["federation"], known["predictor"].encoder, model),
             server=ServerSection(address=invitation.address),
             machine=MachineSection(port=port),
@@ -143,7 +182,8 @@ def policy_for(
         raise GroupPolicyError(f"group = {SERVER!r} is the server's own name: take another")
     if protects and not units:
         # Records are read last: what makes no sense is told at once.
-        bound = public_bound(units_in(str(data), policy.group, unit=asked.unit))
+        records = records_in(str(data), policy.group)
+        bound = public_bound(persons_in(records, asked.unit, counted=asked.counted))
         privacy = policy.privacy.model_copy(update={"units": bound})
         return policy.model_copy(update={"privacy": privacy})
     return policy
@@ -183,8 +223,9 @@ def _step(settings: Settings) -> StepSection:
 def _privacy(asked: InvitedPrivacy, budget_epsilon: float | None, units: int) -> PrivacySection:
     return PrivacySection(
         mode=asked.mode,
+        mechanism="tally" if asked.counted else "gradients",
         unit=asked.unit,
-        budget_epsilon=budget_epsilon or lifetime_budget(asked.epsilon),
+        budget_epsilon=budget_epsilon or lifetime_budget(asked.epsilon, counted=asked.counted),
         budget_delta=asked.delta,
         run_epsilon=asked.epsilon,
         units=units,

@@ -50,6 +50,13 @@ def init(
             "0: a tenth above those there are, rounded up."
         ),
     ] = 0,
+    questionnaire: Annotated[
+        Path | None,
+        typer.Option(
+            help="Questions and options that are counted, where runs count answers once; made from "
+            "your data without it. It is public."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="Free port on loopback.")] = 9094,
     accept_weaker: Annotated[
         bool,
@@ -60,10 +67,11 @@ def init(
 
     Where the invitation promises less than the built-in defaults, shows a table and asks first.
     """
+    from alignment.data.questionnaire import read_questionnaire
     from alignment.model.predictor import loadable_fingerprint
     from clients.data.group_policy import GroupPolicyError
     from clients.data.invited import require_known, weaker_than_defaults
-    from clients.deployment.enrolment import policy_for, set_up
+    from clients.deployment.enrolment import policy_for, questionnaire_for, set_up
     from privacy.identity.enrolment import Invitation
 
     invited = Invitation.read(invitation)
@@ -73,6 +81,10 @@ def init(
         raise GroupPolicyError(f"--role {role!r}: use train or held_out")
     chosen: Role = TRAIN if role == TRAIN else HELD_OUT
     predictor = require_known(invited.settings)["predictor"]
+    asked = None
+    if chosen == TRAIN:
+        given = read_questionnaire(questionnaire) if questionnaire else None
+        asked = questionnaire_for(invited, group=group, data=data, given=given)
     policy = policy_for(
         folder,
         invited,
@@ -83,18 +95,26 @@ def init(
         budget_epsilon=budget or None,
         units=units,
         port=port,
+        questionnaire=asked,
     )
     # A budget that was given by hand is the group's own choice.
     own = {"privacy.budget_epsilon"} if budget else set()
     weaker = [each for each in weaker_than_defaults(policy) if each.name not in own]
     _agree(invited.fingerprint, weaker, accepted=accept_weaker)
-    card = set_up(folder, invited, policy)
+    card = set_up(folder, invited, policy, asked)
     say("Read out over the phone, both ways, before you go on:\n")
     say(f"  {invited.fingerprint}   the invitation")
     say(f"  {card.fingerprint}   your card\n")
     say(f"{_path(folder)} is the client of {shown(policy.group)}.")
     if policy.privacy.units:
         say(f"Others are told of at most {policy.privacy.units:,} units of privacy.")
+    if asked is not None:
+        say(
+            f"\n{_path(folder / 'questionnaire.json')} lists your "
+            f"{len(asked.questions):,} questions with their options. It will be "
+            "public: read it. Answers to these questions are counted once, and noise is added to "
+            "the counts before anything is computed of them; nothing else in your data is used."
+        )
     say("\nNext:")
     say(f"  1. read and adjust   {_path(folder / 'policy.toml')}")
     say(f"  2. send              {_path(folder / 'card.json')}   to the coordinator")
@@ -221,6 +241,8 @@ def _show(expected: Forecast) -> None:
         f"  time     {expected.rounds} rounds of about {expected.seconds_per_round:.1f} s "
         f"after {expected.seconds_before:.0f} s for encoding: about {minutes:.0f} minutes in all"
     )
+    if expected.counted:
+        say("  data     counted once, at the first round; every round trains on the noised counts")
     say(
         f"  bytes    {expected.bytes_up_per_round:,} up and "
         f"{expected.bytes_down_per_round:,} down in a round"

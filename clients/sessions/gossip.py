@@ -86,7 +86,7 @@ def meet(message: Message, context: Context) -> Message:
         meeting = session.meet(request, task=task.digest, model=before.start)
         account.announce(before.start)
         account.charge(1, meeting.context)
-        mean = trained_as_asked(store, task, before.vector, context, units=account.present)
+        mean = trained_as_asked(store, task, before.vector, context, account=account)
         vector = strategy.step(before.vector, _update(task, mean))
         after = replace(
             before,

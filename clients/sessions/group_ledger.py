@@ -30,6 +30,7 @@ from privacy.ledger import Dataset, Ledger, SpendReceipt, best_order, least_budg
 from privacy.ledger.chain import Head, require_head
 from privacy.ledger.payloads import mechanism_of
 from privacy.ledger.server_ledger import Countersigned
+from privacy.ledger.tally_file import StoredTally
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,10 @@ class GroupLedger:
                 require_head(ledger.events(), seen.head)
             return ledger.head
 
+    def reopened(self) -> Ledger:
+        """The ledger, open and locked, to be closed by ``with``."""
+        return self._ledger.reopen()
+
     def countersign(self, signed: bytes) -> None:
         """Keep a server's signature that it has seen a head of this ledger.
 
@@ -172,13 +177,13 @@ class GroupLedger:
             )
         with self._ledger.reopen() as ledger:
             dataset = ledger.register(
-                ((unit.unit, _contents(unit)) for unit in units),
+                ((unit.unit, contents_of(unit)) for unit in units),
                 unit=Unit(plan.unit),
                 bound=plan.group_size(group_index),
                 run=run,
             )
             if ledger.announced(run) is None:
-                self._set_budget(ledger, dataset, plan)
+                self.set_budget(ledger, dataset, plan)
             ledger.register_plan(run, dataset, plan, code=running_digest(), model=model)
         _announced.add(key)
 
@@ -212,7 +217,9 @@ class GroupLedger:
         """
         with self._ledger.reopen() as ledger:
             for left in ledger.pending():
-                ledger.aborted(left, "Interrupted")
+                # A count that was interrupted goes on under its own spend.
+                if not ledger.counts_once(left.run):
+                    ledger.aborted(left, "Interrupted")
             self._lower_budget(ledger, run)
             receipt = ledger.reserve(run, round_number, attempt, context)
             taking_part = ledger.present(receipt, [unit.unit for unit in units])
@@ -256,7 +263,14 @@ class GroupLedger:
         if data is not None and budget is not None and 0 < self._epsilon < budget.epsilon:
             ledger.set_budget(data, epsilon=self._epsilon, delta=budget.delta, order=budget.order)
 
-    def _set_budget(self, ledger: Ledger, dataset: Dataset, plan: PrivacyPlan) -> None:
+    def set_budget(self, ledger: Ledger, dataset: Dataset, plan: PrivacyPlan) -> None:
+        """Give data the budget of their owner, or where there is none, what a plan takes.
+
+        Args:
+            ledger: Open.
+            dataset: Registered in it.
+            plan: The first on these data.
+        """
         mechanism, known = mechanism_of(plan), ledger.budget(dataset)
         if self._epsilon == 0:
             if known is not None:
@@ -292,6 +306,11 @@ class Account:
     @property
     def present(self) -> Sequence[UnitRecords]:
         """The units that take part, once a private attempt is charged; none without privacy."""
+        return ()
+
+    @property
+    def tallies(self) -> Sequence[StoredTally]:
+        """Noised counts to train on, where answers are counted once."""
         return ()
 
     def require(self, attempt: int) -> None:
@@ -370,9 +389,68 @@ class PrivateAccount(Account):
         self._group_ledger.released(receipt, message)
 
 
-def _contents(unit: UnitRecords) -> bytes:
+class CountedAccount(Account):
+    """What a round costs that is trained on noised counts: nothing, once those are paid for.
+
+    Args:
+        group_ledger: Of the group.
+        private: What is asked of the group.
+        round_number: The round.
+        obtain: Finds the tallies of a plan, or has the missing one made.
+    """
+
+    def __init__(
+        self,
+        group_ledger: GroupLedger,
+        private: PrivateTask,
+        *,
+        round_number: int,
+        obtain: Callable[[], Sequence[StoredTally]],
+    ) -> None:
+        self._group_ledger = group_ledger
+        self._private = private
+        self._round = round_number
+        self._obtain = obtain
+        self._tallies: Sequence[StoredTally] = ()
+        self._attempt = 0
+        self._context = b""
+
+    def announce(self, model: str) -> None:
+        """Have the answers counted, if they were not."""
+        self._tallies = self._obtain()
+
+    @property
+    def tallies(self) -> Sequence[StoredTally]:
+        """See :class:`Account`.
+
+        Raises:
+            RefusedByLedger: None was paid for.
+        """
+        if not self._tallies:
+            raise RefusedByLedger("nothing was charged for what would be trained on")
+        return self._tallies
+
+    def charge(self, attempt: int, context: bytes) -> None:
+        """Note what the round is about; it costs nothing."""
+        self._attempt, self._context = attempt, context
+
+    def release(self, message: bytes) -> None:
+        """See :class:`Account`."""
+        with self._group_ledger.reopened() as ledger:
+            ledger.used(
+                self._private.run,
+                self._round,
+                self._attempt,
+                context=self._context,
+                tally=self.tallies[-1].digest,
+                vector=hashlib.sha256(message).digest(),
+            )
+
+
+def contents_of(unit: UnitRecords) -> bytes:
+    """Digest of all that a unit said, 32 bytes."""
     said = [
-        [question.question_id, question.text, list(question.options), list(target)]
-        for question, target in zip(unit.questions, unit.targets, strict=True)
+        [question.question_id, question.text, list(question.options), list(target), weight]
+        for question, target, weight in zip(unit.questions, unit.targets, unit.weights, strict=True)
     ]
     return hashlib.sha256(json.dumps(said).encode()).digest()

@@ -291,6 +291,8 @@ def insisted_on(task: RoundTask, terms: RoundTerms, *, fewest_members: int) -> O
         plan = task.private.plan
         if plan.mode is Mode.DISTRIBUTED:
             vector = VectorTerms.of_plan(plan)
+        elif plan.counts is not None:
+            vector = replace(vector, plan=plan.digest())
         else:
             vector = replace(vector, dimension=plan.dimension + 1, plan=plan.digest())
     fewest = max(FEWEST_MEMBERS, fewest_members)

@@ -18,10 +18,10 @@ from clients.data.datastore import Datastore, open_home
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import Home
 from clients.task import PrivateTask, RoundTask
-from privacy.accounting.choices import NO_PRIVACY, Mode, Unit
+from privacy.accounting.choices import NO_PRIVACY, Mechanism, Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.shape import StepShape
-from privacy.accounting.terms import PrivacyTerms
+from privacy.accounting.terms import PrivacyTerms, terms_of_counts
 from privacy.audit.evidence import gather
 from privacy.kernel.packing import packed_bytes
 from privacy.kernel.quantisation import sum_bits
@@ -55,6 +55,7 @@ class Forecast:
             told. Empty where nothing is private, or the budget does not pay for the whole run.
         left_out: How many of the group's records exceed the bounds of a step, or cannot be read by
             its encoder: they count as absent. For the group's own eyes.
+        counted: Whether answers are counted once, at the first round.
         rounds: Of the run.
         seconds_per_round: Of this machine: training as measured, and the trips at the rate at
             which the group policy asks for work.
@@ -68,6 +69,7 @@ class Forecast:
     budget: float | None
     payers: Mapping[int, int]
     left_out: int
+    counted: bool
     rounds: int
     seconds_per_round: float
     seconds_before: float
@@ -116,29 +118,56 @@ def forecast(home: Home, settings: Settings) -> Forecast:
         task = _task(settings)
         before, step = _twice(lambda: train_locally(vector, training, task))
     else:
-        plan = _plan(settings, store, predictor, members)
+        counted = settings.get("privacy.mechanism") == Mechanism.TALLY
+        plan = _plan_of_counts(settings, store) if counted else None
+        plan = plan or _plan(settings, store, predictor, members)
         policy.check_plan(plan)
-        units = store.units()
-        task = _task(settings, _private_task(settings, plan))
-        before, step = _twice(lambda: train_privately(vector, units, task, everybody=units))
-        absent = left_out(units, task)
+        if counted:
+            # As long as on the noised counts, which are made at the first round.
+            before, step = _twice(lambda: train_locally(vector, training, _task(settings)))
+        else:
+            units = store.units()
+            task = _task(settings, _private_task(settings, plan))
+            before, step = _twice(lambda: train_privately(vector, units, task, everybody=units))
+            absent = left_out(units, task)
         delta, budget = policy.privacy.budget_delta, policy.privacy.budget_epsilon
         needed, _ = least_budget(mechanism_of(plan), steps=plan.steps, delta=delta)
         if needed <= budget:
-            payers = _payers(store, plan, policy)
+            payers = _payers(store, plan, policy, rounds=rounds)
     return Forecast(
         epsilon=plan.epsilon if plan else None,
         budget_epsilon=needed,
         budget=budget,
         payers=payers,
         left_out=absent,
+        counted=plan is not None and plan.counts is not None,
         rounds=rounds,
         seconds_per_round=step + _TRIPS * (policy.machine.poll_seconds + 1.0),
         seconds_before=before,
         bytes_up_per_round=(
-            plan.bytes_up if plan else _bytes_unprotected(settings, predictor, members)
+            plan.bytes_up
+            if plan is not None and plan.counts is None
+            else _bytes_unprotected(settings, predictor, members)
         ),
         bytes_down_per_round=vector.nbytes,
+    )
+
+
+def _plan_of_counts(settings: Settings, store: Datastore) -> PrivacyPlan:
+    """The plan under which the answers of this group are counted."""
+    asked = store.questionnaire()
+    return PrivacyPlan.calibrate(
+        terms_of_counts(
+            unit=Unit(str(settings["privacy.unit"])),
+            epsilon=float(settings["privacy.epsilon"]),
+            delta=float(settings["privacy.delta"]),
+            units_per_group=[store.units_bound],
+            options=[asked.options],
+            questionnaires=[asked.digest],
+            distributions=asked.distributions,
+            answers_per_respondent=int(settings["privacy.answers_per_respondent"]),
+            largest_weight=float(settings["privacy.largest_weight"]),
+        )
     )
 
 
@@ -209,8 +238,10 @@ class _Announced(dict[str, bool | int | float | str]):
         raise ValueError(f"the invitation says nothing of {key}: ask the coordinator for it again")
 
 
-def _payers(store: Datastore, plan: PrivacyPlan, policy: GroupPolicy) -> dict[int, int]:
-    """For so many rounds of a plan, how many people of the group can pay; most rounds first.
+def _payers(
+    store: Datastore, plan: PrivacyPlan, policy: GroupPolicy, *, rounds: int
+) -> dict[int, int]:
+    """For so many rounds of a run, how many people of the group can pay; most rounds first.
 
     Raises:
         ValueError: The ledger is damaged.
@@ -230,10 +261,13 @@ def _payers(store: Datastore, plan: PrivacyPlan, policy: GroupPolicy) -> dict[in
     )
     key = ledger_key(store.keys.own(store.group))
     state = _state_of(store)
-    tags = [unit_tag(unit.unit, key) for unit in store.units()]
+    units = store.units() if plan.counts is None else store.counted_units()
+    tags = [unit_tag(unit.unit, key) for unit in units]
     counted = Counter[int]()
     for steps, people in state.payable(tags, mechanism, budget).items():
-        counted[min(steps, plan.steps) // plan.local_steps] += people
+        paid = min(steps, plan.steps) // plan.local_steps
+        # Who has paid for being counted is in all rounds.
+        counted[paid * rounds // plan.rounds] += people
     return dict(sorted(counted.items(), reverse=True))
 
 

@@ -18,7 +18,8 @@ import dp_accounting
 import numpy as np
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
-from scipy.special import gammaln, logsumexp
+from scipy.optimize import brentq
+from scipy.special import gammaln, log_ndtr, logsumexp
 
 from privacy.errors import (
     AccountantRefused,
@@ -151,6 +152,17 @@ def epsilon(mechanism: SampledGaussian, *, delta: float, accountant: str = "pld"
     raise AccountantRefused(f"accountant = {accountant!r} is unknown; use 'pld' or 'rdp'")
 
 
+GAUSSIAN_ORDER = 1
+"""The order of a filter for Gaussian mechanisms, whose composition is exact.
+
+At order 1 the Renyi divergence is that of Kullback and Leibler, 1 / (2 z^2) for a Gaussian. Such
+mechanisms compose to the Gaussian whose divergence is the sum of theirs, also where each is chosen
+after seeing the ones before (Smith and Thakurta 2022, https://arxiv.org/abs/2210.17520), so that a
+bound on the sum is as good as one Gaussian mechanism. A Poisson-subsampled step is charged as one
+without subsampling, which it is never worse than.
+"""
+
+
 def rdp_per_step(*, noise_multiplier: float, sampling_rate: float, order: int) -> float:
     """Return the Renyi divergence of one Poisson-subsampled Gaussian step at one integer order.
 
@@ -161,14 +173,14 @@ def rdp_per_step(*, noise_multiplier: float, sampling_rate: float, order: int) -
     Args:
         noise_multiplier: z.
         sampling_rate: q in (0, 1].
-        order: integer, at least 2.
+        order: integer, at least 2; or `GAUSSIAN_ORDER`, where q does not count.
     """
     mechanism = SampledGaussian(
         noise_multiplier=noise_multiplier, sampling_rate=sampling_rate, steps=1
     )
-    if order != int(order) or order < 2:
-        raise ValueError(f"order = {order} is not an integer of at least 2; use 2, 3, 4, ...")
-    if mechanism.sampling_rate == 1:
+    if order != int(order) or order < GAUSSIAN_ORDER:
+        raise ValueError(f"order = {order} is not an integer of at least 1; use 1, 2, 3, ...")
+    if mechanism.sampling_rate == 1 or order == GAUSSIAN_ORDER:
         return order / (2 * noise_multiplier**2)
     taken = np.arange(order + 1)
     log_terms = (
@@ -185,11 +197,50 @@ def rdp_budget(*, epsilon: float, delta: float, order: int) -> float:
     """Return how much Renyi divergence of one order fits into (epsilon, delta).
 
     Any adaptive sequence whose `rdp_per_step` costs sum to at most this is (epsilon, delta)-DP;
-    the conversion is Canonne, Kamath and Steinke 2020, proposition 12. Negative if even an
-    empty sequence cannot be certified at this order.
+    the conversion is Canonne, Kamath and Steinke 2020, proposition 12, and at `GAUSSIAN_ORDER` that
+    of a Gaussian mechanism, exact (Balle and Wang 2018, theorem 8). Negative if even an empty
+    sequence cannot be certified at this order.
     """
     _check_delta(delta)
+    if order == GAUSSIAN_ORDER:
+        return _gaussian_budget(epsilon, delta)
     return epsilon - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
+
+
+def rdp_spent(used: float, *, delta: float, order: int) -> float:
+    """Return the epsilon that a sum of costs at an order amounts to: `rdp_budget`, inverted."""
+    if order != GAUSSIAN_ORDER:
+        return max(0.0, used - rdp_budget(epsilon=0, delta=delta, order=order))
+    _check_delta(delta)
+    mu = math.sqrt(2 * used)
+    if mu == 0 or _log_gaussian_delta(0.0, mu) <= math.log(delta):
+        return 0.0
+    high = 1.0
+    while _log_gaussian_delta(high, mu) > math.log(delta):
+        high *= 2
+    found = brentq(lambda each: _log_gaussian_delta(each, mu) - math.log(delta), 0.0, high)
+    return float(found)
+
+
+@lru_cache(maxsize=256)
+def _gaussian_budget(epsilon: float, delta: float) -> float:
+    """The divergence of the Gaussian mechanism that is just (epsilon, delta)-DP, rounded down."""
+    if epsilon <= 0:
+        return 0.0
+    target = math.log(delta)
+    high = 1.0
+    while _log_gaussian_delta(epsilon, high) < target:
+        high *= 2
+    mu = brentq(lambda each: _log_gaussian_delta(epsilon, each) - target, high * 2**-60, high)
+    mu *= 1 - 1e-9
+    return float(mu * mu / 2)
+
+
+def _log_gaussian_delta(epsilon: float, mu: float) -> float:
+    """The logarithm of the least delta of a Gaussian mechanism of sensitivity mu and noise 1."""
+    likely = log_ndtr(mu / 2 - epsilon / mu)
+    less = epsilon + log_ndtr(-mu / 2 - epsilon / mu) - likely
+    return float(likely + math.log(-math.expm1(min(less, -1e-300))))
 
 
 @lru_cache(maxsize=256)

@@ -24,6 +24,22 @@ class Mode(StrEnum):
     LOCAL = "local"
 
 
+class Mechanism(StrEnum):
+    """The way in which noise comes between data and training."""
+
+    TALLY = "tally"
+    """Answers are counted once and noised; all training is on the noised counts."""
+
+    GRADIENTS = "gradients"
+    """Every step clips and noises gradients of raw records."""
+
+
+AUTO: Final = "auto"
+"""What a setting says where the better `Mechanism` is to be taken."""
+
+MechanismSetting = Literal["auto", "tally", "gradients"]
+"""A `Mechanism` as files and command lines have it, or `AUTO`."""
+
 UnitSetting = Literal["respondent", "record"]
 """A `Unit` as files and command lines have it."""
 

@@ -100,6 +100,22 @@ def choose(demand: GridDemand) -> Grid:
     )
 
 
+def at(demand: GridDemand, noise_log2: int) -> Grid:
+    """Return the grid of one fineness, with the smallest modulus that holds its sums.
+
+    Raises:
+        GridTooCoarse: if there is none.
+    """
+    for modulus_bits in (32, 64):
+        for grid in _candidates(demand, modulus_bits):
+            if grid.noise_log2 == noise_log2 and _serves(demand, grid):
+                return grid
+    raise GridTooCoarse(
+        f"noise_multiplier = {demand.noise_multiplier:.6g} leaves no integer grid at noise_log2 = "
+        f"{noise_log2}; raise epsilon or ask fewer questions"
+    )
+
+
 def check(demand: GridDemand, grid: Grid) -> None:
     """Check that a grid serves.
 

@@ -7,21 +7,31 @@ checked there again, and compared with what is about to be executed.
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
 from typing import Any, Self
 
 from privacy.accounting import integer_grid as grid
-from privacy.accounting.accountant import SampledGaussian, calibrate_noise_multiplier, pld_epsilon
+from privacy.accounting.accountant import (
+    NeighboringRelation,
+    SampledGaussian,
+    calibrate_noise_multiplier,
+    pld_epsilon,
+)
 from privacy.accounting.choices import Mode
-from privacy.accounting.terms import PrivacyTerms, normalise
+from privacy.accounting.counts import NOISE_LOG2, CountTerms
+from privacy.accounting.terms import PrivacyTerms, norm_of_counts, normalise
 from privacy.canonical import canonical_json
 from privacy.errors import EpsilonExceeded, ExecutionMismatch, PlanRefused
 from privacy.kernel.packing import packed_bytes
 from privacy.kernel.quantisation import MODULUS_BITS
+from privacy.kernel.tally import CountBounds
 from privacy.kernel.types import KernelSettings
 
 _GRID_FIELDS = ("noise_log2", "sensitivity", "modulus_bits")
+# What steps have and counts have not, and the other way round; plans of before have neither.
+_OPTIONAL = frozenset({"shape", "counts"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +75,10 @@ class PrivacyPlan(PrivacyTerms):
             delta=terms.accounted_delta,
             sampling_rate=terms.sampling_rate,
             steps=terms.steps,
-            relation=terms.relation,
+            relation=_accounted(terms),
         )
-        chosen = grid.choose(_demand(terms, noise_multiplier))
+        demand = _demand(terms, noise_multiplier)
+        chosen = grid.choose(demand) if terms.counts is None else grid.at(demand, NOISE_LOG2)
         return cls(
             **{field.name: getattr(terms, field.name) for field in fields(PrivacyTerms)},
             noise_multiplier=noise_multiplier,
@@ -81,7 +92,56 @@ class PrivacyPlan(PrivacyTerms):
             noise_multiplier=self.noise_multiplier,
             sampling_rate=self.sampling_rate,
             steps=self.steps,
-            relation=self.relation,
+            relation=_accounted(self),
+        )
+
+    def count_bounds(self, options: Sequence[int]) -> CountBounds:
+        """Return the bounds of counting answers to questions of so many options each.
+
+        Raises:
+            ExecutionMismatch: if the plan counts no answers.
+        """
+        if self.counts is None:
+            raise ExecutionMismatch("the plan counts no answers; plan a tally")
+        return CountBounds(
+            options=tuple(options),
+            answers=self.counts.answers_per_respondent,
+            largest_weight=Fraction(self.counts.largest_weight),
+            sensitivity=self.sensitivity,
+            units=self.units,
+            distributions=self.relation is NeighboringRelation.REPLACE_ONE,
+        )
+
+    def of_group(
+        self, group: int, options: Sequence[int], *, questionnaire: str, units: int
+    ) -> Self:
+        """Return the plan of one group's counts, which says nothing of others.
+
+        So that its digest is that of what happens to these data: the same in every run, with
+        whatever groups.
+
+        Args:
+            group: its index, from 0.
+            options: of each question of its questionnaire.
+            questionnaire: digest of it; a plan names none where the group has come later.
+            units: the public bound that the group states, at most that of its seat.
+        """
+        if self.counts is None:
+            raise ExecutionMismatch("the plan counts no answers; plan a tally")
+        self.check_seat(group=group, units=units)
+        counted = min(self.counts.answers_per_respondent, len(options))
+        return replace(
+            self,
+            groups=1,
+            units_per_group=(units,),
+            survivors=1,
+            clipping_norm=norm_of_counts(counted, self.counts.largest_weight),
+            dimension=sum(options),
+            counts=CountTerms(
+                answers_per_respondent=counted,
+                largest_weight=self.counts.largest_weight,
+                questionnaires=(questionnaire,),
+            ),
         )
 
     @property
@@ -206,9 +266,12 @@ class PrivacyPlan(PrivacyTerms):
         """Return all fields as JSON types; `from_dict` reads them back."""
         plain = {name: str(getattr(self, name)) for name in ("unit", "mode", "relation")}
         values = {**asdict(self), **plain, "units_per_group": list(self.sizes)}
-        if self.shape is None:
+        for name in _OPTIONAL:
             # So that a plan of before has the digest that it had.
-            del values["shape"]
+            if (part := getattr(self, name)) is None:
+                del values[name]
+            else:
+                values[name] = part.as_dict()
         return values
 
     @classmethod
@@ -218,9 +281,8 @@ class PrivacyPlan(PrivacyTerms):
         Raises:
             PlanRefused: for a missing or unknown field as well.
         """
-        # Plans of before have no shape.
-        names = {field.name for field in fields(cls)} - {"shape"}
-        given = set(values) - {"shape"}
+        names = {field.name for field in fields(cls)} - _OPTIONAL
+        given = set(values) - _OPTIONAL
         if names != given:
             raise PlanRefused(
                 f"a plan lacks {sorted(names - given)} and has unknown {sorted(given - names)}; "
@@ -239,6 +301,11 @@ class PrivacyPlan(PrivacyTerms):
     @property
     def _grid(self) -> grid.Grid:
         return grid.Grid(**{name: getattr(self, name) for name in _GRID_FIELDS})
+
+
+def _accounted(terms: PrivacyTerms) -> NeighboringRelation:
+    """The relation to an accountant: S of counts bounds neighbours of either, so one Gaussian."""
+    return terms.relation if terms.counts is None else NeighboringRelation.ADD_OR_REMOVE_ONE
 
 
 def _demand(terms: PrivacyTerms, noise_multiplier: float) -> grid.GridDemand:

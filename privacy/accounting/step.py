@@ -1,4 +1,4 @@
-"""The private step of a group, in one function: rounds execute it, and audits attack it.
+"""The private step of a group, and the private count: what is executed is what audits attack.
 
 There is no other way from records to a noised vector. What is taken out here (the noise, the clip,
 the sampling) is taken out of both, and an audit of what runs finds it.
@@ -11,6 +11,7 @@ from privacy.accounting.plan import PrivacyPlan
 from privacy.kernel.clipping import clip_sum
 from privacy.kernel.discrete_gaussian import add_noise
 from privacy.kernel.randomness import ByteSource, poisson_sample
+from privacy.kernel.tally import Answers, CountBounds, Distributions, count_answers
 from privacy.kernel.types import Noised, Update
 
 #: Gives the gradients of a sample, one row a unit, in micro-batches.
@@ -41,3 +42,20 @@ def private_step(
         batch_cap=plan.batch_cap(group),
     )
     return add_noise(clip_sum(gradients_of(sample.tolist()), plan.kernel), source)
+
+
+def private_count(
+    answers: Answers | Distributions, bounds: CountBounds, plan: PrivacyPlan, *, source: ByteSource
+) -> Noised:
+    """Count the answers of a group and add noise: once for its data, and never again.
+
+    Args:
+        answers: Of those who take part.
+        bounds: Of the group's own questionnaire; see `PrivacyPlan.count_bounds`.
+        plan: Of the group alone; fixes grid and noise.
+        source: Randomness of the operating system.
+
+    Returns:
+        The counts with all of the noise, private by themselves.
+    """
+    return add_noise(count_answers(answers, bounds, plan.kernel, source), source)

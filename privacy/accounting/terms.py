@@ -15,7 +15,8 @@ from typing import TypeVar
 from scipy.stats import binom
 
 from privacy.accounting.accountant import NeighboringRelation
-from privacy.accounting.choices import MAX_EPSILON, Mode, Unit
+from privacy.accounting.choices import MAX_EPSILON, Mechanism, Mode, Unit
+from privacy.accounting.counts import ANSWERS, CountTerms
 from privacy.accounting.shape import StepShape
 from privacy.errors import DeltaTooLarge, NonPoissonSampling, PlanRefused, TooFewHonestShares
 
@@ -57,6 +58,8 @@ class PrivacyTerms:
         dimension: d, training metrics included.
         shape: the bounds of every step, which a group executes exactly; None where no group does,
             as in a forecast, and in plans of before shapes were planned.
+        counts: the bounds of a group's counts, where answers are counted once and every round
+            trains on the noised counts: then rounds and steps are those of the one release.
 
     Raises:
         PlanRefused: one of its subclasses, for each thing that cannot be guaranteed.
@@ -78,6 +81,7 @@ class PrivacyTerms:
     clipping_norm: float
     dimension: int
     shape: StepShape | None = None
+    counts: CountTerms | None = None
 
     def __post_init__(self) -> None:
         normalise(self, reals=_REALS, counts=_COUNTS)
@@ -87,9 +91,17 @@ class PrivacyTerms:
         _set(self, "units_per_group", _sizes(self.units_per_group, self.groups))
         if isinstance(self.shape, Mapping):
             _set(self, "shape", StepShape.read(self.shape))
+        if isinstance(self.counts, Mapping):
+            _set(self, "counts", CountTerms.read(self.counts))
+        self._check_release()
         self._check_sampling()
         self._check_counts()
         self._check_budget()
+
+    @property
+    def release(self) -> Mechanism:
+        """How data are read: once, as counts, or in every step."""
+        return Mechanism.GRADIENTS if self.counts is None else Mechanism.TALLY
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -161,6 +173,22 @@ class PrivacyTerms:
             raise PlanRefused("the plan states no shape of a step; plan the run with this version")
         return self.shape
 
+    def _check_release(self) -> None:
+        """Counts are released once, by each group for itself; see `CountTerms`."""
+        if self.counts is None:
+            return
+        once = (self.sampling_rate, self.rounds, self.local_steps, self.shape, self.mode)
+        if once != (1.0, 1, 1, None, Mode.LOCAL):
+            raise PlanRefused(
+                "counts are taken once, of everybody, and each group adds all of the noise: plan "
+                "them with sampling_rate = 1, rounds = 1, local_steps = 1, mode = 'local'"
+            )
+        if len(self.counts.questionnaires) != self.groups:
+            raise PlanRefused(
+                f"counts.questionnaires has {len(self.counts.questionnaires)} entries for groups = "
+                f"{self.groups}; give one for each"
+            )
+
     def _check_sampling(self) -> None:
         if self.sampling != "poisson":
             raise NonPoissonSampling(
@@ -211,6 +239,63 @@ class PrivacyTerms:
                 f"delta = {self.delta} is not in (0, {1 / self.units:.3g}), one over n = "
                 f"{self.units} units, those of all {self.groups} groups; choose a smaller delta"
             )
+
+
+def norm_of_counts(answers: int, largest_weight: float) -> float:
+    """Return the L2 norm of what a person adds to counts, in answers: C of a plan of counts."""
+    return largest_weight * math.sqrt(answers)
+
+
+def terms_of_counts(
+    *,
+    unit: Unit,
+    epsilon: float,
+    delta: float,
+    units_per_group: Sequence[int],
+    options: Sequence[Sequence[int]],
+    questionnaires: Sequence[str],
+    distributions: bool,
+    answers_per_respondent: int = 0,
+    largest_weight: float = 1.0,
+) -> PrivacyTerms:
+    """Return the terms under which every group's answers are counted, once.
+
+    Args:
+        unit: the unit of privacy.
+        epsilon: the bound promised for everybody's answers.
+        delta: the failure probability.
+        units_per_group: public upper bounds, of free seats too.
+        options: of each group that is there, the options of each question of its questionnaire.
+        questionnaires: digests of these.
+        distributions: whether distributions of many persons are counted.
+        answers_per_respondent: m; 0 takes `ANSWERS`, and all where persons cannot be told apart.
+        largest_weight: the most that one answer counts.
+    """
+    most = max(map(len, options))
+    answers = answers_per_respondent or (most if distributions else ANSWERS)
+    answers = answers if unit is Unit.RESPONDENT else 1
+    replaced = NeighboringRelation.REPLACE_ONE
+    free = len(units_per_group) - len(questionnaires)
+    return PrivacyTerms(
+        unit=unit,
+        mode=Mode.LOCAL,
+        epsilon=epsilon,
+        delta=delta,
+        groups=len(units_per_group),
+        units_per_group=tuple(units_per_group),
+        sampling_rate=1.0,
+        # Of distributions the number of persons is known: a neighbour answers otherwise.
+        relation=replaced if distributions else NeighboringRelation.ADD_OR_REMOVE_ONE,
+        rounds=1,
+        survivors=1,
+        clipping_norm=norm_of_counts(answers, largest_weight),
+        dimension=max(map(sum, options)),
+        counts=CountTerms(
+            answers_per_respondent=answers,
+            largest_weight=largest_weight,
+            questionnaires=(*questionnaires, *[""] * free),
+        ),
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ from privacy.errors import BadSignature, LedgerCorrupt, LedgerRolledBack
 from privacy.identity.keys import Identity, Roster
 
 VERSION = 1
-TYPES = ("DATASET", "BUDGET", "PLAN", "SPEND", "RELEASED", "ABORTED", "REFUSED", "HEAD")
+TYPES = ("DATASET", "BUDGET", "PLAN", "SPEND", "RELEASED", "ABORTED", "REFUSED", "USED", "HEAD")
 """Types of the events in the ledger of a group."""
 
 SERVER_TYPES = ("RUN", "JOINED", "HEADS", "ROUND", "LOST", "RESUMED", "PUBLISHED")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from privacy.accounting.accountant import NeighboringRelation
+from privacy.accounting.accountant import GAUSSIAN_ORDER, NeighboringRelation
 from privacy.accounting.choices import MAX_EPSILON, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.errors import DeltaTooLarge, LedgerRefused
@@ -19,7 +19,7 @@ class Dataset:
         fingerprint: its name in the ledger.
         units: public upper bound on the number of units; in ledgers of earlier versions the number.
         unit: the unit of privacy; one for the whole ledger.
-        relation: the neighbouring relation; add or remove one.
+        relation: the neighbouring relation.
         run: name of the run; empty in ledgers of earlier versions, where runs share data.
     """
 
@@ -51,9 +51,10 @@ class Budget:
                 f"delta = {delta} is not in (0, 1/{units}), one over the units; lower it"
             )
         whole = isinstance(order, int) and not isinstance(order, bool)
-        if not (whole and 2 <= order <= LARGEST_ORDER):
+        if not (whole and GAUSSIAN_ORDER <= order <= LARGEST_ORDER):
             raise LedgerRefused(
-                f"order = {order!r} is not an integer in [2, {LARGEST_ORDER}]; use best_order"
+                f"order = {order!r} is not an integer in [{GAUSSIAN_ORDER}, {LARGEST_ORDER}]; use "
+                "best_order"
             )
         if not 0 < epsilon <= MAX_EPSILON:
             raise LedgerRefused(

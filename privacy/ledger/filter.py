@@ -1,8 +1,8 @@
 """The lifetime filter: Renyi divergence at one order, added up exactly.
 
 Costs at one fixed order add up even where each step is chosen after seeing the ones before (Feldman
-and Zrnic 2021, https://arxiv.org/abs/2008.11193). Sums are of exact fractions: what is spent does
-not depend on the order in which it is added up.
+and Zrnic 2021, https://arxiv.org/abs/2008.11193; of Gaussian mechanisms also at `GAUSSIAN_ORDER`).
+Sums are of exact fractions: what is spent does not depend on the order in which it is added up.
 
 A part of a budget's delta is set aside for batches that were cut to their cap. The runs that a
 budget pays for differ from their uncut twins with at most the sum of their chances of a cut; that
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
-from privacy.accounting.accountant import rdp_budget, rdp_per_step
+from privacy.accounting.accountant import GAUSSIAN_ORDER, rdp_budget, rdp_per_step, rdp_spent
 from privacy.accounting.terms import TRUNCATION_SHARE
 from privacy.errors import LedgerRefused
 
@@ -45,7 +45,7 @@ Steps = Counter[Mechanism]
 
 @lru_cache(maxsize=4096)
 def cost(mechanism: Mechanism, order: int) -> float:
-    """The Renyi divergence of one step at an integer order of at least 2."""
+    """The Renyi divergence of one step at an integer order of at least `GAUSSIAN_ORDER`."""
     return rdp_per_step(
         noise_multiplier=mechanism.noise_multiplier,
         sampling_rate=mechanism.sampling_rate,
@@ -145,9 +145,10 @@ def least_budget(mechanism: Mechanism, *, steps: int, delta: float) -> tuple[flo
     """Return the least epsilon, in millionths, that pays for so many steps, and its order."""
 
     def epsilon_at(order: int) -> float:
-        return steps * cost(mechanism, order) - filter_bound(epsilon=0, delta=delta, order=order)
+        used = steps * cost(mechanism, order)
+        return rdp_spent(used, delta=delta * (1 - TRUNCATION_SHARE), order=order)
 
-    order = min(range(2, LARGEST_ORDER + 1), key=epsilon_at)
+    order = min(range(GAUSSIAN_ORDER, LARGEST_ORDER + 1), key=epsilon_at)
     epsilon = max(1, math.ceil(epsilon_at(order) * 1e6)) / 1e6
     needed = total([Steps({mechanism: steps})], order)
     while Fraction(filter_bound(epsilon=epsilon, delta=delta, order=order)) < needed:
@@ -160,8 +161,8 @@ def best_order(
 ) -> int:
     """Return the order that lets a budget pay for the most steps of a planned mechanism.
 
-    Searches the integers from 2 to `LARGEST_ORDER`. A bad order costs: at z = 1.4, q = .064,
-    epsilon 4 and delta 1e-5 orders 5 and 6 permit 218 steps, order 12 permits 20.
+    Searches the integers from `GAUSSIAN_ORDER` to `LARGEST_ORDER`. A bad order costs: at z = 1.4,
+    q = .064, epsilon 4 and delta 1e-5 orders 5 and 6 permit 218 steps, order 12 permits 20.
 
     Raises:
         LedgerRefused: if no order certifies (epsilon, delta) for even one step.
@@ -169,7 +170,7 @@ def best_order(
     mechanism = Mechanism(noise_multiplier=noise_multiplier, sampling_rate=sampling_rate)
     steps = {
         order: filter_bound(epsilon=epsilon, delta=delta, order=order) / cost(mechanism, order)
-        for order in range(2, LARGEST_ORDER + 1)
+        for order in range(GAUSSIAN_ORDER, LARGEST_ORDER + 1)
     }
     best = max(steps, key=lambda order: steps[order])
     if steps[best] < 1:
@@ -184,4 +185,4 @@ def epsilon_spent(used: float, *, delta: float, order: int) -> float:
     """The epsilon that a sum of costs at an order amounts to; 0 for none, and never below it."""
     if used == 0:
         return 0.0
-    return max(0.0, used - filter_bound(epsilon=0, delta=delta, order=order))
+    return rdp_spent(used, delta=delta * (1 - TRUNCATION_SHARE), order=order)

@@ -194,17 +194,16 @@ class Ledger:
                 tell whose they are.
             bound: public upper bound on the number of units, as in the plan of the run.
             run: name of the run.
-            relation: add or remove one.
+            relation: the neighbouring relation of the plan to come.
 
         Raises:
             LedgerRefused: for an id that occurs twice, another unit of privacy, no name of a run,
                 or no bound.
             ExecutionMismatch: if the run was announced under another bound.
             LedgerUnwritable: if file or event could not be made durable.
-            UnsupportedMechanism: for another relation, which has no filter here.
         """
         with self._turn:
-            check_data(self._state, unit=unit, bound=bound, run=run, relation=relation)
+            check_data(self._state, unit=unit, bound=bound, run=run)
             known = self._state.data_of(run)
             if known is not None:
                 return known
@@ -336,10 +335,60 @@ class Ledger:
         """
         with self._turn:
             self._require_open(receipt)
-            for name in units:
-                if name not in self._tags:
-                    self._tags[name] = unit_tag(name, self._key)
-            return self._state.present(receipt.hash, [self._tags[name] for name in units])
+            return self._state.present(receipt.hash, self._tags_of(units))
+
+    def listed(self, dataset: Dataset, units: Sequence[str]) -> list[bool]:
+        """Which units are in registered data; for the owner's own machine alone."""
+        with self._turn:
+            return self._state.listed(self._known(dataset).fingerprint, self._tags_of(units))
+
+    def _tags_of(self, units: Sequence[str]) -> list[bytes]:
+        for name in units:
+            if name not in self._tags:
+                self._tags[name] = unit_tag(name, self._key)
+        return [self._tags[name] for name in units]
+
+    def counts_once(self, run: str) -> bool:
+        """Whether a plan counts answers once, so that what is open of it is still to be counted."""
+        plan = self._state.plans.get(run)
+        return plan is not None and plan.plan.counts is not None
+
+    def tallies(self, plan: str) -> dict[str, str]:
+        """The tallies that a plan of this digest has made.
+
+        Returns:
+            By the name under which each was made, in order, the SHA-256 of its file in hexadecimal.
+        """
+        made = self._state.tallies.items()
+        return {run: digest for run, digest in made if self._state.plans[run].digest == plan}
+
+    def used(
+        self, run: str, round: int, attempt: int, *, context: bytes, tally: str, vector: bytes
+    ) -> None:
+        """Record a round that was trained on a tally; it costs nothing.
+
+        Args:
+            run: name of the run, which has no plan of its own here.
+            round: its round.
+            attempt: the attempt at this round.
+            context: digest of what the round does, 32 bytes.
+            tally: SHA-256 of the file of the tally, of the last one where there are several.
+            vector: SHA-256 of what leaves, 32 bytes.
+
+        Raises:
+            AlreadyCharged: if the attempt was recorded before.
+            LedgerRefused: if no such tally was released.
+        """
+        with self._turn:
+            key = attempt_key(run, round, attempt)
+            if key in self._state.uses:
+                raise AlreadyCharged(f"{named(key)} was trained before; begin another attempt")
+            of = [made for made, digest in self._state.tallies.items() if digest == tally]
+            if not of:
+                raise LedgerRefused("this ledger has released no such tally; restore the newest")
+            body = {**attempt_body(key), "ctx": digest_hex("context", context), "tally": tally}
+            dataset = self._state.plans[of[0]].dataset
+            self._record("USED", dataset, {**body, "vector": digest_hex("vector", vector)})
 
     def require(self, run: str, round: int, attempt: int) -> None:
         """Check that `reserve` would charge this attempt, and charge nothing.

@@ -28,6 +28,11 @@ def people_folder(ledger: Path) -> Path:
     return ledger.with_suffix(".people")
 
 
+def tallies_folder(ledger: Path) -> Path:
+    """Folder beside a group's ledger with its noised counts; private by themselves."""
+    return ledger.with_suffix(".tallies")
+
+
 def group_model(out: Path, group: str) -> Path:
     """Folder of the model that a group of a simulation keeps for itself."""
     return out / MODELS / _safe(group)

@@ -17,6 +17,7 @@ from privacy.ledger.filter import Attempt, Mechanism
 DIGEST_BYTES = 32
 _SIGNATURE_BYTES = 64
 _MECHANISM = "discrete Gaussian, Poisson samples"
+_COUNTED = "discrete Gaussian, counts taken once"
 
 Rule = Callable[[Any], bool]
 Form = Mapping[str, Rule]
@@ -88,13 +89,13 @@ _FORMS: Mapping[str, tuple[Form, ...]] = {
         # As earlier versions registered data.
         {**_UNITS, "parents": _texts, "tags": lambda value: isinstance(value, str)},
     ),
-    "BUDGET": ({"epsilon": number, "delta": number, "order": at_least(2), "bound": number},),
+    "BUDGET": ({"epsilon": number, "delta": number, "order": at_least(1), "bound": number},),
     "PLAN": (
         {
             "run": text,
             "plan": lambda value: isinstance(value, dict),
             "digest": _digest,
-            "mechanism": lambda value: value in ("", _MECHANISM),
+            "mechanism": lambda value: value in ("", _MECHANISM, _COUNTED),
             "cut_chance": number,
             "code": _optional_digest,
             "model": _optional_digest,
@@ -112,6 +113,7 @@ _FORMS: Mapping[str, tuple[Form, ...]] = {
             "rdp": number,
         },
     ),
+    "USED": ({**_ATTEMPT, "ctx": _digest, "tally": _digest, "vector": _digest},),
     "RELEASED": ({"spend": _digest, "vector": _digest},),
     "ABORTED": ({"spend": _digest, "code": _error_name},),
     "REFUSED": ({**_ATTEMPT, "code": lambda value: value in ("budget", "plan")},),
@@ -145,7 +147,7 @@ def plan_body(plan: PrivacyPlan, run: str, *, code: str, model: str) -> dict[str
         "run": run,
         "plan": plan.as_dict(),
         "digest": plan.digest(),
-        "mechanism": _MECHANISM,
+        "mechanism": _MECHANISM if plan.counts is None else _COUNTED,
         "cut_chance": plan.cut_chance(),
         "code": code,
         "model": model,

@@ -21,20 +21,13 @@ from privacy.ledger.payloads import named
 from privacy.ledger.state import State
 
 
-def check_data(
-    state: State, *, unit: Unit, bound: int, run: str, relation: NeighboringRelation
-) -> None:
+def check_data(state: State, *, unit: Unit, bound: int, run: str) -> None:
     """Check that the data of a run can be registered, or are registered so; see `Ledger.register`.
 
     Raises:
         LedgerRefused: for another unit of privacy, no name of a run, or no bound.
         ExecutionMismatch: if the run was announced under another bound.
-        UnsupportedMechanism: for another relation, which has no filter here.
     """
-    if relation is not NeighboringRelation.ADD_OR_REMOVE_ONE:
-        raise UnsupportedMechanism(
-            f"relation = {relation} has no filter; use {NeighboringRelation.ADD_OR_REMOVE_ONE}"
-        )
     if not run or type(bound) is not int or bound < 1:
         raise LedgerRefused(f"run {run!r} needs a name, and a bound of at least 1, not {bound!r}")
     first = next(iter(state.datasets.values()), None)
@@ -56,7 +49,13 @@ def check_plan(state: State, data: Dataset, plan: PrivacyPlan, *, run: str) -> B
     Raises:
         LedgerRefused: if the data have no budget, are of another run, or have another unit,
             relation or bound than the plan.
+        UnsupportedMechanism: for sampled steps under another relation than adding or removing one,
+            which have no filter here.
     """
+    if plan.counts is None and plan.relation is not NeighboringRelation.ADD_OR_REMOVE_ONE:
+        raise UnsupportedMechanism(
+            f"relation = {plan.relation} has no filter; use {NeighboringRelation.ADD_OR_REMOVE_ONE}"
+        )
     budget = state.budgets.get(data.fingerprint)
     if budget is None or not run:
         raise LedgerRefused(f"run {run!r} needs a name, and data with a budget; set one first")

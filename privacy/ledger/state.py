@@ -51,6 +51,8 @@ class State:
         plans: by run.
         spends: by attempt.
         open: spends that were neither released nor aborted, by hash.
+        tallies: digests of the tallies that were released, by the name of the plan that made each.
+        uses: rounds of other runs that were trained on a tally, and cost nothing.
         refused: why attempts were refused.
         run_steps: steps that runs have taken.
         public: what all can see of all spends.
@@ -65,6 +67,8 @@ class State:
     plans: dict[str, RunPlan] = field(default_factory=dict)
     spends: dict[Attempt, SpendReceipt] = field(default_factory=dict)
     open: dict[str, SpendReceipt] = field(default_factory=dict)
+    tallies: dict[str, str] = field(default_factory=dict)
+    uses: set[Attempt] = field(default_factory=set)
     refused: dict[Attempt, str] = field(default_factory=dict)
     run_steps: dict[str, int] = field(default_factory=dict)
     public: PublicSpends = field(default_factory=PublicSpends)
@@ -157,6 +161,11 @@ class State:
             steps = fitting_steps(bounds, self._charged.get(history, Steps()), mechanism)
             counted[steps] += people
         return counted
+
+    def listed(self, dataset: str, tags: Sequence[bytes]) -> list[bool]:
+        """Whether those with these tags are in some data."""
+        bit = self._bits[dataset]
+        return [bool(self._histories.get(tag, 0) & bit) for tag in tags]
 
     def present(self, spend: str, tags: Sequence[bytes]) -> list[bool]:
         """Whether those with these tags take part in what an open spend pays for.
@@ -370,12 +379,29 @@ class State:
         self.spends[key] = self.open[event.hash] = receipt
 
     def _released(self, event: Event, body: Mapping[str, Any]) -> None:
-        if self.open.pop(body["spend"]).dataset != event.dataset:
-            raise LedgerRefused("a release names other data than its spend")
-        self._paying.pop(body["spend"], None)
+        run = self._settled(event, body)
+        if self.plans[run].plan.counts is not None:
+            self.tallies[run] = body["vector"]
 
     def _aborted(self, event: Event, body: Mapping[str, Any]) -> None:
-        self._released(event, body)
+        self._settled(event, body)
+
+    def _settled(self, event: Event, body: Mapping[str, Any]) -> str:
+        """End an open spend; the name of its run."""
+        spend = self.open.pop(body["spend"])
+        if spend.dataset != event.dataset:
+            raise LedgerRefused("a release names other data than its spend")
+        self._paying.pop(body["spend"], None)
+        return spend.run
+
+    def _used(self, event: Event, body: Mapping[str, Any]) -> None:
+        key = attempt_of(body)
+        if key in self.uses or key[0] in self.plans:
+            raise LedgerRefused("a round is trained on a tally that was trained or spent before")
+        of = [run for run, digest in self.tallies.items() if digest == body["tally"]]
+        if event.dataset not in {self.plans[run].dataset for run in of}:
+            raise LedgerRefused("a round is trained on a tally that these data have not")
+        self.uses.add(key)
 
     def _refused(self, event: Event, body: Mapping[str, Any]) -> None:
         key = attempt_of(body)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,12 +20,12 @@ from server.aggregation.base import (
     quantised_terms,
     released,
 )
-from server.aggregation.registration import RegisteredPlan
+from server.aggregation.registration import PlanSections, RegisteredPlan
 from server.aggregation.robust import rule_for
 from server.config import RunConfig
 from server.rounds.cohort import Cohort
 from strategies.base import Vector
-from strategies.wire.round_plan import PrivateWork, RoundPlan, Scalar
+from strategies.wire.round_plan import RoundPlan, Scalar
 
 #: A noised sum is divided by where it is at least so many standard deviations of its noise.
 _CLEAR = 4.0
@@ -45,25 +43,17 @@ class PrivateAggregation(Aggregation):
     def __init__(
         self, registered: RegisteredPlan, config: RunConfig, cohort: Cohort | None = None
     ) -> None:
+        if registered.layout is None or registered.warmup is None:
+            raise ValueError("the plan counts answers once: its rounds sum no gradients")
         self._registered = registered
-        self._cohort = cohort
-        self._indices = {name: index for index, name in enumerate(registered.groups) if name}
-        self._privacy = config.privacy
+        self._layout = registered.layout
+        self._sections = PlanSections(registered, config, cohort)
         self._rule = rule_for(config.strategy.make())
         self._head_only = registered.warmup.within(registered.layout)
-        self._plan_text = json.dumps(registered.plan.as_dict(), sort_keys=True)
 
     def work(self, group: str) -> Mapping[str, Scalar]:
         """What a group is told; see :class:`server.aggregation.base.Aggregation`."""
-        privacy = self._privacy
-        return asdict(
-            PrivateWork(
-                plan=self._plan_text,
-                group_index=(self._cohort.group_indices if self._cohort else self._indices)[group],
-                freeze_a=privacy.freeze_a,
-                local_learning_rate=privacy.local_learning_rate,
-            )
-        )
+        return self._sections.of(group)
 
     @property
     def fewest(self) -> int:
@@ -97,7 +87,7 @@ class PrivateAggregation(Aggregation):
 
     def combine(self, mean: Vector, *, dimension: int, train_adapter: bool) -> Combined:
         """Part gradient and metrics; the update points down the gradient."""
-        plan, layout = self._registered.plan, self._registered.layout
+        plan, layout = self._registered.plan, self._layout
         if not train_adapter:
             # The rest is noise alone.
             mean = np.where(self._head_only, mean, 0.0)

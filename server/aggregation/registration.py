@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from privacy.accounting.accountant import cross_check
 from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.shape import StepShape
-from privacy.accounting.terms import PrivacyTerms
+from privacy.accounting.terms import PrivacyTerms, terms_of_counts
 from privacy.errors import PlanRefused
 from privacy.file_names import PRIVACY_FILE
 from server.config import ConfigError, RunConfig
-from server.rounds.cohort import Cohort
+from server.rounds.cohort import Asked, Cohort
+from strategies.wire.round_plan import PrivateWork, Scalar
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,10 @@ class RegisteredPlan:
         epsilon_pld: Its epsilon by privacy loss distributions, at ``plan.accounted_delta``.
         epsilon_opacus: The cross-check of it, by another library.
         groups: Names of the train groups by group index; empty where a seat is free.
-        layout: Coordinates that are trained, and the metrics behind them.
-        warmup: Coordinates of the rounds that train the head alone.
+        layout: Coordinates of private steps, and the metrics behind them; None where answers are
+            counted once.
+        warmup: Of the rounds that train the head alone; likewise.
+        questionnaires: Where answers are counted once, what each group is asked.
     """
 
     run: str
@@ -47,21 +50,56 @@ class RegisteredPlan:
     epsilon_pld: float
     epsilon_opacus: float
     groups: tuple[str, ...]
-    layout: PrivateLayout
-    warmup: PrivateLayout
+    layout: PrivateLayout | None = None
+    warmup: PrivateLayout | None = None
+    questionnaires: Mapping[str, Asked] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """All that is public of it, as JSON types."""
-        return {
+        public = {
             "run": self.run,
             "plan": self.plan.as_dict(),
             "plan_digest": self.plan.digest(),
             "epsilon_pld": self.epsilon_pld,
             "epsilon_opacus": self.epsilon_opacus,
             "groups": list(self.groups),
-            "tensors": list(self.layout.names),
-            "metrics": list(self.layout.metrics),
         }
+        if self.layout is None:
+            asked = {name: each.as_dict() for name, each in self.questionnaires.items()}
+            return {**public, "questionnaires": asked}
+        names = {"tensors": list(self.layout.names), "metrics": list(self.layout.metrics)}
+        return {**public, **names}
+
+
+class PlanSections:
+    """What each group is told of a registered plan.
+
+    Args:
+        registered: The plan.
+        config: The run.
+        cohort: Who has which group index; where it is not given, as at the start.
+    """
+
+    def __init__(
+        self, registered: RegisteredPlan, config: RunConfig, cohort: Cohort | None = None
+    ) -> None:
+        self._cohort = cohort
+        self._indices = {name: index for index, name in enumerate(registered.groups) if name}
+        self._privacy = config.privacy
+        self._text = json.dumps(registered.plan.as_dict(), sort_keys=True)
+        self.digest = registered.plan.digest()
+
+    def of(self, group: str) -> Mapping[str, Scalar]:
+        """The section about privacy of a group's round plan."""
+        indices = self._cohort.group_indices if self._cohort else self._indices
+        return asdict(
+            PrivateWork(
+                plan=self._text,
+                group_index=indices[group],
+                freeze_a=self._privacy.freeze_a,
+                local_learning_rate=self._privacy.local_learning_rate,
+            )
+        )
 
 
 def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> RegisteredPlan:
@@ -71,8 +109,13 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
         PlanRefused: Something asked for could not be guaranteed.
         AccountantsDisagree: The two libraries differ by more than their tolerance.
     """
-    layout = _layout(config, predictor)
-    plan = PrivacyPlan.calibrate(_terms(config, cohort, dimension=layout.dimension))
+    layout = None if config.privacy.counted else _layout(config, predictor)
+    terms = (
+        _terms_of_counts(config, cohort)
+        if layout is None
+        else _terms(config, cohort, dimension=layout.dimension)
+    )
+    plan = PrivacyPlan.calibrate(terms)
     confirmed = cross_check(
         plan.mechanism, delta=plan.accounted_delta, accountant=opacus_prv_epsilon
     )
@@ -84,7 +127,8 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
         epsilon_opacus=confirmed,
         groups=(*groups, *[""] * (plan.groups - len(groups))),
         layout=layout,
-        warmup=private_layout(predictor, adapters=False),
+        warmup=private_layout(predictor, adapters=False) if layout else None,
+        questionnaires=dict(cohort.questionnaires),
     )
     keep_seats(registered, config, cohort)
     logger.info("noise multiplier %.4f for epsilon = %g", plan.noise_multiplier, plan.epsilon)
@@ -110,6 +154,29 @@ def _terms(config: RunConfig, cohort: Cohort, *, dimension: int) -> PrivacyTerms
         clipping_norm=privacy.clipping_norm,
         dimension=dimension,
         shape=step_shape(config),
+    )
+
+
+def _terms_of_counts(config: RunConfig, cohort: Cohort) -> PrivacyTerms:
+    """The terms under which every group's answers are counted once, free seats included."""
+    privacy = config.privacy
+    asked = [cohort.questionnaires[group] for group in cohort.train]
+    kinds = {each.distributions for each in asked}
+    if len(kinds) > 1:
+        raise PlanRefused(
+            "some groups hold distributions and others the answers of persons, which one plan does "
+            "not bound: make a run of each kind"
+        )
+    return terms_of_counts(
+        unit=Unit(privacy.unit),
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
+        units_per_group=_units(config, cohort),
+        options=[each.options for each in asked],
+        questionnaires=[each.digest for each in asked],
+        distributions=kinds.pop(),
+        answers_per_respondent=privacy.answers_per_respondent,
+        largest_weight=privacy.largest_weight,
     )
 
 
@@ -187,10 +254,11 @@ def restored_plan(
         ConfigError: The plan covers other coordinates than this predictor has.
         PlanRefused: The values are of no plan.
     """
-    layout = _layout(config, predictor)
+    layout = None if config.privacy.counted else _layout(config, predictor)
     plan = PrivacyPlan.from_dict(values["plan"])
-    covered = (values["tensors"], values["metrics"], values["plan_digest"])
-    if covered != (list(layout.names), list(layout.metrics), plan.digest()):
+    covered = (values.get("tensors"), values.get("metrics"), values["plan_digest"])
+    names = (None, None) if layout is None else (list(layout.names), list(layout.metrics))
+    if covered != (*names, plan.digest()):
         raise ConfigError(
             f"the plan of run {values['run'][:12]} covers {plan.dimension} coordinates, but not "
             "those of this predictor: give the encoder that the run had"
@@ -202,7 +270,8 @@ def restored_plan(
         epsilon_opacus=values["epsilon_opacus"],
         groups=groups,
         layout=layout,
-        warmup=private_layout(predictor, adapters=False),
+        warmup=private_layout(predictor, adapters=False) if layout else None,
+        questionnaires=dict(cohort.questionnaires),
     )
     keep_seats(registered, config, cohort)
     return registered

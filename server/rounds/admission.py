@@ -15,6 +15,7 @@ from privacy.identity.keys import KEY_BYTES, SIGNATURE_BYTES, Roster
 from privacy.identity.possession import require_proof
 from privacy.identity.roles import HELD_OUT, TRAIN
 from server.config import RunConfig
+from server.rounds.cohort import Asked
 from texts import UnfitText, require_name
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ IDLE = "idle"
 _LONGEST_ROLE = 200
 _LONGEST_CODE = 128
 _LONGEST_ROSTER = 1 << 20
+_MOST_QUESTIONS = 1 << 20
+_MOST_OPTIONS = 1 << 10
 ANOTHERS_KEY = "group {!r} shows the key of another group: give each its own"
 #: So many times the median of what groups declare.
 _UNUSUAL = 10
@@ -42,6 +45,7 @@ class MembershipTerms:
         timeout_seconds: How long to wait for nodes and answers.
         refresh_timeout_seconds: How long all wait for the answer of a node that has come later.
         unit: Unit of privacy to be counted; empty where nothing is private.
+        counts: Whether answers are counted once, of a questionnaire that each group states.
         delta: Failure probability of the guarantee, where a run is private.
         secure: Whether train groups must name the keys that they sign with and pin each other's,
             as members of a secure sum and partners do.
@@ -55,6 +59,7 @@ class MembershipTerms:
     timeout_seconds: float
     refresh_timeout_seconds: float = _REFRESH_SECONDS
     unit: str = ""
+    counts: bool = False
     delta: float = 0.0
     secure: bool = False
     roster: str = ""
@@ -70,6 +75,7 @@ class MembershipTerms:
             timeout_seconds=federation.round_timeout_seconds,
             refresh_timeout_seconds=min(federation.stage_timeout_seconds, _REFRESH_SECONDS),
             unit=privacy.unit if privacy.private else "",
+            counts=privacy.counted,
             delta=privacy.delta if privacy.private else 0.0,
             secure=federation.secure_aggregation or config.strategy.in_pairs,
             roster=federation.roster,
@@ -91,6 +97,7 @@ class Setup:
         group: Name of the group behind it.
         role: ``train``, ``held_out`` or ``idle``.
         units: Units of privacy that a train group declares; 0 where nothing is private.
+        asked: Its questionnaire, where answers are counted once.
         identity: Public key that the node has proved to hold, 32 bytes; empty where none was asked
             for, or of a group that only measures and names none.
         pins: Public keys by name that the group has pinned; None where it pins nothing and takes
@@ -102,6 +109,7 @@ class Setup:
     group: str
     role: str
     units: int = 0
+    asked: Asked | None = None
     identity: bytes = b""
     pins: Mapping[str, bytes] | None = None
     code: str = ""
@@ -136,7 +144,7 @@ class TakenSeats:
         )
 
 
-def read_setup(reply: Message, *, unit: str, challenge: bytes) -> Setup:
+def read_setup(reply: Message, *, unit: str, challenge: bytes, counts: bool = False) -> Setup:
     """Read a node's answer.
 
     Args:
@@ -145,6 +153,7 @@ def read_setup(reply: Message, *, unit: str, challenge: bytes) -> Setup:
         challenge: What came with the request, 32 bytes: train groups had to prove the key that
             they sign with, and so had those that only measure and name one. Empty where no key
             was asked for: what is said of one does not count.
+        counts: Whether a train group had to state its questionnaire.
 
     Raises:
         SetupRefused: The answer cannot be read, or proves no key.
@@ -165,6 +174,7 @@ def read_setup(reply: Message, *, unit: str, challenge: bytes) -> Setup:
             group=group,
             role=role,
             units=_units(answer) if unit and role == TRAIN else 0,
+            asked=_questionnaire(answer) if counts and role == TRAIN else None,
             identity=identity,
             pins=_pins(pinned) if pinned else None,
             code=_code(answer),
@@ -199,6 +209,20 @@ def _units(answer: ConfigRecord) -> int:
     if not isinstance(units, int) or isinstance(units, bool):
         raise TypeError("units are no whole number")
     return units
+
+
+def _questionnaire(answer: ConfigRecord) -> Asked:
+    """What a group says of its questionnaire: a few numbers that all are public."""
+    digest = _text(answer, "questionnaire")
+    options, distributions = answer["options"], answer["distributions"]
+    if len(bytes.fromhex(digest)) != 32 or not isinstance(distributions, bool):
+        raise ValueError("a questionnaire is named by no digest")
+    if not isinstance(options, list) or not 1 <= len(options) <= _MOST_QUESTIONS:
+        raise ValueError("a questionnaire has no questions, or more than a run has room for")
+    counts = tuple(count for count in options if type(count) is int and 2 <= count <= _MOST_OPTIONS)
+    if len(counts) < len(options):
+        raise ValueError("a question has no options, or more than a run has room for")
+    return Asked(digest=digest.lower(), options=counts, distributions=distributions)
 
 
 def _proven(answer: ConfigRecord, role: str, node: int, challenge: bytes) -> bytes:

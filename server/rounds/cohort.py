@@ -7,6 +7,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a group's questionnaire says of itself; public.
+
+    Attributes:
+        digest: Of the file, hexadecimal.
+        options: How many each of its questions has.
+        distributions: Whether the group holds distributions of many persons.
+    """
+
+    digest: str
+    options: tuple[int, ...]
+    distributions: bool
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON types."""
+        return {
+            "digest": self.digest,
+            "questions": len(self.options),
+            "options": sum(self.options),
+            "distributions": self.distributions,
+        }
+
+
 class CohortError(RuntimeError):
     """Too few groups answered."""
 
@@ -23,6 +47,7 @@ class Cohort:
         held_out: Groups that only measure and are there.
         units: Units of privacy that each train group declares; public, and empty where nothing is
             private. Like all that follows, of every train group that was ever let in.
+        questionnaires: Of each train group, where answers are counted once; else empty.
         identities: Public keys of the train groups, 32 bytes each; empty where vectors are neither
             private nor summed securely. They keep members apart for the server; members pin keys
             of their own.
@@ -33,6 +58,7 @@ class Cohort:
     train: Mapping[str, int]
     held_out: Mapping[str, int]
     units: Mapping[str, int] = field(default_factory=dict)
+    questionnaires: Mapping[str, Asked] = field(default_factory=dict)
     identities: Mapping[str, bytes] = field(default_factory=dict)
     group_indices: Mapping[str, int] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)

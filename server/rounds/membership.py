@@ -208,7 +208,7 @@ class Membership:
         size = CHALLENGE_BYTES if self._identified else 0
         challenges = {node: secrets.token_bytes(size) for node in nodes}
         messages = [
-            Message(_asked(terms.unit, challenge), node, "query.setup")
+            Message(_asked(terms, challenge), node, "query.setup")
             for node, challenge in challenges.items()
         ]
         silent = dict.fromkeys(nodes)
@@ -222,7 +222,9 @@ class Membership:
                 failed += 1
                 continue
             try:
-                self._answers[node] = read_setup(reply, unit=terms.unit, challenge=challenges[node])
+                self._answers[node] = read_setup(
+                    reply, unit=terms.unit, challenge=challenges[node], counts=terms.counts
+                )
             except SetupRefused as error:
                 failed += 1
                 # Not asked again before it is registered anew: what it says will be the same.
@@ -364,6 +366,8 @@ class Membership:
             cohort.group_indices = {**cohort.group_indices, name: own}
         if self._terms.unit and name not in cohort.units:
             cohort.units = dict(sorted({**cohort.units, name: setup.units}.items()))
+        if setup.asked is not None and name not in cohort.questionnaires:
+            cohort.questionnaires = {**cohort.questionnaires, name: setup.asked}
         if self._identified:
             cohort.identities = dict(sorted({**cohort.identities, name: setup.identity}.items()))
         cohort.code = dict(sorted({**cohort.code, name: setup.code}.items()))
@@ -387,6 +391,7 @@ class Membership:
             logger.warning("left out: %s", reason)
 
 
-def _asked(unit: str, challenge: bytes) -> RecordDict:
-    setup = ConfigRecord({"version": 2, "unit": unit, "challenge": challenge})
+def _asked(terms: MembershipTerms, challenge: bytes) -> RecordDict:
+    setup = ConfigRecord({"version": 2, "unit": terms.unit, "challenge": challenge})
+    setup["counts"] = terms.counts
     return RecordDict({"setup": setup})

@@ -25,6 +25,8 @@ class Hiding:
     Attributes:
         secure: Whether the server sees the sum of all groups alone.
         mode: ``none``, ``distributed`` or ``local``, of differential privacy.
+        counted: Whether answers are counted once: training then reads noised counts as it reads
+            answers without privacy, and every vector is private by itself.
         fairness: ``training.fairness`` as it is set for the run.
         groups_per_round: Groups drawn for a round; 0 for all.
         resume: Whether the run goes on from a checkpoint of the server.
@@ -32,6 +34,7 @@ class Hiding:
 
     secure: bool
     mode: str
+    counted: bool = False
     fairness: float = 0.0
     groups_per_round: int = 0
     resume: bool = False
@@ -83,7 +86,8 @@ def refusal(strategy: Strategy, hiding: Hiding) -> str:
             "with privacy.mode = distributed a round is one step of all groups: use fedavgm or "
             "fedadam, or mode = local"
         )
-    if hiding.mode != NO_PRIVACY and (unread := sorted(set(tasks) - _READ_IN_PRIVATE)):
+    steps_are_private = hiding.mode != NO_PRIVACY and not hiding.counted
+    if steps_are_private and (unread := sorted(set(tasks) - _READ_IN_PRIVATE)):
         return (
             f"strategy {name} sets training.{unread[0]}, which private steps do without: use "
             "privacy.mode = none, or another strategy"

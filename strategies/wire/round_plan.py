@@ -184,8 +184,6 @@ class RoundPlan:
         for name in _SECTIONS:
             if not isinstance(nested[name], dict):
                 raise ValueError(f"round plan: {name} is not a section")
-        if nested["privacy"] and nested["compression"]:
-            raise ValueError("round plan: privacy and compression exclude each other: use one")
         return cls(**nested)  # type: ignore[arg-type]  # types are checked above
 
 
