@@ -35,7 +35,11 @@ def predict(
         Path, typer.Option(help="Rows with question and options: JSON Lines, CSV or Parquet.")
     ],
     context: Annotated[
-        Path | None, typer.Option(help="Answers of the group, in any format of records.")
+        Path | None,
+        typer.Option(
+            help="Answers of the group, in any format of records; or its tally, whose noised "
+            "counts are private wherever they go."
+        ),
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="Which group of the context file; needed if it has several.")
@@ -93,7 +97,10 @@ def rank(
         Path, typer.Option(help="The --out folder of a finished run, or a published one.")
     ],
     context: Annotated[
-        Path, typer.Option(help="Answers of one or several groups, in any format of records.")
+        Path,
+        typer.Option(
+            help="Answers of one or several groups, in any format of records; or a group's tally."
+        ),
     ],
     candidates: Annotated[
         Path,
@@ -169,8 +176,13 @@ def _contexts(context: Path, groups: Sequence[str]) -> list[GroupAnswers]:
     """Answers of the groups asked for, or of all groups of a file."""
     from alignment.data.answers import tally
     from alignment.data.loading import load_records
+    from alignment.data.tally_file import is_tally, read_tally
 
-    known = tally(load_records(context).records)
+    if is_tally(context):
+        shown_tally = read_tally(context)
+        known = {shown_tally.group: shown_tally}
+    else:
+        known = tally(load_records(context).records)
     groups = [_spelled(group) for group in groups]
     for group in groups:
         if group not in known:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from experiments.report.views import CONTEXTS, View
 from experiments.simulation.figures import in_view
-from privacy.accounting.choices import NO_PRIVACY, Mode
+from privacy.accounting.choices import NO_PRIVACY, Mechanism, Mode
 from privacy.file_names import CONFIG_FILE
 from terminal import Terminal, echo
 from texts import json_text, shown
@@ -31,13 +31,8 @@ _DEMO = {
     "federation.evaluate_every": 6,
 }
 
-#: The same under differential privacy, with rounds of the head alone.
-_PRIVATE_DEMO = {
-    "data": "sample",
-    "privacy.mode": "distributed",
-    "federation.warmup_rounds": 20,
-    "federation.evaluate_every": 5,
-}
+#: The same under differential privacy: answers are counted once, and the counts noised.
+_PRIVATE_DEMO = {**_DEMO, "privacy.mode": "local", "privacy.epsilon": 4.0}
 
 Settings = Annotated[
     list[str] | None,
@@ -104,12 +99,27 @@ def _show_privacy(console: Terminal, result: dict[str, Any]) -> None:
         )
         console.print(Text(warning, style="bold red") + Text(f" The server saw {seen}."))
         return
+    counted = privacy["mechanism"] == Mechanism.TALLY
+    where = "whatever is computed of them" if counted else "over the whole run"
+    if counted:
+        console.print(
+            "Answers were counted once, in every group for itself, and the counts noised; every "
+            "round trained on those."
+        )
     console.print(
         f"Every {privacy['unit']} is protected at epsilon = {privacy['epsilon']:g}, delta = "
-        f"{privacy['delta']:g} over the whole run ({privacy['mode']} noise; a second library says "
+        f"{privacy['delta']:g} {where} ({privacy['mode']} noise; a second library says "
         f"{privacy['second_opinion']:.3f}). Figures it does not speak of: privacy.outside in "
         "result.json."
     )
+    if privacy["why"]:
+        console.print(f"Mechanism {privacy['mechanism']}: {privacy['why']}", markup=False)
+    if privacy.get("assumed_respondents"):
+        console.print(
+            f"An assumption, and no fact of the data: {privacy['assumed_respondents']:,} persons "
+            "behind every distribution that does not say how many.",
+            style="bold",
+        )
     if privacy["mode"] == Mode.DISTRIBUTED and not secure:
         console.print(
             "Not against the server: without secure aggregation it saw each group's share of the "
@@ -152,15 +162,20 @@ def demo(
     """Train a federation of invented groups on built-in data and look at what it learned.
 
     Nine groups train together, three more are predicted from a few of their answers. Then the same
-    under differential privacy, in a folder `private` of its own, with ledgers that are verified.
-    Takes about three minutes.
+    under differential privacy, in a folder `private` of its own: answers are counted once, noised,
+    and trained on, with ledgers that are verified. Takes about three minutes.
     """
+    from experiments.simulation.mechanism import choose
     from experiments.simulation.run import run
     from server.settings import assemble
 
     def demonstrate(defaults: dict[str, Any], folder: Path) -> RunConfig:
         return assemble(
-            config=None, assignments=settings or [], given={"out": str(folder)}, defaults=defaults
+            config=None,
+            assignments=settings or [],
+            given={"out": str(folder)},
+            defaults=defaults,
+            choose=choose,
         )
 
     config = demonstrate(_DEMO, out)
@@ -180,9 +195,10 @@ def _show_protected(result: dict[str, Any], out: Path) -> None:
     console, checks = Terminal(), verify(gather([out]))
     scores, privacy = result["alignment"], result["privacy"]
     console.print(
-        f"\nThe same groups under differential privacy, epsilon = {privacy['epsilon']:g} for every "
-        f"{privacy['unit']}, in {result['rounds']} rounds: {scores['unseen_groups']['mean']:.3f} "
-        f"with own answers, {scores['without_context']['mean']:.3f} without."
+        f"\nThe same under differential privacy, epsilon = {privacy['epsilon']:g} for every "
+        f"{privacy['unit']}: {scores['unseen_groups']['mean']:.3f} with own answers, "
+        f"{scores['without_context']['mean']:.3f} without. Each group's answers were counted once, "
+        f"exact noise was added to the counts, and all {result['rounds']} rounds trained on those."
     )
     made = [check for check in checks if check.status != "open"]
     verdict = "hold" if holds(checks) else "do not all hold"
@@ -194,6 +210,7 @@ def _show_protected(result: dict[str, Any], out: Path) -> None:
     for command in ("audit verify", "client status"):
         console.print(f"Look:     fedaccord {command} {place}", soft_wrap=True)
     console.print(f"Report:   fedaccord audit report {place} --out {place}/review", soft_wrap=True)
+    console.print(f"Picture:  {place}/plots/predicted_beside_actual.png", soft_wrap=True)
 
 
 @app.command(
@@ -238,6 +255,7 @@ def simulate(
 
     Every setting and its default stand in the config.toml that a run leaves in --out.
     """
+    from experiments.simulation.mechanism import choose
     from experiments.simulation.run import run
     from server.settings import assemble
 
@@ -254,7 +272,7 @@ def simulate(
         config, given = out / CONFIG_FILE, {"out": str(out), "resume": True}
         if not config.is_file():
             raise ValueError(f"--out {out}: holds no {CONFIG_FILE} of a run to go on with")
-    assembled = assemble(config=config, assignments=settings or [], given=given)
+    assembled = assemble(config=config, assignments=settings or [], given=given, choose=choose)
     _finish(run(assembled, overwrite=overwrite), Path(assembled.out), as_json=as_json)
 
 

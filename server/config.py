@@ -328,6 +328,11 @@ class RunConfig:
                 resume=self.resume,
             ),
         )
+        if self.compression.bits and self.strategy.in_pairs:
+            raise ValueError(
+                f"compression.bits = {self.compression.bits} with strategy.name = "
+                f"{self.strategy.name}, whose groups hand out whole models: use 0"
+            )
         if self.compression.bits and self.privacy.private and not self.privacy.counted:
             raise ValueError(
                 f"compression.bits = {self.compression.bits} with privacy.mode = "
@@ -371,6 +376,7 @@ PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
 #: faster. Each rate was chosen by log-loss on its own inner fold of a public set with hundreds of
 #: pairs a group; groups of some dozens want 1e-3 for both. Private runs keep PRIVATE_DEFAULTS.
 PAIR_DEFAULTS: Mapping[str, Scalar] = {
+    "privacy.mechanism": "gradients",
     "predictor.early_features": False,
     "training.dropout": 0.0,
     "federation.warmup_rounds": 4,

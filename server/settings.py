@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from server.config import ConfigError, RunConfig, read_run_config
@@ -43,6 +43,7 @@ def assemble(
     assignments: Sequence[str],
     given: Mapping[str, object] | None = None,
     defaults: Mapping[str, object] | None = None,
+    choose: Callable[[Mapping[str, object]], Mapping[str, object]] | None = None,
 ) -> RunConfig:
     """Put settings together: defaults, then the file, then options, then ``--set``.
 
@@ -51,6 +52,8 @@ def assemble(
         assignments: Texts of the form ``key=value`` with dotted keys.
         given: Options of the command line; None values are left out.
         defaults: Of the command.
+        choose: Gives settings that follow from the others and from the data, where these are at
+            hand.
 
     Raises:
         ConfigError: One line that names the setting.
@@ -62,4 +65,4 @@ def assemble(
         **options,
         **given_settings(config=None, assignments=assignments),
     }
-    return read_run_config(flat)
+    return read_run_config({**flat, **(choose(flat) if choose else {})})

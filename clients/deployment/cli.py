@@ -10,6 +10,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from atomic import write_atomically
 from clients.deployment.setup_cli import app as setup_app
 from terminal import Terminal, echo
 from texts import json_text, shown, visible
@@ -53,6 +54,38 @@ def status(
         echo(f"{shown(str(ledger.file))}: {visible(str(ledger.error))}", err=True)
     if damaged:
         raise typer.Exit(1)
+
+
+@client.command(
+    epilog="Example: fedaccord client export-tally north --out north-profile.json, and then "
+    "fedaccord predict --model published --context north-profile.json --questions asked.jsonl"
+)
+def export_tally(
+    folder: Annotated[Path, typer.Argument(help="Folder of the client.", metavar="HOME")],
+    out: Annotated[Path, typer.Option(help="File to write: ends in .json.")],
+    wave: Annotated[
+        str | None, typer.Option(help="Name of a wave of persons; the newest tally without it.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
+) -> None:
+    """Write a group's noised counts to a file that may be shown or published.
+
+    They are private by themselves: whoever has them learns of a person no more than the epsilon
+    that was spent when they were counted, whatever is computed of them.
+    """
+    from clients.sessions.exported_tally import exported
+
+    if out.suffix.lower() != ".json":
+        raise ValueError(f"--out {out}: a tally is one JSON object; end the name in .json")
+    if out.exists() and not overwrite:
+        raise ValueError(f"--out {out}: exists; choose another name or --overwrite")
+    stored, content = exported(folder, wave=wave)
+    write_atomically(out, content)
+    asked = len(stored.tally.bounds.options)
+    echo(
+        f"wrote {shown(str(out))}: noised counts of {asked:,} questions, epsilon = "
+        f"{stored.plan.epsilon:g} and delta = {stored.plan.delta:g} for every {stored.plan.unit}"
+    )
 
 
 def _found(places: Sequence[Path], homes: Sequence[Path]) -> list[LedgerEvidence]:

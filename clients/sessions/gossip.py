@@ -1,8 +1,8 @@
 """Handlers of messages in a run without a server step, where groups meet in pairs.
 
-Training is that of local mode, with the same checks, the same charge and the same release; what is
-new is that the group steps by itself, and for whom its vector is encrypted. Imports of torch stay
-inside functions; see :mod:`clients.app`.
+Training is that of local mode, on raw records or on noised counts, with the same checks, the same
+charge and the same release; what is new is that the group steps by itself, and for whom its vector
+is encrypted. Imports of torch stay inside functions; see :mod:`clients.app`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from clients.requests import (
 from clients.sessions.gossip_session import ExchangeSession
 from clients.sessions.own_model import Kept, OwnModel
 from clients.task import PrivateTask, RoundTask
+from clients.training.updates import LocalUpdate
 from privacy.accounting.choices import Mode
 from privacy.errors import PolicyRefused, Replayed
 from privacy.exchange.messages import MEET, SHOW
@@ -212,9 +213,12 @@ def _first(message: Message, task: RoundTask, private: PrivateTask, strategy: Go
 
 
 def _update(task: RoundTask, mean: Trained) -> NDArray[np.float64]:
-    """Where a private mean gradient points, over all coordinates of the model."""
+    """Where a private mean gradient points, or training on noised counts led, in all coordinates."""
+    from clients.training.compressor import embedded
     from clients.training.private_trainer import update_along
 
+    if isinstance(mean, LocalUpdate) and task.private is not None and task.private.plan.counts:
+        return embedded(mean, task)
     if not isinstance(mean, np.ndarray):
         raise PolicyRefused("what was trained is not private by itself: nothing is sent")
     return update_along(mean, task)

@@ -48,6 +48,16 @@ def travelling(update: LocalUpdate, task: RoundTask, state: RecordDict) -> Local
     return Compressed(integers=encoded.integers, limit=code.compression.limit)
 
 
+def embedded(update: LocalUpdate, task: RoundTask) -> NDArray[np.float64]:
+    """What travels of an update, where nothing is compressed, over all coordinates: (d,)."""
+    steps = step_sizes(
+        predictor_for(task.predictor), task.training, train_adapter=task.train_adapter
+    )
+    whole = np.zeros(steps.size)
+    whole[steps > 0] = update.delta
+    return whole
+
+
 def _residual(state: RecordDict, dimension: int) -> NDArray[np.float32]:
     """What is yet to be sent; nothing, where nothing is kept or it is of another model."""
     nothing = np.zeros(dimension, dtype=np.float32)

@@ -31,8 +31,10 @@ from clients.training.trainer import predictor_for
 from experiments.simulation.baseline import even_shares, question_mean
 from experiments.simulation.grid_records import Traffic
 from experiments.simulation.local_grid import LocalGrid
+from experiments.simulation.mechanism import choice_for
 from experiments.simulation.own_models import drawn_groups, has_own_models, spread_of_models
 from experiments.simulation.traffic import training_traffic
+from privacy.accounting.accountant import NeighboringRelation
 from privacy.accounting.plan import PrivacyPlan
 from privacy.file_names import PRIVACY_FILE
 from privacy.ledger.paths import group_model
@@ -175,7 +177,15 @@ class FinishedRun:
 
     def privacy(self) -> dict[str, Any]:
         """The promise of the run, from the plan that was registered before it began."""
-        return _privacy(self.config, Path(self.config.out), self.left_out)
+        said = _privacy(self.config, Path(self.config.out), self.left_out)
+        if not self.config.privacy.private:
+            return said
+        choice = choice_for(self.config, self.population)
+        # Where somebody has decided otherwise there is nothing to explain.
+        chosen = choice.mechanism == self.config.privacy.mechanism
+        assumed = self.config.simulation.respondents
+        said["why"] = choice.reason if chosen else ""
+        return {**said, "assumed_respondents": assumed} if assumed else said
 
     def predictions(self) -> list[dict[str, Any]]:
         """One row per target of the first draw of each held-out group."""
@@ -232,12 +242,9 @@ def _privacy(config: RunConfig, out: Path, left_out: Mapping[str, int]) -> dict[
         "accountant": "dp-accounting PLD",
         "epsilon_pld": registered["epsilon_pld"],
         "second_opinion": registered["epsilon_opacus"],
+        "mechanism": str(plan.release),
         "noise_multiplier": plan.noise_multiplier,
-        "noise_std_per_coordinate": plan.noise_std_per_coordinate,
-        "sampling_rate": plan.sampling_rate,
-        "clipping_norm": plan.clipping_norm,
-        "steps": plan.steps,
-        "dimension": plan.dimension,
+        **(_of_counts(plan, registered) if plan.counts else _of_steps(plan)),
         "honest_shares": plan.honest_shares,
         "relation": str(plan.relation),
         "plan_digest": registered["plan_digest"],
@@ -246,6 +253,34 @@ def _privacy(config: RunConfig, out: Path, left_out: Mapping[str, int]) -> dict[
             name: {"units": count, "epsilon": plan.epsilon, "left_out": left_out.get(name, 0)}
             for name, count in units
         },
+    }
+
+
+def _of_steps(plan: PrivacyPlan) -> dict[str, Any]:
+    return {
+        "noise_std_per_coordinate": plan.noise_std_per_coordinate,
+        "sampling_rate": plan.sampling_rate,
+        "clipping_norm": plan.clipping_norm,
+        "steps": plan.steps,
+        "dimension": plan.dimension,
+    }
+
+
+def _of_counts(plan: PrivacyPlan, registered: Mapping[str, Any]) -> dict[str, Any]:
+    """What was counted; the noise is that of each group, in answers."""
+    asked, counts = registered["questionnaires"], plan.counts
+    noise = {}
+    for group, (name, units) in enumerate(zip(registered["groups"], plan.sizes, strict=True)):
+        if name and counts is not None:
+            options, digest = asked[name]["options_by_question"], asked[name]["digest"]
+            own = plan.of_group(group, options, questionnaire=digest, units=units)
+            noise[name] = 2.0**own.noise_log2 / own.count_bounds(options).step
+    return {
+        "answers_per_respondent": counts and counts.answers_per_respondent,
+        "largest_weight": counts and counts.largest_weight,
+        "distributions": plan.relation is NeighboringRelation.REPLACE_ONE,
+        "noise_std_of_a_count": noise,
+        "questionnaires": {name: each["digest"] for name, each in asked.items()},
     }
 
 

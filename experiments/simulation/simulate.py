@@ -93,7 +93,12 @@ def left_out(config: RunConfig, population: Population) -> dict[str, int]:
     for ledger in gather([path for path in files if path.is_file()]).ledgers:
         if ledger.state is None:
             raise SimulationError(f"{ledger.file}: {ledger.error}")
-        spends = ledger.state.left_out.get(next(reversed(ledger.state.plans), ""), [])
+        # Of the run itself, or of the counts that it was trained on.
+        counted = config.privacy.counted
+        plans = [
+            run for run, each in ledger.state.plans.items() if bool(each.plan.counts) == counted
+        ]
+        spends = ledger.state.left_out.get(plans[-1] if plans else "", [])
         counts[files[ledger.file]] = max((absent for absent, _ in spends), default=0)
         met += [absent < everybody for absent, everybody in spends]
     if met and not any(met):

@@ -21,6 +21,7 @@ from experiments.report.wording import Json, is_number, plural
 from experiments.studies.parallel import Workers, first_line, run_side_by_side
 from privacy.file_names import RESULT_FILE
 from server.config import ConfigError, RunConfig
+from experiments.simulation.mechanism import choose
 from server.settings import assemble
 from strategies.wire.round_plan import flatten
 
@@ -85,7 +86,9 @@ def settings_of(
     Raises:
         ConfigError: A setting is wrong, or one that the study sets itself.
     """
-    made = assemble(config=config, assignments=assignments, given=given, defaults=defaults)
+    made = assemble(
+        config=config, assignments=assignments, given=given, defaults=defaults, choose=choose
+    )
     flat = made.flat()
     for key, value in given.items():
         if flat[key] != value:

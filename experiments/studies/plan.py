@@ -12,6 +12,7 @@ from alignment.data.split import SPLIT_FILE
 from experiments.studies.engine import RUNS_FOLDER, StudyRun, fix_split, split_file
 from experiments.studies.file import Case, Condition, Study, text_of
 from server.config import ConfigError, RunConfig
+from experiments.simulation.mechanism import choose
 from server.settings import assemble, given_settings
 
 SPLITS_FOLDER = "splits"
@@ -65,6 +66,7 @@ def plan_runs(
                     assignments=assignments,
                     given={**condition.settings, **given},
                     defaults=defaults,
+                    choose=choose,
                 )
             except ValueError as error:
                 raise ConfigError(f"{study.source}: {label}: {error}") from error

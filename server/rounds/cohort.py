@@ -27,6 +27,7 @@ class Asked:
             "digest": self.digest,
             "questions": len(self.options),
             "options": sum(self.options),
+            "options_by_question": list(self.options),
             "distributions": self.distributions,
         }
 
