@@ -213,7 +213,7 @@ def _first(message: Message, task: RoundTask, private: PrivateTask, strategy: Go
 
 
 def _update(task: RoundTask, mean: Trained) -> NDArray[np.float64]:
-    """Where a private mean gradient points, or training on noised counts led, in all coordinates."""
+    """Where a private mean gradient points, or training on noised counts led; all coordinates."""
     from clients.training.compressor import embedded
     from clients.training.private_trainer import update_along
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ from experiments.studies.console import (
     carry_out,
     show_study,
 )
+from terminal import say
 from texts import shown
 
 if TYPE_CHECKING:
@@ -211,6 +213,50 @@ def fairness(
         overwrite=overwrite,
         as_json=as_json,
     )
+
+
+@experiment.command(
+    epilog="Example: fedaccord experiment tune runs/demo/private --out runs/tuned "
+    "--vary training.dropout=0.1,0.3,0.5 --vary federation.warmup_rounds=20,40"
+)
+def tune(
+    trained: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run that counted answers once.")
+    ],
+    out: OutOption,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="A setting and its values, key=value,value; may be repeated: a grid."),
+    ] = None,
+    draws: DrawsOption = 3,
+    settings: SetOption = None,
+    workers: WorkersOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose settings by leaving groups out of the noised counts of a private run.
+
+    It costs no privacy: whatever is computed of noised counts is as private as they are. No record
+    is opened. Finished runs are kept: stop it with Ctrl-C, and the same command goes on.
+    """
+    from experiments.studies.parallel import read_workers
+    from experiments.studies.summary import STUDY_FILE
+    from experiments.studies.tuning import best_of, study_of
+
+    pool = read_workers(workers)
+    study, base = study_of(trained, out, vary=vary or [], draws=draws)
+    _run_study(
+        study,
+        out,
+        config=base,
+        settings=settings,
+        workers=pool,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+    if not as_json:
+        found = json.loads((out / STUDY_FILE).read_text(encoding="utf-8"))
+        say(f"Best log-loss on groups left out: {best_of(found)}")
 
 
 def _read(

@@ -125,7 +125,7 @@ class ServerHome:
     def settings(self) -> dict[str, object]:
         """Settings of runs, with dotted keys; private where they do not say otherwise."""
         given = given_settings(config=self.file(SETTINGS_FILE), assignments=())
-        return {"privacy.mode": "distributed", **given}
+        return {"privacy.mode": "local", **given}
 
     def run_config(self, name: str, given: Mapping[str, object], *, resume: bool) -> RunConfig:
         """The checked settings of a run.
@@ -187,7 +187,7 @@ def set_up(
     except UnfitText as error:
         raise DeploymentError(f"--name {home.federation[:40]!r}: {error}") from error
     _require_open(settings)
-    chosen = _settings(read_run_config({"privacy.mode": "distributed", **settings}))
+    chosen = _settings(read_run_config({"privacy.mode": "local", **settings}))
     home = replace(home, folder=folder.resolve())
     folder.mkdir(parents=True, exist_ok=True)
     create(home.file(TLS_FOLDER), list(dict.fromkeys([home.host, *also])))

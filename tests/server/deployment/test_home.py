@@ -92,7 +92,7 @@ class TestSetUp:
         after = Invitation.read(home.file("invitation.json")).settings
         assert set(after) == set(before)
         assert after["privacy.epsilon"] == 2.0
-        assert after["privacy.mode"] == "distributed"
+        assert after["privacy.mode"] == "local"
 
     def test_nothing_is_overwritten(self, home: ServerHome) -> None:
         before = {p: p.read_bytes() for p in home.folder.rglob("*") if p.is_file()}
@@ -143,7 +143,7 @@ class TestSetUp:
 class TestRunConfig:
     def test_a_run_is_private_where_nothing_is_said(self, home: ServerHome) -> None:
         config = home.run_config("autumn", {}, resume=False)
-        assert config.privacy.mode == "distributed"
+        assert config.privacy.mode == "local"
         assert config.federation.secure_aggregation
         assert config.federation.roster == str(home.file("roster.json"))
         assert config.privacy.ledgers == str(home.file("ledgers"))
@@ -152,7 +152,7 @@ class TestRunConfig:
     def test_it_stays_private_when_the_line_is_taken_out(self, home: ServerHome) -> None:
         home.file("federation.toml").write_text("seed = 3\n", encoding="utf-8")
         config = home.run_config("autumn", {}, resume=False)
-        assert (config.privacy.mode, config.seed) == ("distributed", 3)
+        assert (config.privacy.mode, config.seed) == ("local", 3)
 
     def test_only_by_saying_so_is_it_not(self, home: ServerHome) -> None:
         config = home.run_config("autumn", {"privacy.mode": "none"}, resume=False)

@@ -77,7 +77,7 @@ def test_init_shows_what_to_read_out(command: Command, tmp_path: Path) -> None:
     assert invitation.fingerprint in done.out
     assert (invitation.federation, invitation.address) == ("Lab", "fed.example.org:1234")
     assert invitation.settings["privacy.epsilon"] == 2.0
-    assert invitation.settings["privacy.mode"] == "distributed"
+    assert invitation.settings["privacy.mode"] == "local"
 
 
 @pytest.mark.parametrize(
