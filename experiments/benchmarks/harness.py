@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, str] = {
     "grid": "experiments.benchmarks.grid",
     "bytes": "experiments.benchmarks.message_bytes",
     "dp": "experiments.benchmarks.dp",
+    "tally": "experiments.benchmarks.tally",
     "secagg": "experiments.benchmarks.secagg",
     "scale": "experiments.benchmarks.scale",
     "ledger": "experiments.benchmarks.ledger",

@@ -136,9 +136,9 @@ def _value(text: str) -> Scalar:
 
 def best_of(study: dict[str, Any]) -> str:
     """The settings with the best mean log-loss, as options of a command."""
-    means = [mean for mean in study["means"] if mean.get("log_loss") is not None]
+    means = [mean for mean in study["means"] if mean["log_loss"]["mean"] is not None]
     if not means:
         return ""
-    best = min(means, key=lambda mean: mean["log_loss"])
+    best = min(means, key=lambda mean: mean["log_loss"]["mean"])
     varied = study["conditions"][best["condition"]]["varied"]
     return " ".join(f"--set {key}={value}" for key, value in varied.items())

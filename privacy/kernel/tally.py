@@ -197,7 +197,8 @@ def _counted(answers: Answers, bounds: CountBounds, source: ByteSource) -> NDArr
     valid[valid] &= answers.options[valid] < options[answers.questions[valid]]
     valid &= (answers.options >= 0) & np.isfinite(answers.weights) & (answers.weights > 0)
     # An order that nobody chooses: the first of a question counts, and the first m of a person.
-    order = np.lexsort((random_words(source, len(valid)), answers.persons))
+    drawn = np.argsort(random_words(source, len(valid)))
+    order = drawn[np.argsort(answers.persons[drawn], kind="stable")]
     order = order[valid[order]]
     asked = answers.persons[order] * len(options) + answers.questions[order]
     _, first = np.unique(asked, return_index=True)
