@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from clients.data.home import Home
+from privacy.accounting.tally_file import StoredTally
 from privacy.audit.evidence import gather
 from privacy.errors import StageSkipped
 from privacy.file_names import LEDGERS_FOLDER, ROSTER_FILE
 from privacy.ledger.paths import group_ledger, tallies_folder
-from privacy.ledger.tally_file import StoredTally
 
 
 def exported(folder: Path, *, wave: str | None = None) -> tuple[StoredTally, bytes]:

@@ -24,13 +24,13 @@ from clients.deployment.bundle import running_digest
 from clients.task import PrivateTask
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.tally_file import StoredTally
 from privacy.errors import AlreadyCharged, ExecutionMismatch, LedgerError
 from privacy.identity.keys import Identity, Roster
 from privacy.ledger import Dataset, Ledger, SpendReceipt, best_order, least_budget
 from privacy.ledger.chain import Head, require_head
 from privacy.ledger.payloads import mechanism_of
 from privacy.ledger.server_ledger import Countersigned
-from privacy.ledger.tally_file import StoredTally
 
 logger = logging.getLogger(__name__)
 

@@ -23,11 +23,11 @@ from clients.training.counting import answers_in
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.step import private_count
+from privacy.accounting.tally_file import StoredTally
 from privacy.errors import LedgerRefused, LedgerRolledBack, LedgerUnwritable, StageSkipped
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.kernel.tally import private_tally
 from privacy.ledger import Ledger, SpendReceipt
-from privacy.ledger.tally_file import StoredTally
 
 _MOST_KEPT = 256
 _kept: OrderedDict[str, StoredTally] = OrderedDict()

@@ -10,7 +10,7 @@ import numpy as np
 from alignment.data.answers import GroupAnswers
 from alignment.data.questionnaire import parse_questionnaire
 from alignment.data.tallied import answers_of_counts
-from privacy.ledger.tally_file import StoredTally
+from privacy.accounting.tally_file import StoredTally
 
 
 def noised_answers(tallies: Sequence[StoredTally]) -> GroupAnswers:

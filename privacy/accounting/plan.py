@@ -290,6 +290,23 @@ class PrivacyPlan(PrivacyTerms):
             )
         return cls(**values)
 
+    @classmethod
+    def stated(cls, values: Mapping[str, Any]) -> Self:
+        """Return the plan that canonical JSON states, where floats are strings; not yet verified.
+
+        Raises:
+            PlanRefused: if it is no plan, one that could not be kept, or spelled in another way
+                than plans are written.
+            ValueError: if a number is none.
+        """
+        reals = {field.name for field in fields(cls) if field.type is float}
+        plan = cls.from_dict(
+            {name: float(value) if name in reals else value for name, value in values.items()}
+        )
+        if canonical_json(plan.as_dict()) != canonical_json(values):
+            raise PlanRefused("a plan is spelled in another way than as_dict(); give it as written")
+        return plan
+
     def digest(self) -> str:
         """Return the SHA-256 of the plan's canonical JSON, in hexadecimal."""
         return hashlib.sha256(canonical_json(self.as_dict())).hexdigest()

@@ -5,13 +5,11 @@ meaning that a reader could check.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from math import isfinite
 from typing import Any
 
 from privacy.accounting.plan import PrivacyPlan
-from privacy.canonical import canonical_json
-from privacy.errors import LedgerRefused, PlanRefused
+from privacy.errors import LedgerRefused
 from privacy.ledger.filter import Attempt, Mechanism
 
 DIGEST_BYTES = 32
@@ -162,13 +160,7 @@ def stated_plan(values: Mapping[str, Any]) -> PrivacyPlan:
             plans are written.
         ValueError: if a number is none.
     """
-    reals = {field.name for field in fields(PrivacyPlan) if field.type is float}
-    plan = PrivacyPlan.from_dict(
-        {name: float(value) if name in reals else value for name, value in values.items()}
-    )
-    if canonical_json(plan.as_dict()) != canonical_json(values):
-        raise PlanRefused("a plan is spelled in another way than as_dict(); give it as written")
-    return plan
+    return PrivacyPlan.stated(values)
 
 
 def mechanism_of(plan: PrivacyPlan) -> Mechanism:

@@ -14,7 +14,6 @@ from privacy.accounting.plan import PrivacyPlan
 from privacy.canonical import canonical_json
 from privacy.errors import PrivacyError, StageSkipped
 from privacy.kernel.tally import PrivateTally, stored_tally
-from privacy.ledger.payloads import stated_plan
 
 VERSION = 1
 _FIELDS = {"version", "group", "plan", "questionnaire", "wave", "spend", "step", "cells"}
@@ -95,7 +94,7 @@ class StoredTally:
             values = json.loads(content)
             if not isinstance(values, dict) or set(values) != _FIELDS or values["version"] != 1:
                 raise StageSkipped("the file is no tally of this version")
-            plan = stated_plan(values["plan"])
+            plan = PrivacyPlan.stated(values["plan"])
             questionnaire = values["questionnaire"]
             named = hashlib.sha256(canonical_json(questionnaire)).hexdigest()
             if plan.counts is None or plan.counts.questionnaires != (named,):
