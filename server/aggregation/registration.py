@@ -40,6 +40,7 @@ class RegisteredPlan:
         groups: Names of the train groups by group index; empty where a seat is free.
         layout: Coordinates that are trained, and the metrics behind them.
         warmup: Coordinates of the rounds that train the head alone.
+        start: What is stated of the model that the run begins from; None where there is none.
     """
 
     run: str
@@ -49,6 +50,7 @@ class RegisteredPlan:
     groups: tuple[str, ...]
     layout: PrivateLayout
     warmup: PrivateLayout
+    start: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All that is public of it, as JSON types."""
@@ -61,11 +63,23 @@ class RegisteredPlan:
             "groups": list(self.groups),
             "tensors": list(self.layout.names),
             "metrics": list(self.layout.metrics),
+            **({} if self.start is None else {"start": dict(self.start)}),
         }
 
 
-def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> RegisteredPlan:
+def register_plan(
+    config: RunConfig,
+    cohort: Cohort,
+    predictor: Predictor,
+    start: Mapping[str, Any] | None = None,
+) -> RegisteredPlan:
     """Calibrate the plan of a private run, have a second library confirm it, and write it down.
+
+    Args:
+        config: The run.
+        cohort: Who takes part.
+        predictor: Of its shape.
+        start: What is stated of the model that it begins from; None where its values are drawn.
 
     Raises:
         PlanRefused: Something asked for could not be guaranteed.
@@ -85,6 +99,7 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
         groups=(*groups, *[""] * (plan.groups - len(groups))),
         layout=layout,
         warmup=private_layout(predictor, adapters=False),
+        start=start,
     )
     keep_seats(registered, config, cohort)
     logger.info("noise multiplier %.4f for epsilon = %g", plan.noise_multiplier, plan.epsilon)
@@ -203,6 +218,7 @@ def restored_plan(
         groups=groups,
         layout=layout,
         warmup=private_layout(predictor, adapters=False),
+        start=values.get("start"),
     )
     keep_seats(registered, config, cohort)
     return registered
