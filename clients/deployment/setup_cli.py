@@ -95,6 +95,8 @@ def init(
     say(f"{_path(folder)} is the client of {shown(policy.group)}.")
     if policy.privacy.units:
         say(f"Others are told of at most {policy.privacy.units:,} units of privacy.")
+    if policy.accept.start:
+        say(f"Runs begin from the model {policy.accept.start}, and from no other.")
     say("\nNext:")
     say(f"  1. read and adjust   {_path(folder / 'policy.toml')}")
     say(f"  2. send              {_path(folder / 'card.json')}   to the coordinator")
