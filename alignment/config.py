@@ -153,6 +153,9 @@ class TrainingConfig:
             predicted badly counts more, by what it loses beyond the entropy of its answers, over
             what guessing would, to the power q; 0 counts all alike. Groups are weighed without
             differential privacy, units of privacy with it; see ``alignment.training.weighting``.
+        start: The model that the first round begins from: in the settings of a run the folder of a
+            published model; in a round plan and in an invitation, which name no folder, the digest
+            of its vector. Empty draws the first values by seed.
     """
 
     local_epochs: float = 1.0
@@ -168,6 +171,7 @@ class TrainingConfig:
     context_questions: int = 20
     proximal: float = 0.0
     fairness: float = 0.0
+    start: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""

@@ -21,6 +21,7 @@ from clients.privatizer import Trained, release_in_the_clear, release_masked
 from clients.replies import reply_to
 from clients.requests import (
     account_for,
+    announce,
     countersign,
     model_in,
     open_store,
@@ -94,7 +95,7 @@ def train(message: Message, context: Context) -> Message:
     model = vector_digest(vector)
     require_executable(store, task, vector)
     with account_for(store, task) as account:
-        account.announce(model)
+        announce(store, task, account, model=model)
         account.charge(1, round_context(task.digest, model))
         trained = trained_as_asked(store, task, vector, context, account=account)
         released = release_in_the_clear(trained)
@@ -119,7 +120,7 @@ def share(message: Message, context: Context) -> Message:
     expected = insisted_on(task, terms, fewest_members=store.fewest_members)
     with account_for(store, task) as account:
         countersign(store, message)
-        account.announce(terms.model)
+        announce(store, task, account, model=terms.model)
         # What could not be paid for is not begun: a dropout here costs the others nothing.
         account.require(terms.attempt.attempt)
     return _answer(message, {"share": _session(store, context).share(request, expected)})
@@ -136,7 +137,7 @@ def masked(message: Message, context: Context) -> Message:
         if task.digest != agreed.task or vector_digest(vector) != agreed.model:
             raise PolicyRefused("plan or model are not those of the terms: nothing was trained")
         require_executable(store, task, vector)
-        account.announce(agreed.model)
+        announce(store, task, account, model=agreed.model)
         account.charge(agreed.attempt.attempt, opened.agreement.context)
         return trained_as_asked(store, task, vector, context, account=account)
 

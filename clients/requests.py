@@ -185,6 +185,24 @@ def _account(store: Datastore, task: RoundTask) -> Account:
     )
 
 
+def announce(store: Datastore, task: RoundTask, account: Account, *, model: str) -> None:
+    """Have the ledger know a run, which begins from what the group has agreed to.
+
+    Args:
+        store: Of the group.
+        task: What the server asks for.
+        account: Of the round.
+        model: Digest of the vector of the round; where groups meet in pairs, of the run's first.
+
+    Raises:
+        PolicyRefused: The run begins from another model; nothing is announced or charged.
+    """
+    if store.group_policy is not None:
+        begins = task.round == 1 or task.strategy is not None
+        store.group_policy.check_start(task.training.start, first=model if begins else None)
+    account.announce(model)
+
+
 def shown_head(store: Datastore, message: Message, *, of: str = "secagg") -> Head:
     """The head of the group ledger, held against the newest that the server says it has seen."""
     known = part_in(message, "known", required=False, of=of)

@@ -11,6 +11,12 @@ PRIVACY_FILE: Final = "privacy.json"
 RESULT_FILE: Final = "result.json"
 """Figures of a run that is finished."""
 
+LINEAGE_FILE: Final = "lineage.json"
+"""Privacy under which a published model was trained, and that of all it began from."""
+
+START_FILE: Final = "start.json"
+"""What a run began from, where that was a published model."""
+
 LEDGERS_FOLDER: Final = "ledgers"
 """Ledgers of the groups and of the server: of a run, of a client, of a server."""
 

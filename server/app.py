@@ -16,7 +16,7 @@ from flwr.serverapp import Grid, ServerApp
 from numpy.typing import NDArray
 
 from atomic import write_atomically
-from privacy.file_names import CONFIG_FILE, PRIVACY_FILE
+from privacy.file_names import CONFIG_FILE, LINEAGE_FILE, PRIVACY_FILE, START_FILE
 from server.aggregation.base import Aggregation, MeanOfUpdates
 from server.aggregation.compressed import MeanOfCompressed
 from server.aggregation.robust import rule_for
@@ -33,6 +33,7 @@ from server.state.checkpoint import FOLDER as CHECKPOINTS
 from server.state.checkpoint import Checkpoint, Checkpoints, Registered
 from server.state.ledger import begun_ledger
 from server.state.resume import ReopenedLedger, find_checkpoint, reopened_ledger, restore
+from server.state.start import Start, read_start, resumed_start, told, write_lineage
 from server.state.telemetry import ROUNDS_FILE, observers
 from server.state.witness import Witness
 from strategies.base import Strategy
@@ -69,19 +70,21 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         ledger = None
         if checkpoint is not None and config.privacy.private:
             ledger = stack.enter_context(reopened_ledger(config, checkpoint))
-        _prepare(out, config)
+        # First of all: what cannot be begun from must not cost what a folder held.
+        start = read_start(config) if checkpoint is None else resumed_start(config, checkpoint)
+        _prepare(out, config, start)
         membership = Membership(
             grid, MembershipTerms.of(config), taken=ledger.taken if ledger else None
         )
         cohort = membership.gather()
-        learner = _learner(config, checkpoint)
+        learner = _learner(config, checkpoint, start)
         checkpoints = stack.enter_context(Checkpoints(out / CHECKPOINTS, also=(out / ROUNDS_FILE,)))
         setup = _setup(stack, config, cohort, learner, ledger)
         if checkpoint is not None:
             setup.aggregation.restore(checkpoint.aggregation)
         after = checkpoint.round if checkpoint else None
         loop = RoundLoop(
-            config=config,
+            config=told(config, start),
             cohort=cohort,
             strategy=learner.strategy,
             aggregation=setup.aggregation,
@@ -96,7 +99,7 @@ def run_federation(grid: Grid, config: RunConfig) -> None:
         checkpoints.settle()
         # In pairs every group has its own model; the server holds where they all began.
         if not config.strategy.in_pairs:
-            _publish(out, config, learner, vector, setup.witness)
+            _publish(config, cohort, learner, vector, setup)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,6 +112,7 @@ class _Learner:
         first: Digest of the vector that the run began from.
         vector: (d,) float32, from which it goes on.
         after: Where; None begins the run.
+        start: What it began from; None where its first values were drawn.
     """
 
     predictor: Predictor
@@ -116,14 +120,17 @@ class _Learner:
     first: str
     vector: NDArray[np.float32]
     after: Position | None
+    start: Start | None
 
 
-def _learner(config: RunConfig, checkpoint: Checkpoint | None) -> _Learner:
+def _learner(config: RunConfig, checkpoint: Checkpoint | None, start: Start | None) -> _Learner:
     # Torch takes seconds to import: what is refused before it is refused at once.
     from alignment.model.predictor import Predictor
     from alignment.model.vector import to_vector
 
-    predictor, strategy = Predictor(config.predictor, seed=config.seed), config.strategy.make()
+    predictor = start.predictor if start else None
+    predictor = predictor or Predictor(config.predictor, seed=config.seed)
+    strategy = config.strategy.make()
     first = vector = to_vector(predictor)
     after = None
     if checkpoint is not None:
@@ -131,9 +138,10 @@ def _learner(config: RunConfig, checkpoint: Checkpoint | None) -> _Learner:
     return _Learner(
         predictor=predictor,
         strategy=strategy,
-        first=vector_digest(first),
+        first=start.model if start else vector_digest(first),
         vector=vector,
         after=after,
+        start=start,
     )
 
 
@@ -197,7 +205,8 @@ def _setup(
     )
 
     if ledger is None:
-        registered, after = register_plan(config, cohort, learner.predictor), None
+        stated = learner.start.stated if learner.start else None
+        registered, after = register_plan(config, cohort, learner.predictor, stated), None
         witness = stack.enter_context(begun_ledger(config, cohort, registered, model=learner.first))
     else:
         registered = restored_plan(
@@ -262,29 +271,40 @@ def _keeper(
 
 
 def _publish(
-    out: Path,
     config: RunConfig,
+    cohort: Cohort,
     learner: _Learner,
     vector: NDArray[np.float32],
-    witness: Witness,
+    setup: _Setup,
 ) -> None:
-    """Leave the model in the folder of the run; a private run signs what it left."""
+    """Leave the model and its lineage in the folder of the run; a private one signs them."""
     from alignment.model.folder import save_predictor
     from alignment.model.vector import load_vector
 
-    load_vector(learner.predictor, learner.strategy.published(vector))
+    out, published = Path(config.out), learner.strategy.published(vector)
+    load_vector(learner.predictor, published)
     files = save_predictor(learner.predictor, out, config.context)
-    witness.published(out, files, model=vector_digest(vector))
+    write_lineage(
+        out,
+        vector_digest(published),
+        plan=setup.plan,
+        groups=tuple(cohort.group_indices),
+        start=learner.start,
+    )
+    setup.witness.published(out, (*files, LINEAGE_FILE), model=vector_digest(vector))
 
 
-def _prepare(out: Path, config: RunConfig) -> None:
+def _prepare(out: Path, config: RunConfig, start: Start | None) -> None:
     """Make the folder of a run, with its settings and nothing of a run before."""
     out.mkdir(parents=True, exist_ok=True)
     if not config.resume:
         # First of all: nobody may go on from what another run has left.
         if (out / CHECKPOINTS).exists():
             shutil.rmtree(out / CHECKPOINTS)
-        (out / PRIVACY_FILE).unlink(missing_ok=True)
+        for name in (PRIVACY_FILE, LINEAGE_FILE, START_FILE):
+            (out / name).unlink(missing_ok=True)
+        if start is not None:
+            start.write(out)
     # That it was resumed is no part of what repeats a run.
     settings = tomli_w.dumps(replace(config, resume=False).nested())
     write_atomically(out / CONFIG_FILE, settings)

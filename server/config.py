@@ -13,7 +13,6 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from privacy.accounting.choices import (
-    AUTO,
     MAX_EPSILON,
     NO_PRIVACY,
     Mechanism,
@@ -22,6 +21,7 @@ from privacy.accounting.choices import (
     ModeSetting,
     UnitSetting,
 )
+from server.presets import with_presets
 from server.simulation import SimulationConfig
 from strategies import registry
 from strategies.base import Strategy, Visibility
@@ -354,68 +354,14 @@ def _adapter() -> TypeAdapter[RunConfig]:
     return TypeAdapter(RunConfig)
 
 
-#: Defaults of private runs: few coordinates, many units in every step, few rounds, a server that
-#: smooths the noise away, and a context that speaks for very similar options only, because noise
-#: has blurred the others. Chosen by leaving out groups of a public survey.
-PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
-    "predictor.head_width": 64,
-    "predictor.early_features": False,
-    "context.strength": 8.0,
-    "context.bandwidth": 0.3,
-    "federation.warmup_rounds": 60,
-    "federation.adapter_rounds": 0,
-    "strategy.name": "fedadam",
-    "strategy.learning_rate": 0.008,
-    "strategy.momentum": 0.5,
-    "strategy.averaging": 0.95,
-}
-
-#: Defaults of ``fedaccord experiment pairs``. A pair holds one bit where the answers of a survey
-#: hold a distribution: at a survey's pace the head learns pairs by heart, and log-loss on held-out
-#: prompts rises after two rounds. So few rounds, a head that learns slower and adapters that learn
-#: faster. Each rate was chosen by log-loss on its own inner fold of a public set with hundreds of
-#: pairs a group; groups of some dozens want 1e-3 for both. Private runs keep PRIVATE_DEFAULTS.
-PAIR_DEFAULTS: Mapping[str, Scalar] = {
-    "privacy.mechanism": "gradients",
-    "predictor.early_features": False,
-    "training.dropout": 0.0,
-    "federation.warmup_rounds": 4,
-    "federation.adapter_rounds": 8,
-    "training.learning_rate": 3e-4,
-    "training.adapter_learning_rate": 1e-3,
-}
-
-#: Defaults where a causal model scores. There is no head to warm up, a pair has two responses, and
-#: a private step holds logits of all tokens, each as wide as the vocabulary.
-POLICY_DEFAULTS: Mapping[str, Scalar] = {
-    "federation.warmup_rounds": 0,
-    "federation.adapter_rounds": 30,
-    "privacy.records_per_unit": 8,
-    "privacy.micro_batch": 1,
-    "privacy.max_options": 2,
-    "privacy.options_apart": True,
-}
-
 _STRATEGY = "strategy."
-_MECHANISM = "privacy.mechanism"
-
-
-def _defaults_for(flat: Mapping[str, object]) -> dict[str, Scalar]:
-    """``PRIVATE_DEFAULTS``; those of its strategy only where no other one is asked for."""
-    name = f"{_STRATEGY}name"
-    own = flat.get(name, PRIVATE_DEFAULTS[name]) == PRIVATE_DEFAULTS[name]
-    return {
-        key: value
-        for key, value in PRIVATE_DEFAULTS.items()
-        if own or not key.startswith(_STRATEGY)
-    }
 
 
 def read_run_config(flat: Mapping[str, object]) -> RunConfig:
     """Check settings given with dotted keys; what is not given has its default.
 
-    A run whose steps are private has the defaults of ``PRIVATE_DEFAULTS``, and
-    over them one with ``predictor.scores = policy`` those of ``POLICY_DEFAULTS``.
+    Private runs, runs of causal models and runs that begin from a published model have defaults of
+    their own, see :func:`server.presets.with_presets`.
 
     Raises:
         ConfigError: One line that names the setting, its value and the bound.
@@ -425,17 +371,8 @@ def read_run_config(flat: Mapping[str, object]) -> RunConfig:
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
         raise ConfigError(f"unknown setting {unknown[0]!r}: {hint}")
-    if flat.get("predictor.scores") == "policy":
-        flat = {**POLICY_DEFAULTS, **flat}
-    mode = flat.get("privacy.mode", NO_PRIVACY)
-    if mode != NO_PRIVACY and flat.get(_MECHANISM, AUTO) == AUTO:
-        # Who has the data may have chosen better before.
-        apart = mode != Mode.LOCAL or flat.get("predictor.scores") == "policy"
-        flat = {**flat, _MECHANISM: str(Mechanism.GRADIENTS if apart else Mechanism.TALLY)}
-    if mode != NO_PRIVACY and flat[_MECHANISM] != Mechanism.TALLY:
-        flat = {**_defaults_for(flat), **flat}
     try:
-        return _adapter().validate_python(unflatten(flat))
+        return _adapter().validate_python(unflatten(with_presets(flat)))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -12,20 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from peft import PeftModel
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
-from alignment.config import ContextConfig, PredictorConfig
+from alignment.config import ContextConfig
 from alignment.model.file_names import ADAPTER_FOLDER, ADAPTER_SETTINGS, HEAD_FILE
 from alignment.model.predictor import Predictor
+from alignment.model.stated import FORMAT, METADATA_KEY, not_published, stated_settings
 from alignment.model.vector import load_vector, to_vector
-
-METADATA_KEY = "fedaccord"
-FORMAT = "fedaccord-predictor-1"
-
-
-class ModelFolderError(ValueError):
-    """A folder does not hold a published predictor."""
 
 
 def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -> tuple[str, ...]:
@@ -74,19 +68,9 @@ def load_predictor(folder: Path) -> tuple[Predictor, ContextConfig]:
     Raises:
         ModelFolderError: One line that says what is missing or wrong.
     """
-    head = folder / HEAD_FILE
-    if not head.is_file():
-        raise ModelFolderError(
-            f"{folder}: no {HEAD_FILE} in it; give the --out folder of a finished run"
-        )
+    config, context = stated_settings(folder)
     try:
-        with safe_open(str(head), framework="pt") as file:
-            content = json.loads((file.metadata() or {})[METADATA_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        if content["format"] != FORMAT:
-            raise ValueError(f"format is {content['format']!r}, not {FORMAT!r}: update one side")
-        config = PredictorConfig(**content["predictor"])
-        context = ContextConfig(**content["context"])
+        tensors = load_file(folder / HEAD_FILE)
         adapter = folder / ADAPTER_FOLDER
         if config.adapted and not adapter.is_dir():
             raise ValueError(f"{ADAPTER_FOLDER}/ is missing; copy the whole folder")
@@ -94,6 +78,5 @@ def load_predictor(folder: Path) -> tuple[Predictor, ContextConfig]:
         predictor.head.load_state_dict(tensors)
         load_vector(predictor, to_vector(predictor))  # refuses what is not finite
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelFolderError(f"{folder}: not a published predictor: {reason}") from error
+        raise not_published(folder, error) from error
     return predictor, context

@@ -155,6 +155,7 @@ class AcceptSection(_Section):
         encoder: Name of the base encoder, as runs give it: no other is looked at; empty looks at
             any, and so at folders of the server's choice.
         model: Fingerprint of the predictor and its base encoder; empty accepts any.
+        start: Digest of the vector that runs may begin from; empty accepts any.
         members: Into a sum over fewer groups than these no vector goes.
         threshold: t, groups that must sign one set of survivors; 0 takes the least that is sound.
         honest_shares: h, shares of noise that must be in the sum and unknown to others.
@@ -166,6 +167,7 @@ class AcceptSection(_Section):
     code: _Digest
     encoder: str = ""
     model: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    start: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     members: int = Field(default=3, ge=2)
     threshold: int = Field(default=0, ge=0)
     honest_shares: int = Field(default=1, ge=1)
@@ -348,6 +350,26 @@ class GroupPolicy(_Section):
                 "predictor: it, or its encoder, is not the one that this group's policy accepts"
             )
 
+    def check_start(self, stated: str, *, first: str | None) -> None:
+        """Hold what a run begins from against the group policy, before the run is announced.
+
+        Every round states it, in a plan that all members of a sum sign; the vector itself shows it
+        where the run begins.
+
+        Args:
+            stated: By the plan of the round: digest of the run's first vector.
+            first: Digest of that vector where this message has it; None in later rounds.
+
+        Raises:
+            PolicyRefused: It is another one.
+        """
+        agreed = self.accept.start
+        if agreed and not stated == (first or stated) == agreed:
+            raise PolicyRefused(
+                "start: the run begins from another model than accept.start of this group's "
+                "policy: nothing was trained"
+            )
+
 
 def read_group_policy(path: Path) -> GroupPolicy:
     """Read a group policy.
@@ -411,6 +433,7 @@ _ABOUT = {
     ),
     "accept": (
         "# code: what `fedaccord client review` showed. encoder, model: empty accepts any.\n"
+        "# start: digest of the model that runs begin from; empty accepts any.\n"
         "# members: fewest groups in a sum; threshold: t, 0 takes the least that is sound;\n"
         "# honest_shares: h; colluding: c, groups that may tell the server their own noise.\n"
         "# partners = true also lets vectors of local mode go to single groups, encrypted."

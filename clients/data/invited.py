@@ -253,9 +253,9 @@ def _never(now: Any, before: Any) -> bool:
     return False
 
 
-#: When a field, against its default, promises less. ``local`` mode needs to trust nobody; code and
-#: model say what runs, not how it protects; units bound what others are told; any threshold is held
-#: against the least that is sound.
+#: When a field, against its default, promises less. ``local`` mode needs to trust nobody; code,
+#: model and start say what runs, not how it protects; units bound what others are told; any
+#: threshold is held against the least that is sound.
 _WEAKER: Mapping[str, Callable[[Any, Any], bool]] = {
     "mode": lambda now, _: now == NO_PRIVACY,
     # Each keeps its promise; counting once touches the data less.
@@ -268,6 +268,7 @@ _WEAKER: Mapping[str, Callable[[Any, Any], bool]] = {
     "code": _never,
     "encoder": _never,
     "model": _never,
+    "start": _never,
     "members": _lower,
     "threshold": _lower,
     "honest_shares": _lower,

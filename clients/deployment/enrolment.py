@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -27,7 +28,6 @@ from clients.data.group_policy import (
 )
 from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, QUESTIONNAIRE_FILE, Home
 from clients.data.invited import (
-    InvitedFederation,
     InvitedPrivacy,
     Settings,
     lifetime_budget,
@@ -172,7 +172,7 @@ def policy_for(
                 questionnaire=questionnaire.digest if protects and questionnaire else "",
                 largest_weight=asked.largest_weight,
             ),
-            accept=_accept(asked, known["federation"], known["predictor"].encoder, model),
+            accept=_accept(known, model),
             server=ServerSection(address=invitation.address),
             machine=MachineSection(port=port),
         )
@@ -232,15 +232,16 @@ def _privacy(asked: InvitedPrivacy, budget_epsilon: float | None, units: int) ->
     )
 
 
-def _accept(
-    asked: InvitedPrivacy, federation: InvitedFederation, encoder: str, model: str
-) -> AcceptSection:
+def _accept(known: Mapping[str, Any], model: str) -> AcceptSection:
+    """What runs of invited settings, by section, come to."""
+    asked = known["privacy"]
     return AcceptSection(
         code=code_digest(),
-        encoder=encoder,
+        encoder=known["predictor"].encoder,
         model=model,
+        start=known["training"].start,
         # A sum of two is no secret between the two.
-        members=max(3, federation.minimum_groups),
+        members=max(3, known["federation"].minimum_groups),
         honest_shares=max(1, asked.survivors - asked.colluding),
         colluding=asked.colluding,
     )

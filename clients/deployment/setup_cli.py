@@ -115,6 +115,8 @@ def init(
             "public: read it. Answers to these questions are counted once, and noise is added to "
             "the counts before anything is computed of them; nothing else in your data is used."
         )
+    if policy.accept.start:
+        say(f"Runs begin from the model {policy.accept.start}, and from no other.")
     say("\nNext:")
     say(f"  1. read and adjust   {_path(folder / 'policy.toml')}")
     say(f"  2. send              {_path(folder / 'card.json')}   to the coordinator")

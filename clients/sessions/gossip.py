@@ -19,6 +19,7 @@ from clients.privatizer import Trained, release_to_partner, release_to_readers
 from clients.replies import reply_to
 from clients.requests import (
     account_for,
+    announce,
     countersign,
     model_in,
     open_store,
@@ -85,7 +86,7 @@ def meet(message: Message, context: Context) -> Message:
         request = part_in(message, "meet", of=_PART)
         require_executable(store, task, before.vector)
         meeting = session.meet(request, task=task.digest, model=before.start)
-        account.announce(before.start)
+        announce(store, task, account, model=before.start)
         account.charge(1, meeting.context)
         mean = trained_as_asked(store, task, before.vector, context, account=account)
         vector = strategy.step(before.vector, _update(task, mean))

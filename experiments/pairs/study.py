@@ -36,7 +36,8 @@ from experiments.report.views import PREDICTIONS_FILE
 from experiments.report.wording import Json
 from experiments.studies.engine import RUNS_FOLDER, StudyRun, check_draws, settings_of
 from privacy.accounting.choices import NO_PRIVACY
-from server.config import PAIR_DEFAULTS, ConfigError, RunConfig
+from server.config import ConfigError, RunConfig
+from server.presets import PAIR_DEFAULTS
 from server.settings import assemble, given_settings
 
 STUDY_FILE = "pairs.json"

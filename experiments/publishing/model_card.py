@@ -13,6 +13,7 @@ from alignment.data.sample_source import is_sample
 from experiments.report.views import Figure, Reads, View
 from experiments.report.wording import Json, is_number, plural, score_text
 from experiments.simulation.figures import in_view
+from privacy.lineage import start_in_words
 from texts import visible, visible_lines
 
 TAGS = ("fedaccord", "federated-learning", "preference-model", "reward-model", "lora")
@@ -49,6 +50,7 @@ def model_card(
         *_alignment(result, private=card is not None),
         "## Privacy",
         *(_privacy(card, result) if card is not None else [NO_GUARANTEE, _seen(result)]),
+        *map(_plain, start_in_words(result.get("start"), private=card is not None)),
         "## Loading it",
         _loading(base_model, lora=_has_adapter(result)),
         "## Limits",

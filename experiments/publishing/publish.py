@@ -22,7 +22,7 @@ from alignment.model.file_names import ADAPTER_FOLDER, ADAPTER_SETTINGS, ADAPTER
 from alignment.model.folder import load_predictor, save_predictor
 from experiments.publishing.model_card import model_card
 from privacy.accounting.choices import NO_PRIVACY
-from privacy.file_names import LEDGERS_FOLDER, RESULT_FILE
+from privacy.file_names import LEDGERS_FOLDER, LINEAGE_FILE, RESULT_FILE
 from privacy.ledger.paths import MODELS
 from server.config import ConfigError
 
@@ -80,6 +80,8 @@ def publish(publication: Publication, *, overwrite: bool = False) -> tuple[str, 
         folder = Path(made) / out.name
         folder.mkdir()
         base = _copy_predictor(publication, folder)
+        if (model / LINEAGE_FILE).is_file():
+            shutil.copyfile(model / LINEAGE_FILE, folder / LINEAGE_FILE)
         if card is not None:
             text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
             (folder / CARD_FILE).write_text(text, encoding="utf-8")
@@ -110,7 +112,7 @@ def _check_place(model: Path, out: Path, *, overwrite: bool) -> None:
         return
     if not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; name a folder")
-    known = {HEAD_FILE, ADAPTER_FOLDER, README_FILE, CARD_FILE}
+    known = {HEAD_FILE, ADAPTER_FOLDER, README_FILE, CARD_FILE, LINEAGE_FILE}
     foreign = sorted(path.name for path in out.iterdir() if path.name not in known)
     if foreign:
         raise ConfigError(

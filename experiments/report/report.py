@@ -34,6 +34,8 @@ from experiments.report.wording import (
     score_text,
 )
 from experiments.simulation.figures import in_view
+from privacy.accounting.choices import NO_PRIVACY
+from privacy.lineage import start_in_words
 
 REPORT_FILE = "report.html"
 
@@ -181,7 +183,17 @@ def _summary(result: Json) -> list[str]:
     )
     alone = _own_models(result.get("own_models"), data["train_groups"])
     told = [_whose_answers(swapped["mean"], result["context_swap_drop"])] if shown else []
-    return [trained, *alone, predicts, *_right_choices(result.get("choices")), *told, spread]
+    private = result["privacy"]["mode"] != NO_PRIVACY
+    began = start_in_words(result.get("start"), private=private)
+    return [
+        trained,
+        *began,
+        *alone,
+        predicts,
+        *_right_choices(result.get("choices")),
+        *told,
+        spread,
+    ]
 
 
 def _own_models(own: Json | None, groups: int) -> list[str]:

@@ -457,6 +457,15 @@ FIGURES: tuple[Figure, ...] = (
         shown={View.STUDY_NAMED: "noise multiplier"},
     ),
     Figure(
+        "start",
+        "What the run began from: `name` of the folder, digests of the `model` and of its `files`, "
+        "`privacy` under which it was trained (`mode`, and `unit`, `epsilon`, `delta`, `run`, "
+        "`groups`; null where nothing is stated) and its own `start`; null where values were "
+        "drawn.",
+        reads=Reads.NOTHING,
+        measure=lambda run: run.start,
+    ),
+    Figure(
         "data.source",
         "Name of the data.",
         reads=Reads.NOTHING,

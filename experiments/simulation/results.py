@@ -36,8 +36,9 @@ from experiments.simulation.own_models import drawn_groups, has_own_models, spre
 from experiments.simulation.traffic import training_traffic
 from privacy.accounting.accountant import NeighboringRelation
 from privacy.accounting.plan import PrivacyPlan
-from privacy.file_names import PRIVACY_FILE
+from privacy.file_names import PRIVACY_FILE, START_FILE
 from privacy.ledger.paths import group_model
+from privacy.lineage import read_start
 from server.config import RunConfig
 from server.state.telemetry import ROUNDS_FILE
 
@@ -143,6 +144,12 @@ class FinishedRun:
             "question_mean": _summary(measured.question_mean),
             "train_groups": _summary(measured.train),
         }
+
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """What is stated of the model that the run began from; None where values were drawn."""
+        written = Path(self.config.out) / START_FILE
+        return read_start(written) if self.config.training.start else None
 
     def choices(self) -> dict[str, Any] | None:
         """Accuracy and calibration of predicted choices; None of surveys."""

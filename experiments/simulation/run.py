@@ -76,6 +76,19 @@ def _check_ledgers(out: Path, ledgers: str) -> None:
         )
 
 
+def _check_start(config: RunConfig, out: Path) -> None:
+    """Refuse a start that cannot be read, before a folder of results is replaced."""
+    from server.state.start import read_start
+
+    start = config.training.start
+    if start and Path(start).resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"training.start = {start!r} lies in --out {out}, which a run replaces; name another "
+            "--out, or a copy elsewhere"
+        )
+    read_start(config)
+
+
 def _check_shape(config: RunConfig, population: Population) -> None:
     """Refuse data that a private step has no room for: it would take their records for absent.
 
@@ -126,6 +139,7 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     if config.resume:
         _check_split(out, population)
     else:
+        _check_start(config, out)
         # Only now: bad input must not cost what a folder held.
         _begin(out, population)
     # Data are checked in a second; what follows takes several to import.

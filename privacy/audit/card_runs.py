@@ -15,6 +15,7 @@ from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event
 from privacy.ledger.payloads import stated_plan
 from privacy.ledger.state import State
+from privacy.lineage import start_in_words, wrong_start
 
 RDP_ORDERS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
 """Orders at which the card states the Renyi divergence of a whole run."""
@@ -138,13 +139,27 @@ def _runs_of(
             [(group, event) for group, event in events if event.body.get("run") == name],
             [event for event in server if event.body.get("run") == name],
             text_in(accountant),
+            _starts(name, result),
         )
         for name in dict.fromkeys((*begun, *named))
     ]
 
 
+def _starts(name: str, result: Mapping[str, Any] | None) -> list[str] | None:
+    """What a run began from, in words, by its result; None where that is of another run."""
+    private = (result or {}).get("privacy")
+    if result is None or not isinstance(private, Mapping) or private.get("run") != name:
+        return None
+    start = result.get("start")
+    return None if wrong_start(start) else start_in_words(start, private=True)
+
+
 def _run(
-    name: str, events: _GroupEvents, server: list[Event], accountant: str | None
+    name: str,
+    events: _GroupEvents,
+    server: list[Event],
+    accountant: str | None,
+    starts: list[str] | None,
 ) -> dict[str, Any]:
     """One run, by its events in the groups' ledgers and in the server ledger."""
     begun = next((event.body for event in reversed(server) if event.type == "RUN"), None)
@@ -176,6 +191,7 @@ def _run(
         **counted(rounds),
         "round_log": rounds if begun else None,
         "model_before": text_in(body.get("model")),
+        "starts": starts,
         "code": sorted({code for _, each in planned if (code := text_in(each.get("code")))}),
         "published": _published(server),
     }

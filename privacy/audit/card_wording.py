@@ -84,6 +84,8 @@ RESTS_ON: Mapping[str, str] = {
     "runs.round_log": "the server's word, as far as the checks do not show more: how rounds ended, "
     "why, who was in them, which models they began from and left, and what was published",
     "runs.accountant_version": "result.json of the run, signed by nobody",
+    "runs.starts": "result.json of the run, signed by nobody; the digest of the model alone stands "
+    "in the ledgers",
     "utility": "result.json of the run, signed by nobody and measured by no review",
     "simulated": "whether a result.json was handed in, which only a simulation leaves",
     "empirical": "whoever ran the canary audit; no review of files repeats it",

@@ -43,6 +43,7 @@ class RegisteredPlan:
             counted once.
         warmup: Of the rounds that train the head alone; likewise.
         questionnaires: Where answers are counted once, what each group is asked.
+        start: What is stated of the model that the run begins from; None where there is none.
     """
 
     run: str
@@ -53,6 +54,7 @@ class RegisteredPlan:
     layout: PrivateLayout | None = None
     warmup: PrivateLayout | None = None
     questionnaires: Mapping[str, Asked] = field(default_factory=dict)
+    start: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All that is public of it, as JSON types."""
@@ -63,6 +65,7 @@ class RegisteredPlan:
             "epsilon_pld": self.epsilon_pld,
             "epsilon_opacus": self.epsilon_opacus,
             "groups": list(self.groups),
+            **({} if self.start is None else {"start": dict(self.start)}),
         }
         if self.layout is None:
             asked = {name: each.as_dict() for name, each in self.questionnaires.items()}
@@ -102,8 +105,19 @@ class PlanSections:
         )
 
 
-def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> RegisteredPlan:
+def register_plan(
+    config: RunConfig,
+    cohort: Cohort,
+    predictor: Predictor,
+    start: Mapping[str, Any] | None = None,
+) -> RegisteredPlan:
     """Calibrate the plan of a private run, have a second library confirm it, and write it down.
+
+    Args:
+        config: The run.
+        cohort: Who takes part.
+        predictor: Of its shape.
+        start: What is stated of the model that it begins from; None where its values are drawn.
 
     Raises:
         PlanRefused: Something asked for could not be guaranteed.
@@ -129,6 +143,7 @@ def register_plan(config: RunConfig, cohort: Cohort, predictor: Predictor) -> Re
         layout=layout,
         warmup=private_layout(predictor, adapters=False) if layout else None,
         questionnaires=dict(cohort.questionnaires),
+        start=start,
     )
     keep_seats(registered, config, cohort)
     logger.info("noise multiplier %.4f for epsilon = %g", plan.noise_multiplier, plan.epsilon)
@@ -272,6 +287,7 @@ def restored_plan(
         layout=layout,
         warmup=private_layout(predictor, adapters=False) if layout else None,
         questionnaires=dict(cohort.questionnaires),
+        start=values.get("start"),
     )
     keep_seats(registered, config, cohort)
     return registered

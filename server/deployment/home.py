@@ -35,6 +35,7 @@ from privacy.identity.roles import HELD_OUT, TRAIN
 from server.config import ConfigError, RunConfig, read_run_config
 from server.deployment.certificates import CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, create
 from server.settings import given_settings
+from server.state.start import read_start, told
 from strategies.wire.round_plan import Scalar, unflatten
 from texts import UnfitText, name_of, read_text, spelled
 
@@ -143,12 +144,15 @@ class ServerHome:
         settings = self.settings()
         _require_open(given, settings)
         private = {**settings, **given}["privacy.mode"] != NO_PRIVACY
+        start = str({**settings, **given}.get("training.start", ""))
         config = read_run_config(
             {
                 **settings,
                 **given,
                 "out": str(self.file(RUNS_FOLDER, name)),
                 "resume": resume,
+                # Programs of the server run in folders of their own.
+                "training.start": str(Path(start).resolve()) if start else "",
                 "federation.roster": str(self.file(ROSTER_FILE)),
                 "privacy.ledgers": str(self.file(LEDGERS_FOLDER)) if private else "",
             }
@@ -187,7 +191,12 @@ def set_up(
     except UnfitText as error:
         raise DeploymentError(f"--name {home.federation[:40]!r}: {error}") from error
     _require_open(settings)
-    chosen = _settings(read_run_config({"privacy.mode": "local", **settings}))
+    if start := settings.get("training.start"):
+        settings = {**settings, "training.start": str(Path(str(start)).resolve())}
+    config = read_run_config({"privacy.mode": "local", **settings})
+    # Nothing is made for runs that could not begin.
+    read_start(config)
+    chosen = _settings(config)
     home = replace(home, folder=folder.resolve())
     folder.mkdir(parents=True, exist_ok=True)
     create(home.file(TLS_FOLDER), list(dict.fromkeys([home.host, *also])))
@@ -215,7 +224,9 @@ def _settings(config: RunConfig) -> dict[str, Scalar]:
 def invite(home: ServerHome) -> Invitation:
     """Write the invitation anew, with the settings as they stand."""
     server = home.keys.own(SERVER, role=SERVERS).public
-    settings = _settings(home.run_config("check", {}, resume=False))
+    config = home.run_config("check", {}, resume=False)
+    # Members agree to the model that runs begin from, and not to a place of this machine.
+    settings = _settings(told(config, read_start(config)))
     invitation = Invitation(
         federation=home.federation,
         address=home.address,

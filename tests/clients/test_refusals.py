@@ -20,6 +20,7 @@ from clients.deployment.executor import reason_for_server
 from clients.sessions.group_ledger import RefusedByLedger
 from privacy.errors import ExecutionMismatch, LedgerRefused, PlanRefused, PolicyRefused
 from privacy.identity.keys import Identity, Roster, rosters_json
+from strategies.wire.round_plan import vector_digest
 
 Deployed = Any
 Asked = Any
@@ -233,6 +234,50 @@ def test_terms_that_fall_short_of_the_policy_are_refused_before_anything_is_char
     assert isinstance(reason, str), "the terms were accepted"
     assert reason.startswith(words)
     assert "\n" not in reason
+
+
+class TestStart:
+    """A group that names the model of the start works for no run that begins elsewhere.
+
+    What a plan says is in the terms that all members sign; in the first round the vector shows it.
+    """
+
+    @pytest.mark.parametrize(
+        ("agreed", "stated", "number", "refused"),
+        [
+            ("own", "own", 1, False),
+            ("own", "own", 2, False),
+            ("own", "none", 1, True),
+            ("own", "none", 2, True),
+            ("own", "other", 1, True),
+            ("own", "other", 2, True),
+            # The plan lies, and only who sees the first vector can tell.
+            ("other", "other", 1, True),
+            ("", "other", 1, False),
+            ("", "none", 1, False),
+        ],
+    )
+    def test_it_is_held_against_the_policy_before_anything_is_announced(
+        self,
+        deploy: Callable[..., Deployed],
+        asking: Callable[..., Asked],
+        agreed: str,
+        stated: str,
+        number: int,
+        refused: bool,
+    ) -> None:
+        asked = asking(deploy(groups=2))
+        digests = {"own": vector_digest(asked.vector), "other": "ab" * 32, "none": "", "": ""}
+        asked.deployed.change(ONE, accept__start=digests[agreed])
+        plan = asked.round_plan(number, **{"training.start": digests[stated]})
+        terms = asked.terms(number, task=plan.digest())
+        reply = asked.share(ONE, asked.advertise(number), terms, plan)
+        assert isinstance(reply, str) is refused, reply
+        events = [event["type"] for event in asked.deployed.ledger(ONE)]
+        assert ("PLAN" in events) is not refused
+        if refused:
+            assert reply.startswith("PolicyRefused: start: the run begins from another model")
+            assert "\n" not in reply
 
 
 def test_terms_as_agreed_are_accepted(

@@ -50,6 +50,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "training.context_questions": (0, "x"),
     "training.local_steps": (-1, 0.5, "x"),
     "training.proximal": (-1, "x", float("nan")),
+    "training.start": ("no-such-folder", 5),
     "training.fairness": (-0.1, 10.1, "x", float("nan")),
     "federation.warmup_rounds": (-1, "x"),
     "federation.adapter_rounds": (-1, "x"),

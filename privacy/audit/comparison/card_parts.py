@@ -231,6 +231,10 @@ def _run(mine: Json, stated: Json, evidence: Evidence, missing: Missing) -> Json
         version = stated["accountant_version"]
         _require(version is None or bool(_VERSION.fullmatch(version)), f"{where}.version")
         run["accountant_version"] = version
+        starts = stated["starts"]
+        sentences = isinstance(starts, list) and all(isinstance(each, str) for each in starts)
+        _require(starts is None or sentences, f"{where}.starts")
+        run["starts"] = starts
     if missing.groups:
         _require_form(mine["charged"], stated["charged"], f"{where}.charged")
         _require(stated["charged"]["steps"] >= mine["charged"]["steps"], f"{where}.charged")

@@ -16,6 +16,7 @@ from privacy.audit.evidence import Evidence
 from privacy.audit.likeness import alike
 from privacy.audit.recomputed import PLD, UPPER_BOUND, Epsilons, wrong_epsilon
 from privacy.audit.run_folder.stated_settings import wrong_settings
+from privacy.audit.run_folder.stated_start import wrong_start_stated
 from privacy.audit.server_ledger.members import seats_of
 from privacy.audit.server_ledger.plans import begun, plans_of
 from privacy.errors import PrivacyError
@@ -36,6 +37,9 @@ _OF_GROUP = frozenset(("units", "epsilon", "left_out"))
 _OF_PLAN_FILE = frozenset(
     "run plan plan_digest epsilon_pld epsilon_opacus groups tensors metrics".split()
 )
+_START = "start"
+"""What the plan of a run states that began from a published model, as its result does."""
+
 _METRICS = ["units", "loss"]
 """What rides in the noised vector behind the gradient, in this order."""
 
@@ -145,6 +149,7 @@ def _wrong_files(evidence: Evidence) -> str:
             or _wrong_rounds(result, run)
             or _wrong_utility(result)
             or wrong_settings(result, run.plan, evidence.settings)
+            or wrong_start_stated(result, registered, run.events)
         )
         if wrong:
             return f"{RESULT_FILE}: {wrong}"
@@ -160,7 +165,8 @@ def _wrong_fields(stated: Mapping[str, Any], fields: frozenset[str]) -> str:
 
 
 def _wrong_plan_file(registered: Mapping[str, Any], run: _Run) -> str:
-    if wrong := _wrong_fields(registered, _OF_PLAN_FILE):
+    stated = {name: value for name, value in registered.items() if name != _START}
+    if wrong := _wrong_fields(stated, _OF_PLAN_FILE):
         return wrong
     if not _same(registered["plan"], run.plan.as_dict()):
         return "its plan is not that of the ledgers"

@@ -22,8 +22,9 @@ from transformers import AutoModel
 
 from alignment.config import ContextConfig, PredictorConfig
 from alignment.data.records import Question
-from alignment.model.folder import ModelFolderError, load_predictor, save_predictor
+from alignment.model.folder import load_predictor, save_predictor
 from alignment.model.predictor import Predictor
+from alignment.model.stated import ModelFolderError
 from alignment.model.vector import to_vector
 
 ROOT = Path(__file__).parents[3]

@@ -12,9 +12,10 @@ import torch
 from alignment.config import ContextConfig
 from alignment.data.answers import GroupAnswers, tally
 from alignment.data.records import PairRecord, Question
-from alignment.model.folder import ModelFolderError, save_predictor
+from alignment.model.folder import save_predictor
 from alignment.model.prediction import ContextPredictor
 from alignment.model.predictor import Predictor
+from alignment.model.stated import ModelFolderError
 from alignment.reward.combination import AdaptiveCombination, MeanCombination, MinCombination
 from alignment.reward.reward import RewardModel, best_of_n, centred, standardised
 from alignment.reward.reward_function import RewardFunction, text_of

@@ -104,6 +104,7 @@ def test_every_field_survives_being_written_and_read(tmp_path: Path) -> None:
             code="12" * 32,
             encoder="models/small",
             model="34" * 32,
+            start="56" * 32,
             members=9,
             threshold=8,
             honest_shares=7,

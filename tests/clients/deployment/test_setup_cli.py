@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,26 @@ def own_data(
 
 
 class TestInit:
+    def test_it_takes_and_shows_the_model_that_runs_begin_from(
+        self, command: Command, invitation: Path, own_data: Path, tmp_path: Path
+    ) -> None:
+        invited = Invitation.read(invitation)
+        for start, code in (("ab" * 32, 0), ("/srv/models/last-year", 2)):
+            settings = {**invited.settings, "training.start": start}
+            replace(invited, settings=settings).write(invitation)
+            home = tmp_path / str(code)
+            words = ("client", "init", home, "--invitation", invitation)
+            done = command(*words, "--group", "Group 0", "--data", own_data)
+            assert done.code == code, done.err
+            if code == 0:
+                assert f"Runs begin from the model {start}" in done.out
+                assert Home(folder=home).group_policy.accept.start == start
+            else:
+                # A place of the server's is no model that anybody could agree to.
+                assert "accept.start" in done.err or "start = '/srv" in done.err
+                assert done.err.count("\n") == 1
+                assert not home.exists()
+
     def test_it_shows_what_to_read_out_and_what_to_do_next(
         self, command: Command, invitation: Path, own_data: Path, tmp_path: Path
     ) -> None:

@@ -30,7 +30,8 @@ from experiments.pairs.study import (
     run_predictions,
     summarise_study,
 )
-from server.config import PAIR_DEFAULTS, PRIVATE_DEFAULTS, ConfigError
+from server.config import ConfigError
+from server.presets import PAIR_DEFAULTS, PRIVATE_DEFAULTS
 
 Command = Callable[..., Any]
 WriteRows = Callable[..., Path]

@@ -67,6 +67,7 @@ def test_what_is_published_rewards_and_loads_as_what_was_trained(
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
         "head.safetensors",
+        "lineage.json",
     )
     (ours, _), (theirs, _) = load_predictor(out), load_predictor(finished.out)
     assert (to_vector(ours) == to_vector(theirs)).all()

@@ -18,7 +18,8 @@ from experiments.studies.figures import FIGURES
 from experiments.studies.file import Case, Study
 from experiments.studies.plan import ConditionRun, fix_splits, plan_runs
 from experiments.studies.summary import STUDY_FILE, summarise_study, write_study
-from server.config import PRIVATE_DEFAULTS, ConfigError, RunConfig
+from server.config import ConfigError, RunConfig
+from server.presets import PRIVATE_DEFAULTS
 
 PlanStudy = Callable[..., tuple[ConditionRun, ...]]
 Epsilons = tuple[float | None, ...]

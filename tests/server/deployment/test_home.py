@@ -28,6 +28,7 @@ from server.deployment.home import (
     settings_of_run,
 )
 from server.rounds.admission import AdmissionFile, Setup
+from strategies.wire.round_plan import vector_digest
 
 MakeCard = Callable[..., Card]
 
@@ -84,6 +85,31 @@ class TestSetUp:
             "privacy.budget_epsilon",
             "federation.roster",
         }
+
+    def test_the_invitation_names_the_start_by_its_digest(
+        self, tiny_encoder: str, tmp_path: Path
+    ) -> None:
+        from alignment.config import ContextConfig, PredictorConfig
+        from alignment.model.folder import save_predictor
+        from alignment.model.predictor import Predictor
+        from alignment.model.vector import to_vector
+
+        config = PredictorConfig(encoder=tiny_encoder, head_width=8, max_tokens=64)
+        predictor, start = Predictor(config, seed=5), tmp_path / "spring"
+        save_predictor(predictor, start, ContextConfig())
+        home = make(tmp_path / "lab", settings={"training.start": str(start)})
+        invited = Invitation.read(home.file("invitation.json"))
+        assert invited.settings["training.start"] == vector_digest(to_vector(predictor))
+        assert invited.settings["predictor.head_width"] == 8
+        assert str(start) not in home.file("invitation.json").read_text(encoding="utf-8")
+        assert home.run_config("autumn", {}, resume=False).training.start == str(start)
+        (start / "head.safetensors").unlink()
+        with pytest.raises(ConfigError, match=r"training\.start = .*: no head\.safetensors"):
+            make(tmp_path / "other", settings={"training.start": str(start)})
+        assert not (tmp_path / "other").exists()
+        with pytest.raises(ConfigError, match=r"training\.start = "):
+            invite(home)
+        assert Invitation.read(home.file("invitation.json")) == invited
 
     def test_it_stays_complete_when_settings_are_cut(self, home: ServerHome) -> None:
         before = Invitation.read(home.file("invitation.json")).settings
