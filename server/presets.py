@@ -11,9 +11,9 @@ from alignment.model.stated import stated_settings
 from privacy.accounting.choices import AUTO, NO_PRIVACY, Mechanism, Mode
 from strategies.wire.round_plan import Scalar, flatten
 
-#: Defaults of runs whose steps are private: few coordinates, many units in every step, few rounds, a server that
-#: smooths the noise away, and a context that speaks for very similar options only, because noise
-#: has blurred the others. Chosen by leaving out groups of a public survey.
+#: Defaults of runs whose steps are private: few coordinates, many units in every step, few rounds,
+#: a server that smooths the noise away, and a context that speaks for very similar options only,
+#: because noise has blurred the others. Chosen by leaving out groups of a public survey.
 PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
     "predictor.head_width": 64,
     "predictor.early_features": False,

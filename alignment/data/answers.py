@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -22,13 +23,16 @@ class GroupAnswers:
         group: Whose answers.
         questions: The questions, each once, in the order of the records.
         targets: Per question, the distribution of the answers over its options; sums to 1.
-        counts: Per question, the number of records behind it.
+        counts: Per question, the number of records behind it; of a noised tally an estimate.
+        reliability: Per question, the share of the variance of ``targets`` that is no noise, above
+            0 and at most 1. None of answers without noise.
     """
 
     group: str
     questions: tuple[Question, ...]
     targets: tuple[tuple[float, ...], ...]
-    counts: tuple[int, ...]
+    counts: tuple[float, ...]
+    reliability: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -39,8 +43,18 @@ class GroupAnswers:
         Args:
             single_choice: The evidence of one record that chose one option alone.
         """
+        if self.reliability is not None:
+            return self.reliability
         pairs = zip(self.targets, self.counts, strict=True)
         return tuple(single_choice if n == 1 and max(t) == 1 else 1.0 for t, n in pairs)
+
+    def learning_share(self) -> float:
+        """Share of a learning rate that noised answers deserve: how reliable they are on average.
+
+        A step of Adam is as long whatever it rests on: what is noise would be learned as fast.
+        """
+        reliability = self.reliability
+        return 1.0 if reliability is None else math.fsum(reliability) / len(reliability)
 
     def select(self, question_ids: Sequence[str]) -> GroupAnswers:
         """The answers to some questions, in the order asked for.
@@ -63,11 +77,13 @@ class GroupAnswers:
         return self._at(keep)
 
     def _at(self, places: Sequence[int]) -> GroupAnswers:
+        reliability = self.reliability
         return GroupAnswers(
             group=self.group,
             questions=tuple(self.questions[i] for i in places),
             targets=tuple(self.targets[i] for i in places),
             counts=tuple(self.counts[i] for i in places),
+            reliability=reliability and tuple(reliability[i] for i in places),
         )
 
 

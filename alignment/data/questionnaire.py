@@ -14,6 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from alignment.data.records import (
     InvalidRecordError,
     PairRecord,
@@ -60,6 +63,10 @@ class Questionnaire:
     def options(self) -> tuple[int, ...]:
         """How many options each question has."""
         return tuple(len(question.options) for question in self.questions)
+
+    def by_question(self, cells: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Numbers of all options in their order, (options,), parted by question."""
+        return np.split(cells, np.cumsum(self.options)[:-1])
 
     def place(self, question: Question) -> int:
         """The place of a question, by its id and its options; -1 where it is not in here."""

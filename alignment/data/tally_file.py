@@ -13,7 +13,7 @@ import numpy as np
 from alignment.data.answers import GroupAnswers
 from alignment.data.questionnaire import QuestionnaireError, parse_questionnaire
 from alignment.data.sources import DataError
-from alignment.data.tallied import answers_of_counts
+from alignment.data.tallied import answers_from_tally
 from texts import UnfitText, name_of, read_text
 
 _NEEDED = frozenset({"group", "plan", "questionnaire", "step", "cells"})
@@ -53,9 +53,10 @@ def read_tally(path: Path) -> GroupAnswers:
             f"{path}: is no tally: holds other cells than its questionnaire has options; ask for "
             "the file that fedaccord client export-tally has written"
         )
-    return answers_of_counts(
+    counts = np.array(cells, dtype=np.float64) / step
+    return answers_from_tally(
         group,
         questionnaire.questions,
-        np.array(cells, dtype=np.float64) / step,
-        noise_std=2.0**noise_log2 / step,
+        questionnaire.by_question(counts),
+        sigma=2.0**noise_log2 / step,
     )

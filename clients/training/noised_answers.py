@@ -9,7 +9,7 @@ import numpy as np
 
 from alignment.data.answers import GroupAnswers
 from alignment.data.questionnaire import parse_questionnaire
-from alignment.data.tallied import answers_of_counts
+from alignment.data.tallied import answers_from_tally
 from privacy.accounting.tally_file import StoredTally
 
 
@@ -25,9 +25,10 @@ def noised_answers(tallies: Sequence[StoredTally]) -> GroupAnswers:
 @lru_cache(maxsize=64)
 def _answers(tallies: tuple[StoredTally, ...]) -> GroupAnswers:
     questionnaire = parse_questionnaire(tallies[0].questionnaire, where="tally")
-    return answers_of_counts(
+    counts = np.sum([stored.tally.counts for stored in tallies], axis=0)
+    return answers_from_tally(
         tallies[0].group,
         questionnaire.questions,
-        np.sum([stored.tally.counts for stored in tallies], axis=0),
-        noise_std=tallies[0].tally.noise_std * len(tallies) ** 0.5,
+        questionnaire.by_question(counts),
+        sigma=tallies[0].tally.noise_std * len(tallies) ** 0.5,
     )

@@ -56,7 +56,8 @@ def _batches(
         steps -= take
 
 
-def _optimizer(predictor: Predictor, task: RoundTask) -> torch.optim.Optimizer:
+def _optimizer(predictor: Predictor, task: RoundTask, share: float) -> torch.optim.Optimizer:
+    """AdamW at a share of the rates that the task asks for."""
     training = task.training
     groups: list[dict[str, Any]] = []
     for part, rate in learning_rates(training, train_adapter=task.train_adapter).items():
@@ -70,7 +71,7 @@ def _optimizer(predictor: Predictor, task: RoundTask) -> torch.optim.Optimizer:
             "federation.warmup_rounds = 0"
         )
     for group in groups:
-        group["lr"] *= task.learning_rate_scale
+        group["lr"] *= task.learning_rate_scale * share
     return torch.optim.AdamW(groups)
 
 
@@ -208,7 +209,8 @@ def train_locally(
 
     Args:
         vector: (d,) float32, where all groups start.
-        answers: What to learn from; a question counts as often as it was answered.
+        answers: What to learn from; a question counts as often as it was answered, and noised
+            answers are learned from at a share of the rates.
         task: What the server asks for.
 
     Raises:
@@ -216,7 +218,7 @@ def train_locally(
     """
     predictor = predictor_for(task.predictor)
     load_vector(predictor, vector)
-    optimizer = _optimizer(predictor, task)
+    optimizer = _optimizer(predictor, task, answers.learning_share())
     pull = _proximal_pull(optimizer, task.training.proximal)
     generator = _generator(task, answers.group)
     objective = _LocalObjective(predictor, answers, task, generator)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,17 @@ class TestTrainLocally:
         uneven = train_locally(vector, answers((9, 3, 3, 3)), make_task())
         assert alike.delta.tobytes() == scaled.delta.tobytes()
         assert alike.loss != uneven.loss
+
+    def test_noised_answers_are_learned_from_as_far_as_they_are_reliable(
+        self, vector: np.ndarray, make_task: MakeTask
+    ) -> None:
+        exact = answers((3, 3, 3, 3))
+        task = make_task(**PRIOR_ONLY, **{"training.local_steps": 1, "training.weight_decay": 0.0})
+        plain = train_locally(vector, exact, task).delta
+        sure = train_locally(vector, replace(exact, reliability=(1.0,) * 4), task).delta
+        rough = train_locally(vector, replace(exact, reliability=(0.1, 0.3, 0.3, 0.3)), task).delta
+        assert np.array_equal(sure, plain)
+        assert rough == pytest.approx(plain / 4, rel=1e-2, abs=1e-7)
 
     def test_the_group_draws_its_own_batches(self, vector: np.ndarray, make_task: MakeTask) -> None:
         task = make_task(**{"training.batch_size": 1})
