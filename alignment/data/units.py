@@ -122,18 +122,25 @@ def contribution_cap(unit: str, records_per_unit: int) -> int:
     return records_per_unit if most is None else min(most, records_per_unit)
 
 
-def counted_units(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRecords, ...]:
+def counted_units(
+    records: Iterable[PreferenceRecord], *, unit: str, distributions: bool
+) -> tuple[UnitRecords, ...]:
     """The units whose answers are counted: as :func:`units_of`, and all behind distributions.
 
     Those are one unit here, its weights the numbers of persons: a budget is theirs together.
+
+    Args:
+        records: Of one group.
+        unit: As for :func:`units_of`.
+        distributions: Whether distributions are counted, or single answers. Of the other kind no
+            record counts: the weight of an answer is no number of persons.
 
     Raises:
         ValueError: As :func:`units_of`, or where a distribution does not say of how many it is.
     """
     named = unit_kind(unit).named
-    return _gathered(
-        _by_respondent_or_all(records) if unit_kind(unit).of_people else named(records)
-    )
+    kept = (record for record in records if isinstance(record, SurveyRecord) == distributions)
+    return _gathered(_by_respondent_or_all(kept) if unit_kind(unit).of_people else named(kept))
 
 
 def units_of(records: Iterable[PreferenceRecord], *, unit: str) -> tuple[UnitRecords, ...]:

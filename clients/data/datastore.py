@@ -171,7 +171,8 @@ def open_home(home: Home, *, strict: bool = False) -> Datastore:
 
     def records() -> _Records:
         if bound and not strict:
-            return _records_alone(source, policy.group, unit, stamp(source))
+            counted = policy.privacy.counted
+            return _records_alone(source, policy.group, unit, counted, stamp(source))
         return _own_records(source, policy.group, policy.data.skip_invalid, stamp(source))[1]
 
     if bound and not strict:
@@ -189,7 +190,9 @@ def open_home(home: Home, *, strict: bool = False) -> Datastore:
         draws=() if trains else draws_of(answers, seed=0),
         unit=unit,
         units=lambda: _own_units(records(), unit),
-        counted_units=lambda: _counted_units(records(), unit),
+        counted_units=lambda: _counted_units(
+            records(), unit, pinned_questionnaire(home).distributions
+        ),
         questionnaire=lambda: pinned_questionnaire(home),
         wave=policy.tally.wave,
         units_bound=bound,
@@ -256,7 +259,8 @@ def persons_in(records: Sequence[PreferenceRecord], unit: str, *, counted: bool)
     if not counted:
         return len(units_of(records, unit=unit))
     behind = [record.respondents or 0 for record in records if isinstance(record, SurveyRecord)]
-    return max([len(counted_units(records, unit=unit)), *behind])
+    named = [len(counted_units(records, unit=unit, distributions=each)) for each in (False, True)]
+    return max(*named, *behind)
 
 
 def records_in(source: str, group: str) -> Sequence[PreferenceRecord]:
@@ -294,13 +298,13 @@ def _own_records(
 
 
 @lru_cache(maxsize=2)
-def _records_alone(source: str, group: str, unit: str, _: object) -> _Records:
+def _records_alone(source: str, group: str, unit: str, counted: bool, _: object) -> _Records:
     loaded = load_records(source, group=group, alone=True)
     people = unit_kind(unit).of_people
     kept = [
         record
         for record in loaded.records
-        if record.group == group and (not people or _names_somebody(record))
+        if record.group == group and (not people or _names_somebody(record, counted))
     ]
     if absent := len(loaded.records) + len(loaded.skipped) - len(kept):
         logger.warning(
@@ -311,14 +315,16 @@ def _records_alone(source: str, group: str, unit: str, _: object) -> _Records:
     return _Records(kept)
 
 
-def _names_somebody(record: PreferenceRecord) -> bool:
-    """Whether a record says whose answer it is, or of how many."""
-    return record.unit is not None or getattr(record, "respondents", None) is not None
+def _names_somebody(record: PreferenceRecord, counted: bool) -> bool:
+    """Whether a record says whose answer it is, or, where answers are counted, of how many."""
+    if counted and isinstance(record, SurveyRecord):
+        return record.respondents is not None
+    return record.unit is not None
 
 
 @lru_cache(maxsize=4)
-def _counted_units(records: _Records, unit: str) -> tuple[UnitRecords, ...]:
-    return counted_units(records, unit=unit)
+def _counted_units(records: _Records, unit: str, distributions: bool) -> tuple[UnitRecords, ...]:
+    return counted_units(records, unit=unit, distributions=distributions)
 
 
 @lru_cache(maxsize=4)
@@ -362,7 +368,9 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
         draws=draws,
         unit=config.unit,
         units=units,
-        counted_units=lambda: _counted_units(records(), config.unit),
+        counted_units=lambda: _counted_units(
+            records(), config.unit, _questions_of(records()).distributions
+        ),
         questionnaire=lambda: _questions_of(records()),
         wave="",
         units_bound=_bound_of(records(), config.unit, counted) if private else 0,

@@ -190,7 +190,7 @@ class GroupLedger:
     def require(self, run: str, round_number: int, attempt: int) -> None:
         """Check that an attempt can be paid for; see ``Ledger.require``."""
         with self._ledger.reopen() as ledger:
-            self._lower_budget(ledger, run)
+            self.lower_budget(ledger, run)
             ledger.require(run, round_number, attempt)
 
     def charge(
@@ -220,7 +220,7 @@ class GroupLedger:
                 # A count that was interrupted goes on under its own spend.
                 if not ledger.counts_once(left.run):
                     ledger.aborted(left, "Interrupted")
-            self._lower_budget(ledger, run)
+            self.lower_budget(ledger, run)
             receipt = ledger.reserve(run, round_number, attempt, context)
             taking_part = ledger.present(receipt, [unit.unit for unit in units])
         return receipt, self._present(run, units, taking_part)
@@ -256,7 +256,7 @@ class GroupLedger:
             )
         return known.present
 
-    def _lower_budget(self, ledger: Ledger, run: str) -> None:
+    def lower_budget(self, ledger: Ledger, run: str) -> None:
         """Have a budget that its owner has lowered bind a run that is under way, too."""
         data = ledger.data_of(run)
         budget = None if data is None else ledger.budget(data)

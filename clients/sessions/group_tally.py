@@ -26,7 +26,7 @@ from privacy.accounting.step import private_count
 from privacy.accounting.tally_file import StoredTally
 from privacy.errors import LedgerRefused, LedgerRolledBack, LedgerUnwritable, StageSkipped
 from privacy.kernel.randomness import SystemRandomStream
-from privacy.kernel.tally import private_tally
+from privacy.kernel.tally import CountBounds, private_tally
 from privacy.ledger import Ledger, SpendReceipt
 
 _MOST_KEPT = 256
@@ -103,13 +103,31 @@ class GroupTallies:
         if path.exists():
             self._adopt(ledger, path, spent)
             return
+        # Refused, if at all, before anybody is charged.
+        bounds = plan.count_bounds(self.questionnaire.options)
+        self._sweep(path)
         units = self._new_units(ledger, name, plan)
         receipt = spent or self._pay(ledger, name, plan, units)
         present = ledger.present(receipt, [unit.unit for unit in units])
         counted = [unit for unit, takes_part in zip(units, present, strict=True) if takes_part]
-        content = self._count(counted, plan, receipt)
+        content = self._count(counted, plan, bounds, receipt)
         self._write(path, content)
         ledger.released(receipt, hashlib.sha256(content).digest())
+
+    def _sweep(self, path: Path) -> None:
+        """Remove what a process has left that was killed while it wrote: a second noise.
+
+        Raises:
+            LedgerUnwritable: It cannot be removed, and with it two noised counts would lie here.
+        """
+        try:
+            for left in self.folder.glob(f".{path.name}.*.part"):
+                left.unlink()
+        except OSError as error:
+            raise LedgerUnwritable(
+                f"{path}: {error.strerror or error}; counts of a process that was killed lie "
+                "beside it: remove them and ask again"
+            ) from error
 
     def _adopt(self, ledger: Ledger, path: Path, spent: SpendReceipt | None) -> None:
         """Record a tally that was written and then interrupted: nothing has used it yet."""
@@ -148,14 +166,19 @@ class GroupTallies:
         )
         if ledger.announced(name) is None:
             self.group_ledger.set_budget(ledger, dataset, plan)
+        else:
+            self.group_ledger.lower_budget(ledger, name)
         ledger.register_plan(name, dataset, plan, code=running_digest())
         context = hashlib.sha256(f"{plan.digest()} {name}".encode()).digest()
         return ledger.reserve(name, 0, 0, context)
 
     def _count(
-        self, units: Sequence[UnitRecords], plan: PrivacyPlan, receipt: SpendReceipt
+        self,
+        units: Sequence[UnitRecords],
+        plan: PrivacyPlan,
+        bounds: CountBounds,
+        receipt: SpendReceipt,
     ) -> bytes:
-        bounds = plan.count_bounds(self.questionnaire.options)
         source = SystemRandomStream()
         try:
             answers = answers_in(units, self.questionnaire)

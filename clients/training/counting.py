@@ -5,6 +5,7 @@ Total: what is not in the questionnaire, or points at no option, gets no place a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,7 +46,7 @@ def answers_in(
 
 def _distributions(units: Sequence[UnitRecords], questionnaire: Questionnaire) -> Distributions:
     said = [
-        (questionnaire.place(question), round(weight), target)
+        (questionnaire.place(question), round(weight) if math.isfinite(weight) else 0, target)
         for unit in units
         for question, target, weight in zip(unit.questions, unit.targets, unit.weights, strict=True)
     ]

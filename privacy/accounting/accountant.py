@@ -231,8 +231,17 @@ def _gaussian_budget(epsilon: float, delta: float) -> float:
     high = 1.0
     while _log_gaussian_delta(epsilon, high) < target:
         high *= 2
-    mu = brentq(lambda each: _log_gaussian_delta(epsilon, each) - target, high * 2**-60, high)
-    mu *= 1 - 1e-9
+    mu = brentq(
+        lambda each: _log_gaussian_delta(epsilon, each) - target,
+        high * 2**-60,
+        high,
+        # Relative to mu, which is small where the budget is: absolutely, 2e-12 would be too much.
+        xtol=1e-300,
+        maxiter=1000,
+    )
+    # Where mu is small, digits are lost to the difference of two logarithms.
+    tilt = epsilon / mu
+    mu *= 1 - 1e-9 + 2**-50 * float(log_ndtr(mu / 2 - tilt)) * (1 + tilt) / mu
     return float(mu * mu / 2)
 
 

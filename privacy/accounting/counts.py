@@ -19,7 +19,8 @@ ANSWERS = 25
 """Answers of a person that are counted where nothing else is said."""
 
 _MOST_ANSWERS = 10**6
-_MOST_WEIGHT = 1000.0
+# One answer of weight 1 is a number of steps that floats hold exactly.
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-3, 1000.0
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
 
 
@@ -49,10 +50,10 @@ class CountTerms:
                 f"counts.answers_per_respondent = {answers!r} is not an integer in "
                 f"[1, {_MOST_ANSWERS}]; give the answers of a person that count"
             )
-        if type(weight) is not float or not 0 < weight <= _MOST_WEIGHT:
+        if type(weight) is not float or not _LEAST_WEIGHT <= weight <= _MOST_WEIGHT:
             raise PlanRefused(
-                f"counts.largest_weight = {weight!r} is not a number in (0, {_MOST_WEIGHT:g}]; "
-                "1.0 is for data without weights"
+                f"counts.largest_weight = {weight!r} is not a number in [{_LEAST_WEIGHT:g}, "
+                f"{_MOST_WEIGHT:g}]; 1.0 is for data without weights"
             )
         given = self.questionnaires
         if not isinstance(given, tuple) or not all(
@@ -77,7 +78,7 @@ class CountTerms:
         listed = values["questionnaires"]
         try:
             weight = float(values["largest_weight"])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise PlanRefused("counts.largest_weight is not a number; give one") from None
         return cls(
             answers_per_respondent=values["answers_per_respondent"],

@@ -16,6 +16,16 @@ from privacy.errors import PrivacyError, StageSkipped
 from privacy.kernel.tally import PrivateTally, stored_tally
 
 VERSION = 1
+# What reading values of any shape may raise.
+_NO_TALLY = (
+    PrivacyError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 _FIELDS = {"version", "group", "plan", "questionnaire", "wave", "spend", "step", "cells"}
 
 
@@ -110,7 +120,7 @@ class StoredTally:
                 raise StageSkipped("the file states another step than its plan gives")
         except StageSkipped:
             raise
-        except (PrivacyError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except _NO_TALLY as error:
             raise StageSkipped(f"the file is no tally: {error}") from error
         return cls(
             group=str(values["group"]),

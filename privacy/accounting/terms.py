@@ -183,6 +183,17 @@ class PrivacyTerms:
                 "counts are taken once, of everybody, and each group adds all of the noise: plan "
                 "them with sampling_rate = 1, rounds = 1, local_steps = 1, mode = 'local'"
             )
+        if self.relation is NeighboringRelation.REPLACE_ONE:
+            if self.unit is not Unit.RESPONDENT:
+                raise PlanRefused(
+                    f"unit = {self.unit} with distributions, each of which is a record: what is "
+                    "hidden is one of the persons behind them; use unit = 'respondent'"
+                )
+            if self.counts.largest_weight < 1:
+                raise PlanRefused(
+                    f"counts.largest_weight = {self.counts.largest_weight} over the mean weight is "
+                    "below 1, less than some person has; give at least 1"
+                )
         if len(self.counts.questionnaires) != self.groups:
             raise PlanRefused(
                 f"counts.questionnaires has {len(self.counts.questionnaires)} entries for groups = "

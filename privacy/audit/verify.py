@@ -15,6 +15,7 @@ from dataclasses import replace
 import dp_accounting
 from dp_accounting.rdp import RdpAccountant
 
+from privacy.accounting.accountant import GAUSSIAN_ORDER
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import TRUNCATION_SHARE
 from privacy.audit.checks import Basis, Check, Status, failed, left_open, passed
@@ -273,6 +274,11 @@ def _overspent(name: str, state: State, dataset: str, used: float) -> Check:
 
 def _epsilon_of(steps: Steps, *, order: int, delta: float) -> float:
     """The epsilon that steps amount to at one order; 0 before the first."""
+    if order == GAUSSIAN_ORDER:
+        # All of them are one Gaussian mechanism, whose precisions add up.
+        precision = math.fsum(n / step.noise_multiplier**2 for step, n in steps.items())
+        noise = 1 / math.sqrt(precision) if precision else math.inf
+        return float(dp_accounting.get_epsilon_gaussian(noise, delta))
     accountant = RdpAccountant(orders=[float(order)])
     for mechanism, count in steps.items():
         gaussian = dp_accounting.GaussianDpEvent(mechanism.noise_multiplier)

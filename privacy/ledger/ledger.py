@@ -377,12 +377,15 @@ class Ledger:
 
         Raises:
             AlreadyCharged: if the attempt was recorded before.
-            LedgerRefused: if no such tally was released.
+            LedgerRefused: if no such tally was released, or the run has a plan of its own.
         """
         with self._turn:
             key = attempt_key(run, round, attempt)
             if key in self._state.uses:
                 raise AlreadyCharged(f"{named(key)} was trained before; begin another attempt")
+            # Who asks chooses the name of a run, and what no replay takes must not reach the disk.
+            if run in self._state.plans:
+                raise LedgerRefused(f"run {run!r} has a plan of its own here; rename it")
             of = [made for made, digest in self._state.tallies.items() if digest == tally]
             if not of:
                 raise LedgerRefused("this ledger has released no such tally; restore the newest")

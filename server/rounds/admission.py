@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ IDLE = "idle"
 _LONGEST_ROLE = 200
 _LONGEST_CODE = 128
 _LONGEST_ROSTER = 1 << 20
+# As plans have it: one that is spelled otherwise would stop a run, not its own group alone.
+_DIGEST = re.compile("[0-9a-f]{64}")
 _MOST_QUESTIONS = 1 << 20
 _MOST_OPTIONS = 1 << 10
 ANOTHERS_KEY = "group {!r} shows the key of another group: give each its own"
@@ -215,14 +218,14 @@ def _questionnaire(answer: ConfigRecord) -> Asked:
     """What a group says of its questionnaire: a few numbers that all are public."""
     digest = _text(answer, "questionnaire")
     options, distributions = answer["options"], answer["distributions"]
-    if len(bytes.fromhex(digest)) != 32 or not isinstance(distributions, bool):
+    if not _DIGEST.fullmatch(digest) or not isinstance(distributions, bool):
         raise ValueError("a questionnaire is named by no digest")
     if not isinstance(options, list) or not 1 <= len(options) <= _MOST_QUESTIONS:
         raise ValueError("a questionnaire has no questions, or more than a run has room for")
     counts = tuple(count for count in options if type(count) is int and 2 <= count <= _MOST_OPTIONS)
     if len(counts) < len(options):
         raise ValueError("a question has no options, or more than a run has room for")
-    return Asked(digest=digest.lower(), options=counts, distributions=distributions)
+    return Asked(digest=digest, options=counts, distributions=distributions)
 
 
 def _proven(answer: ConfigRecord, role: str, node: int, challenge: bytes) -> bytes:

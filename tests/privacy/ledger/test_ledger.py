@@ -267,8 +267,10 @@ def test_a_budget_shrinks_and_never_grows(ledger: Ledger) -> None:
 def test_what_cannot_be_recorded_is_refused(ledger: Ledger, terms: Terms, tmp_path: Path) -> None:
     plan = make_plan(terms)
     respondents = {"unit": Unit.RESPONDENT, "bound": BOUND, "run": "run"}
-    with pytest.raises(UnsupportedMechanism):
-        ledger.register(units(1), **respondents, relation=NeighboringRelation.REPLACE_ONE)
+    replaced = {"relation": NeighboringRelation.REPLACE_ONE}
+    data = ledger.register(units(1), **{**respondents, "run": "replaced"}, **replaced)
+    with pytest.raises(UnsupportedMechanism, match="replace_one has no filter"):
+        ledger.register_plan("replaced", data, make_plan(terms, **replaced))
     with pytest.raises(LedgerRefused, match="occurs twice"):
         ledger.register(units(1, 1), **respondents)
     for wrong in ({"run": ""}, {"bound": 0}, {"bound": True}, {"bound": 2.0}):
@@ -283,7 +285,7 @@ def test_what_cannot_be_recorded_is_refused(ledger: Ledger, terms: Terms, tmp_pa
         ledger.register_plan("run", bare, plan)
     with pytest.raises(DeltaTooLarge):
         ledger.set_budget(bare, epsilon=4, delta=0.5, order=5)
-    for order in (1, 2, True, 5.0, 1025):
+    for order in (0, 2, True, 5.0, 1025):
         with pytest.raises(LedgerRefused):
             ledger.set_budget(bare, epsilon=4, delta=DELTA, order=order)
     dataset = register(ledger, units(1, 2))
