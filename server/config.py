@@ -167,7 +167,7 @@ class PrivacyConfig:
         epsilon: Bound on the privacy loss over the whole run.
         delta: Chance that the bound fails; below one over the units of all groups together.
         answers_per_respondent: Answers of a respondent that are counted; which of more is drawn. 0
-            counts up to 25, and of distributions, behind which nobody can be told apart, all.
+            counts up to 32, and of distributions, behind which nobody can be told apart, all.
         largest_weight: Of a tally: the most that one answer counts, where answers have weights.
         sampling_rate: Chance of every unit to take part in a step, drawn by its own group.
         clipping_norm: Bound on the gradient of a unit; a public constant, never fitted to data.

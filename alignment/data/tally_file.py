@@ -16,7 +16,7 @@ from alignment.data.sources import DataError
 from alignment.data.tallied import answers_from_tally
 from texts import UnfitText, name_of, read_text
 
-_NEEDED = frozenset({"group", "plan", "questionnaire", "step", "cells"})
+_NEEDED = frozenset({"group", "plan", "questionnaire", "step", "total_share", "cells"})
 _MOST = 2**62
 
 
@@ -42,21 +42,28 @@ def read_tally(path: Path) -> GroupAnswers:
         group, step = name_of(str(values["group"])), values["step"]
         questionnaire = parse_questionnaire(values["questionnaire"], where=str(path))
         noise_log2, cells = values["plan"]["noise_log2"], values["cells"]
+        kept, of = values["total_share"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError, UnfitText) as error:
         if isinstance(error, QuestionnaireError):
             raise DataError(str(error)) from error
         raise DataError(f"{path}: is no tally: {type(error).__name__} {error}") from error
     whole = [type(step) is int and step > 0, type(noise_log2) is int and 0 <= noise_log2 < 64]
+    whole += [type(kept) is int and type(of) is int and 0 < kept <= of]
     whole += [type(cell) is int and abs(cell) < _MOST for cell in cells]
     if not all(whole) or len(cells) != sum(questionnaire.options):
         raise DataError(
             f"{path}: is no tally: holds other cells than its questionnaire has options; ask for "
             "the file that fedaccord client export-tally has written"
         )
-    counts = np.array(cells, dtype=np.float64) / step
+    sigma = 2.0**noise_log2 / step
     return answers_from_tally(
         group,
         questionnaire.questions,
-        questionnaire.by_question(counts),
-        sigma=2.0**noise_log2 / step,
+        # What was taken from all options of a question is given back by its total.
+        [
+            each + each.mean() * (of / kept - 1)
+            for each in questionnaire.by_question(np.array(cells, dtype=np.float64) / step)
+        ],
+        sigma=sigma,
+        total_sigma=sigma * of / kept,
     )

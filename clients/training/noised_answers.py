@@ -26,9 +26,11 @@ def noised_answers(tallies: Sequence[StoredTally]) -> GroupAnswers:
 def _answers(tallies: tuple[StoredTally, ...]) -> GroupAnswers:
     questionnaire = parse_questionnaire(tallies[0].questionnaire, where="tally")
     counts = np.sum([stored.tally.counts for stored in tallies], axis=0)
+    sigma = tallies[0].tally.noise_std * len(tallies) ** 0.5
     return answers_from_tally(
         tallies[0].group,
         questionnaire.questions,
         questionnaire.by_question(counts),
-        sigma=tallies[0].tally.noise_std * len(tallies) ** 0.5,
+        sigma=sigma,
+        total_sigma=sigma / float(tallies[0].tally.bounds.total_share),
     )

@@ -15,7 +15,7 @@ from privacy.errors import PlanRefused
 NOISE_LOG2 = 20
 """k of the noise on counts: so fine that neither weights nor shares lose anything on the grid."""
 
-ANSWERS = 25
+ANSWERS = 32
 """Answers of a person that are counted where nothing else is said."""
 
 _MOST_ANSWERS = 10**6

@@ -26,7 +26,9 @@ _NO_TALLY = (
     ArithmeticError,
     RecursionError,
 )
-_FIELDS = {"version", "group", "plan", "questionnaire", "wave", "spend", "step", "cells"}
+_FIELDS = frozenset(
+    {"version", "group", "plan", "questionnaire", "wave", "spend", "step", "total_share", "cells"}
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,8 +73,9 @@ class StoredTally:
                 "questionnaire": questionnaire,
                 "wave": wave,
                 "spend": spend,
-                # Follows from the plan; here for readers that know none.
+                # These follow from the plan; here for readers that know none.
                 "step": tally.bounds.step,
+                "total_share": [*tally.bounds.total_share.as_integer_ratio()],
                 "cells": tally.cells.tolist(),
             }
         )
@@ -116,8 +119,9 @@ class StoredTally:
                 content=content,
                 digest=found if digest is None else digest,
             )
-            if values["step"] != tally.bounds.step:
-                raise StageSkipped("the file states another step than its plan gives")
+            stated = (values["step"], values["total_share"])
+            if stated != (tally.bounds.step, [*tally.bounds.total_share.as_integer_ratio()]):
+                raise StageSkipped("the file states another step or share than its plan gives")
         except StageSkipped:
             raise
         except _NO_TALLY as error:

@@ -1,13 +1,18 @@
-"""Counting answers once: persons' answers -> integers -> exact noise -> a tally that may be kept.
+"""Counting answers once: persons' answers -> integer ballots -> exact noise -> a stored tally.
 
-A person adds at most m answers to the counts, each of at most a public weight, to one option of
-a question. So adding or removing a person moves the counts by at most S in L2 norm, *checked in
-integers, person by person*: no gradient and no float stands between the data and the noise. One
-answer is `step` steps of the integer grid, so that weights and shares need no further rounding.
+A person casts one *ballot*: of at most m answers, each to one option of a question. Three things
+make the most of a bound S on its L2 norm, which is *checked in integers, person by person*:
 
-Where all that is known of a question is how n persons' answers were distributed, a person is
-bounded by what another answer of theirs can change: two cells by the largest weight, where weights
-were normalised all others, and the rounding of each.
+- All ballots have norm S: who answered few questions counts for more in each, and everybody for
+  the same in all. Survey weights scale a ballot down.
+- An answer of A steps adds A to its option and takes C = A // 2K from all K options of its
+  question, so that the total of the question keeps one half and noise of its own: a ballot that
+  says less of how much was answered may say more of what.
+- The grid is so fine that neither needs further rounding.
+
+Where all that is known of a question is how n persons' answers were distributed, the shares times n
+are counted as they are, and a person is bounded by what another answer of theirs can change: two
+cells by the largest weight, where weights were normalised all others, and the rounding of each.
 """
 
 import hashlib
@@ -26,6 +31,12 @@ from privacy.kernel.randomness import ByteSource, random_words
 from privacy.kernel.types import _SEAL, Clipped, KernelSettings, Noised, _StaysHere, centred
 
 _Integers: TypeAlias = NDArray[np.int64]
+
+# Of the total of a question; the rest is taken from all its options alike.
+_KEPT = Fraction(1, 2)
+# Roundings of a ballot are smaller than this part of its norm; where they are not, it is shortened.
+_SHORTER_LOG2 = 12
+_TIMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +80,17 @@ class CountBounds:
 
     @cached_property
     def step(self) -> int:
-        """Steps of the grid that one answer of weight 1 counts: as many as S permits."""
+        """Steps of the grid that one answer of weight 1 counts, of a person who gave m of them."""
         if self.distributions:
             return self._step_of_shares()
-        weight = self.largest_weight
-        counted = min(self.answers, len(self.options))
-        square = self.sensitivity**2 * weight.denominator**2
-        return math.isqrt(square // (counted * weight.numerator**2))
+        widest = sorted(self.options, reverse=True)[: self.answers]
+        square = self.largest_weight**2 * sum(map(_square_of_answer, widest))
+        return math.isqrt(math.floor(Fraction(self.sensitivity) ** 2 / square))
 
     @property
-    def largest(self) -> int:
-        """The most steps that one answer can count: `floor(step * largest_weight)`."""
-        return math.floor(self.step * self.largest_weight)
+    def total_share(self) -> Fraction:
+        """The part of the total of a question that its cells keep."""
+        return Fraction(1) if self.distributions else _KEPT
 
     def _step_of_shares(self) -> int:
         """The largest step at which replacing a person stays within S, all roundings included.
@@ -102,6 +112,11 @@ class CountBounds:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low
+
+
+def _square_of_answer(options: int) -> Fraction:
+    """The squared norm of an answer of one step to a question of so many options."""
+    return 1 - (1 - _KEPT**2) / options
 
 
 def _root_above(square: Fraction) -> int:
@@ -154,7 +169,7 @@ def count_answers(
     """Count, exactly.
 
     Of answers of one person to one question one is counted, and of all of them m: which, is drawn
-    by the source. Whatever else an entry says changes no cell but its own.
+    by the source. Whatever else an entry says changes no cells but those of its own questions.
 
     Args:
         answers: of all persons, or distributions of them.
@@ -163,7 +178,7 @@ def count_answers(
         source: randomness of the operating system.
 
     Returns:
-        The counts times `bounds.step`, modulo the plan's modulus: exact, and not yet private.
+        The sum of all ballots, modulo the plan's modulus: exact, and not yet private.
 
     Raises:
         ExecutionMismatch: if bounds and settings are not of one plan, or of other answers.
@@ -180,17 +195,45 @@ def count_answers(
 
 
 def _cells_of_persons(answers: Answers, bounds: CountBounds, source: ByteSource) -> _Integers:
+    """The sum of all ballots, `(cells,) int64`."""
     counted = _counted(answers, bounds, source)
-    persons, steps = answers.persons[counted], _steps(answers.weights[counted], bounds)
-    places = bounds.first_cells[answers.questions[counted]] + answers.options[counted]
-    # By construction nobody exceeds S; whoever did would count as absent.
-    present, person = np.unique(persons, return_inverse=True)
-    squares = np.zeros(len(present), dtype=np.int64)
-    np.add.at(squares, person, steps * steps)
-    within = squares <= bounds.sensitivity**2
+    questions = answers.questions[counted]
+    options = np.asarray(bounds.options, dtype=np.int64)[questions]
+    _, person = np.unique(answers.persons[counted], return_inverse=True)
+    steps, taken = _ballots(person, options, answers.weights[counted], bounds)
     cells = np.zeros(bounds.cells, dtype=np.int64)
-    np.add.at(cells, places, np.where(within[person], steps, 0))
-    return cells
+    np.add.at(cells, bounds.first_cells[questions] + answers.options[counted], steps)
+    from_all = np.zeros(len(bounds.options), dtype=np.int64)
+    np.add.at(from_all, questions, taken)
+    return cells - np.repeat(from_all, bounds.options)
+
+
+def _ballots(
+    person: NDArray[np.intp],
+    options: _Integers,
+    weights: NDArray[np.float64],
+    bounds: CountBounds,
+) -> tuple[_Integers, _Integers]:
+    """Steps of every answer, and those taken from all options of its question.
+
+    Floats decide how long a ballot is, and integers that it is no longer than S: one that were
+    would count as absent. What becomes of a person's answers depends on that person's alone.
+    """
+    square = 1 - float(1 - _KEPT**2) / options
+    length = np.sqrt(np.bincount(person, weights=square))[person]
+    heaviest = float(bounds.largest_weight)
+    steps = (bounds.sensitivity * np.minimum(weights, heaviest) / heaviest / length).astype(
+        np.int64
+    )
+    for _ in range(_TIMES):
+        taken = steps // (2 * options)
+        squares = np.zeros(person.max(initial=-1) + 1, dtype=np.int64)
+        np.add.at(squares, person, (steps - taken) ** 2 + (options - 1) * taken**2)
+        over = (squares > bounds.sensitivity**2)[person]
+        if not over.any():
+            return steps, taken
+        steps = np.where(over, np.maximum(steps - (steps >> _SHORTER_LOG2) - 1, 0), steps)
+    return np.where(over, 0, steps), np.where(over, 0, taken)
 
 
 def _counted(answers: Answers, bounds: CountBounds, source: ByteSource) -> NDArray[np.intp]:
@@ -213,12 +256,6 @@ def _counted(answers: Answers, bounds: CountBounds, source: ByteSource) -> NDArr
     rank = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
     counted: NDArray[np.intp] = order[rank < bounds.answers]
     return counted
-
-
-def _steps(weights: NDArray[np.float64], bounds: CountBounds) -> _Integers:
-    capped = np.minimum(weights, float(bounds.largest_weight))
-    steps: _Integers = np.minimum(np.floor(bounds.step * capped).astype(np.int64), bounds.largest)
-    return steps
 
 
 def _cells_of_shares(answers: Distributions, bounds: CountBounds, source: ByteSource) -> _Integers:
@@ -252,7 +289,8 @@ class PrivateTally:
     Attributes:
         bounds: of what was counted.
         noise_log2: k; the noise on every cell has standard deviation 2^k steps.
-        cells: `(cells,) int64`, the count of each option times `bounds.step`, plus noise.
+        cells: `(cells,) int64`, the sum of all ballots, or the shares times persons and
+            `bounds.step`, plus noise.
     """
 
     bounds: CountBounds
@@ -275,8 +313,16 @@ class PrivateTally:
 
     @property
     def counts(self) -> NDArray[np.float64]:
-        """The noised counts in answers, `(cells,) float64`; any may be negative."""
-        return self.cells / self.bounds.step
+        """The noised counts in answers, `(cells,) float64`; any may be negative.
+
+        What ballots have taken from all options of a question is given back by its total, whose
+        noise is larger by one over `bounds.total_share` than that of its counts explains.
+        """
+        options = np.asarray(self.bounds.options)
+        totals = np.add.reduceat(self.cells, self.bounds.first_cells) / options
+        kept = float(self.bounds.total_share)
+        counts: NDArray[np.float64] = self.cells + np.repeat(totals * (1 / kept - 1), options)
+        return counts / self.bounds.step
 
     @property
     def noise_std(self) -> float:

@@ -24,6 +24,7 @@ from clients.task import PrivateTask
 from privacy.accounting.accountant import NeighboringRelation
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.tally_file import StoredTally
 from privacy.accounting.terms import terms_of_counts
 from privacy.audit.checks import Status
 from privacy.audit.evidence import gather
@@ -40,7 +41,6 @@ from privacy.identity.keys import Identity, Roster
 from privacy.kernel.tally import Answers
 from privacy.ledger import Ledger
 from privacy.ledger.paths import tallies_folder
-from privacy.ledger.tally_file import StoredTally
 
 DELTA, BOUND = 1e-5, 20
 ROUNDS = 3

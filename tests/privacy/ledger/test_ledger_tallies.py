@@ -14,6 +14,7 @@ from privacy.accounting.accountant import GAUSSIAN_ORDER
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.step import private_count
+from privacy.accounting.tally_file import StoredTally
 from privacy.accounting.terms import PrivacyTerms, terms_of_counts
 from privacy.audit.checks import Status
 from privacy.audit.evidence import gather
@@ -36,7 +37,6 @@ from privacy.ledger import Ledger, SpendReceipt
 from privacy.ledger.chain import write_event
 from privacy.ledger.payloads import attempt_body
 from privacy.ledger.store import Store
-from privacy.ledger.tally_file import StoredTally
 
 IDENTITY = Identity.create()
 DELTA = 1e-5
