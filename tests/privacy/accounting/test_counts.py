@@ -233,8 +233,9 @@ class TestPlan:
             moved = [math.sqrt(2) * float(real) + math.sqrt(each) + 1 for each in widest]
             assert math.hypot(*moved) <= bounds.sensitivity
         else:
-            assert counted * bounds.largest**2 <= bounds.sensitivity**2
-            assert bounds.largest <= real
+            widest = sorted((5, 2, 4), reverse=True)[:counted]
+            square = sum(1 - Fraction(3, 4 * each) for each in widest)
+            assert square * real**2 <= bounds.sensitivity**2
         # No coarser than need be: one step more would not fit.
         longer = Fraction(weight) * (bounds.step + 1)
         norm = math.sqrt(counted) * float(longer) * (math.sqrt(2) if distributions else 1)
