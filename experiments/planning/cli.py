@@ -110,6 +110,14 @@ def plan(
             help="Gradients: other epsilons and rounds as well, for half a minute.",
         ),
     ] = False,
+    unconfirmed: Annotated[
+        bool,
+        typer.Option(
+            "--unconfirmed",
+            help="Gradients: do not ask the second library, which takes half of the time; the "
+            "run itself always does.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the picture, plan.png.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", hidden=True, help="What is so without --alternatives.")
@@ -164,6 +172,7 @@ def plan(
                 },
                 dimension=dimension,
                 alternatives=alternatives and not quick,
+                confirm=not unconfirmed,
                 say=status.update,
             )
     figures = {**(made.as_dict() if made else asked.as_dict()), **outlook.as_dict()}
@@ -185,7 +194,7 @@ def plan(
 
 
 def _forecast(
-    *, given: Mapping[str, Any], dimension: int | None, alternatives: bool, say: Say
+    *, given: Mapping[str, Any], dimension: int | None, alternatives: bool, confirm: bool, say: Say
 ) -> Forecast:
     """Forecast the plan of these terms, refusing bad ones before anything slow is done."""
     from privacy.accounting.terms import PrivacyTerms
@@ -198,7 +207,9 @@ def _forecast(
     if dimension is None:
         source = "trainable parameters of the default predictor, counted"
         terms = PrivacyTerms(**given, dimension=default_dimension())
-    return forecast(terms, dimension_from=source, alternatives=alternatives, say=say)
+    return forecast(
+        terms, dimension_from=source, alternatives=alternatives, confirm=confirm, say=say
+    )
 
 
 def _show_outlook(outlook: Outlook, console: Terminal) -> None:
@@ -341,7 +352,7 @@ def _own(made: Forecast) -> Block:
     table = _table("", "")
     for name, value in (
         ("epsilon, computed", f"{made.epsilon_pld:.4f}"),
-        ("epsilon, upper bound by a second library", f"{made.epsilon_opacus:.4f}"),
+        ("epsilon, upper bound by a second library", _confirmed(made)),
         ("noise multiplier", f"{plan.noise_multiplier:.4f}"),
         ("noise on a coordinate", _short(noise)),
         ("largest signal on a coordinate", _short(signal)),
@@ -360,6 +371,10 @@ def _own(made: Forecast) -> Block:
         f"Digest of the plan: {plan.digest()}"
     )
     return "This plan", table, note
+
+
+def _confirmed(made: Forecast) -> str:
+    return "not asked" if made.epsilon_opacus is None else f"{made.epsilon_opacus:.4f}"
 
 
 def _costs(made: Forecast) -> Block:

@@ -67,10 +67,11 @@ class Forecast:
     """A plan and what is known of it before anything runs.
 
     Attributes:
-        plan: Calibrated and confirmed by a second accountant.
+        plan: Calibrated.
         dimension_from: Where the dimension comes from.
         epsilon_pld: The plan's epsilon by privacy loss distributions, at ``accounted_delta``.
-        epsilon_opacus: The cross-check, an upper bound at most 0.0125 above it.
+        epsilon_opacus: The cross-check, an upper bound at most 0.0125 above it; None where the
+            second library was not asked.
         shorter: Epsilon by rounds; the last is the plan.
         unchecked: Epsilon by honest shares; the last is the plan.
         alternatives: Other epsilons and rounds; empty where they were not asked for.
@@ -81,7 +82,7 @@ class Forecast:
     plan: PrivacyPlan
     dimension_from: str
     epsilon_pld: float
-    epsilon_opacus: float
+    epsilon_opacus: float | None
     shorter: Mapping[int, float]
     unchecked: Mapping[int, float | None]
     alternatives: tuple[Alternative, ...]
@@ -155,6 +156,7 @@ def forecast(
     *,
     dimension_from: str,
     alternatives: bool = False,
+    confirm: bool = True,
     say: Say = lambda _: None,
 ) -> Forecast:
     """Calibrate a plan, have it confirmed, and compute all that is known of it beforehand.
@@ -163,6 +165,7 @@ def forecast(
         terms: What people decided.
         dimension_from: Where their dimension comes from.
         alternatives: Calibrate 16 other plans as well, for half a minute.
+        confirm: Ask the second library; half of all the time, to load it.
         say: Told what is being computed.
 
     Raises:
@@ -172,10 +175,12 @@ def forecast(
     say("calibrating the noise")
     plan = PrivacyPlan.calibrate(terms)
     epsilon = plan.verify()
-    say("asking a second accountant")
-    confirmed = cross_check(
-        plan.mechanism, delta=plan.accounted_delta, accountant=opacus_prv_epsilon
-    )
+    confirmed = None
+    if confirm:
+        say("asking a second accountant")
+        confirmed = cross_check(
+            plan.mechanism, delta=plan.accounted_delta, accountant=opacus_prv_epsilon
+        )
     say("shorter plans")
     shorter = shorter_plans(plan, epsilon)
     say("fewer honest shares")

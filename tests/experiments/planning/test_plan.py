@@ -262,6 +262,18 @@ class TestRefusals:
         assert "AccountantsDisagree" in outcome.err
         assert len(outcome.err.splitlines()) == 1
 
+    def test_unconfirmed_the_second_library_is_not_asked(
+        self, plan: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            experiments.planning.forecast, "opacus_prv_epsilon", lambda **_: sys.exit(9)
+        )
+        figures = json.loads(plan("--unconfirmed", "--json").out)
+        assert figures["epsilon_opacus"] is None
+        assert 3.9996 <= figures["epsilon_pld"] <= 4
+        text = " ".join(plan("--unconfirmed").out.split())
+        assert "upper bound by a second library not asked" in text
+
     def test_every_flag_of_the_plan_must_be_given(self, command: Command, plan: Command) -> None:
         assert command("plan", "--epsilon", 4).code == 2
 
