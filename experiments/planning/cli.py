@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -18,6 +18,7 @@ from texts import json_text, shown
 
 if TYPE_CHECKING:
     from experiments.planning.forecast import Forecast, Say
+    from experiments.planning.outlook import Outlook
     from privacy.accounting.plan import PrivacyPlan
 
 app = typer.Typer(no_args_is_help=True)
@@ -27,96 +28,218 @@ PICTURE = "plan.png"
 #: A title, a table, and what a reader must know of it.
 Block: TypeAlias = tuple[str, Table, str]
 
-# Remove once a command trains with a plan.
-_NEXT = "Train with it: fedaccord simulate --set privacy.mode=distributed (or local)."
+_NEXT = (
+    "Train with it: fedaccord simulate --set privacy.mode=distributed (or local, with --set "
+    "privacy.mechanism=gradients)."
+)
 
 
 @app.command(
-    epilog="Example: fedaccord plan --epsilon 4 --delta 1e-5 --groups 10 --units 2000 "
-    "--sampling-rate 0.064 --rounds 200 --survivors 7 --colluding 1 --out runs/plan"
+    epilog="Example: fedaccord plan --epsilon 4 --delta 1e-5 --groups 9 --units 160 "
+    "--questions 72 --answers 25 --out runs/plan. Example with gradients: fedaccord plan "
+    "--epsilon 4 --delta 1e-5 --groups 10 --units 2000 --sampling-rate 0.064 --rounds 200 "
+    "--survivors 7 --colluding 1"
 )
 def plan(
     epsilon: Annotated[float, typer.Option(help="Privacy loss promised for the whole run.")],
     delta: Annotated[float, typer.Option(help="Slack; below one over the units of all groups.")],
     groups: Annotated[int, typer.Option(help="Groups that take part.")],
     units: Annotated[int, typer.Option(help="Most respondents (or records) of a group; public.")],
+    mechanism: Annotated[
+        str,
+        typer.Option(
+            help="'tally': answers to public questions are counted once; 'gradients': every step "
+            "is noised; 'auto': both, and which of them is better."
+        ),
+    ] = "auto",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="Records: 'choice' (answers of persons), 'survey' (distributions of many), "
+            "'pair' (private texts)."
+        ),
+    ] = "choice",
+    questions: Annotated[
+        int | None, typer.Option(help="Tally: questions that a group asks; public.")
+    ] = None,
+    options: Annotated[
+        str, typer.Option(help="Tally: options of a question, their average or a list 4,4,2.")
+    ] = "4",
+    answers: Annotated[
+        float | None, typer.Option(help="Tally: answers that a person gives; all questions.")
+    ] = None,
+    largest_weight: Annotated[
+        float, typer.Option(help="Tally: the most that one answer counts.")
+    ] = 1.0,
     sampling_rate: Annotated[
-        float, typer.Option(help="Probability that a unit takes part in a step.")
-    ],
-    rounds: Annotated[int, typer.Option(help="Rounds of the run.")],
-    survivors: Annotated[int, typer.Option(help="Fewest groups whose sum is ever opened.")],
+        float | None,
+        typer.Option(help="Gradients: probability that a unit takes part in a step."),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Gradients: rounds of the run.")] = None,
+    survivors: Annotated[
+        int | None, typer.Option(help="Gradients: fewest groups whose sum is ever opened.")
+    ] = None,
     colluding: Annotated[
-        int, typer.Option(help="Groups that may work against the others, noise in hand.")
-    ],
+        int | None,
+        typer.Option(help="Gradients: groups that may work against the others, noise in hand."),
+    ] = None,
     unit: Annotated[str, typer.Option(help="Who is hidden: 'respondent' or 'record'.")] = (
         "respondent"
     ),
     mode: Annotated[
-        str, typer.Option(help="Who adds noise: all together ('distributed') or each ('local').")
-    ] = "distributed",
-    local_steps: Annotated[int, typer.Option(help="Steps of a round; 1 unless local.")] = 1,
+        str | None,
+        typer.Option(
+            help="Who adds noise: all together ('distributed', as gradients are planned where "
+            "nothing is said) or each ('local', as tallies are)."
+        ),
+    ] = None,
+    local_steps: Annotated[
+        int, typer.Option(help="Gradients: steps of a round; 1 unless local.")
+    ] = 1,
     dimension: Annotated[
         int | None,
-        typer.Option(help="Coordinates of a gradient; counted from the default predictor."),
+        typer.Option(help="Coordinates of a gradient; those of the default predictor."),
     ] = None,
-    clipping_norm: Annotated[float, typer.Option(help="Most that one unit contributes.")] = 1.0,
+    clipping_norm: Annotated[
+        float, typer.Option(help="Gradients: most that one unit contributes.")
+    ] = 1.0,
+    alternatives: Annotated[
+        bool,
+        typer.Option(
+            "--alternatives",
+            help="Gradients: other epsilons and rounds as well, for half a minute.",
+        ),
+    ] = False,
+    unconfirmed: Annotated[
+        bool,
+        typer.Option(
+            "--unconfirmed",
+            help="Gradients: do not ask the second library, which takes half of the time; the "
+            "run itself always does.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the picture, plan.png.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Leave the alternatives out.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", hidden=True, help="What is so without --alternatives.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
-    """Forecast a privacy plan: what it promises, and what noise, bytes and time it takes.
+    """Forecast a privacy plan: what it promises, and what noise, bytes and alignment it takes.
 
-    Reads no data and trains nothing. Takes about half a minute, with --quick a few seconds.
+    Reads no data and trains nothing. With --questions it forecasts a tally, with --sampling-rate,
+    --rounds, --survivors and --colluding noised gradients. Takes seconds.
     """
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; give a folder")
+    steps = {
+        "sampling_rate": sampling_rate,
+        "rounds": rounds,
+        "survivors": survivors,
+        "colluding": colluding,
+    }
+    from experiments.planning.outlook import Asked
+
+    asked = Asked(
+        mechanism=mechanism,
+        kind=kind,
+        unit=unit,
+        mode=mode,
+        epsilon=epsilon,
+        delta=delta,
+        groups=groups,
+        units=units,
+        questions=questions,
+        options=options,
+        answers=answers,
+        largest_weight=largest_weight,
+        steps=steps,
+    )
     with Terminal(stderr=True).status("planning") as status:
-        made = _forecast(
-            given={
-                "epsilon": epsilon,
-                "delta": delta,
-                "groups": groups,
-                "units_per_group": units,
-                "sampling_rate": sampling_rate,
-                "rounds": rounds,
-                "survivors": survivors,
-                "colluding": colluding,
-                "unit": unit,
-                "mode": mode,
-                "local_steps": local_steps,
-                "clipping_norm": clipping_norm,
-            },
-            dimension=dimension,
-            quick=quick,
-            say=status.update,
-        )
+        outlook = asked.outlook()
+        made = None
+        if asked.shows_gradients:
+            made = _forecast(
+                given={
+                    "epsilon": epsilon,
+                    "delta": delta,
+                    "groups": groups,
+                    "units_per_group": units,
+                    **steps,
+                    "unit": unit,
+                    "mode": mode or "distributed",
+                    "local_steps": local_steps,
+                    "clipping_norm": clipping_norm,
+                },
+                dimension=dimension,
+                alternatives=alternatives and not quick,
+                confirm=not unconfirmed,
+                say=status.update,
+            )
+    figures = {**(made.as_dict() if made else asked.as_dict()), **outlook.as_dict()}
     if out is not None:
         from experiments.planning.picture import draw_plan
 
         out.mkdir(parents=True, exist_ok=True)
-        draw_plan(out / PICTURE, made.as_dict())
+        draw_plan(out / PICTURE, figures)
     if as_json:
-        echo(json_text(made.as_dict(), indent=2))
+        echo(json_text(figures, indent=2))
         return
-    _show(made, Terminal())
+    console = Terminal()
+    _show_outlook(outlook, console)
+    if made is not None:
+        _show(made, console)
+    console.print(_next(outlook), style="dim")
     if out is not None:
         echo(f"Picture: {shown(str(out / PICTURE))}")
 
 
 def _forecast(
-    *, given: Mapping[str, Any], dimension: int | None, quick: bool, say: Say
+    *, given: Mapping[str, Any], dimension: int | None, alternatives: bool, confirm: bool, say: Say
 ) -> Forecast:
     """Forecast the plan of these terms, refusing bad ones before anything slow is done."""
-    from experiments.planning.forecast import default_dimension, forecast
     from privacy.accounting.terms import PrivacyTerms
 
-    source = "--dimension"
     terms = PrivacyTerms(**given, dimension=1 if dimension is None else dimension)
+    # Brings the library that confirms the plan, for more than a second.
+    from experiments.planning.forecast import default_dimension, forecast
+
+    source = "--dimension"
     if dimension is None:
-        say("building the default predictor to count its parameters")
         source = "trainable parameters of the default predictor, counted"
         terms = PrivacyTerms(**given, dimension=default_dimension())
-    return forecast(terms, dimension_from=source, quick=quick, say=say)
+    return forecast(
+        terms, dimension_from=source, alternatives=alternatives, confirm=confirm, say=say
+    )
+
+
+def _show_outlook(outlook: Outlook, console: Terminal) -> None:
+    """Print which mechanism is better and why, and the tables of a tally."""
+    from experiments.planning.tally_view import blocks, losses, tally_promise
+
+    if outlook.recommended:
+        say = f" {outlook.recommended}. {outlook.reason[:1].upper()}{outlook.reason[1:]}."
+        console.print(Text("Mechanism.", style="bold") + Text(say + "\n"))
+    for hint in outlook.hints:
+        console.print(Text(hint + "\n", style="dim"))
+    if outlook.tally is not None:
+        text = f" {tally_promise(outlook.tally)}\n"
+        console.print(Text("What a tally promises.", style="bold") + Text(text))
+        _print(blocks(outlook.tally, outlook.gradients, shown=outlook.shown), console)
+    else:
+        _print([losses(None, outlook.gradients, shown=outlook.shown)], console)
+
+
+def _next(outlook: Outlook) -> str:
+    """How to train with what is better."""
+    if outlook.recommended != "tally":
+        return _NEXT
+    capped = ""
+    if outlook.tally and len(outlook.tally.caps) > 1:
+        capped = f" --set privacy.answers_per_respondent={outlook.tally.best_cap}"
+    return (
+        "Train with it: fedaccord simulate --set privacy.mode=local --set "
+        f"privacy.mechanism=tally{capped}."
+    )
 
 
 def promise(plan: PrivacyPlan) -> list[tuple[str, str]]:
@@ -204,11 +327,14 @@ def _show(made: Forecast, console: Terminal) -> None:
     if made.alternatives:
         blocks.append(_others(made))
     blocks.append(_strategies(made))
+    _print(blocks, console)
+
+
+def _print(blocks: Iterable[Block], console: Terminal) -> None:
     for title, table, note in blocks:
         console.print(title, style="bold")
         console.print(table)
         console.print(f"{note}\n")
-    console.print(_NEXT, style="dim")
 
 
 def _table(*columns: str) -> Table:
@@ -226,7 +352,7 @@ def _own(made: Forecast) -> Block:
     table = _table("", "")
     for name, value in (
         ("epsilon, computed", f"{made.epsilon_pld:.4f}"),
-        ("epsilon, upper bound by a second library", f"{made.epsilon_opacus:.4f}"),
+        ("epsilon, upper bound by a second library", _confirmed(made)),
         ("noise multiplier", f"{plan.noise_multiplier:.4f}"),
         ("noise on a coordinate", _short(noise)),
         ("largest signal on a coordinate", _short(signal)),
@@ -245,6 +371,10 @@ def _own(made: Forecast) -> Block:
         f"Digest of the plan: {plan.digest()}"
     )
     return "This plan", table, note
+
+
+def _confirmed(made: Forecast) -> str:
+    return "not asked" if made.epsilon_opacus is None else f"{made.epsilon_opacus:.4f}"
 
 
 def _costs(made: Forecast) -> Block:

@@ -1,7 +1,8 @@
 """Forecast of a privacy plan, before anything runs: its figures and those of its neighbours.
 
 A forecast reads no data. It calibrates the plan, has a second library confirm its epsilon, and
-computes what people weigh against each other: noise, signal, rounds, bytes and time.
+computes what people weigh against each other: noise, signal, rounds, bytes and time. It takes
+seconds, most of them for the imports of that library.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ from privacy.kernel.types import Update
 from strategies.checks.combinations import Hiding, refusal
 from strategies.registry import known, make
 
+#: Trainable parameters of the default predictor. A test builds it and counts them: building it
+#: here would cost more than the whole forecast.
+_DEFAULT_DIMENSION = 156_865
+
 #: The budgets that a plan is compared with.
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 
 Say = Callable[[str], None]
 
-_CURVE_POINTS = 16
+_CURVE_POINTS = 10
 _MOST_SHARES_SHOWN = 12
 _MEASURED_COORDINATES = 100_000
 _MEASURED_ROWS = 8
@@ -62,13 +67,14 @@ class Forecast:
     """A plan and what is known of it before anything runs.
 
     Attributes:
-        plan: Calibrated and confirmed by a second accountant.
+        plan: Calibrated.
         dimension_from: Where the dimension comes from.
         epsilon_pld: The plan's epsilon by privacy loss distributions, at ``accounted_delta``.
-        epsilon_opacus: The cross-check, an upper bound at most 0.0125 above it.
+        epsilon_opacus: The cross-check, an upper bound at most 0.0125 above it; None where the
+            second library was not asked.
         shorter: Epsilon by rounds; the last is the plan.
         unchecked: Epsilon by honest shares; the last is the plan.
-        alternatives: Other epsilons and rounds; empty in a quick forecast.
+        alternatives: Other epsilons and rounds; empty where they were not asked for.
         kernel_seconds_per_round: Estimated time of one group's clipping and noise in a round, on
             this machine.
     """
@@ -76,7 +82,7 @@ class Forecast:
     plan: PrivacyPlan
     dimension_from: str
     epsilon_pld: float
-    epsilon_opacus: float
+    epsilon_opacus: float | None
     shorter: Mapping[int, float]
     unchecked: Mapping[int, float | None]
     alternatives: tuple[Alternative, ...]
@@ -146,15 +152,21 @@ class Forecast:
 
 
 def forecast(
-    terms: PrivacyTerms, *, dimension_from: str, quick: bool = False, say: Say = lambda _: None
+    terms: PrivacyTerms,
+    *,
+    dimension_from: str,
+    alternatives: bool = False,
+    confirm: bool = True,
+    say: Say = lambda _: None,
 ) -> Forecast:
     """Calibrate a plan, have it confirmed, and compute all that is known of it beforehand.
 
     Args:
         terms: What people decided.
         dimension_from: Where their dimension comes from.
-        quick: Leave out the alternatives, most of the time.
-        say: Told what is being computed; it takes up to half a minute.
+        alternatives: Calibrate 16 other plans as well, for half a minute.
+        confirm: Ask the second library; half of all the time, to load it.
+        say: Told what is being computed.
 
     Raises:
         PlanRefused: If the terms cannot be kept.
@@ -163,15 +175,17 @@ def forecast(
     say("calibrating the noise")
     plan = PrivacyPlan.calibrate(terms)
     epsilon = plan.verify()
-    say("asking a second accountant")
-    confirmed = cross_check(
-        plan.mechanism, delta=plan.accounted_delta, accountant=opacus_prv_epsilon
-    )
+    confirmed = None
+    if confirm:
+        say("asking a second accountant")
+        confirmed = cross_check(
+            plan.mechanism, delta=plan.accounted_delta, accountant=opacus_prv_epsilon
+        )
     say("shorter plans")
     shorter = shorter_plans(plan, epsilon)
     say("fewer honest shares")
     unchecked = fewer_shares(plan, epsilon)
-    alternatives = () if quick else tuple(other_plans(terms, say=say))
+    others = tuple(other_plans(terms, say=say)) if alternatives else ()
     say("timing clipping and noise")
     return Forecast(
         plan=plan,
@@ -180,17 +194,14 @@ def forecast(
         epsilon_opacus=confirmed,
         shorter=shorter,
         unchecked=unchecked,
-        alternatives=alternatives,
+        alternatives=others,
         kernel_seconds_per_round=kernel_seconds_per_round(plan),
     )
 
 
 def default_dimension() -> int:
-    """Count the trainable parameters of the default predictor by building it; takes seconds."""
-    from alignment.config import PredictorConfig
-    from alignment.model.predictor import Predictor
-
-    return sum(parameter.numel() for _, parameter in Predictor(PredictorConfig()).trainable())
+    """Trainable parameters of the default predictor."""
+    return _DEFAULT_DIMENSION
 
 
 def accountant_names() -> dict[str, str]:

@@ -9,8 +9,19 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from experiments.planning.tally_picture import draw_tally, tally_subtitle, tally_title
 from experiments.report.axes import name_across, name_levels, rule
-from experiments.report.canvas import ACCENT, INK, MARGIN, QUIET, Canvas, font, spread
+from experiments.report.canvas import (
+    ACCENT,
+    INK,
+    INNER,
+    MARGIN,
+    QUIET,
+    Canvas,
+    fit,
+    font,
+    spread,
+)
 from experiments.report.wording import Json, plural
 
 _LEFT = MARGIN + 0.4
@@ -127,23 +138,47 @@ def _draw_noise(axes: Axes, figures: Json) -> None:
 
 
 def draw_plan(path: Path, figures: Json) -> None:
-    """Epsilon against rounds at the plan's noise, over noise against signal by epsilon.
+    """What there is of tallies, over what there is of gradients.
 
-    The second panel is left out where the figures have no alternatives.
+    Of tallies and expected losses: the noise of a proportion and the alignment that privacy is
+    expected to cost, by epsilon. Of gradients: epsilon against rounds at the plan's noise, over
+    noise against signal by epsilon; the latter is left out where the figures have no alternatives.
 
     Args:
         path: PNG to write.
-        figures: Of `experiments.planning.forecast.Forecast.as_dict`.
+        figures: Of `experiments.planning.forecast.Forecast.as_dict`, of
+            `experiments.planning.outlook.Outlook.as_dict`, or of both.
     """
     canvas = Canvas()
-    top = 0.1 + canvas.heading(
-        plan_title(figures),
+    tally, steps = figures.get("tally"), "epsilon_by_rounds" in figures
+    if tally:
+        top = 0.1 + canvas.heading(tally_title(figures), tally_subtitle(figures, steps=steps))
+        top = draw_tally(canvas, top, figures)
+    if steps:
+        if tally:
+            top = canvas.write(MARGIN, top, fit(plan_title(figures), width=INNER, size=11,
+                               lines=2, weight="bold"), size=11, weight="bold")  # fmt: skip
+            top = 0.15 + canvas.footnote(top + 0.03, _plan_subtitle(figures))
+        else:
+            top = 0.1 + canvas.heading(plan_title(figures), _plan_subtitle(figures))
+        top = _draw_steps(canvas, top, figures)
+    if not tally and not steps:
+        raise ValueError("there is neither a tally nor a plan of gradients to draw; give one")
+    canvas.save(path, height=top - 0.05)
+
+
+def _plan_subtitle(figures: Json) -> str:
+    return (
         f"{figures['groups']} groups of at most {plural(figures['units'], figures['unit'])}, "
         f"sampled at {figures['sampling_rate']:g}; delta {figures['delta']:g}; "
         f"{figures['dimension']:,} coordinates; {figures['mode']} mode with at least "
         f"{plural(figures['honest_shares'], 'honest noise share')} in every sum. A forecast: "
-        "nothing was trained.",
+        "nothing was trained."
     )
+
+
+def _draw_steps(canvas: Canvas, top: float, figures: Json) -> float:
+    """The panels of a plan of gradients; returns where they end."""
     canvas.write(MARGIN, top, "Epsilon of plans of so many rounds, at this plan's noise", size=9)
     top += 0.25
     _draw_rounds(canvas.axes(_LEFT, top, _ACROSS, _UPPER), figures)
@@ -158,4 +193,4 @@ def draw_plan(path: Path, figures: Json) -> None:
         top += 0.65
         _draw_noise(canvas.axes(_LEFT, top, _ACROSS, _LOWER), figures)
         top += _LOWER + 0.65
-    canvas.save(path, height=top - 0.05)
+    return top

@@ -276,18 +276,21 @@ def calibrate_noise_multiplier(
     if not 0 < epsilon < math.inf:
         raise ValueError(f"epsilon = {epsilon} is not positive and finite; give the target")
 
-    def at(noise_multiplier: float, grid: float) -> float:
+    def at(noise_multiplier: float, *, fine: bool) -> float:
         mechanism = SampledGaussian(
             noise_multiplier=noise_multiplier,
             sampling_rate=sampling_rate,
             steps=steps,
             relation=relation,
         )
-        return pld_epsilon(mechanism, delta=delta, grid=grid)
+        # Called as others call it, so that what is verified next is remembered.
+        if fine:
+            return pld_epsilon(mechanism, delta=delta)
+        return pld_epsilon(mechanism, delta=delta, grid=_COARSE_GRID)
 
-    def log_excess(noise_multiplier: float, grid: float = _COARSE_GRID) -> float:
+    def log_excess(noise_multiplier: float, *, fine: bool = False) -> float:
         # A mechanism so quiet that its epsilon is 0 still needs a logarithm.
-        return math.log(max(at(noise_multiplier, grid), 1e-9) / epsilon)
+        return math.log(max(at(noise_multiplier, fine=fine), 1e-9) / epsilon)
 
     start = _rdp_noise_multiplier(epsilon, delta, sampling_rate, steps)
     if relation is NeighboringRelation.REPLACE_ONE:
@@ -297,10 +300,10 @@ def calibrate_noise_multiplier(
         raise _out_of_range(epsilon)
     root = _secant(log_excess, *bracket)
     for _ in range(10):
-        excess = log_excess(root, _FINE_GRID)
+        excess = log_excess(root, fine=True)
         if -_CALIBRATION_SLACK <= excess <= 0:
             return root
-        slope = (log_excess(1.01 * root, _FINE_GRID) - excess) / math.log(1.01)
+        slope = (log_excess(1.01 * root, fine=True) - excess) / math.log(1.01)
         root *= math.exp((excess + _CALIBRATION_SLACK / 2) / -slope)
     raise _out_of_range(epsilon)
 

@@ -77,6 +77,15 @@ class PrivacyPlan(PrivacyTerms):
             steps=terms.steps,
             relation=_accounted(terms),
         )
+        return cls.with_noise(terms, noise_multiplier)
+
+    @classmethod
+    def with_noise(cls, terms: PrivacyTerms, noise_multiplier: float) -> Self:
+        """Return the plan of this much noise, not yet `verify`-ed; `calibrate` takes the least.
+
+        Raises:
+            GridTooCoarse: as in `calibrate`.
+        """
         demand = _demand(terms, noise_multiplier)
         chosen = grid.choose(demand) if terms.counts is None else grid.at(demand, NOISE_LOG2)
         return cls(

@@ -88,7 +88,7 @@ class TestFigures:
         bits: int,
     ) -> None:
         """The table has S at k = 16; every step of k halves it, and saves a bit."""
-        outcome = plan("--quick", "--json", epsilon=epsilon)
+        outcome = plan("--json", epsilon=epsilon)
         assert (outcome.code, outcome.err) == (0, "")
         figures = json.loads(outcome.out)
         assert figures["noise_multiplier"] == pytest.approx(noise_multiplier, abs=0.003)
@@ -104,7 +104,9 @@ class TestFigures:
     def test_json_holds_the_flags_and_all_other_plans(
         self, plan: Command, calibrated: PrivacyPlan
     ) -> None:
-        figures = json.loads(plan("--json", mode="distributed", clipping_norm=0.5).out)
+        figures = json.loads(
+            plan("--json", "--alternatives", mode="distributed", clipping_norm=0.5).out
+        )
         for name, value in FLAGS.items():
             assert figures[name.replace("-", "_")] == value
         assert (figures["unit"], figures["mode"]) == ("respondent", "distributed")
@@ -260,6 +262,18 @@ class TestRefusals:
         assert "AccountantsDisagree" in outcome.err
         assert len(outcome.err.splitlines()) == 1
 
+    def test_unconfirmed_the_second_library_is_not_asked(
+        self, plan: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            experiments.planning.forecast, "opacus_prv_epsilon", lambda **_: sys.exit(9)
+        )
+        figures = json.loads(plan("--unconfirmed", "--json").out)
+        assert figures["epsilon_opacus"] is None
+        assert 3.9996 <= figures["epsilon_pld"] <= 4
+        text = " ".join(plan("--unconfirmed").out.split())
+        assert "upper bound by a second library not asked" in text
+
     def test_every_flag_of_the_plan_must_be_given(self, command: Command, plan: Command) -> None:
         assert command("plan", "--epsilon", 4).code == 2
 
@@ -292,7 +306,7 @@ class TestWords:
         assert "estimate" in text
 
     def test_the_other_plans_are_a_table(self, plan: Command) -> None:
-        text = " ".join(plan().out.split())
+        text = " ".join(plan("--alternatives").out.split())
         assert "rounds epsilon 1 epsilon 2 epsilon 4 epsilon 8" in text
         assert "200 3.557 / 3.59e-3 2.036 / 2.05e-3 1.273 / 1.28e-3 0.880 / 8.88e-4" in text
 
@@ -366,7 +380,7 @@ def texts(canvas: Canvas) -> list[Text]:
 
 class TestPicture:
     def test_it_is_written_into_a_new_folder(self, plan: Command, tmp_path: Path) -> None:
-        assert plan("--json", out=tmp_path / "new" / "folder").code == 0
+        assert plan("--json", "--alternatives", out=tmp_path / "new" / "folder").code == 0
         with Image.open(tmp_path / "new" / "folder" / "plan.png") as picture:
             assert picture.size[0] == WIDTH * DPI
             assert picture.size[1] > 7 * DPI
@@ -404,7 +418,7 @@ class TestPicture:
     def test_it_shows_the_figures(
         self, plan: Command, tmp_path: Path, canvases: list[Canvas]
     ) -> None:
-        figures = json.loads(plan("--json", out=tmp_path).out)
+        figures = json.loads(plan("--json", "--alternatives", out=tmp_path).out)
         upper, lower = canvases[0].figure.axes
         curve = upper.lines[0].get_xydata()
         rows = figures["epsilon_by_rounds"]

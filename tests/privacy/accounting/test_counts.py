@@ -238,6 +238,7 @@ class TestPlan:
             assert square * real**2 <= bounds.sensitivity**2
         # No coarser than need be: one step more would not fit.
         longer = Fraction(weight) * (bounds.step + 1)
+        # Even without what ballots take from all options.
         norm = math.sqrt(counted) * float(longer) * (math.sqrt(2) if distributions else 1)
         assert norm > bounds.sensitivity - 6 * math.sqrt(counted) * (1 + weight)
 
