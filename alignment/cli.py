@@ -176,7 +176,7 @@ def _contexts(context: Path, groups: Sequence[str]) -> list[GroupAnswers]:
     """Answers of the groups asked for, or of all groups of a file."""
     from alignment.data.answers import tally
     from alignment.data.loading import load_records
-    from alignment.data.tally_file import is_tally, read_tally
+    from alignment.tallies.tally_file import is_tally, read_tally
 
     if is_tally(context):
         shown_tally = read_tally(context)

@@ -165,7 +165,7 @@ def demo(
     under differential privacy, in a folder `private` of its own: answers are counted once, noised,
     and trained on, with ledgers that are verified. Takes about three minutes.
     """
-    from experiments.planning.choice import choose
+    from experiments.counting.choice import choose
     from experiments.simulation.run import run
     from server.settings import assemble
 
@@ -255,7 +255,7 @@ def simulate(
 
     Every setting and its default stand in the config.toml that a run leaves in --out.
     """
-    from experiments.planning.choice import choose
+    from experiments.counting.choice import choose
     from experiments.simulation.run import run
     from server.settings import assemble
 

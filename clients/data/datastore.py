@@ -12,11 +12,11 @@ from typing import Protocol
 from alignment.data.answers import NO_ANSWERS, GroupAnswers, tally
 from alignment.data.loading import load_records
 from alignment.data.population import Population, load_population, stamp
-from alignment.data.questionnaire import Questionnaire, questionnaire_of, read_questionnaire
 from alignment.data.records import PreferenceRecord, SurveyRecord
 from alignment.data.sources import DataError
 from alignment.data.split import Draw, draws_of
 from alignment.data.units import UnitRecords, counted_units, unit_kind, units_of
+from alignment.tallies.questionnaire import Questionnaire, questionnaire_of, read_questionnaire
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import (
     IDENTITY_FILE,

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alignment.data.questionnaire import Questionnaire, questionnaire_of
+from alignment.tallies.questionnaire import Questionnaire, questionnaire_of
 from atomic import write_atomically, write_new
 from clients.data.datastore import persons_in, records_in
 from clients.data.group_policy import (

@@ -67,8 +67,8 @@ def init(
 
     Where the invitation promises less than the built-in defaults, shows a table and asks first.
     """
-    from alignment.data.questionnaire import read_questionnaire
     from alignment.model.predictor import loadable_fingerprint
+    from alignment.tallies.questionnaire import read_questionnaire
     from clients.data.group_policy import GroupPolicyError
     from clients.data.invited import require_known, weaker_than_defaults
     from clients.deployment.enrolment import policy_for, questionnaire_for, set_up

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alignment.data.questionnaire import Questionnaire
 from alignment.data.units import UnitRecords
+from alignment.tallies.questionnaire import Questionnaire
 from atomic import force_out, write_atomically
 from clients.deployment.bundle import running_digest
 from clients.sessions.group_ledger import GroupLedger, contents_of

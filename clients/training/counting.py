@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alignment.data.questionnaire import Questionnaire
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
+from alignment.tallies.questionnaire import Questionnaire
 from privacy.kernel.tally import Answers, Distributions
 
 

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from alignment.data.answers import GroupAnswers
-from alignment.data.questionnaire import parse_questionnaire
-from alignment.data.tallied import answers_from_tally
+from alignment.tallies.noised import answers_from_tally
+from alignment.tallies.questionnaire import parse_questionnaire
 from privacy.accounting.tally_file import StoredTally
 
 

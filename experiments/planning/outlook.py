@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.planning.measured import Expected, threshold
-from experiments.planning.mechanism import KINDS, recommended
-from experiments.planning.noise import Respondents, spread_options
+from experiments.counting.measured import Expected, threshold
+from experiments.counting.mechanism import KINDS, recommended
+from experiments.counting.noise import Respondents, spread_options
 from experiments.planning.tallies import (
     TallyForecast,
     choose_for,

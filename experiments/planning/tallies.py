@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.planning.measured import Expected, gradients_loss, tally_loss
-from experiments.planning.mechanism import recommended
-from experiments.planning.noise import CountNoise, Respondents, noise_of_counts
+from experiments.counting.measured import Expected, gradients_loss, tally_loss
+from experiments.counting.mechanism import recommended
+from experiments.counting.noise import CountNoise, Respondents, noise_of_counts
 from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.counts import ANSWERS
 from privacy.accounting.terms import PrivacyTerms, terms_of_counts

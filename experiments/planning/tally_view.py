@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from experiments.planning.measured import MEASURED, Expected
+from experiments.counting.measured import MEASURED, Expected
 from experiments.planning.tallies import TallyForecast
 from experiments.report.wording import plural
 from privacy.accounting.choices import Unit

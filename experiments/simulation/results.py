@@ -28,7 +28,7 @@ from alignment.model.folder import load_predictor
 from alignment.model.prediction import ContextPredictor
 from alignment.model.vector import to_vector
 from clients.training.trainer import predictor_for
-from experiments.planning.choice import choice_for
+from experiments.counting.choice import choice_for
 from experiments.simulation.baseline import even_shares, question_mean
 from experiments.simulation.grid_records import Traffic
 from experiments.simulation.local_grid import LocalGrid

@@ -239,7 +239,7 @@ def tune(
     It costs no privacy: whatever is computed of noised counts is as private as they are. No record
     is opened. Finished runs are kept: stop it with Ctrl-C, and the same command goes on.
     """
-    from experiments.planning.tuning import best_of, study_of
+    from experiments.counting.tuning import best_of, study_of
     from experiments.studies.parallel import read_workers
     from experiments.studies.summary import STUDY_FILE
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from alignment.data.population import Population, load_population
 from alignment.data.split import SPLIT_FILE, read_split
 from atomic import write_atomically
-from experiments.planning.choice import choose
+from experiments.counting.choice import choose
 from experiments.report.wording import Json, is_number, plural
 from experiments.studies.parallel import Workers, first_line, run_side_by_side
 from privacy.file_names import RESULT_FILE

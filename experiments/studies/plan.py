@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignment.data.split import SPLIT_FILE
-from experiments.planning.choice import choose
+from experiments.counting.choice import choose
 from experiments.studies.engine import RUNS_FOLDER, StudyRun, fix_split, split_file
 from experiments.studies.file import Case, Condition, Study, text_of
 from server.config import ConfigError, RunConfig

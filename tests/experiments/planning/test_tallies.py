@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from experiments.planning.noise import Respondents
+from experiments.counting.noise import Respondents
 from experiments.planning.picture import draw_plan
 from experiments.planning.tallies import forecast_tallies
 from experiments.report.canvas import ACCENT, DPI, WIDTH, Canvas

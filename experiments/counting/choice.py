@@ -13,7 +13,7 @@ from alignment.data.population import Population, load_population
 from alignment.data.records import PairRecord, SurveyRecord
 from alignment.data.sources import DataError
 from alignment.data.split import SplitError
-from experiments.planning.mechanism import recommended
+from experiments.counting.mechanism import recommended
 from privacy.accounting.choices import AUTO, NO_PRIVACY, Mechanism
 from server.config import ConfigError, RunConfig, read_run_config
 

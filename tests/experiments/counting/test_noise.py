@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.planning.noise import Respondents, noise_of_counts, spread_options, tally_plan
+from experiments.counting.noise import Respondents, noise_of_counts, spread_options, tally_plan
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import PrivacyTerms

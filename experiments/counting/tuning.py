@@ -16,7 +16,7 @@ import tomli_w
 from alignment.data.answers import GroupAnswers
 from alignment.data.loading import write_records
 from alignment.data.records import SurveyRecord
-from alignment.data.tally_file import is_tally, read_tally
+from alignment.tallies.tally_file import is_tally, read_tally
 from atomic import write_atomically
 from experiments.studies.engine import check_draws
 from experiments.studies.file import Study

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alignment.data.answers import GroupAnswers, tally
 from alignment.data.records import ChoiceRecord, Question
-from alignment.data.tallied import (
+from alignment.tallies.noised import (
     answers_from_tally,
     answers_per_question,
     nearest_distribution,

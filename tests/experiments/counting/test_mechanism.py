@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments.planning.measured import OPINIONS_300, OPINIONS_1000, POLIS, SAMPLE, DataSet
-from experiments.planning.mechanism import recommended
+from experiments.counting.measured import OPINIONS_300, OPINIONS_1000, POLIS, SAMPLE, DataSet
+from experiments.counting.mechanism import recommended
 
 
 def facts(data: DataSet = SAMPLE, **changes: Any) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def test_it_is_quick_for_a_thousand_groups_and_always_says_the_same() -> None:
 
 def test_it_needs_no_torch() -> None:
     code = (
-        "import sys, experiments.planning.mechanism, experiments.planning.outlook\n"
+        "import sys, experiments.counting.mechanism, experiments.planning.outlook\n"
         "assert not {'torch', 'opacus', 'matplotlib'} & set(sys.modules)"
     )
     root = Path(__file__).parents[3]

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 from itertools import pairwise
 
-from experiments.planning.noise import CountNoise, Respondents, noise_of_counts
+from experiments.counting.noise import CountNoise, Respondents, noise_of_counts
 from privacy.accounting.choices import MAX_EPSILON, Unit
 
 _DELTA = 1e-5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.planning.measured import threshold
-from experiments.planning.noise import Respondents, noise_of_counts
+from experiments.counting.measured import threshold
+from experiments.counting.noise import Respondents, noise_of_counts
 from privacy.accounting.choices import Mechanism, Mode, Unit
 
 KINDS = ("choice", "survey", "pair")

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-import experiments.planning.measured as measured
-from experiments.planning.measured import (
+import experiments.counting.measured as measured
+from experiments.counting.measured import (
     MEASURED,
     POLIS,
     SAMPLE,
@@ -18,7 +18,7 @@ from experiments.planning.measured import (
     tally_loss,
     threshold,
 )
-from experiments.planning.noise import noise_of_counts
+from experiments.counting.noise import noise_of_counts
 from privacy.accounting.choices import Unit
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from alignment.data.answers import GroupAnswers
-from alignment.data.questionnaire import QuestionnaireError, parse_questionnaire
 from alignment.data.sources import DataError
-from alignment.data.tallied import answers_from_tally
+from alignment.tallies.noised import answers_from_tally
+from alignment.tallies.questionnaire import QuestionnaireError, parse_questionnaire
 from texts import UnfitText, name_of, read_text
 
 _NEEDED = frozenset({"group", "plan", "questionnaire", "step", "total_share", "cells"})

@@ -1,0 +1,1 @@
+"""Questionnaires, and answers out of noised counts."""

@@ -1,0 +1,1 @@
+"""Choosing between the private mechanisms, and settings on noised counts."""
