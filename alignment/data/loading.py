@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TypeVar
 
+from alignment.data.fields import InvalidRecordError
 from alignment.data.published import adapter_for
 from alignment.data.records import (
-    InvalidRecordError,
     PairRecord,
     PreferenceRecord,
     Question,

@@ -16,7 +16,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from alignment.data.records import InvalidRecordError, question_digest
+from alignment.data.fields import InvalidRecordError
+from alignment.data.records import (
+    question_digest,
+)
 
 #: Rows in the project's schema, each with what places it within the published row.
 Adapter: TypeAlias = Callable[[Mapping[str, object]], Iterator[tuple[str, dict[str, object]]]]

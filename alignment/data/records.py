@@ -10,42 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from texts import UnfitText, composed, name_of, spelled
-
-MAX_OPTIONS = 64
-#: More persons than one distribution, or weight than one answer, stands for.
-MAX_RESPONDENTS = 10**9
-MAX_WEIGHT = 1e6
-#: Published tables are rounded: probabilities may miss a sum of 1 by so much.
-SUM_TOLERANCE = 0.02
-
-
-class InvalidRecordError(ValueError):
-    """A row is not a record. The text is one line: field, problem, remedy.
-
-    Positional arguments, so that the error survives the way between two processes. Texts of the
-    row never enter the message, for messages travel further than records may.
-
-    Attributes:
-        field: Name of the offending field; empty where the row as a whole is at fault.
-        problem: What is wrong with it.
-        remedy: What to do about it.
-    """
-
-    def __init__(self, field: str, problem: str, remedy: str) -> None:
-        super().__init__(field, problem, remedy)
-        self.field = field
-        self.problem = problem
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        subject = f"field {self.field!r}: " if self.field else ""
-        return f"{subject}{self.problem}; {self.remedy}"
+from alignment.data.fields import (
+    InvalidRecordError,
+    distribution_of,
+    kind_of,
+    name_in,
+    options_of,
+    respondents_of,
+    text_in,
+    weight_of,
+)
+from texts import composed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +188,7 @@ def parse_record(
             to values of JSON.
     """
     if not isinstance(row, Mapping):
-        raise InvalidRecordError("", f"a row is {_kind(row)}", "give an object with named fields")
+        raise InvalidRecordError("", f"a row is {kind_of(row)}", "give an object with named fields")
     parsers = {parser for field, parser in _PARSERS.items() if row.get(field) is not None}
     if len(parsers) != 1:
         problem = "fields of several kinds" if parsers else "no answer"
@@ -226,7 +205,7 @@ def parse_question(row: Mapping[str, object]) -> Question:
     """
     if row.get("question_id") is not None:
         return _question(row, {})
-    text, options = _text(row, "question"), _options(row.get("options"))
+    text, options = text_in(row, "question"), options_of(row.get("options"))
     question_id = f"question-{question_digest(text, options)[:32]}"
     return Question(question_id=question_id, text=text, options=options)
 
@@ -260,10 +239,10 @@ def record_to_row(record: PreferenceRecord) -> dict[str, object]:
 def _survey(row: Mapping[str, object], known: Mapping[str, Question]) -> SurveyRecord:
     question = _question(row, known)
     return SurveyRecord(
-        group=_name(row, "group"),
+        group=name_in(row, "group"),
         question=question,
-        distribution=_distribution(row["distribution"], len(question.options)),
-        respondents=_respondents(row.get("respondents")),
+        distribution=distribution_of(row["distribution"], len(question.options)),
+        respondents=respondents_of(row.get("respondents")),
     )
 
 
@@ -272,53 +251,30 @@ def _choice(row: Mapping[str, object], known: Mapping[str, Question]) -> ChoiceR
     choice, last = row["choice"], len(question.options) - 1
     if not isinstance(choice, int) or isinstance(choice, bool):
         remedy = f"give the index of an option, an integer from 0 to {last}"
-        raise InvalidRecordError("choice", f"is {_kind(choice)}, not an integer", remedy)
+        raise InvalidRecordError("choice", f"is {kind_of(choice)}, not an integer", remedy)
     if not 0 <= choice <= last:
         # An integer of thousands of digits cannot be printed at all.
         shown = str(choice) if abs(choice) < 10**9 else "far"
         remedy = "give the index of an option, counted from 0"
         raise InvalidRecordError("choice", f"is {shown}, outside 0 to {last}", remedy)
     return ChoiceRecord(
-        group=_name(row, "group"),
-        respondent=_name(row, "respondent"),
+        group=name_in(row, "group"),
+        respondent=name_in(row, "respondent"),
         question=question,
         choice=choice,
-        weight=_weight(row.get("weight")),
+        weight=weight_of(row.get("weight")),
     )
 
 
-def _respondents(value: object) -> int | None:
-    if value is None:
-        return None
-    remedy = "give the number of persons behind the distribution"
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidRecordError("respondents", f"is {_kind(value)}, not a whole number", remedy)
-    if not 1 <= value <= MAX_RESPONDENTS:
-        raise InvalidRecordError("respondents", f"is not in 1 to {MAX_RESPONDENTS}", remedy)
-    return value
-
-
-def _weight(value: object) -> float:
-    if value is None:
-        return 1.0
-    remedy = "give how much the answer counts, above 0"
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise InvalidRecordError("weight", f"is {_kind(value)}, not a number", remedy)
-    # Comparing first spares the overflow of a huge integer.
-    if not 0 < value <= MAX_WEIGHT:
-        raise InvalidRecordError("weight", f"is not above 0 and at most {MAX_WEIGHT:g}", remedy)
-    return float(value)
-
-
 def _pair(row: Mapping[str, object], known: Mapping[str, Question]) -> PairRecord:
-    chosen, rejected = _text(row, "chosen"), _text(row, "rejected")
+    chosen, rejected = text_in(row, "chosen"), text_in(row, "rejected")
     if composed(chosen) == composed(rejected):
         remedy = "leave out pairs without a preference"
         raise InvalidRecordError("rejected", "is the same text as chosen", remedy)
     return PairRecord(
-        group=_name(row, "group"),
-        annotator=None if row.get("annotator") is None else _name(row, "annotator"),
-        prompt=_text(row, "prompt"),
+        group=name_in(row, "group"),
+        annotator=None if row.get("annotator") is None else name_in(row, "annotator"),
+        prompt=text_in(row, "prompt"),
         chosen=chosen,
         rejected=rejected,
     )
@@ -333,98 +289,10 @@ _PARSERS: dict[str, Callable[[Mapping[str, object], Mapping[str, Question]], Pre
 
 
 def _question(row: Mapping[str, object], known: Mapping[str, Question]) -> Question:
-    question_id = _name(row, "question_id")
+    question_id = name_in(row, "question_id")
     options = row.get("options")
     met = known.get(question_id)
     if met is not None and met.text == row.get("question") and list(met.options) == options:
         return met
-    text = _text(row, "question")
-    return Question(question_id=question_id, text=text, options=_options(options))
-
-
-def _options(value: object) -> tuple[str, ...]:
-    remedy = f"give a list of 2 to {MAX_OPTIONS} different texts"
-    if not isinstance(value, list | tuple):
-        problem = "is missing" if value is None else f"is {_kind(value)}, not a list"
-        raise InvalidRecordError("options", problem, remedy)
-    if not 2 <= len(value) <= MAX_OPTIONS:
-        problem = f"has {len(value)} options, outside 2 to {MAX_OPTIONS}"
-        raise InvalidRecordError("options", problem, remedy)
-    first_seen: dict[str, int] = {}
-    for index, option in enumerate(value):
-        _check_text("options", option, f"option {index} ")
-        first = first_seen.setdefault(composed(option).strip(), index)
-        if first != index:
-            raise InvalidRecordError("options", f"options {first} and {index} are equal", remedy)
-    return tuple(value)
-
-
-def _distribution(value: object, options: int) -> tuple[float, ...]:
-    remedy = "give one probability per option"
-    if not isinstance(value, list | tuple):
-        raise InvalidRecordError("distribution", f"is {_kind(value)}, not a list", remedy)
-    if len(value) != options:
-        problem = f"has {len(value)} entries for {options} options"
-        raise InvalidRecordError("distribution", problem, remedy)
-    numbers = [_probability(entry, index, remedy) for index, entry in enumerate(value)]
-    total = math.fsum(numbers)
-    if abs(total - 1) > SUM_TOLERANCE + 1e-9:
-        raise InvalidRecordError("distribution", f"sums to {total:.6g}, not 1", remedy)
-    return _normalised(numbers, total)
-
-
-def _probability(entry: object, index: int, remedy: str) -> float:
-    if not isinstance(entry, int | float) or isinstance(entry, bool):
-        problem = f"entry {index} is {_kind(entry)}, not a number"
-        raise InvalidRecordError("distribution", problem, remedy)
-    # Above 1 a sum is too large anyway; comparing first spares the overflow of a huge integer.
-    if not 0 <= entry <= 1 + SUM_TOLERANCE:
-        raise InvalidRecordError("distribution", f"entry {index} is not within 0 to 1", remedy)
-    return abs(float(entry))  # abs turns -0.0 into 0.0
-
-
-def _normalised(numbers: Sequence[float], total: float) -> tuple[float, ...]:
-    """Scale to an exact sum of 1; numbers which sum to 1 already stay as they are."""
-    scaled = [number / total for number in numbers]
-    # The largest entry takes up the few units in the last place that division leaves.
-    largest = scaled.index(max(scaled))
-    while (gap := 1 - math.fsum(scaled)) != 0:
-        scaled[largest] += gap
-    return tuple(scaled)
-
-
-def _name(row: Mapping[str, object], field: str) -> str:
-    """The one spelling of what identifies a group, a person or a question."""
-    text = _text(row, field)
-    try:
-        return name_of(text) if field == "group" else spelled(text)
-    except UnfitText as error:
-        raise InvalidRecordError(field, error.problem, error.remedy) from error
-
-
-def _text(row: Mapping[str, object], field: str) -> str:
-    return _check_text(field, row.get(field))
-
-
-def _check_text(field: str, value: object, which: str = "") -> str:
-    remedy = "give a text"
-    if value is None:
-        raise InvalidRecordError(field, f"{which}is missing", remedy)
-    if not isinstance(value, str):
-        raise InvalidRecordError(field, f"{which}is {_kind(value)}, not a text", remedy)
-    if not value or value.isspace():
-        raise InvalidRecordError(field, f"{which}is empty", remedy)
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        # JSON can spell half a character, which no encoder, hash or file takes.
-        problem = f"{which}holds half a surrogate pair"
-        raise InvalidRecordError(field, problem, "repair the text") from error
-    return value
-
-
-def _kind(value: object) -> str:
-    """Name the type of a value without showing it."""
-    kinds = {bool: "a boolean", int: "an integer", float: "a number", str: "a text"}
-    kinds |= {list: "a list", dict: "an object", type(None): "null"}
-    return kinds.get(type(value), f"of type {type(value).__name__}")
+    text = text_in(row, "question")
+    return Question(question_id=question_id, text=text, options=options_of(options))

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from alignment.data.fields import InvalidRecordError
 from alignment.data.published import adapter_for
-from alignment.data.records import InvalidRecordError
 
 #: Where a row stands, and its fields or what is wrong with it.
 Row: TypeAlias = tuple[str, dict[str, object] | InvalidRecordError]

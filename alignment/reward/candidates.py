@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignment.data.fields import InvalidRecordError
 from alignment.data.loading import load_rows
-from alignment.data.records import InvalidRecordError, Question, parse_question
+from alignment.data.records import (
+    Question,
+    parse_question,
+)
 from alignment.reward.combination import Combination, FloatArray
 from alignment.reward.reward import Ranked, RewardModel, ranked
 from atomic import write_atomically

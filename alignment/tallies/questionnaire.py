@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alignment.data.fields import InvalidRecordError
 from alignment.data.records import (
-    InvalidRecordError,
     PairRecord,
     PreferenceRecord,
     Question,

@@ -14,7 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alignment.data.records import InvalidRecordError, parse_record
+from alignment.data.fields import InvalidRecordError
+from alignment.data.records import (
+    parse_record,
+)
 from alignment.data.units import units_of
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alignment.data.fields import MAX_OPTIONS, InvalidRecordError
 from alignment.data.records import (
-    MAX_OPTIONS,
     ChoiceRecord,
-    InvalidRecordError,
     PairRecord,
     Question,
     SurveyRecord,

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from alignment.config import PredictorConfig
-from alignment.data.records import MAX_OPTIONS, Question
+from alignment.data.fields import MAX_OPTIONS
+from alignment.data.records import (
+    Question,
+)
 from alignment.model.encoder import Encoder
 from alignment.model.encoding import (
     PrefixCache,
