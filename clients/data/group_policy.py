@@ -235,7 +235,7 @@ class GroupPolicy(_Section):
                     f"privacy.mechanism = 'tally' with privacy.mode = {self.privacy.mode!r}: a "
                     "group's counts carry all of its own noise; set privacy.mode = 'local'"
                 )
-            if not self.tally.questionnaire:
+            if self.role == TRAIN and not self.tally.questionnaire:
                 raise ValueError(
                     "privacy.mechanism = 'tally' without tally.questionnaire: nothing could be "
                     "counted; fedaccord client init writes the file and its digest"

@@ -17,23 +17,33 @@ import pytest
 import tomli_w
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
+import clients.data.datastore
 import clients.requests
+import clients.training.noised_answers
 import server.app
 from alignment.model.encoder_files import model_fingerprint
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.training.private_layout import private_layout
 from clients.app import app
+from clients.data.datastore import pinned_questionnaire
 from clients.data.home import Home
 from clients.deployment.bundle import installed_files
-from clients.deployment.enrolment import compare_roster, pin_roster, policy_for, set_up
+from clients.deployment.enrolment import (
+    compare_roster,
+    pin_roster,
+    policy_for,
+    questionnaire_for,
+    set_up,
+)
 from clients.deployment.executor import Executor
 from clients.sessions.group_ledger import forget_ledgers
+from clients.sessions.group_tally import forget_tallies
 from clients.task import RoundTask, read_task
 from experiments.simulation.local_grid import LocalGrid, run_server_app
 from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.terms import PrivacyTerms
+from privacy.accounting.terms import PrivacyTerms, terms_of_counts
 from privacy.identity.enrolment import Invitation
 from privacy.identity.key_folder import SERVER, SERVERS, KeyFolder
 from privacy.identity.keys import Identity, Roster, rosters_json
@@ -199,6 +209,11 @@ class Deployed:
     def restart(self) -> None:
         """Start all clients anew: what they keep between messages is lost, their folders stay."""
         forget_ledgers()
+        forget_tallies()
+        for module in (clients.data.datastore, clients.training.noised_answers):
+            for cached in vars(module).values():
+                if hasattr(cached, "cache_clear"):
+                    cached.cache_clear()
         clients.requests._fingerprint.cache_clear()
         self.grid = LocalGrid(
             client_app=self._answer,
@@ -344,6 +359,7 @@ def deploy(
             own = [row for row in rows if row["group"] == group]
             data[group] = write_rows(folder / f"{number}.jsonl", own)
             homes[group] = folder / f"client {number}"
+            questionnaire = questionnaire_for(invitation, group=group, data=data[group])
             policy = policy_for(
                 homes[group],
                 invitation,
@@ -353,8 +369,9 @@ def deploy(
                 model=model_fingerprint(config.predictor) if model is None else model,
                 budget_epsilon=budget_epsilon,
                 units=units,
+                questionnaire=questionnaire,
             )
-            set_up(homes[group], invitation, policy)
+            set_up(homes[group], invitation, policy, questionnaire)
         deployed = Deployed(folder=folder, config=config, homes=homes, bundle=bundle, data=data)
         if groups < 3:
             # Fewer than anybody should agree to, and enough for what a test needs.
@@ -422,12 +439,14 @@ class Asked:
     def terms(self, number: int = 1, attempt: int = 1, **changes: Any) -> RoundTerms:
         """The terms of a round; ``vector__NAME`` changes what they say of its vectors."""
         members = tuple(self.deployed.homes)
-        if self.plan is None:
+        if self.plan is None or self.plan.counts is not None:
             config = self.deployed.config
             steps = steps_of(Predictor(config.predictor), config.training)
             vector = MeanOfUpdates(steps).vector_terms(
                 self.round_plan(number), self.vector.size, members=len(members)
             )
+            if self.plan is not None:
+                vector = replace(vector, plan=self.plan.digest())
         else:
             vector = VectorTerms.of_plan(self.plan)
         of_vector = {k[8:]: v for k, v in changes.items() if k.startswith("vector__")}
@@ -481,6 +500,31 @@ class Asked:
         }
 
 
+def counts_asked(deployed: Deployed, **changes: Any) -> dict[str, Any]:
+    """What a server has to say of the counts of its groups."""
+    privacy = deployed.config.privacy
+    homes = [Home(folder=folder) for folder in deployed.homes.values()]
+    asked = [pinned_questionnaire(home) for home in homes]
+    return {
+        "unit": Unit(privacy.unit),
+        "epsilon": privacy.epsilon,
+        "delta": privacy.delta,
+        "units_per_group": [home.group_policy.privacy.units for home in homes],
+        "options": [each.options for each in asked],
+        "questionnaires": [each.digest for each in asked],
+        "distributions": asked[0].distributions,
+        "answers_per_respondent": privacy.answers_per_respondent,
+        "largest_weight": privacy.largest_weight,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="session", name="counts_asked")
+def counts_asked_fixture() -> Callable[..., dict[str, Any]]:
+    """The terms of counts: ``terms_of_counts(**counts_asked(deployed, epsilon=1.0))``."""
+    return counts_asked
+
+
 @pytest.fixture(scope="session")
 def asking() -> Callable[..., Asked]:
     """A server's side of its own making: ``asking(deployed)``."""
@@ -491,7 +535,9 @@ def asking() -> Callable[..., Asked]:
         predictor = Predictor(config.predictor, seed=0)
         privacy = config.privacy
         key = f"{privacy} {len(deployed.homes)} {config.federation.rounds}"
-        if privacy.private and key not in plans:
+        if privacy.counted:
+            plans[key] = PrivacyPlan.calibrate(terms_of_counts(**counts_asked(deployed)))
+        elif privacy.private and key not in plans:
             plans[key] = PrivacyPlan.calibrate(
                 PrivacyTerms(
                     unit=Unit(privacy.unit),

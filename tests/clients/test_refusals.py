@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
+from clients.data.datastore import open_home
 from clients.data.group_policy import GroupPolicyError
+from clients.data.home import Home
 from clients.deployment.bundle import CodeRefused
 from clients.deployment.executor import reason_for_server
 from clients.sessions.group_ledger import RefusedByLedger
@@ -27,7 +29,7 @@ Asked = Any
 ONE = "Group 0"
 OTHER_PREDICTOR = "PolicyRefused: predictor: it, or its encoder, is not the one"
 #: Pays for two of the three rounds that `TestBudgets` asks for.
-BUDGET = 8.0
+BUDGET = 7.0
 PAIR = {"members": ("Group 0", "Group 1"), "threshold": 2, "survivors": 2}
 
 
@@ -484,6 +486,7 @@ class TestWordsStayAtTheClient:
         )
         answer = deployed.ask(ONE, "query.setup", setup)
         assert not isinstance(answer, str) and "zebra" not in str(answer)
+        open_home(Home(folder=deployed.homes[ONE])).units()
         assert not [line for line in logs if "zebra" in line]
         assert any("1 record(s) count as absent" in line for line in logs)
         # Nothing promises to hide it where there is no noise.

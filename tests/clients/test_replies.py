@@ -72,11 +72,16 @@ def test_the_page_of_the_documentation_is_that_of_the_code() -> None:
 GOSSIP = {
     "strategy.name": "gossip",
     "privacy.mode": "local",
+    "privacy.mechanism": "gradients",
     "federation.secure_aggregation": False,
 }
 
 
-@pytest.mark.parametrize("settings", [{}, GOSSIP], ids=["sums", "pairs"])
+COUNTS = {"privacy.mode": "local", "privacy.mechanism": "tally"}
+OF_COUNTS = {"setup.questionnaire", "setup.options", "setup.distributions"}
+
+
+@pytest.mark.parametrize("settings", [{}, GOSSIP, COUNTS], ids=["sums", "pairs", "counts"])
 def test_what_a_private_run_sends_is_what_is_listed(
     deploy: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
@@ -102,11 +107,12 @@ def test_what_a_private_run_sends_is_what_is_listed(
     monkeypatch.setattr(clients.sessions.gossip, "reply_to", note)
     deployed = deploy(groups=3, held_out=1, **{"federation.evaluate_every": 1, **settings})
     for group in list(deployed.homes)[:3]:
-        deployed.change(group, accept__partners=bool(settings))
+        deployed.change(group, accept__partners=settings is GOSSIP)
     deployed.run()
     for kind, names in seen.items():
         listed = {part.name for part in REPLIES[kind]}
+        listed -= set() if settings is COUNTS else OF_COUNTS
         # In stage 4 what is asked for.
         assert names == listed, kind
     assert {"query.setup", "evaluate"} < set(seen)
-    assert ("train.meet" if settings else "train.masked") in seen
+    assert ("train.meet" if settings is GOSSIP else "train.masked") in seen

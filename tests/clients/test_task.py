@@ -95,3 +95,12 @@ def test_what_does_not_belong_is_refused_in_one_line(
 def test_a_strategy_that_groups_do_not_follow_by_themselves_is_refused(make_plan: MakePlan) -> None:
     with pytest.raises(PolicyRefused, match="none that a group follows by itself"):
         read_task(replace(make_plan(), strategy={"name": "fedavg"}))
+
+
+def test_noised_steps_that_are_compressed_are_refused(
+    make_plan: MakePlan, plan: PrivacyPlan
+) -> None:
+    """Their plan says what is sent; updates that are made of noised counts may be compressed."""
+    compressed = asdict(Compression(bits=4, keep=0.5, transform="dct", scale=3.0))
+    with pytest.raises(ValueError, match="exclude each other"):
+        read_task(replace(private(make_plan(), plan), compression=compressed))

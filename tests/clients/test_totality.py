@@ -6,6 +6,7 @@ A reply that fails, or a step that takes another shape, for one person's record 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from clients.data.datastore import Datastore, open_home
 from clients.data.group_policy import StepSection
 from clients.data.home import Home
 from clients.requests import TrainingFailed, require_executable, trained_as_asked
+from clients.sessions.group_ledger import Account
 from clients.task import PrivateTask, RoundTask, read_task
 from clients.training.trainer import predictor_for
 from privacy.accounting.plan import PrivacyPlan
@@ -127,9 +129,15 @@ def client(deploy: Callable[..., Any], make_plan: Callable[..., Any]) -> Client:
     )
 
 
+def charged(store: Datastore) -> Account:
+    """An account that everybody has paid for."""
+    account: Any = SimpleNamespace(present=store.units())
+    return account
+
+
 def reply(client: Client, store: Datastore, task: RoundTask) -> Noised:
     require_executable(store, task, client.vector)
-    noised = trained_as_asked(store, task, client.vector, None, units=store.units())
+    noised = trained_as_asked(store, task, client.vector, None, account=charged(store))
     assert isinstance(noised, Noised)
     return noised
 
@@ -221,7 +229,7 @@ def test_one_more_pair_changes_no_other_units_integers(
                     client.asked(shape, adapters),
                     client.vector,
                     None,
-                    units=store.units(),
+                    account=charged(store),
                 )
             rows[key] = list(computed)
         assert np.array_equal(rows["without"][0][0], rows["with"][0][0])

@@ -26,6 +26,10 @@ BAD: dict[str, tuple[object, ...]] = {
     "seed": (-1, 2**31, "x", 1.5),
     "track": ("wandb", 1),
     "resume": ("maybe", 2),
+    "privacy.mechanism": ("counts", 1),
+    "privacy.answers_per_respondent": (-1, 1.5, "x"),
+    "privacy.largest_weight": (0.5, 1001, "x"),
+    "simulation.respondents": (-1, 1.5, "x"),
     "predictor.lora_layers": (-1, "x"),
     "predictor.lora_rank": (-1, 0.5),
     "predictor.lora_alpha": (0, "x"),
@@ -182,12 +186,20 @@ def test_what_is_not_given_has_its_default() -> None:
     assert read_run_config({}) == RunConfig()
 
 
+GRADIENTS = {"privacy.mechanism": "gradients"}
+
+
+def test_updates_made_of_counts_are_compressed_as_those_without_privacy() -> None:
+    config = read_run_config({"compression.bits": 4, "privacy.mode": "local"})
+    assert config.privacy.counted
+
+
 @pytest.mark.parametrize("mode", ["distributed", "local"])
 def test_compression_is_refused_where_a_privacy_plan_says_what_is_sent(mode: str) -> None:
     with pytest.raises(
         ConfigError, match=rf"compression.bits = 4 with privacy.mode = {mode}"
     ) as no:
-        read_run_config({"compression.bits": 4, "privacy.mode": mode})
+        read_run_config({"compression.bits": 4, "privacy.mode": mode, **GRADIENTS})
     assert "\n" not in str(no.value)
     assert read_run_config({"compression.bits": 4, "compression.keep": 0.5}).compression.bits == 4
 

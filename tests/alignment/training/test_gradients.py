@@ -215,7 +215,9 @@ def test_rows_equal_those_of_opacus(
     from opacus.grad_sample import GradSampleModule
 
     predictor = make()
-    ones = [replace(u, questions=u.questions[:1], targets=u.targets[:1]) for u in units[:2]]
+    ones = [
+        replace(u, questions=u.questions[:1], targets=u.targets[:1], weights=()) for u in units[:2]
+    ]
     shape = replace(SHAPE, rows=2, records=1, apart=False)
     rows = all_rows(gradients_of(predictor, shape=shape), ones, 1)
 
@@ -498,12 +500,13 @@ def test_a_respondent_of_a_thousand_records_contributes_as_many_as_permitted(
         unit="chosen",
         questions=tuple(loud.questions[i] for i in kept),
         targets=tuple(loud.targets[i] for i in kept),
+        weights=(),
     )
     gradients = gradients_of(make())
     rows = stacked(gradients.rows([loud, chosen], micro_batches=1, uniforms=uniforms))
     assert asked == [1000]
     assert rows[0].tobytes() == rows[1].tobytes()
-    one = replace(chosen, questions=chosen.questions[:1], targets=chosen.targets[:1])
+    one = replace(chosen, questions=chosen.questions[:1], targets=chosen.targets[:1], weights=())
     assert np.count_nonzero(all_rows(gradients, [one], 1).any(axis=1)) == 1
 
 

@@ -20,6 +20,8 @@ def opened(tiny_data: Path) -> Callable[..., Datastore | None]:
         settings |= {
             "ledgers": "",
             "unit": "respondent",
+            "mechanism": "gradients",
+            "respondents": 0,
             "budget_epsilon": 0.0,
             "budget_delta": 1e-5,
         }
@@ -90,6 +92,8 @@ def test_a_changed_file_is_read_again(
             out="",
             ledgers="",
             unit="respondent",
+            mechanism="gradients",
+            respondents=0,
             budget_epsilon=0.0,
             budget_delta=1e-5,
         )
@@ -115,6 +119,8 @@ class TestConfig:
             "federation.minimum_groups": 2,
             "privacy.ledgers": "books",
             "privacy.unit": "record",
+            "privacy.mechanism": "tally",
+            "simulation.respondents": 9,
             "privacy.budget_epsilon": 3.0,
             "privacy.delta": 1e-6,
             "out": "runs/x",
@@ -135,6 +141,8 @@ class TestConfig:
             out="runs/x",
             ledgers="books",
             unit="record",
+            mechanism="tally",
+            respondents=9,
             budget_epsilon=3.0,
             budget_delta=1e-6,
         )

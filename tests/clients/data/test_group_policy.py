@@ -16,6 +16,7 @@ from clients.data.group_policy import (
     PrivacySection,
     ServerSection,
     StepSection,
+    TallySection,
     group_policy_text,
     read_group_policy,
 )
@@ -91,6 +92,7 @@ def test_every_field_survives_being_written_and_read(tmp_path: Path) -> None:
         data=DataSection(path="a b/'c'.jsonl", skip_invalid=True, public=True),
         privacy=PrivacySection(
             mode="local",
+            mechanism="tally",
             unit="record",
             budget_epsilon=3.0,
             budget_delta=1e-7,
@@ -100,6 +102,7 @@ def test_every_field_survives_being_written_and_read(tmp_path: Path) -> None:
         step=StepSection(
             micro_batch=1, records_per_unit=2, max_options=3, max_tokens=4, options_apart=True
         ),
+        tally=TallySection(questionnaire="56" * 32, wave="2027", largest_weight=2.5),
         accept=AcceptSection(
             code="12" * 32,
             encoder="models/small",

@@ -34,6 +34,7 @@ from strategies.wire.round_plan import RoundPlan, vector_digest
 GOSSIP = {
     "strategy.name": "gossip",
     "privacy.mode": "local",
+    "privacy.mechanism": "gradients",
     "federation.secure_aggregation": False,
     "federation.minimum_groups": 1,
 }

@@ -181,12 +181,6 @@ def test_a_section_survives_the_wire_and_is_in_the_digest() -> None:
     assert asked.round == 1
 
 
-def test_a_plan_that_is_private_and_compressed_is_refused() -> None:
-    wire = {"predictor.x": 1, "training.x": 1, "context.x": 1, "privacy.x": 1, **plan().to_wire()}
-    with pytest.raises(ValueError, match="exclude each other"):
-        RoundPlan.from_wire(wire)
-
-
 def test_a_sum_that_no_groups_could_have_is_refused() -> None:
     code = RoundCode.of_plan(plan(), STEPS)
     good = code.encode(updates(1)[0], loss=1.0, weight=1.0).integers
