@@ -12,7 +12,7 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 
 import clients.data.datastore as datastore
-from alignment.data.questionnaire import read_questionnaire
+from alignment.tallies.questionnaire import read_questionnaire
 from clients.data.home import Home
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import PrivacyTerms, terms_of_counts

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignment.data.answers import tally
-from alignment.data.questionnaire import (
+from alignment.data.records import ChoiceRecord, parse_record, record_to_row
+from alignment.data.units import EVERYBODY, counted_units
+from alignment.tallies.questionnaire import (
     Questionnaire,
     QuestionnaireError,
     parse_questionnaire,
     questionnaire_of,
     read_questionnaire,
 )
-from alignment.data.records import ChoiceRecord, parse_record, record_to_row
-from alignment.data.units import EVERYBODY, counted_units
 
 ASKED = {"question_id": "q1", "question": "tea ?", "options": ["yes", "no"]}
 OTHER = {"question_id": "q0", "question": "war ?", "options": ["no", "yes", "café"]}

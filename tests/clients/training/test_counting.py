@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignment.data.questionnaire import Questionnaire
 from alignment.data.records import Question, parse_record
 from alignment.data.units import UnitRecords, counted_units
+from alignment.tallies.questionnaire import Questionnaire
 from clients.training.counting import answers_in
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
