@@ -27,7 +27,7 @@ from privacy.errors import LedgerRefused, LedgerRolledBack, LedgerUnwritable, St
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.kernel.tally import private_tally
 from privacy.ledger import Ledger, SpendReceipt
-from privacy.ledger.tally_file import StoredTally
+from privacy.ledger.tally_file import StoredTally, tally_context, tally_name
 
 _MOST_KEPT = 256
 _kept: OrderedDict[str, StoredTally] = OrderedDict()
@@ -65,17 +65,12 @@ class GroupTallies:
             LedgerRolledBack: there is a file that the ledger knows nothing of.
         """
         with self.group_ledger.reopened() as ledger:
-            name = self._name(plan)
+            name = tally_name(plan.digest(), self.wave)
             if name not in ledger.tallies(plan.digest()):
                 self._make(ledger, name, plan)
             return tuple(
                 self._stored(made, digest) for made, digest in ledger.tallies(plan.digest()).items()
             )
-
-    def _name(self, plan: PrivacyPlan) -> str:
-        """Under which the ledger keeps the tally: of data, plan and wave, and of no run."""
-        said = f"{plan.digest()} {self.wave}".encode()
-        return f"tally-{hashlib.sha256(said).hexdigest()[:32]}"
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -149,8 +144,7 @@ class GroupTallies:
         if ledger.announced(name) is None:
             self.group_ledger.set_budget(ledger, dataset, plan)
         ledger.register_plan(name, dataset, plan, code=running_digest())
-        context = hashlib.sha256(f"{plan.digest()} {name}".encode()).digest()
-        return ledger.reserve(name, 0, 0, context)
+        return ledger.reserve(name, 0, 0, tally_context(plan.digest(), name))
 
     def _count(
         self, units: Sequence[UnitRecords], plan: PrivacyPlan, receipt: SpendReceipt
