@@ -183,6 +183,12 @@ class PrivacyTerms:
                 "counts are taken once, of everybody, and each group adds all of the noise: plan "
                 "them with sampling_rate = 1, rounds = 1, local_steps = 1, mode = 'local'"
             )
+        replaces = self.relation is NeighboringRelation.REPLACE_ONE
+        if replaces and self.counts.largest_weight < 1:
+            raise PlanRefused(
+                f"counts.largest_weight = {self.counts.largest_weight:g} is below 1, and of "
+                "distributions somebody weighs as much as the mean: give 1 or more"
+            )
         if len(self.counts.questionnaires) != self.groups:
             raise PlanRefused(
                 f"counts.questionnaires has {len(self.counts.questionnaires)} entries for groups = "
