@@ -151,8 +151,13 @@ def _read_canaries(path: Path) -> dict[str, Any]:
 def canaries(
     plan: Annotated[
         Path | None,
-        typer.Option(help="privacy.json of a run: audits under its plan, not one made here."),
+        typer.Option(
+            help="Folder of a run, or its privacy.json: audits under its plan, not one made here."
+        ),
     ] = None,
+    mechanism: Annotated[
+        str, typer.Option(help="'gradients', or 'tally' for answers that are counted once.")
+    ] = "gradients",
     epsilon: Annotated[float, typer.Option(help="Claim to be audited; 1 is the sharpest.")] = 1.0,
     delta: Annotated[float, typer.Option(help="Its delta.")] = 1e-5,
     mode: Annotated[str, typer.Option(help="'distributed' or 'local'.")] = "distributed",
@@ -172,7 +177,14 @@ def canaries(
     """
     from privacy.audit.canaries import audit_plan
 
-    chosen = _plan_of(plan) if plan else _plan(epsilon, delta, mode, sampling_rate, rounds)
+    if plan:
+        chosen = _plan_of(plan)
+    elif mechanism == "tally":
+        chosen = _plan_of_counts(epsilon, delta)
+    elif mechanism == "gradients":
+        chosen = _plan(epsilon, delta, mode, sampling_rate, rounds)
+    else:
+        raise ValueError(f"--mechanism {mechanism!r} must be 'gradients' or 'tally'")
     with Progress(console=Terminal(stderr=True), transient=True) as progress:
         task = progress.add_task("auditing", total=chosen.steps)
         result = audit_plan(
@@ -216,9 +228,28 @@ def _plan(
     return PrivacyPlan.calibrate(terms)
 
 
+def _plan_of_counts(epsilon: float, delta: float) -> PrivacyPlan:
+    from privacy.accounting.choices import Unit
+    from privacy.accounting.plan import PrivacyPlan
+    from privacy.accounting.terms import terms_of_counts
+
+    terms = terms_of_counts(
+        unit=Unit.RESPONDENT,
+        epsilon=epsilon,
+        delta=delta,
+        units_per_group=(2000,),
+        options=[[5] * 60],
+        questionnaires=["0" * 64],
+        distributions=False,
+    )
+    return PrivacyPlan.calibrate(terms)
+
+
 def _plan_of(path: Path) -> PrivacyPlan:
     from privacy.accounting.plan import PrivacyPlan
+    from privacy.file_names import PRIVACY_FILE
 
+    path = path / PRIVACY_FILE if path.is_dir() else path
     try:
         return PrivacyPlan.from_dict(json.loads(path.read_text(encoding="utf-8"))["plan"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -34,6 +34,9 @@ def status(
 ) -> None:
     """Show what is left of every budget: as epsilon, and in rounds of the newest plan.
 
+    Of answers that are counted once: whether they were, and how many rounds were trained on them
+    since, at no further cost.
+
     Reads the ledger as it stands, also while a client is using it. Exit 1 if one is damaged.
     """
     from clients.data.home import POLICY_FILE
@@ -132,8 +135,19 @@ def _rows(ledger: LedgerEvidence) -> list[dict[str, Any]]:
                 "rounds_left": left.rounds,
                 "refused": sum(run == (runs or [""])[-1] for run, _, _ in state.refused),
             }
+            if runs and state.plans[runs[-1]].plan.counts is not None:
+                row |= {"rounds_left": None, "tally": _tally(ledger, runs[-1])}
         rows.append(row)
     return rows
+
+
+def _tally(ledger: LedgerEvidence, name: str) -> dict[str, Any]:
+    """Whether answers were counted, and how many rounds were trained on them."""
+    from privacy.audit.tallies.history import TallyHistory
+
+    history = TallyHistory.of(ledger.events)
+    uses = sum(name in history.named(use.body["tally"]) for use in history.uses)
+    return {"counted": name in history.released, "rounds": uses}
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
@@ -150,6 +164,9 @@ def _show(rows: list[dict[str, Any]]) -> None:
             table.add_row(*cells, "no budget")
             continue
         rounds = "no plan" if row["rounds_left"] is None else f"{row['rounds_left']:,}"
+        if "tally" in row:
+            once = "counted once" if row["tally"]["counted"] else "not yet counted"
+            rounds = f"{once}\n{row['tally']['rounds']:,} used"
         table.add_row(
             *cells,
             f"{row['budget_epsilon']:.4g}",

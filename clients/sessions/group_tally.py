@@ -23,7 +23,7 @@ from clients.training.counting import answers_in
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.step import private_count
-from privacy.accounting.tally_file import StoredTally
+from privacy.accounting.tally_file import StoredTally, tally_context, tally_name
 from privacy.errors import LedgerRefused, LedgerRolledBack, LedgerUnwritable, StageSkipped
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.kernel.tally import CountBounds, private_tally
@@ -65,17 +65,12 @@ class GroupTallies:
             LedgerRolledBack: there is a file that the ledger knows nothing of.
         """
         with self.group_ledger.reopened() as ledger:
-            name = self._name(plan)
+            name = tally_name(plan.digest(), self.wave)
             if name not in ledger.tallies(plan.digest()):
                 self._make(ledger, name, plan)
             return tuple(
                 self._stored(made, digest) for made, digest in ledger.tallies(plan.digest()).items()
             )
-
-    def _name(self, plan: PrivacyPlan) -> str:
-        """Under which the ledger keeps the tally: of data, plan and wave, and of no run."""
-        said = f"{plan.digest()} {self.wave}".encode()
-        return f"tally-{hashlib.sha256(said).hexdigest()[:32]}"
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -169,8 +164,7 @@ class GroupTallies:
         else:
             self.group_ledger.lower_budget(ledger, name)
         ledger.register_plan(name, dataset, plan, code=running_digest())
-        context = hashlib.sha256(f"{plan.digest()} {name}".encode()).digest()
-        return ledger.reserve(name, 0, 0, context)
+        return ledger.reserve(name, 0, 0, tally_context(plan.digest(), name))
 
     def _count(
         self,

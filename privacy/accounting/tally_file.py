@@ -6,6 +6,7 @@ and published. Its digest stands in the ledger of the group that made it.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -26,9 +27,30 @@ _NO_TALLY = (
     ArithmeticError,
     RecursionError,
 )
+_NAME = re.compile("tally-[0-9a-f]{32}")
 _FIELDS = frozenset(
     {"version", "group", "plan", "questionnaire", "wave", "spend", "step", "total_share", "cells"}
 )
+
+
+def tally_name(plan: str, wave: str) -> str:
+    """The name under which a ledger keeps a tally: of data, plan and wave, and of no run.
+
+    Args:
+        plan: digest of the plan of the group's own counts.
+        wave: name of the wave of persons.
+    """
+    return f"tally-{hashlib.sha256(f'{plan} {wave}'.encode()).hexdigest()[:32]}"
+
+
+def is_tally_name(name: str) -> bool:
+    """Whether a name is one of a tally, as no run has it."""
+    return bool(_NAME.fullmatch(name))
+
+
+def tally_context(plan: str, name: str) -> bytes:
+    """The digest of what the spend of a tally pays for, 32 bytes; see `tally_name`."""
+    return hashlib.sha256(f"{plan} {name}".encode()).digest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,6 +16,7 @@ compute there is room: at a claim of epsilon 1 a right kernel shows 0.4 and half
 the claim mostly survives half the noise. A pass is no proof, then; a breach is one.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -25,18 +26,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.accounting import integer_grid as grid
+from privacy.accounting.accountant import NeighboringRelation
 from privacy.accounting.choices import Mode
+from privacy.accounting.counts import CountTerms
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import sum_of_shares, unmasked_share
-from privacy.accounting.step import private_step
-from privacy.accounting.terms import PrivacyTerms
+from privacy.accounting.step import private_count, private_step
+from privacy.accounting.terms import PrivacyTerms, norm_of_counts
 from privacy.audit.canary_bounds import epsilon_lower_bound, log_likelihood_ratio, regression_limit
 from privacy.errors import PlanRefused
 from privacy.kernel.randomness import ByteSource, SystemRandomStream, bernoulli_mask
+from privacy.kernel.tally import Answers, Distributions
 from privacy.kernel.types import Modular, Update, centred
 
 CANARY_NORM = 1000.0
-"""Norm of a canary's gradient, in clipping norms: nothing but the clip bounds it."""
+"""Norm of a canary's gradient, in clipping norms: nothing but the clip bounds it. Where answers are
+counted, the weight of a canary's answer, in largest weights: nothing but the cap does."""
 
 
 # Rows of a micro-batch: they do not change the sum, and few of them stay in the cache.
@@ -49,8 +54,8 @@ _CORRELATED = 6.0
 class Kernel(Protocol):
     """One step of one group, from its units to the vector that leaves it.
 
-    `run_kernel` is the one that runs use. The audit takes it as an argument so that tests can put
-    broken ones in its place and show that the audit finds them.
+    `run_kernel` and `count_kernel` are those that runs use. The audit takes it as an argument so
+    that tests can put broken ones in its place and show that the audit finds them.
     """
 
     def __call__(
@@ -83,6 +88,62 @@ def run_kernel(
 
     noised = private_step(gradients_of, plan, group=group, units=canaries.size, source=source)
     return unmasked_share(noised)
+
+
+def count_kernel(
+    canaries: NDArray[np.intp], plan: PrivacyPlan, *, group: int, source: ByteSource
+) -> Modular:
+    """Count by the very function that makes tallies, with answers of the audit's own.
+
+    See :func:`privacy.accounting.step.private_count`: what is broken there is broken here. Every
+    canary is a person with one answer to a question of their own, of an absurd weight. So a canary
+    moves the counts as far as a person may.
+    """
+    if plan.relation is NeighboringRelation.REPLACE_ONE:
+        return _counts_of_distributions(canaries, plan, group=group, source=source)
+    bounds = plan.count_bounds(_options(plan))
+    answers = Answers(
+        persons=np.arange(canaries.size, dtype=np.int64),
+        questions=canaries.astype(np.int64),
+        options=np.zeros(canaries.size, dtype=np.int64),
+        weights=np.full(canaries.size, CANARY_NORM * float(bounds.largest_weight)),
+    )
+    return unmasked_share(private_count(answers, bounds, plan, source=source))
+
+
+def _counts_of_distributions(
+    canaries: NDArray[np.intp], plan: PrivacyPlan, *, group: int, source: ByteSource
+) -> Modular:
+    """Count distributions of one person each, of a tally each: in one all would share S.
+
+    The first option is theirs where the canary is there, else the second; other groups than that of
+    the canaries have asked nobody.
+    """
+    options = _options(plan)
+    there = np.isin(np.arange(len(options)), canaries)
+    alone = plan.of_group(group, options[:1], questionnaire="", units=plan.group_size(group))
+    bounds = alone.count_bounds(options[:1])
+    asked = [0] if group == 0 else []
+    counted = [
+        private_count(
+            Distributions(
+                questions=asked,
+                respondents=[1] * len(asked),
+                shares=[[float(is_there), float(not is_there)]],
+            ),
+            bounds,
+            alone,
+            source=source,
+        )
+        for is_there in there.tolist()
+    ]
+    return np.concatenate([unmasked_share(noised) for noised in counted])
+
+
+def _options(plan: PrivacyPlan) -> list[int]:
+    """Of every canary's question: one, or two where another answer is what a person may change."""
+    paired = plan.counts is not None and plan.relation is NeighboringRelation.REPLACE_ONE
+    return [2] * (plan.dimension // 2) if paired else [1] * plan.dimension
 
 
 def canary_updates(canaries: NDArray[np.intp], plan: PrivacyPlan) -> Iterator[Update]:
@@ -170,7 +231,7 @@ def audit_plan(
     canaries: int = 5000,
     guesses: int = 500,
     confidence: float = 0.95,
-    kernel: Kernel = run_kernel,
+    kernel: Kernel | None = None,
     progress: Callable[[int, int], None] | None = None,
     source: ByteSource | None = None,
 ) -> CanaryAudit:
@@ -192,7 +253,8 @@ def audit_plan(
         canaries: m; fewer than 1/delta.
         guesses: r, at most m. More raise the ceiling and lower the share that is correct.
         confidence: of the bound.
-        kernel: what is audited; anything but `run_kernel` is for tests.
+        kernel: what is audited; None is what runs execute under such a plan, `run_kernel` or
+            `count_kernel`, and anything else is for tests.
         progress: called after every step with the steps done and all steps.
         source: randomness of coins, sampling and noise; None outside tests: the system's.
 
@@ -202,6 +264,7 @@ def audit_plan(
     """
     limit = regression_limit(plan, canaries=canaries, guesses=guesses, confidence=confidence)
     audited = _with_canaries(plan, canaries)
+    kernel = kernel or (run_kernel if plan.counts is None else count_kernel)
     stream = SystemRandomStream() if source is None else source
     correct = _correct_guesses(audited, kernel, stream, guesses, progress or (lambda *_: None))
     bound = partial(
@@ -232,7 +295,7 @@ def _correct_guesses(
     progress: Callable[[int, int], None],
 ) -> int:
     """Toss the coins, run all steps, and return how many guesses of the adversary were right."""
-    coins = bernoulli_mask(source, probability=0.5, count=plan.dimension)
+    coins = bernoulli_mask(source, probability=0.5, count=len(_options(plan)))
     adversary, members = _Adversary(plan), np.flatnonzero(coins)
     for step in range(plan.steps):
         adversary.observe(*_one_step(kernel, members, plan, source))
@@ -254,6 +317,8 @@ def _with_canaries(plan: PrivacyPlan, canaries: int) -> PrivacyPlan:
         "colluding": 1,
         "dimension": canaries,
     }
+    if plan.counts is not None:
+        changes |= _of_one_answer(plan, plan.counts, canaries)
     try:
         return replace(plan, **changes)
     except PlanRefused:
@@ -265,26 +330,49 @@ def _with_canaries(plan: PrivacyPlan, canaries: int) -> PrivacyPlan:
             honest_shares=honest,
             shares=honest + 1,
             largest_batch=sum(terms.batch_cap(group) for group in range(terms.groups)),
-            dimension=canaries,
+            dimension=terms.dimension,
         )
-        return replace(plan, **changes, **asdict(grid.choose(demand)))
+        chosen = grid.at(demand, plan.noise_log2) if plan.counts else grid.choose(demand)
+        return replace(plan, **changes, **asdict(chosen))
+
+
+def _of_one_answer(plan: PrivacyPlan, counts: CountTerms, canaries: int) -> dict[str, Any]:
+    """Count one answer of a person, which then moves the counts by all of S."""
+    paired = plan.relation is NeighboringRelation.REPLACE_ONE
+    return {
+        "dimension": 2 * canaries if paired else canaries,
+        "clipping_norm": norm_of_counts(1, counts.largest_weight),
+        "counts": replace(
+            counts, answers_per_respondent=1, questionnaires=("",) * (plan.honest_shares + 1)
+        ),
+    }
 
 
 def _one_step(
     kernel: Kernel, members: NDArray[np.intp], plan: PrivacyPlan, source: ByteSource
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what the adversary sees of one step.
 
     Returns:
         The sum of the h honest shares, which is the release without the colluder's share (in local
-        mode the group's own release), and the colluder's share; both `(m,) int64`.
+        mode the group's own release), and the colluder's share; both `(m,)`, a coordinate each
+        canary.
     """
     shares = [
         kernel(members if group == 0 else members[:0], plan, group=group, source=source)
         for group in range(plan.groups)
     ]
     *honest, own = shares
-    return centred(sum_of_shares(honest, plan)), centred(sum_of_shares([own], plan))
+    return _read(sum_of_shares(honest, plan), plan), _read(sum_of_shares([own], plan), plan)
+
+
+def _read(total: Modular, plan: PrivacyPlan) -> NDArray[np.float64]:
+    """What a sum says of each canary, with noise of the plan's and S more where it is there."""
+    cells: NDArray[np.float64] = centred(total).astype(np.float64)
+    if len(_options(plan)) == plan.dimension:
+        return cells
+    # Both options of a question say the same of it, with noise of their own.
+    return (cells[::2] - cells[1::2]) / math.sqrt(2)
 
 
 class _Adversary:
@@ -302,11 +390,9 @@ class _Adversary:
 
     def __init__(self, plan: PrivacyPlan) -> None:
         self._plan = plan
-        self._ratios = np.zeros(plan.dimension)
-        self._total = np.zeros(plan.dimension)
-        self._squares = np.zeros(plan.dimension)
+        self._ratios, self._total, self._squares = np.zeros((3, len(_options(plan))))
 
-    def observe(self, release: NDArray[np.int64], own: NDArray[np.int64]) -> None:
+    def observe(self, release: NDArray[np.float64], own: NDArray[np.float64]) -> None:
         """Add one step."""
         seen = release / self._plan.sensitivity
         known = own / self._plan.sensitivity

@@ -19,9 +19,17 @@ from privacy.audit.card_runs import (
     runs_of,
     text_in,
 )
-from privacy.audit.card_wording import ABOUT_FIELDS, NOT_COVERED, RESTS_ON, blanks_of
+from privacy.audit.card_wording import (
+    ABOUT_FIELDS,
+    NOT_COVERED,
+    NOT_COVERED_BY_TALLIES,
+    RESTS_ON,
+    TALLIES_REST_ON,
+    blanks_of,
+)
 from privacy.audit.checks import Check, Status
 from privacy.audit.evidence import Evidence, LedgerEvidence, file_digest
+from privacy.audit.tallies.history import TallyHistory
 from privacy.file_names import CONFIG_FILE
 from privacy.ledger.chain import Event
 from privacy.ledger.facts import Dataset
@@ -86,11 +94,12 @@ def assembled(parts: Mapping[str, Any]) -> dict[str, Any]:
         KeyError, TypeError, ValueError, AttributeError: if a part has not the form of one.
     """
     groups, runs, checks = parts["groups"], parts["runs"], parts["verification"]
+    tallies = any("tally" in run for run in runs) or any("tallies" in group for group in groups)
     card = {
         "card_version": CARD_VERSION,
         "summary": _summary(groups, runs, checks),
-        "not_covered": list(NOT_COVERED),
-        "rests_on": dict(RESTS_ON),
+        "not_covered": [*NOT_COVERED, *(NOT_COVERED_BY_TALLIES if tallies else ())],
+        "rests_on": {**RESTS_ON, **(TALLIES_REST_ON if tallies else {})},
         "hashes": _hashes(parts["config"], groups, runs),
         **{name: part for name, part in parts.items() if name != "config"},
     }
@@ -118,6 +127,8 @@ def group_entry(ledger: LedgerEvidence) -> dict[str, Any]:
     codes = Counter(e.body.get("code") for e in events if e.type == "REFUSED")
     aborts = Counter(e.body.get("code") for e in events if e.type == "ABORTED")
     counts = Counter(event.type for event in events)
+    counted = TallyHistory.of(events)
+    tallies = {"tallies": _tallies(counted)} if counted else {}
     return {
         "name": ledger.name,
         "key": ledger.owner.hex() or None,
@@ -141,7 +152,26 @@ def group_entry(ledger: LedgerEvidence) -> dict[str, Any]:
             for event in events
             if event.type == "REFUSED"
         ],
+        **tallies,
     }
+
+
+def _tallies(history: TallyHistory) -> list[dict[str, Any]]:
+    """The tallies of a ledger, and the rounds that were trained on each."""
+    return [
+        {
+            "tally": name,
+            "plan_digest": plan.digest(),
+            "spends": len(history.spends.get(name, ())),
+            "digest": next(iter(history.released.get(name, ())), None),
+            "rounds_by_run": {
+                run: sum(use.body["run"] == run for use in history.uses)
+                for run in history.runs
+                if name in history.used_by(run)
+            },
+        }
+        for name, plan in history.plans.items()
+    ]
 
 
 def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict[str, Any]:
@@ -175,7 +205,8 @@ def _dataset(data: Dataset, state: State, history: list[dict[str, Any]]) -> dict
         # Some can have spent more, under a larger budget before: nothing is left of theirs.
         "used_share": min(1.0, used / budget.bound),
         "epsilon_spent": epsilon_spent(used, delta=budget.delta, order=budget.order),
-        "rounds_left": left.rounds,
+        # Rounds on what was counted once are of no number.
+        "rounds_left": None if runs and state.plans[runs[-1]].plan.counts else left.rounds,
         "newest_run": runs[-1] if runs else None,
     }
 

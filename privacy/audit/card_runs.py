@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from privacy.accounting.accountant import rdp_per_step
+from privacy.accounting.accountant import NeighboringRelation, rdp_per_step
 from privacy.accounting.plan import PrivacyPlan
-from privacy.audit.card_wording import plan_statements
+from privacy.audit.card_wording import plan_statements, tally_statements
 from privacy.audit.evidence import Evidence
 from privacy.audit.recomputed import recomputed
+from privacy.audit.tallies.history import TallyHistory
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Event
 from privacy.ledger.payloads import stated_plan
@@ -82,7 +83,31 @@ def plan_figures(plan: PrivacyPlan | None) -> dict[str, Any]:
         name: str(getattr(plan, name)) if plan else None for name in ("mode", "unit", "relation")
     }
     planned = {"planned_groups": plan.groups if plan else None, "step_bounds": _step_bounds(plan)}
-    return kinds | figures | planned
+    if plan is None or plan.counts is None:
+        return kinds | figures | planned
+    # What is counted once has no steps, no samples and no gradients.
+    return kinds | figures | planned | dict.fromkeys(_OF_STEPS) | {"tally": _tally(plan)}
+
+
+_OF_STEPS = "sampling_rate sampling clipping_norm rounds local_steps steps survivors".split()
+
+
+def _tally(plan: PrivacyPlan) -> dict[str, Any]:
+    """What a plan says of counts."""
+    counts = plan.counts
+    if counts is None:
+        raise ValueError("the plan counts no answers; give that of a tally")
+    answers = counts.answers_per_respondent
+    # Of distributions the step depends on the questionnaire.
+    known = plan.relation is NeighboringRelation.ADD_OR_REMOVE_ONE
+    step = plan.count_bounds([1] * answers).step if known else None
+    return {
+        "answers_per_respondent": answers,
+        "largest_weight": counts.largest_weight,
+        "questionnaires": list(counts.questionnaires),
+        "noise_std_of_a_count": 2.0**plan.noise_log2 / step if step else None,
+        **tally_statements(plan),
+    }
 
 
 def _step_bounds(plan: PrivacyPlan | None) -> str | None:
@@ -132,16 +157,25 @@ def _runs_of(
     versions = (result or {}).get("versions")
     accountant = versions.get("dp-accounting") if isinstance(versions, Mapping) else None
     begun = [event.body["run"] for event in server if event.type == "RUN"]
-    named = (str(event.body["run"]) for _, event in events if event.type == "PLAN")
+    tallies = _tallies_of(events)
+    counted = {name for names in tallies.values() for _, name in names}
+    # What is counted once is part of every run that was trained on it.
+    named = (str(e.body["run"]) for _, e in events if e.type in ("PLAN", "USED"))
     return [
         _run(
             name,
-            [(group, event) for group, event in events if event.body.get("run") == name],
+            [
+                (group, event)
+                for group, event in events
+                if event.body.get("run") == name
+                or (group, event.body.get("run")) in tallies.get(name, ())
+            ],
             [event for event in server if event.body.get("run") == name],
             text_in(accountant),
             _starts(name, result),
         )
         for name in dict.fromkeys((*begun, *named))
+        if name not in counted
     ]
 
 
@@ -154,6 +188,17 @@ def _starts(name: str, result: Mapping[str, Any] | None) -> list[str] | None:
     return None if wrong_start(start) else start_in_words(start, private=True)
 
 
+def _tallies_of(events: _GroupEvents) -> dict[str, list[tuple[str, str]]]:
+    """The tallies that each run was trained on, with their groups; under "" those of no run yet."""
+    found: dict[str, list[tuple[str, str]]] = {"": []}
+    for group in dict.fromkeys(group for group, _ in events):
+        history = TallyHistory.of(event for each, event in events if each == group)
+        for run in history.runs:
+            found.setdefault(run, []).extend((group, name) for name in history.used_by(run))
+        found[""] += [(group, name) for name in history.plans]
+    return found
+
+
 def _run(
     name: str,
     events: _GroupEvents,
@@ -164,23 +209,28 @@ def _run(
     """One run, by its events in the groups' ledgers and in the server ledger."""
     begun = next((event.body for event in reversed(server) if event.type == "RUN"), None)
     planned = [(group, event.body) for group, event in events if event.type == "PLAN"]
-    body = planned[0][1] if begun is None else begun
+    body = begun or next((body for _, body in planned), {})
     plan = plan_in(body)
     # A free seat has no name.
     groups = [group for group in begun["groups"] if group] if begun else [g for g, _ in planned]
+    groups = list(dict.fromkeys(groups))
     if begun:
         groups += [str(event.body["group"]) for event in server if event.type == "JOINED"]
     secure = begun.get("secure") if begun else None
     rounds = _rounds(server)
+    last = _last_round(plan, server)
     for row in rounds:
-        if plan and row["outcome"] != "summed" and row["round"] > plan.rounds:
+        if row["outcome"] != "summed" and row["round"] > last:
             row |= {"outcome": "heads", "reason": None}  # The ledgers' last, after the last round.
+    figures = plan_figures(plan)
+    if "tally" in figures:
+        figures["tally"]["questionnaires"] = _questionnaires(plan, begun, server, planned)
     return {
         "run": name,
         "in_server_book": begun is not None,
         "groups": groups,
         "plan_digest": plan.digest() if plan else None,
-        **plan_figures(plan),
+        **figures,
         "secure_aggregation": secure,
         "epsilon_by_accountant": _epsilons(plan),
         "accountant_version": accountant,
@@ -194,6 +244,36 @@ def _run(
         "starts": starts,
         "code": sorted({code for _, each in planned if (code := text_in(each.get("code")))}),
         "published": _published(server),
+    }
+
+
+def _last_round(plan: PrivacyPlan | None, server: list[Event]) -> float:
+    """The last round of a run: by its plan, or where rounds cost nothing, once it is over."""
+    if plan is None:
+        return math.inf
+    if plan.counts is None:
+        return plan.rounds
+    ended = (int(e.body["round"]) for e in server if e.type in ("ROUND", "LOST"))
+    over = any(event.type == "PUBLISHED" for event in server[-1:])
+    return max(ended, default=0) if over else math.inf
+
+
+def _questionnaires(
+    plan: PrivacyPlan | None,
+    begun: Mapping[str, Any] | None,
+    server: list[Event],
+    planned: list[tuple[str, Mapping[str, Any]]],
+) -> dict[str, str | None]:
+    """Digests of the questionnaires of the groups: as planned, or of the tally of a free seat."""
+    own = {group: each.counts for group, body in planned if (each := plan_in(body))}
+    counted = {group: counts.questionnaires[0] for group, counts in own.items() if counts}
+    if begun is None or plan is None or plan.counts is None:
+        return dict(counted)
+    seats = dict(enumerate(begun["groups"]))
+    seats |= {event.body["seat"]: event.body["group"] for event in server if event.type == "JOINED"}
+    asked = enumerate(plan.counts.questionnaires)
+    return {
+        seats[seat]: digest or counted.get(seats[seat]) for seat, digest in asked if seats.get(seat)
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from privacy.accounting.accountant import NeighboringRelation
 from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
 
@@ -74,6 +75,14 @@ NOT_COVERED = (
 )
 """Limits of the guarantee."""
 
+NOT_COVERED_BY_TALLIES = (
+    "The questionnaire: which questions a group asks, with which options, is public, and was not "
+    "protected when it was chosen.",
+    "Answers beyond the most that are counted of a person are in no tally, and neither are persons "
+    "beyond a group's bound; the bounds themselves are public.",
+)
+"""Limits besides, where answers are counted once."""
+
 
 RESTS_ON: Mapping[str, str] = {
     "about": "what people state; no file shows it",
@@ -94,7 +103,20 @@ RESTS_ON: Mapping[str, str] = {
 }
 """What each part of a card rests on."""
 
+TALLIES_REST_ON: Mapping[str, str] = {
+    "runs.tally": "plans as they stand in the ledgers; a questionnaire is named by its digest, and "
+    "stands whole in the file of its tally",
+    "groups.tallies": "computed from the ledgers that the groups signed; the counts themselves are "
+    "in no ledger, and their files are private by themselves",
+}
+"""The same of what is there only where answers are counted once."""
 
+
+_RANDOMNESS = "AES-256 in counter mode, keyed by the operating system; no seed can be set."
+_COUNTED = (
+    "The answers to a public questionnaire are counted once, in integers, and discrete Gaussian "
+    "noise is added to every count; all rounds are computed from the noised counts."
+)
 _PAIRS = (
     "No sum: groups meet in pairs and hand each other their models, encrypted from end to end; the "
     "server relays and reads none."
@@ -116,16 +138,80 @@ def plan_statements(
         False: "Plain sums: the server receives the vector of every group.",
         None: None,
     }
+    if plan.counts is not None:
+        return dict(
+            zip(
+                names,
+                (
+                    _COUNTED,
+                    "By every group in full, on its own computer, once, before anything is "
+                    "trained.",
+                    None,
+                    _counts_of_one(plan),
+                    _PAIRS if pairs else sums[secure],
+                    _RANDOMNESS,
+                    *_trust(plan, secure, groups),
+                ),
+                strict=True,
+            )
+        )
     statements = (
         "Discrete Gaussian noise on integer vectors, one vector of bounded L2 norm for each unit.",
         _noise(plan),
         _sampling(plan),
         _contribution(plan),
         _PAIRS if pairs else sums[secure],
-        "AES-256 in counter mode, keyed by the operating system; no seed can be set.",
+        _RANDOMNESS,
         *_trust(plan, secure, groups),
     )
     return dict(zip(names, statements, strict=True))
+
+
+def tally_statements(plan: PrivacyPlan) -> dict[str, str]:
+    """What is public of counts, what neighbours are, and what costs nothing, in words."""
+    return {
+        "neighbours": _neighbours(plan),
+        "public": "The questionnaire of each group, the most answers and the largest weight that "
+        "count, and each group's bound on its persons: as they were stated, and not protected.",
+        "post_processing": "All that is computed from the noised counts costs nothing: rounds, "
+        "however many, further runs, tuning, early stopping, and measures on the noised counts.",
+    }
+
+
+def _neighbours(plan: PrivacyPlan) -> str:
+    if plan.relation is NeighboringRelation.REPLACE_ONE:
+        return (
+            "Only distributions of many persons' answers are known, so the number of persons is "
+            "public: neighbours differ in what one person has answered."
+        )
+    if plan.unit is Unit.RESPONDENT:
+        return (
+            "A person is a respondent of a group with all their answers: neighbours differ in one "
+            "person being there or not."
+        )
+    return "Neighbours differ in one answer being there or not."
+
+
+def _counts_of_one(plan: PrivacyPlan) -> str:
+    """What one person adds to counts, or changes in them, at most."""
+    if plan.counts is None:
+        raise ValueError("the plan counts no answers; give that of a tally")
+    answers, weight = plan.counts.answers_per_respondent, plan.counts.largest_weight
+    if plan.relation is NeighboringRelation.REPLACE_ONE:
+        return (
+            f"Another answer of one person to at most {answers} questions, each of at most weight "
+            f"{weight:g}, moves all counts by an L2 norm of at most S steps, roundings included."
+        )
+    if plan.unit is Unit.RECORD:
+        return (
+            f"Every answer counts with a weight of at most {weight:g}. A person with several "
+            "answers is not protected as a whole."
+        )
+    return (
+        f"At most {answers} answers of a respondent are counted, which of more is drawn, each with "
+        f"a weight of at most {weight:g}: one respondent moves all counts by an L2 norm of at most "
+        f"{plan.clipping_norm:g} answers."
+    )
 
 
 def _noise(plan: PrivacyPlan) -> str:

@@ -19,7 +19,7 @@ from privacy.file_names import CONFIG_FILE, LEDGERS_FOLDER, PRIVACY_FILE, RESULT
 from privacy.identity.code import ROOT, tree_digest
 from privacy.identity.keys import Roster
 from privacy.ledger.chain import SERVER_TYPES, Event, each_event, read_events
-from privacy.ledger.paths import GROUPS, SERVER_LEDGER
+from privacy.ledger.paths import GROUPS, SERVER_LEDGER, tallies_folder
 from privacy.ledger.replay import Replay
 from privacy.ledger.state import State
 from privacy.ledger.store import whole_lines
@@ -43,6 +43,7 @@ class LedgerEvidence:
             by person where the files that list people lie beside the ledger.
         torn: bytes of a torn last line.
         error: the first thing that is wrong.
+        tallies: contents of the files of tallies beside the ledger, by name without ending.
     """
 
     name: str
@@ -53,6 +54,7 @@ class LedgerEvidence:
     state: State | None
     torn: int
     error: LedgerError | None
+    tallies: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,4 +271,16 @@ def _read_ledger(path: Path, roster: Roster, servers: Roster | None) -> LedgerEv
         state=replay.state if broken is None and servers is not None else None,
         torn=max(0, len(raw) - len(data)),
         error=broken,
+        tallies=_tallies(path) if servers is not None else {},
     )
+
+
+def _tallies(ledger: Path) -> dict[str, bytes]:
+    """The files of tallies beside a ledger; one that cannot be read counts as empty."""
+    found = {}
+    for path in sorted(tallies_folder(ledger).glob("*")):
+        try:
+            found[path.stem] = path.read_bytes()
+        except OSError:
+            found[path.stem] = b""
+    return found

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import dp_accounting
+from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 
 from privacy.accounting.accountant import GAUSSIAN_ORDER
@@ -25,6 +26,9 @@ from privacy.audit.recomputed import wrong_epsilon
 from privacy.audit.refused_rounds import UNREADABLE, check_refusals
 from privacy.audit.run_folder.published import check_published
 from privacy.audit.server_ledger.ledger import check_server_ledger
+from privacy.audit.tallies.files import check_stored
+from privacy.audit.tallies.history import TallyHistory, tallies
+from privacy.audit.tallies.own import check_tallies
 from privacy.ledger.chain import Event
 from privacy.ledger.filter import Steps
 from privacy.ledger.payloads import stated_plan
@@ -95,6 +99,8 @@ def _of_ledger(ledger: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     yield _budgets(name, ledger.state)
     yield check_refusals(name, ledger.events)
     yield _releases(name, ledger.events, ledger.state)
+    yield from check_tallies(ledger)
+    yield from check_stored(ledger)
     yield _countersigned(ledger, evidence)
 
 
@@ -120,6 +126,7 @@ def _of_signed_part(ledger: LedgerEvidence) -> Iterator[Check]:
         yield _plans_and_spends(ledger.name, ledger.events, stated)
     with suppress(*UNREADABLE):
         yield check_refusals(ledger.name, ledger.events)
+    yield from check_tallies(ledger)
 
 
 def _restarts(name: str, state: State) -> Check:
@@ -147,12 +154,14 @@ def _restarts(name: str, state: State) -> Check:
 def _epsilons(name: str, events: tuple[Event, ...], state: State) -> Iterator[Check]:
     stated = {e.body["run"]: _number(e.body.get("pld_epsilon")) for e in events if e.type == "PLAN"}
     for run, announced in state.plans.items():
-        plan, where = announced.plan, f"run {run[:12]}"
+        plan, where, whole = announced.plan, f"run {run[:12]}", "the whole run"
+        if plan.counts is not None:
+            where, whole = run[:18], "the counts, and so for all that is made of them"
         wrong, found = wrong_epsilon(plan, ledger=stated[run])
         if wrong:
             yield failed("epsilon", name, f"{where}: {wrong}.")
         else:
-            claim = f"the plan claims {plan.epsilon:g} for the whole run"
+            claim = f"the plan claims {plan.epsilon:g} for {whole}"
             yield passed("epsilon", name, f"{where}: {found}; {claim}.")
     if not state.plans:
         yield left_open("epsilon", name, "no run was announced, so there is no epsilon to check.")
@@ -203,14 +212,20 @@ def _plans_and_spends(
         if steps > plans[run].steps:
             allowed = plans[run].steps
             return failed("plan", name, f"run {run[:12]} took {steps} of {allowed} steps.")
-    done = sum(taken.values())
-    allowed = sum(plan.steps for plan in plans.values())
-    return passed(
-        "plan",
-        name,
-        f"{len(spends)} rounds spent {done} of the {allowed} steps announced, with the noise, the "
-        "sampling and the number of steps that were announced before.",
+    counted = {run for run, plan in plans.items() if plan.counts is not None}
+    rounds = sum(event.body["run"] not in counted for event in spends)
+    done = sum(steps for run, steps in taken.items() if run not in counted)
+    allowed = sum(plan.steps for run, plan in plans.items() if run not in counted)
+    of_rounds = (
+        f"{rounds} rounds spent {done} of the {allowed} steps announced, with the noise, the "
+        "sampling and the number of steps that were announced before."
     )
+    of_tallies = (
+        f"{len(spends) - rounds} of {tallies(len(counted))} announced paid for, with the noise "
+        "that was announced before."
+    )
+    found = [of_rounds] * (rounds > 0 or not counted) + [of_tallies] * bool(counted)
+    return passed("plan", name, " ".join(found))
 
 
 def _budgets(name: str, state: State) -> Check:
@@ -275,10 +290,7 @@ def _overspent(name: str, state: State, dataset: str, used: float) -> Check:
 def _epsilon_of(steps: Steps, *, order: int, delta: float) -> float:
     """The epsilon that steps amount to at one order; 0 before the first."""
     if order == GAUSSIAN_ORDER:
-        # All of them are one Gaussian mechanism, whose precisions add up.
-        precision = math.fsum(n / step.noise_multiplier**2 for step, n in steps.items())
-        noise = 1 / math.sqrt(precision) if precision else math.inf
-        return float(dp_accounting.get_epsilon_gaussian(noise, delta))
+        return _epsilon_of_gaussians(steps, delta=delta)
     accountant = RdpAccountant(orders=[float(order)])
     for mechanism, count in steps.items():
         gaussian = dp_accounting.GaussianDpEvent(mechanism.noise_multiplier)
@@ -287,13 +299,24 @@ def _epsilon_of(steps: Steps, *, order: int, delta: float) -> float:
     return float(accountant.get_epsilon(delta)) if steps else 0.0
 
 
+def _epsilon_of_gaussians(steps: Steps, *, delta: float) -> float:
+    """The epsilon of one Gaussian mechanism that is as much as all steps, none of them sampled."""
+    squares = sum(count / mechanism.noise_multiplier**2 for mechanism, count in steps.items())
+    if squares == 0:
+        return 0.0
+    accountant = PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
+    accountant.compose(dp_accounting.GaussianDpEvent(squares**-0.5))
+    return float(accountant.get_epsilon(delta))
+
+
 def _releases(name: str, events: tuple[Event, ...], state: State) -> Check:
     count = Counter(event.type for event in events)
     still = f", {len(state.open)} without an end (they stay charged)" if state.open else ""
+    what = "vectors and tallies" if TallyHistory.of(events) else "vectors"
     return passed(
         "releases",
         name,
-        f"{count['RELEASED']} vectors were released, each paid for before; {count['ABORTED']} "
+        f"{count['RELEASED']} {what} were released, each paid for before; {count['ABORTED']} "
         f"spends gave nothing, by the group's own word, and stay charged{still}.",
     )
 

@@ -67,6 +67,63 @@ def test_a_reviewer_needs_few_libraries(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture(scope="module")
+def counted(tiny_settings: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four groups that count answers once; read it, never write it."""
+    out = tmp_path_factory.mktemp("counted") / "run"
+    tally = {"privacy.mode": "local", "privacy.mechanism": "tally", "privacy.delta": 1e-3}
+    run(read_run_config({**tiny_settings, **tally, "out": str(out)}))
+    return out
+
+
+class TestRunsThatCountAnswers:
+    """What a reviewer and an engineer see of a run that is trained on tallies."""
+
+    def test_it_verifies_and_its_tallies_are_named(self, command: Command, counted: Path) -> None:
+        outcome = command("audit", "verify", counted)
+        assert outcome.code == 0, outcome.out
+        for said in ("1 tally: answers were counted once", "4 tallies with the noise", "at hand"):
+            assert said in outcome.out
+
+    def test_its_card_says_what_was_noised_and_no_field_of_gradients(
+        self, command: Command, counted: Path, tmp_path: Path
+    ) -> None:
+        assert command("audit", "report", counted, "--out", tmp_path).code == 0
+        for name in ("privacy-card.md", "privacy-report.html", "dpia.md", "annex-iv.md"):
+            text = (tmp_path / name).read_text(encoding="utf-8")
+            assert "counted once" in text, name
+            for gradients in ("Poisson", "Clipping norm", "Bounds of a step", "coordinates in an"):
+                assert gradients not in text, (name, gradients)
+        card = (tmp_path / "privacy-card.md").read_text(encoding="utf-8")
+        for said in (
+            "All that is computed from the noised counts costs nothing",
+            "Questionnaire of Group 0",
+            "At most 25 answers of a respondent",
+            "neighbours differ in one person being there or not",
+            "By every group in full",
+            "Answers beyond the most that are counted",
+        ):
+            assert said in card, said
+        registry = (tmp_path / "opendp-registry.yaml").read_text(encoding="utf-8")
+        assert "clipping_norm" not in registry and "answers_per_respondent: 25" in registry
+
+    def test_its_plan_is_attacked_as_counts(self, command: Command, counted: Path) -> None:
+        size = ("--canaries", "500", "--guesses", "100")
+        for plan in (counted, counted / "privacy.json"):
+            outcome = command("audit", "canaries", "--plan", plan, *size, "--json")
+            found = json.loads(outcome.out)
+            assert (outcome.code, found["steps"], found["sampling_rate"]) == (0, 1, 1.0)
+        outcome = command("audit", "canaries", "--mechanism", "tally", *size)
+        assert outcome.code == 0 and "epsilon = 1 " in outcome.out
+        assert command("audit", "canaries", "--mechanism", "laplace").code == 2
+
+    def test_its_status_is_one_spend_and_its_uses(self, command: Command, counted: Path) -> None:
+        rows = json.loads(command("client", "status", counted, "--json").out)
+        assert [row["tally"] for row in rows] == [{"counted": True, "rounds": 4}] * 4
+        assert {row["rounds_left"] for row in rows} == {None}
+        assert "counted once" in command("client", "status", counted).out
+
+
 def test_the_checks_as_json(command: Command, folder: Path) -> None:
     outcome = command("audit", "verify", folder, "--json")
     content = json.loads(outcome.out)

@@ -34,6 +34,8 @@ from privacy.secagg.agreement import Agreement
 from privacy.secagg.messages import Advert, ShareRequest
 from privacy.secagg.round_terms import Attempt
 from server.config import read_run_config
+from tests.forgeries.test_forged_tallies import BESIDE
+from tests.forgeries.test_forged_tallies import ledgers as FORGED_TALLIES
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
 RUNS = ("one", "two", "three")
@@ -1091,7 +1093,8 @@ def test_everybody_forges_and_every_check_that_can_fail_finds_something() -> Non
     audit = Path(__file__).parents[2] / "privacy" / "audit"
     source = "".join(path.read_text("utf-8") for path in audit.rglob("*.py"))
     can_fail = set(re.findall(r'failed\(\s*"(\w+)"', source))
-    assert can_fail == {check for _, check, *_ in FORGERIES.values()}
+    of_tallies = {param.values[0].check for param in (*FORGED_TALLIES.params, *BESIDE)}
+    assert can_fail == {check for _, check, *_ in FORGERIES.values()} | of_tallies
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.forgeries.review import reviewed
 from texts import json_text
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
+COUNTED = {"privacy.mode": "local", "privacy.mechanism": "tally", "privacy.delta": 1e-3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +52,33 @@ def real(
     Read them, never write there.
     """
     folder = tmp_path_factory.mktemp("real")
-    lasting = folder / "lasting"
     rows = [
         {**row, "respondent": f"{row['respondent']}{' new' * (number % 2)}"}
         for number, row in enumerate(tiny_rows)
     ]
     others = write_rows(folder / "others.jsonl", rows)
-    for name, data in (("first", tiny_settings["data"]), ("second", str(others))):
+    settings = {**tiny_settings, **PRIVATE}
+    return _real(folder, settings, {"first": settings["data"], "second": str(others)})
+
+
+@pytest.fixture(scope="session")
+def counted(tiny_settings: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Real:
+    """Two runs of four groups that count answers once; the second finds the counts of the first.
+
+    Read them, never write there.
+    """
+    settings = {**tiny_settings, **COUNTED}
+    folder = tmp_path_factory.mktemp("counted")
+    return _real(folder, settings, dict.fromkeys(("first", "second"), settings["data"]))
+
+
+def _real(folder: Path, settings: Mapping[str, Any], data: Mapping[str, str]) -> Real:
+    """Runs one after the other on lasting ledgers, by the names of their folders."""
+    lasting = folder / "lasting"
+    for name, where in data.items():
         out = folder / name
-        changes = {"data": data, "privacy.ledgers": str(lasting), "out": str(out)}
-        run(read_run_config({**tiny_settings, **PRIVATE, **changes}))
+        changes = {"data": where, "privacy.ledgers": str(lasting), "out": str(out)}
+        run(read_run_config({**settings, **changes}))
         shutil.rmtree(out / "ledgers", ignore_errors=True)
         shutil.copytree(lasting, out / "ledgers", ignore=shutil.ignore_patterns("identities"))
     roster = folder / "keys.json"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 _SECAGG = "tests/privacy/secagg"
 _LEDGER = "tests/privacy/ledger"
 _RUNS = "tests/experiments/simulation"
+_ONCE = "tests/clients/sessions/test_counted_once.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -468,6 +469,62 @@ CLAIMS = (
             file="privacy/ledger/units.py",
             old='        root=_keyed(key, b"root", run.encode(), merkle_root(leaves)).hex(),\n',
             new='        root=_keyed(key, b"root", merkle_root(leaves)).hex(),\n',
+        ),
+    ),
+    Claim(
+        note=43,
+        says="nothing is counted before its spend is on disk",
+        test=f"{_ONCE}::test_nothing_is_counted_before_its_spend_is_on_disk",
+        fault=Fault(
+            file="clients/sessions/group_tally.py",
+            old="        receipt = spent or self._pay(ledger, name, plan, units)\n",
+            new="        answers_in(units, self.questionnaire)\n"
+            "        receipt = spent or self._pay(ledger, name, plan, units)\n",
+        ),
+    ),
+    Claim(
+        note=44,
+        says="no record is opened once its tally lies there, whatever runs are trained on it",
+        test=f"{_ONCE}::test_no_record_is_opened_once_the_tally_lies_there",
+        fault=Fault(
+            file="clients/sessions/group_tally.py",
+            old="            if name not in ledger.tallies(plan.digest()):\n",
+            new="            if self.units() and name not in ledger.tallies(plan.digest()):\n",
+        ),
+    ),
+    Claim(
+        note=45,
+        says="nobody moves the counts by more than the sensitivity, whatever they answered",
+        test=f"{_ONCE}::test_nobody_moves_the_counts_by_more_than_the_sensitivity"
+        "_whatever_came_before",
+        fault=Fault(
+            file="privacy/kernel/tally.py",
+            old="    np.add.at(cells, places, np.where(within[person], steps, 0))\n",
+            new="    np.add.at(cells, places, steps)\n",
+        ),
+    ),
+    Claim(
+        note=46,
+        says="noise is on every count, and an attack on the counts proves no more than it permits",
+        test="tests/privacy/audit/test_canaries.py::test_the_right_count_passes_its_claim",
+        fault=Fault(
+            file="privacy/accounting/step.py",
+            old="    return add_noise(count_answers(answers, bounds, plan.kernel, source), source)"
+            "\n",
+            new="    add_noise(count_answers(answers, bounds, plan.kernel, source), source)\n"
+            "    from privacy.kernel.types import _SEAL\n"
+            "    exact = count_answers(answers, bounds, plan.kernel, source)\n"
+            "    return Noised(settings=exact.settings, vector=exact.vector, seal=_SEAL)\n",
+        ),
+    ),
+    Claim(
+        note=47,
+        says="a review finds a tally that was paid for twice, or trained on before its release",
+        test="tests/privacy/audit/test_tallies.py::test_what_is_wrong_with_a_tally_is_found",
+        fault=Fault(
+            file="privacy/audit/tallies/own.py",
+            old="        if len(history.spends[run]) > 1:\n",
+            new="        if len(history.spends[run]) > 2:\n",
         ),
     ),
 )

@@ -82,7 +82,10 @@ def _wrong_figure(stated: Mapping[str, Any]) -> str:
 def _wrong_claim(stated: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
     claimed = stated["epsilon_claimed"]
     for run in runs:
-        if all(run[name] == stated[name] for name in _OF_PLAN) and run["epsilon"] != claimed:
+        # What is counted once has one step, of everybody.
+        once = {"steps": 1, "sampling_rate": 1.0} if "tally" in run else {}
+        planned = {**run, **once}
+        if all(planned[name] == stated[name] for name in _OF_PLAN) and run["epsilon"] != claimed:
             return f"epsilon_claimed = {claimed!r}, and the plan of run {run['run'][:12]} another"
     noise = SampledGaussian(
         **{name: stated[name] for name in ("noise_multiplier", "sampling_rate", "steps")}

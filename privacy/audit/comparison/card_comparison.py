@@ -5,8 +5,9 @@ card states it, field by field, and everything that follows from it is computed 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from privacy.audit.card import assembled, build_card
@@ -41,9 +42,10 @@ def compare_card(
     try:
         missing = Missing.of(card, evidence, given)
         wrong = missing.unknown or _wrong(card, evidence, checks, missing)
-        if wrong and missing.people_hidden and not missing.unknown:
-            missing = replace(missing, people=True)
-            wrong = _wrong(card, evidence, checks, missing)
+        for hidden in _some_of(missing.hidden):
+            if wrong and not missing.unknown:
+                missing = missing.without(hidden)
+                wrong = _wrong(card, evidence, checks, missing)
     except _UNREADABLE as error:
         return failed("card", "server", f"the privacy card has not the form of one ({error}).")
     if wrong:
@@ -57,6 +59,12 @@ def compare_card(
         "the privacy card is the one that these files make, field by field; what people state in "
         "it was taken as it stands, and so were the guesses of its canary audit if it has one.",
     )
+
+
+def _some_of(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """All choices of at least one of a few names, smaller ones first."""
+    for size in range(1, len(names) + 1):
+        yield from combinations(names, size)
 
 
 def named_by(card: Mapping[str, Any], evidence: Evidence) -> Evidence:

@@ -2,27 +2,31 @@
 
 import re
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import norm_of_counts
 from privacy.audit.card import group_entry, server_entry, utility_of
 from privacy.audit.card_runs import counted
-from privacy.audit.card_wording import plan_statements
+from privacy.audit.card_wording import plan_statements, tally_statements
 from privacy.audit.checks import Basis, Status, known_ids
 from privacy.audit.evidence import Evidence, LedgerEvidence
 from privacy.audit.server_ledger.members import seats_of
+from privacy.audit.tallies.history import TallyHistory
 from privacy.file_names import RESULT_FILE
 
 Json = dict[str, Any]
 
 _OF_LEDGER = frozenset(
-    "key chain restarts epsilon code plan budget refusals releases heads".split()
+    "key chain restarts epsilon code plan budget refusals releases tally stored heads".split()
 )
 """Checks of one ledger by itself."""
 
 _SERVER, _LEDGERS, _RESULT, _PEOPLE = "server", "ledgers", "result", "people"
+_TALLIES = "tallies"
 
 _NEEDS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("restarts", "budget"), frozenset((_PEOPLE,))),
@@ -30,7 +34,10 @@ _NEEDS: Mapping[str, frozenset[str]] = {
         ("book", "events", "secure", "survivors", "models", "members", "pins", "seat"),
         frozenset((_SERVER,)),
     ),
-    **dict.fromkeys(("plans", "witness", "both", "denied"), frozenset((_SERVER, _LEDGERS))),
+    **dict.fromkeys(
+        ("plans", "counted", "witness", "both", "denied"), frozenset((_SERVER, _LEDGERS))
+    ),
+    "stored": frozenset((_TALLIES,)),
     "forks": frozenset((_LEDGERS,)),
     "published": frozenset((_SERVER, _RESULT)),
     "result": frozenset((_SERVER, _LEDGERS, _RESULT, _PEOPLE)),
@@ -43,7 +50,15 @@ _OF_SERVER = (
 ).split()
 """Fields of a run that the server ledger alone shows."""
 
-_BY_NAME = frozenset(("refused_by_code", "aborted_by_code", "files", "data", "ledger_heads"))
+_OF_RUN_OF_TALLIES = (
+    "plan_digest modulus_bits dimension units planned_groups tally delta_against_units "
+    "contribution_cap"
+).split()
+"""The same of a run that is trained on tallies: each group's ledger has the plan of its own."""
+
+_BY_NAME = frozenset(
+    "refused_by_code aborted_by_code files data ledger_heads questionnaires rounds_by_run".split()
+)
 _VERSION = re.compile(r"\d[\w.+-]{0,40}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -58,7 +73,8 @@ class Missing:
         result: whether `result.json`, and the folder of the run with it, is.
         roster: whether there is none at hand, so that names are the card's word.
         people: whether the files that list people are.
-        people_hidden: whether they could be.
+        tallies: whether the files of tallies are.
+        hidden: which of these two could be, by the names of the fields.
         unknown: what the card says of a group that nothing at hand knows; empty if it does not.
     """
 
@@ -67,7 +83,8 @@ class Missing:
     result: bool = False
     roster: bool = False
     people: bool = False
-    people_hidden: bool = False
+    tallies: bool = False
+    hidden: tuple[str, ...] = ()
     unknown: str = ""
 
     @classmethod
@@ -104,12 +121,17 @@ class Missing:
             server=bool(card["server"]) and server is None,
             result=card["simulated"] is True and evidence.result is None,
             roster=not given.members and bool(card["roster"]["pins"]),
-            people_hidden=any(
-                ledger.state is not None and not ledger.state.knows_people
-                for ledger in evidence.ledgers
+            hidden=tuple(
+                name
+                for name, hides in ((_PEOPLE, _hides_people), (_TALLIES, _hides_tallies))
+                if any(hides(ledger) for ledger in evidence.ledgers)
             ),
             unknown=wrong,
         )
+
+    def without(self, names: Sequence[str]) -> Self:
+        """The same where these of the hidden files were not handed in, and the others were."""
+        return replace(self, people=_PEOPLE in names, tallies=_TALLIES in names)
 
     @property
     def names(self) -> list[str]:
@@ -119,6 +141,7 @@ class Missing:
             "a roster": self.roster,
             RESULT_FILE: self.result,
             "the people files": self.people,
+            "the files of tallies": self.tallies,
         }
         ledgers = [f"the ledger of {each['name']}" for each in self.groups]
         return ledgers + [name for name, missing in words.items() if missing]
@@ -134,9 +157,18 @@ class Missing:
             _LEDGERS: bool(self.groups),
             _RESULT: self.result,
             _PEOPLE: self.people,
+            _TALLIES: self.tallies,
         }
         of_missing = id in (*_OF_LEDGER, "seat") and about in {each["name"] for each in self.groups}
         return of_missing or any(lacking[need] for need in needs)
+
+
+def _hides_people(ledger: LedgerEvidence) -> bool:
+    return ledger.state is not None and not ledger.state.knows_people
+
+
+def _hides_tallies(ledger: LedgerEvidence) -> bool:
+    return ledger.state is not None and bool(TallyHistory.of(ledger.events)) and not ledger.tallies
 
 
 def filled(made: Json, card: Mapping[str, Any], evidence: Evidence, missing: Missing) -> Json:
@@ -202,7 +234,7 @@ def _groups(
         if each["key"] in known and own:
             entries.append(own.popleft())
         elif each in missing.groups:
-            _require_form(made[0] if made else group_entry(_NOBODY), each, f"groups.{each['name']}")
+            _require_form([*made, *_EMPTY], [each], f"groups.{each['name']}")
             pinned = bytes.fromhex(each["key"]) in evidence.members.values()
             _require(each["key_pinned"] is pinned, f"groups.{each['name']}.key_pinned")
             entries.append(each)
@@ -217,7 +249,7 @@ def _runs(made: list[Json], stated: list[Json], evidence: Evidence, missing: Mis
         if mine is not None:
             entries.append(_run(mine, run, evidence, missing))
         elif missing.server or (missing.groups and run["in_server_book"] is False):
-            _require_form(made[0] if made else run, run, "runs")
+            _require_form(made or [run], [run], "runs")
             entries.append(run)
     # With the server ledger the order is its own.
     ordered = missing.server or [each["run"] for each in entries] == [each["run"] for each in made]
@@ -248,12 +280,45 @@ def _run(mine: Json, stated: Json, evidence: Evidence, missing: Missing) -> Json
         run |= counted(stated["round_log"] or [])
         plans = [each.state.plans for each in evidence.ledgers if each.state]
         plan = next((known[mine["run"]].plan for known in plans if mine["run"] in known), None)
+        if "tally" in mine:
+            plan = _plan_of_tallies(mine, stated, evidence, where)
+            run |= {name: stated[name] for name in _OF_RUN_OF_TALLIES}
+            run["tally"] |= tally_statements(plan)
         said = [
             plan_statements(plan, stated["secure_aggregation"], len(stated["groups"]), pairs=pairs)
             for pairs in (False, True)
         ]
         run |= said[1] if said[1]["protocol"] == stated["protocol"] else said[0]
     return run
+
+
+def _plan_of_tallies(mine: Json, stated: Json, evidence: Evidence, where: str) -> PrivacyPlan:
+    """The plan of a run that is trained on tallies, as far as words are made of it.
+
+    The server ledger alone has it. What the ledgers of groups show must follow from what is stated.
+    """
+    own, said = mine["tally"], stated["tally"]
+    _require_form(own, said, f"{where}.tally")
+    _require(said["answers_per_respondent"] >= own["answers_per_respondent"], f"{where}.tally")
+    _require(said["largest_weight"] == own["largest_weight"], f"{where}.tally.largest_weight")
+    of_both = own["questionnaires"].keys() & said["questionnaires"].keys()
+    _require(
+        all(own["questionnaires"][name] == said["questionnaires"][name] for name in of_both),
+        f"{where}.tally.questionnaires",
+    )
+    for name in ("plan_digest", "modulus_bits", "dimension", "units", "planned_groups"):
+        _require(type(stated[name]) is type(mine[name]), f"{where}.{name}")
+    _require(stated["units"] >= mine["units"], f"{where}.units")
+    _require_form(mine["delta_against_units"], stated["delta_against_units"], f"{where}.delta")
+    for ledger in evidence.ledgers:
+        history = TallyHistory.of(ledger.events)
+        for name in history.used_by(mine["run"]):
+            plan = history.plans[name]
+            answers = said["answers_per_respondent"]
+            counts = replace(plan.counts, answers_per_respondent=answers) if plan.counts else None
+            norm = norm_of_counts(answers, said["largest_weight"])
+            return replace(plan, counts=counts, clipping_norm=norm)
+    raise ValueError(f"{where} is of tallies that no ledger at hand has")
 
 
 def _verification(made: list[Json], stated: list[Json], missing: Missing) -> list[Json]:
@@ -289,14 +354,35 @@ def _require_form(sample: Any, stated: Any, where: str) -> None:
                 _require_form(sample[name], value, f"{where}.{name}")
     elif isinstance(sample, list) and isinstance(stated, list):
         for value in stated if sample else ():
-            _require_form(sample[0], value, where)
+            _require_form(_like(sample, value), value, where)
     elif isinstance(sample, dict | list):
         _require(stated is None, where)
     elif sample is not None and stated is not None:
         _require(isinstance(stated, type(sample)), where)
 
 
+def _like(samples: list[Any], stated: Any) -> Any:
+    """The sample that has the fields of a value; the first where none has."""
+    if not isinstance(stated, dict):
+        return samples[0]
+    same = (each for each in samples if isinstance(each, dict) and each.keys() == stated.keys())
+    return next(same, samples[0])
+
+
 _NOBODY = LedgerEvidence(
     name="", file=Path(), owner=b"", pinned=False, events=(), state=None, torn=0, error=None
 )
 """A ledger that holds nothing: the form of an entry."""
+
+_TALLY: Json = {
+    "tally": "",
+    "plan_digest": "",
+    "spends": 0,
+    "digest": "",
+    "rounds_by_run": {},
+}
+_EMPTY: tuple[Json, ...] = (
+    group_entry(_NOBODY),
+    {**group_entry(_NOBODY), "tallies": [_TALLY]},
+)
+"""The forms of a group's entry: with tallies, and without."""

@@ -17,8 +17,16 @@ from privacy.audit.likeness import alike
 from privacy.audit.recomputed import PLD, UPPER_BOUND, Epsilons, wrong_epsilon
 from privacy.audit.run_folder.stated_settings import wrong_settings
 from privacy.audit.run_folder.stated_start import wrong_start_stated
+from privacy.audit.run_folder.stated_tallies import (
+    of_mechanism,
+    run_of_tallies_alone,
+    wrong_fields,
+    wrong_noise,
+    wrong_questionnaires,
+)
 from privacy.audit.server_ledger.members import seats_of
 from privacy.audit.server_ledger.plans import begun, plans_of
+from privacy.audit.tallies.history import TallyHistory
 from privacy.errors import PrivacyError
 from privacy.file_names import CONFIG_FILE, PRIVACY_FILE, RESULT_FILE
 from privacy.ledger.chain import Event
@@ -30,13 +38,17 @@ _PLAN_FIGURES = (
 _OF_RESULT = frozenset(
     (*_PLAN_FIGURES, "accountant", "epsilon_pld", "second_opinion", "plan_digest", "run", "groups")
 )
+_OF_MECHANISM = frozenset(
+    ("mechanism", "answers_per_respondent", "largest_weight", "noise_std_of_a_count")
+)
+"""What a result says of its mechanism, where it says so; but for the name, of a tally alone."""
+
 _OUTSIDE = "outside"
 """What a result says is outside of the promise: sentences, from which nothing is computed."""
 
 _OF_GROUP = frozenset(("units", "epsilon", "left_out"))
-_OF_PLAN_FILE = frozenset(
-    "run plan plan_digest epsilon_pld epsilon_opacus groups tensors metrics".split()
-)
+_OF_PLAN_FILE = frozenset("run plan plan_digest epsilon_pld epsilon_opacus groups".split())
+_OF_GRADIENTS, _OF_TALLY = frozenset(("tensors", "metrics")), frozenset(("questionnaires",))
 _START = "start"
 """What the plan of a run states that began from a published model, as its result does."""
 
@@ -60,6 +72,10 @@ def check_figures(evidence: Evidence) -> Iterator[Check]:
     if private is None and registered is None and evidence.published is None:
         finding = "no figures of privacy were handed in beside the ledgers."
         yield left_open("result", "server", finding)
+        return
+    if (run := run_of_tallies_alone(evidence)) is not None:
+        finding = f"run {run[:12]} was trained on tallies, and the server ledger has its plan."
+        yield left_open("result", "server", f"{finding} Without it no figure can be compared.")
         return
     try:
         wrong = _wrong_files(evidence)
@@ -146,6 +162,7 @@ def _wrong_files(evidence: Evidence) -> str:
         wrong = (
             _wrong_result(private, run.plan)
             or _wrong_groups(private["groups"], run, named, evidence)
+            or wrong_noise(private, evidence)
             or _wrong_rounds(result, run)
             or _wrong_utility(result)
             or wrong_settings(result, run.plan, evidence.settings)
@@ -156,27 +173,26 @@ def _wrong_files(evidence: Evidence) -> str:
     return ""
 
 
-def _wrong_fields(stated: Mapping[str, Any], fields: frozenset[str]) -> str:
-    """The names by which fields differ from those that there must be; empty if by none."""
-    more, less = sorted(set(stated) - fields), sorted(fields - set(stated))
-    if more:
-        return f"states {more[0]!r}, which no run states there"
-    return f"lacks {less[0]!r}" if less else ""
-
-
 def _wrong_plan_file(registered: Mapping[str, Any], run: _Run) -> str:
+    of_kind = _OF_GRADIENTS if run.plan.counts is None else _OF_TALLY
     stated = {name: value for name, value in registered.items() if name != _START}
-    if wrong := _wrong_fields(stated, _OF_PLAN_FILE):
+    if wrong := wrong_fields(stated, _OF_PLAN_FILE | of_kind):
         return wrong
     if not _same(registered["plan"], run.plan.as_dict()):
         return "its plan is not that of the ledgers"
     if registered["plan_digest"] != run.plan.digest():
         return "plan_digest is not that of its plan"
-    if registered["metrics"] != _METRICS:
-        return f"metrics = {registered['metrics']!r} are not those of a private vector"
-    tensors, groups = registered["tensors"], registered["groups"]
-    if not all(isinstance(name, str) for name in tensors) or len(set(tensors)) < len(tensors):
-        return "tensors are no names"
+    if run.plan.counts is None:
+        if registered["metrics"] != _METRICS:
+            return f"metrics = {registered['metrics']!r} are not those of a private vector"
+        tensors = registered["tensors"]
+        if not all(isinstance(name, str) for name in tensors) or len(set(tensors)) < len(tensors):
+            return "tensors are no names"
+    elif wrong := wrong_questionnaires(
+        registered["questionnaires"], registered["groups"], run.plan
+    ):
+        return f"questionnaires: {wrong}"
+    groups = registered["groups"]
     if not isinstance(groups, list) or len(groups) != run.plan.groups:
         return "groups are not as many as the plan has"
     if run.begun is not None and run.seats is not None:
@@ -199,14 +215,18 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _wrong_result(private: Mapping[str, Any], plan: PrivacyPlan) -> str:
-    stated = {name: value for name, value in private.items() if name != _OUTSIDE}
-    if wrong := _wrong_fields(stated, _OF_RESULT):
+    besides = {_OUTSIDE, *(_OF_MECHANISM if plan.counts is not None else ("mechanism",))}
+    stated = {name: value for name, value in private.items() if name not in besides}
+    if wrong := wrong_fields(stated, _OF_RESULT):
         return f"privacy {wrong}"
     outside = private.get(_OUTSIDE)
     if not isinstance(outside, list) or not all(isinstance(each, str) for each in outside):
         return "privacy.outside is no list of sentences"
     for name in _PLAN_FIGURES:
         if not alike(private[name], _plain(getattr(plan, name)), name):
+            return f"privacy.{name} = {private[name]!r} does not follow from the plan"
+    for name, value in of_mechanism(plan).items():
+        if name in private and not alike(private[name], value, name):
             return f"privacy.{name} = {private[name]!r} does not follow from the plan"
     if private["plan_digest"] != plan.digest():
         return "privacy.plan_digest is not that of the plan of its run"
@@ -220,7 +240,7 @@ def _wrong_groups(
 ) -> str:
     """The first group whose figures are not those of its seat and of its ledger."""
     for group, figures in groups.items():
-        if wrong := _wrong_fields(figures, _OF_GROUP):
+        if wrong := wrong_fields(figures, _OF_GROUP):
             return f"privacy.groups: {group} {wrong}"
         seat = run.seats.get(group, -1) if run.seats is not None else None
         if seat is not None and seat < 0:
@@ -245,7 +265,10 @@ def _left_out(group: str, run: str, evidence: Evidence) -> int | None:
     ledger = next((each for each in evidence.ledgers if each.name == group), None)
     if ledger is None or ledger.state is None or not ledger.state.knows_people:
         return None
-    return max((absent for absent, _ in ledger.state.left_out.get(run, ())), default=0)
+    # Where answers were counted once, who took no part in that takes part in no round.
+    counted = TallyHistory.of(ledger.events).used_by(run)[-1:]
+    spends = ledger.state.left_out.get(counted[0] if counted else run, ())
+    return max((absent for absent, _ in spends), default=0)
 
 
 def _unchecked(evidence: Evidence) -> list[str]:
@@ -282,6 +305,10 @@ def _wrong_epsilons(plan: PrivacyPlan, pld: Any, upper: Any) -> str:
 def _wrong_rounds(result: Mapping[str, Any], run: _Run) -> str:
     """Whether the counts of rounds are those of the plan and of the server ledger."""
     done, aborted, planned = result["rounds"], result["aborted_rounds"], run.plan.rounds
+    if run.plan.counts is not None:
+        # Rounds on counts cost nothing: how many there are is a setting, and in no plan.
+        federation = result["config"]["federation"]
+        planned = federation["warmup_rounds"] + federation["adapter_rounds"]
     if type(done) is not int or type(aborted) is not int or not 0 <= aborted <= done <= planned:
         return f"{done!r} rounds, {aborted!r} of them aborted, are none of a plan of {planned}"
     used, last = set[int](), 0

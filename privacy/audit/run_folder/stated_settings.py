@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from privacy.accounting.choices import Mode
+from privacy.accounting.choices import AUTO, Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.file_names import CONFIG_FILE
 
@@ -29,14 +29,18 @@ def wrong_settings(result: Mapping[str, Any], plan: PrivacyPlan, settings: str |
         if wrong := _difference(config, other):
             return f"config.{wrong} is another in {CONFIG_FILE}"
     private, federation = config["privacy"], config["federation"]
+    names = ["epsilon", "delta"]
+    names += ["sampling_rate", "clipping_norm", "local_steps"] if plan.counts is None else []
     expected = {
         "mode": str(plan.mode),
         "unit": str(plan.unit),
-        **{
-            name: getattr(plan, name)
-            for name in ("epsilon", "delta", "sampling_rate", "clipping_norm", "local_steps")
-        },
+        **{name: getattr(plan, name) for name in names},
     }
+    if plan.counts is not None:
+        expected["largest_weight"] = plan.counts.largest_weight
+        # 0 leaves it to the plan; a record is one answer, whatever is set.
+        if private["answers_per_respondent"] and plan.unit is Unit.RESPONDENT:
+            expected["answers_per_respondent"] = plan.counts.answers_per_respondent
     if plan.mode is Mode.DISTRIBUTED:
         expected["colluding"] = plan.colluding
     if plan.shape is not None:
@@ -44,7 +48,11 @@ def wrong_settings(result: Mapping[str, Any], plan: PrivacyPlan, settings: str |
     for name, value in expected.items():
         if private[name] != value:
             return f"config.privacy.{name} = {private[name]!r} is not that of the plan"
-    if federation["warmup_rounds"] + federation["adapter_rounds"] != plan.rounds:
+    if private.get("mechanism", AUTO) not in (AUTO, str(plan.release)):
+        return f"config.privacy.mechanism = {private['mechanism']!r} is not that of the plan"
+    # Rounds on counts cost nothing, and so stand in no plan.
+    rounds = federation["warmup_rounds"] + federation["adapter_rounds"]
+    if plan.counts is None and rounds != plan.rounds:
         return f"config.federation: its rounds are not the {plan.rounds} of the plan"
     if federation["secure_aggregation"] is not result["secure_aggregation"]:
         return "config.federation.secure_aggregation is not that of the run"

@@ -4,6 +4,7 @@ What fits nothing here has no meaning that a review could check, and a reader mi
 """
 
 import base64
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -128,7 +129,9 @@ def check_events(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
         if not wrong and event.type == "RUN":
             if event.body["run"] in runs:
                 wrong = "begins a run a second time"
-            rounds = stated_plan(event.body["plan"]).rounds
+            plan = stated_plan(event.body["plan"])
+            # What is trained on counts costs nothing, so no plan bounds how long.
+            rounds = plan.rounds if plan.counts is None else math.inf
             runs[event.body["run"]] = _RunOrder(rounds=rounds)
         elif not wrong and event.body["run"] not in runs:
             wrong = "is about a run that has not begun"
@@ -157,12 +160,12 @@ class _RunOrder:
     """What the events of one run have said so far.
 
     Attributes:
-        rounds: that its plan has.
+        rounds: that its plan has; infinite where it has none.
         ended: attempts at rounds that have ended.
         published: whether the run is over.
     """
 
-    rounds: int
+    rounds: float
     ended: set[tuple[int, int]] = field(default_factory=set)
     published: bool = False
 

@@ -7,9 +7,15 @@ from contextlib import suppress
 
 from privacy.audit.checks import Check, failed, left_open, passed
 from privacy.audit.evidence import Evidence, LedgerEvidence
+from privacy.audit.server_ledger.counted import check_counted
 from privacy.audit.server_ledger.events import check_events
 from privacy.audit.server_ledger.members import check_members, check_pins, check_seats, seats_of
-from privacy.audit.server_ledger.plans import check_epsilons, check_plans, check_secure
+from privacy.audit.server_ledger.plans import (
+    check_epsilons,
+    check_plans,
+    check_secure,
+    plans_of,
+)
 from privacy.audit.server_ledger.rounds import check_rounds
 from privacy.audit.server_ledger.runs import check_models
 from privacy.errors import BadSignature, PrivacyError
@@ -128,7 +134,7 @@ def _countersigned(ledger: LedgerEvidence, server: LedgerEvidence) -> Iterator[t
 def _check_both(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     """Every vector that the server took was paid for at its group, and is the one released."""
     ledgers = {each.owner: _Paid(each) for each in _longest_last(evidence)}
-    seats = seats_of(server)
+    seats, plans = seats_of(server), plans_of(server)
     missing = 0
     taken: list[tuple[bytes, str]] = []
     for event in server.events:
@@ -141,7 +147,8 @@ def _check_both(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
                 missing += 1
                 continue
             ctx = body["contexts"][name] if "contexts" in body else body["ctx"]
-            if wrong := ledgers[owner].differs(attempt_of(body), ctx, digest):
+            counted = plans[body["run"]].counts is not None
+            if wrong := ledgers[owner].differs(attempt_of(body), ctx, digest, counted=counted):
                 yield failed("both", name, f"round {body['round']}: {wrong}.")
                 return
             taken.append((owner, digest))
@@ -150,7 +157,10 @@ def _check_both(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
             "both",
             _ALL,
             f"{len(taken)} vectors that the server took were paid for by their groups, round by "
-            "round, under the same terms, and are those that the groups released.",
+            "round, under the same terms, and are those that the groups released."
+            if not any(plan.counts for plan in plans.values())
+            else f"{len(taken)} vectors that the server took are those that the groups released, "
+            "round by round under the same terms: paid for, or trained on a tally that was.",
         )
     if missing:
         finding = f"{missing} vectors were of groups whose ledgers were not handed in."
@@ -165,7 +175,12 @@ def _check_both(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     )
     if denied:
         finding = f"{denied} released vectors do not stand in the server ledger: lost on the way, "
-        yield left_open("denied", _ALL, f"{finding}or left out. They are charged all the same.")
+        charged = "They are charged all the same."
+        if any(plan.counts for plan in plans.values()):
+            charged = (
+                "What was paid for is charged all the same; what was made from tallies is not."
+            )
+        yield left_open("denied", _ALL, f"{finding}or left out. {charged}")
 
 
 class _Paid:
@@ -176,16 +191,26 @@ class _Paid:
         runs = {spend.hash: key[0] for key, spend in self._spends.items()}
         events = [event for event in ledger.events if event.type == "RELEASED"]
         self._vectors = {event.body["spend"]: event.body["vector"] for event in events}
+        self._used = {attempt_of(e.body): e for e in ledger.events if e.type == "USED"}
         self.released = [(runs.get(e.body["spend"], ""), e.body["vector"]) for e in events]
+        self.released += [(key[0], e.body["vector"]) for key, e in self._used.items()]
 
-    def differs(self, key: AttemptKey, ctx: str, digest: str) -> str:
-        """The first thing wrong with the group's side of a vector; empty if nothing is."""
-        spend = self._spends.get(key)
-        if spend is None:
-            return "the server took a vector that the group has not paid for"
-        if spend.body["ctx"] != ctx:
+    def differs(self, key: AttemptKey, ctx: str, digest: str, *, counted: bool) -> str:
+        """The first thing wrong with the group's side of a vector; empty if nothing is.
+
+        Args:
+            key: of the attempt.
+            ctx: digest of what it was about, by the server.
+            digest: of the vector that the server took.
+            counted: whether it was to be trained on a tally.
+        """
+        event = (self._used if counted else self._spends).get(key)
+        if event is None:
+            how = "trained on no tally" if counted else "not paid for"
+            return f"the server took a vector that the group has {how}"
+        if event.body["ctx"] != ctx:
             return "server and group name different terms"
-        if self._vectors.get(spend.hash) != digest:
+        if (event.body["vector"] if counted else self._vectors.get(event.hash)) != digest:
             return "the server took another vector than the group released"
         return ""
 
@@ -217,6 +242,7 @@ _CHECKS = (
     check_members,
     check_pins,
     check_seats,
+    check_counted,
     _check_heads,
     _check_both,
 )

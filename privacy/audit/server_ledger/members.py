@@ -8,6 +8,7 @@ from typing import Any
 from privacy.audit.checks import Check, failed, left_open, passed
 from privacy.audit.evidence import Evidence, LedgerEvidence
 from privacy.audit.server_ledger.plans import begun, plans_of
+from privacy.audit.tallies.history import TallyHistory
 from privacy.identity.keys import KEY_BYTES
 from privacy.ledger.payloads import stated_plan
 from privacy.secagg.round_terms import RoundTerms
@@ -151,6 +152,18 @@ def check_pins(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     yield passed("pins", "server", finding, rests_on)
 
 
+def _registered(ledger: LedgerEvidence) -> Iterator[tuple[str, list[int]]]:
+    """The runs of a group, each with the bounds of the data that it reads, be it by tallies."""
+    if ledger.state is None:
+        return
+    history, state = TallyHistory.of(ledger.events), ledger.state
+    bounds = {run: state.datasets[plan.dataset].units for run, plan in state.plans.items()}
+    for run in (run for run in bounds if run not in history.plans):
+        yield run, [bounds[run]]
+    for run in history.runs:
+        yield run, [bounds[name] for name in history.used_by(run)]
+
+
 def check_seats(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
     """No group registers more units than the plan of its run counts on in its seat."""
     seats, plans = seats_of(server), plans_of(server)
@@ -158,7 +171,7 @@ def check_seats(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
         if ledger.state is None:
             continue
         found = 0
-        for run, announced in ledger.state.plans.items():
+        for run, registered in _registered(ledger):
             own = [seat for seat, key in seats.get(run, {}).values() if key == ledger.owner.hex()]
             where = f"run {run[:12]}"
             if not own:
@@ -167,7 +180,8 @@ def check_seats(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
                 )
                 yield failed("seat", ledger.name, finding)
                 break
-            units, bound = ledger.state.datasets[announced.dataset].units, plans[run].sizes[own[0]]
+            bound = plans[run].sizes[own[0]]
+            units = max(registered, default=0)
             if units > bound:
                 finding = (
                     f"{where}: the group registers {units} units, and the plan counts on at most "

@@ -8,6 +8,7 @@ from privacy.accounting.plan import PrivacyPlan
 from privacy.audit.checks import Basis, Check, failed, passed
 from privacy.audit.evidence import Evidence, LedgerEvidence
 from privacy.audit.recomputed import wrong_epsilon
+from privacy.audit.tallies.history import TallyHistory
 from privacy.ledger.payloads import stated_plan
 
 
@@ -45,11 +46,15 @@ def check_plans(server: LedgerEvidence, evidence: Evidence) -> Iterator[Check]:
                 finding = f"{where} that no round of the server ledger began from."
                 yield failed("plans", ledger.name, finding)
                 return
-    lacking = {run for _, plans in announced for run in plans} - runs.keys()
+    # What is counted once is of no run: the runs that are trained on it name it.
+    known = {run for _, plans in announced for run in plans if plans[run].plan.counts is None}
+    for ledger in evidence.ledgers:
+        known |= set(TallyHistory.of(ledger.events).runs) if ledger.state else set()
+    lacking = known - runs.keys()
     if lacking:
         yield failed("plans", "server", f"the server ledger lacks run {min(lacking)[:12]}.")
         return
-    alone = len(runs.keys() - {run for _, plans in announced for run in plans})
+    alone = len(runs.keys() - known)
     finding = f"{len(runs)} run(s); no ledger that was handed in has another plan of one"
     unseen = f"; {alone} of them stand in no group's ledger" if alone else ""
     yield passed("plans", "server", f"{finding}{unseen}.")

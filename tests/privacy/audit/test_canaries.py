@@ -20,8 +20,9 @@ from scipy.special import expit
 from scipy.stats import binom, norm
 
 from privacy.accounting import step
-from privacy.accounting.choices import Mode
+from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
+from privacy.accounting.terms import terms_of_counts
 from privacy.audit import canary_bounds
 from privacy.audit.canaries import (
     CANARY_NORM,
@@ -29,6 +30,7 @@ from privacy.audit.canaries import (
     Kernel,
     audit_plan,
     canary_updates,
+    count_kernel,
     run_kernel,
 )
 from privacy.audit.canary_bounds import epsilon_lower_bound, regression_limit
@@ -36,6 +38,7 @@ from privacy.errors import ExecutionMismatch
 from privacy.kernel.clipping import clip_sum
 from privacy.kernel.discrete_gaussian import add_noise
 from privacy.kernel.randomness import ByteSource, poisson_sample
+from privacy.kernel.tally import Answers, CountBounds
 from privacy.kernel.types import _SEAL, Clipped, KernelSettings, Modular, Noised, Update, residues
 
 DELTA = 1e-5
@@ -275,7 +278,7 @@ def test_what_is_taken_out_of_the_private_step_is_found(
 
 def test_nothing_but_the_private_step_samples_clips_or_adds_noise() -> None:
     """So what an audit attacks is what every round executes."""
-    parts = {"poisson_sample", "clip_sum", "clip_rows", "add_noise"}
+    parts = {"poisson_sample", "clip_sum", "clip_rows", "count_answers", "add_noise"}
     root = Path(step.__file__).parents[2]
     found = {
         str(path.relative_to(root))
@@ -286,6 +289,95 @@ def test_nothing_but_the_private_step_samples_clips_or_adds_noise() -> None:
         if parts & {getattr(node, name, None) for name in ("id", "name", "attr")}
     }
     assert found == {"privacy/accounting/step.py"}
+
+
+# --- Counts ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counting() -> Callable[..., PrivacyPlan]:
+    """A plan of 60 questions, of which 25 answers of a person count, at a claimed epsilon."""
+
+    def plan(epsilon: float, *, distributions: bool = False, **changes) -> PrivacyPlan:
+        terms = terms_of_counts(
+            unit=Unit.RESPONDENT,
+            epsilon=epsilon,
+            delta=DELTA,
+            units_per_group=(2000, 300),
+            options=[[5] * 60, [4] * 60],
+            questionnaires=["0" * 64, "1" * 64],
+            distributions=distributions,
+            **changes,
+        )
+        return PrivacyPlan.calibrate(terms)
+
+    return plan
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.5])
+@pytest.mark.parametrize("distributions", [False, True])
+def test_the_right_count_passes_its_claim(
+    counting, seeded, distributions: bool, weight: float
+) -> None:
+    plan = counting(1, distributions=distributions, largest_weight=weight)
+    audit = audit_plan(plan, canaries=3000, source=seeded(10))
+    assert audit.passed and audit.conclusive and not audit.regressed
+    assert (audit.steps, audit.sampling_rate, audit.honest_shares) == (1, 1.0, 1)
+    # Of distributions a heavy person moves less than S, so that less is shown.
+    assert audit.epsilon_lower > (0.05 if not distributions or weight == 1 else -1)
+
+
+def test_the_audited_count_is_the_one_of_tallies(counting, seeded) -> None:
+    """From the same bytes, bit for bit what a group would keep."""
+    plan = audited(counting(1), canaries=600)
+    members = np.arange(0, 600, 2)
+    counted = count_kernel(members, plan, group=0, source=seeded(1))
+    answers = Answers(
+        persons=np.arange(300), questions=members, options=np.zeros(300, dtype=np.int64),
+        weights=np.full(300, 7.0),
+    )  # fmt: skip
+    own = step.private_count(answers, plan.count_bounds([1] * 600), plan, source=seeded(1))
+    assert np.array_equal(counted, own.vector)
+
+
+def test_a_canary_moves_the_counts_by_all_of_the_sensitivity(counting) -> None:
+    plan = audited(counting(1), canaries=600)
+    bounds = plan.count_bounds([1] * 600)
+    assert bounds.largest == plan.sensitivity
+    original = counting(1)
+    same = ("noise_multiplier", "sensitivity", "noise_log2", "epsilon", "delta", "mode")
+    assert [getattr(plan, name) for name in same] == [getattr(original, name) for name in same]
+
+
+def no_cap(answers: Answers, bounds: CountBounds, settings: KernelSettings, _: object) -> Clipped:
+    """What persons say, as often and as heavily as they say it."""
+    cells = np.zeros(bounds.cells, dtype=np.int64)
+    places = bounds.first_cells[answers.questions] + answers.options
+    np.add.at(cells, places, (bounds.step * answers.weights).astype(np.int64))
+    return Clipped(settings=settings, vector=residues(cells, settings), seal=_SEAL)
+
+
+@pytest.mark.parametrize("distributions", [False, True])
+@pytest.mark.parametrize(
+    ("part", "broken"),
+    [("add_noise", no_noise), ("add_noise", half_the_noise), ("count_answers", no_cap)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_what_is_taken_out_of_the_private_count_is_found(
+    counting,
+    seeded,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    broken: Callable[..., object],
+    distributions: bool,
+) -> None:
+    if distributions and broken is no_cap:
+        pytest.skip("whose weight is normalised has none to exceed")
+    monkeypatch.setattr(step, part, broken)
+    result = audit_plan(counting(1, distributions=distributions), source=seeded(3))
+    assert result.regressed, result
+    if broken is not half_the_noise:  # That lies at the edge of the claim.
+        assert not result.passed, result
 
 
 def test_canaries_are_one_hot_and_far_above_the_clipping_norm(claiming) -> None:
