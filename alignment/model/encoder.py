@@ -309,6 +309,11 @@ class Encoder(nn.Module):
             last = self._run(torch.zeros_like(mask), mask)
         return last if read is None or early else take_tokens(last, read)
 
+    @property
+    def shared_columns(self) -> slice:
+        """Where :meth:`pooled` holds the first token: alike for all options of one text."""
+        return slice(self.hidden_size, 2 * self.hidden_size)
+
     def pooled(self, batch: QuestionBatch) -> Tensor:
         """Pooled activations of each option: (questions, K, pooled_width) float32.
 

@@ -90,6 +90,25 @@ class PreferenceHead(nn.Module):
         scores: Tensor = self.score(features if dropout is None else dropout(features))
         return scores.squeeze(-1)
 
+    def with_slopes(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features and scores of options, and between them the slopes of the scores.
+
+        Args:
+            pooled: (options, size) float32.
+
+        Returns:
+            Features (options, width), derivatives of the scores by what ``inner`` gives (options,
+            width), and scores (options,), float32 each and without gradients.
+        """
+        with torch.no_grad():
+            inner = self.inner(pooled)
+        with torch.enable_grad():
+            features = functional.gelu(inner.requires_grad_())
+            (slopes,) = torch.autograd.grad(features.sum(), inner)
+        features = features.detach()
+        with torch.no_grad():
+            return features, slopes * self.score.weight, self.score(features).squeeze(-1)
+
     def prior(self, pooled: Tensor, present: Tensor) -> Prior:
         """The prior of pooled options, in their precision; gradients reach the directions only.
 

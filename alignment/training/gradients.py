@@ -5,6 +5,9 @@ last bit: otherwise the neighbours of a unit would carry its trace past the clip
 has a fixed shape, what is short of it is filled up with rows of weight 0, and whatever is
 remembered of a text was computed from that text alone.
 
+Where adapters train, the rows are those of autograd. The head alone has a form of its own
+(:mod:`alignment.training.head_gradients`), with the same rows but for roundings.
+
 All trainable modules are linear, which makes the rows cheap: the gradient of a weight with respect
 to one unit is the product of what went into the module and of what came back to its output, both
 restricted to that unit. One backward pass to the outputs gives the rows of all units (Goodfellow
@@ -17,6 +20,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -26,7 +30,6 @@ from torch import Tensor, nn
 
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
-from alignment.model.context import ABSENT
 from alignment.model.encoding import (
     PrefixCache,
     QuestionBatch,
@@ -36,8 +39,9 @@ from alignment.model.encoding import (
     pad_targets,
     read_places,
 )
-from alignment.model.predictor import Predictor, pad_options
+from alignment.model.predictor import Predictor, PreferenceHead
 from alignment.model.vector import AdapterLayout
+from alignment.training.head_gradients import HeadGradients
 from alignment.training.objectives import cross_entropy
 from alignment.training.private_layout import MicroBatchShape, PrivateLayout
 from alignment.training.weighting import unit_weights
@@ -173,15 +177,27 @@ class UnitGradients:
         self._metric_scale = metric_scale
         self._fairness = fairness
         self._modules = _linear_modules(predictor, layout.names)
-        self._with_adapters = any(not name.startswith("head.") for name in layout.names)
         sizes = np.cumsum([0, *(math.prod(shape) for shape in layout.private.shapes)]).tolist()
         self._places = {name: slice(*sizes[i : i + 2]) for i, name in enumerate(layout.names)}
         # One text at a time: what is stored of a text does not depend on its neighbours.
         self._cache = PrefixCache(predictor.encoder, batch=1)
-        self._pooled: dict[Question, Tensor] = {}
+        self._head: HeadGradients | None = None
+        if isinstance(predictor.head, PreferenceHead) and all(
+            name.startswith("head.") for name in layout.names
+        ):
+            self._head = HeadGradients(
+                predictor.head,
+                places=self._places,
+                shape=shape,
+                width=predictor.encoder.pooled_width,
+                # Options that stand alone have texts of their own.
+                shared=slice(0, 0) if shape.apart else predictor.encoder.shared_columns,
+                dimension=layout.dimension,
+            )
+        self._room: Tensor | None = None
         self._pooled_version = b""
         self._readable: dict[Question, bool] = {}
-        self._prepared: dict[int, tuple[Sequence[UnitRecords], bytes]] = {}
+        self._prepared: dict[int, tuple[Sequence[UnitRecords], bytes, set[int]]] = {}
 
     def prepare(self, units: Sequence[UnitRecords]) -> None:
         """Compute what is remembered of the questions of all units of a group.
@@ -189,18 +205,27 @@ class UnitGradients:
         A step that met a text for the first time would take longer, and its time tell of it.
         """
         self._forget_if_adapters_changed()
-        if self._prepared.get(id(units), (None, b"")) == (units, self._pooled_version):
-            return
-        for question in dict.fromkeys(q for unit in units for q in unit.questions):
-            self._fits(question)
-        self._prepared[id(units)] = (units, self._pooled_version)
+        known = self._prepared.get(id(units))
+        if known is None or known[:2] != (units, self._pooled_version):
+            questions = dict.fromkeys(q for unit in units for q in unit.questions)
+            for question in questions:
+                self._fits(question)
+            blocks = set() if self._head is None else self._head.table.blocks(questions)
+            known = self._prepared[id(units)] = (units, self._pooled_version, blocks)
+        if self._head is not None:
+            self._head.wanted = known[2]
 
     def left_out(self, units: Iterable[UnitRecords]) -> int:
         """How many records of some units do not fit; for their owner alone."""
         return sum(not self._fits(question) for unit in units for question in unit.questions)
 
     def rows(
-        self, units: Sequence[UnitRecords], *, micro_batches: int, uniforms: Uniforms
+        self,
+        units: Sequence[UnitRecords],
+        *,
+        micro_batches: int,
+        uniforms: Uniforms,
+        reuse: bool = False,
     ) -> Iterator[UnitRows]:
         """Compute the rows of a sample of units, one micro-batch at a time.
 
@@ -209,6 +234,8 @@ class UnitGradients:
             micro_batches: How many there are, whatever the size of the sample.
             uniforms: Chooses which records of a unit count where they exceed ``shape.records``,
                 anew for each call.
+            reuse: A micro-batch may lie where the one before it lay: for callers that are done with
+                one, and with all of another call, when they ask for the next.
 
         Returns:
             Exactly ``micro_batches`` of them, each of the same shape, computed on demand: do not
@@ -228,13 +255,18 @@ class UnitGradients:
         if len({unit.unit for unit in units}) < len(units):
             raise ValueError("a unit is in the sample twice, it would weigh twice: draw it once")
         self._forget_if_adapters_changed()
+        if self._head is not None:
+            self._head.table.begin()
         size = self._shape.rows
-        return (self._micro_batch(units[at : at + size], uniforms) for at in range(0, room, size))
+        batch = partial(self._micro_batch, uniforms=uniforms, reuse=reuse)
+        return (batch(units[at : at + size]) for at in range(0, room, size))
 
-    def _micro_batch(self, units: Sequence[UnitRecords], uniforms: Uniforms) -> UnitRows:
+    def _micro_batch(
+        self, units: Sequence[UnitRecords], *, uniforms: Uniforms, reuse: bool
+    ) -> UnitRows:
         kept = [(unit, self._kept(unit, uniforms)) for unit in units]
         try:
-            return self._rows_of(kept)
+            return self._rows_of(kept, reuse=reuse)
         except _STOPPED:
             raise
         except BaseException:
@@ -256,32 +288,43 @@ class UnitGradients:
             rows.gradients[place], rows.weights[place] = alone.gradients[0], alone.weights[0]
         return rows
 
-    def _rows_of(self, kept: Sequence[_Kept]) -> UnitRows:
+    def _rows_of(self, kept: Sequence[_Kept], *, reuse: bool = False) -> UnitRows:
         shape = self._shape
         questions: list[Question | None] = [None] * shape.questions
         targets: list[tuple[float, ...]] = [()] * shape.questions
-        records, answers = torch.zeros(shape.rows), []
+        answers = []
         for row, (unit, places) in enumerate(kept):
             answers.append([unit.targets[record] for record in places])
             for place, record in enumerate(places, start=row * shape.records):
                 questions[place], targets[place] = unit.questions[record], unit.targets[record]
-            records[row] = len(places)
+        counts = [len(places) for _, places in kept]
+        records = torch.tensor(counts + [0] * (shape.rows - len(kept)), dtype=torch.float32)
         padded = pad_targets(targets, shape.options)
+        if self._head is None:
+            rows = torch.zeros((shape.rows, self._layout.dimension))
+            losses, scores = self._backward(questions, padded, rows)
+        else:
+            rows = self._room if reuse and self._room is not None else self._head.room()
+            self._room = rows if reuse else self._room
+            losses, scores = self._head.rows(questions, padded, rows)
+        means = losses.reshape(shape.rows, -1).sum(dim=1) / records.clamp(min=1)
+        self._add_metrics(rows, records, means, scores, padded)
+        weights = unit_weights(answers, means.tolist(), strength=self._fairness)
+        return UnitRows(gradients=rows.numpy(), weights=weights)
+
+    def _backward(
+        self, questions: Sequence[Question | None], targets: Tensor, rows: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Add to the rows by one backward pass to what came out of the modules; losses, scores."""
         with torch.enable_grad(), _recorded(self._modules) as calls:
-            scores = self._scores(questions)
-            losses = cross_entropy(scores, padded)
+            scores: Tensor = self._predictor(self._gather(questions))
+            losses = cross_entropy(scores, targets)
             total = losses.sum()
-        rows = torch.zeros((shape.rows, self._layout.dimension))
         outputs = [call.outputs for call in calls]
         found = torch.autograd.grad(total, outputs, materialize_grads=True)
         for call, gradient in zip(calls, found, strict=True):
             self._add(rows, call, gradient)
-        # A row without a unit has the loss 0, but not the one hit that argmax of nothing gives.
-        hits = (scores.argmax(dim=-1) == padded.argmax(dim=-1)) & (padded.sum(dim=-1) > 0)
-        means = losses.detach().reshape(shape.rows, -1).sum(dim=1) / records.clamp(min=1)
-        self._add_metrics(rows, records, means, hits)
-        weights = unit_weights(answers, means.tolist(), strength=self._fairness)
-        return UnitRows(gradients=rows.numpy(), weights=weights)
+        return losses.detach(), scores.detach()
 
     def _kept(self, unit: UnitRecords, uniforms: Uniforms) -> list[int]:
         """The records of a unit that count: those that fit, at most ``shape.records`` of them."""
@@ -294,33 +337,22 @@ class UnitGradients:
     def _fits(self, question: Question) -> bool:
         """Whether a question fits the shape and can be read; remembers what was made of it."""
         known = self._readable.get(question)
-        if known is None or (known and not self._with_adapters and question not in self._pooled):
+        if known is None or (known and self._head and question not in self._head.table):
             known = self._readable[question] = self._can_read(question)
         return known
 
     def _can_read(self, question: Question) -> bool:
         try:
             self._texts(question)
-            if self._with_adapters:
+            if self._head is None:
                 self._cache.fetch(self._predictor.questions.sequences(question), self._shape.length)
-            else:
-                self._pooled_alone(question)
+            elif question not in self._head.table:
+                self._head.table.add(question, self._pooled_alone(question))
         except _STOPPED:
             raise
         except BaseException:
             return False  # Whatever it is, a tokenizer's panic included: it is about this record.
         return True
-
-    def _scores(self, questions: Sequence[Question | None]) -> Tensor:
-        """Scores, (questions, options) float32; all ``ABSENT`` where there is no question."""
-        if self._with_adapters:
-            scores: Tensor = self._predictor(self._gather(questions))
-            return scores
-        none = torch.zeros((0, self._predictor.encoder.pooled_width))
-        rows = [none if q is None else self._pooled_alone(q) for q in questions]
-        pooled, present = pad_options(rows, self._shape.options)
-        head: Tensor = self._predictor.head(pooled)
-        return head.masked_fill(~present, ABSENT)
 
     def _texts(self, question: Question) -> tuple[TokenSequence, ...]:
         """The texts of a question, filled up to the number that every question takes."""
@@ -373,28 +405,32 @@ class UnitGradients:
         if bias in self._places:
             rows[:, self._places[bias]] += back.sum(dim=1)
 
-    def _add_metrics(self, rows: Tensor, records: Tensor, losses: Tensor, hits: Tensor) -> None:
+    def _add_metrics(
+        self, rows: Tensor, records: Tensor, losses: Tensor, scores: Tensor, targets: Tensor
+    ) -> None:
         """Write the metrics of each unit behind its gradient: means over its records."""
-        correct = hits.reshape(self._shape.rows, -1).sum(dim=1) / records.clamp(min=1)
-        values = {"units": (records > 0).to(torch.float32), "loss": losses, "correct": correct}
+        values = {"units": (records > 0).to(torch.float32), "loss": losses}
+        if "correct" in self._layout.metrics:
+            # A row without a unit has the loss 0, but not the hit that argmax of nothing gives.
+            hits = (scores.argmax(dim=-1) == targets.argmax(dim=-1)) & (targets.sum(dim=-1) > 0)
+            counted = hits.reshape(self._shape.rows, -1).sum(dim=1)
+            values["correct"] = counted / records.clamp(min=1)
         for place, name in enumerate(self._layout.metrics, start=self._layout.private.dimension):
             rows[:, place] = self._metric_scale * values[name]
 
     @torch.no_grad()
     def _pooled_alone(self, question: Question) -> Tensor:
-        """Pooled activations of a question's options, remembered: (options, width)."""
-        known = self._pooled.get(question)
-        if known is None:
-            self._texts(question)
-            batch = collate(
-                [question], self._predictor.questions, self._cache, length=self._shape.length
-            )
-            known = self._pooled[question] = self._predictor.pooled(batch)[0]
-        return known
+        """Pooled activations of a question's options: (options, width)."""
+        batch = collate(
+            [question], self._predictor.questions, self._cache, length=self._shape.length
+        )
+        return self._predictor.pooled(batch)[0]
 
     def _forget_if_adapters_changed(self) -> None:
-        if self._with_adapters:
+        if self._head is None:
             return
         version = self._predictor.adapter_version()
         if version != self._pooled_version:
-            self._pooled, self._pooled_version = {}, version
+            self._head.table.clear()
+            self._prepared.clear()
+            self._head.wanted, self._pooled_version = set(), version

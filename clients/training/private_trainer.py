@@ -177,6 +177,7 @@ class PrivateTrainer:
             sample,
             micro_batches=micro_batches,
             uniforms=lambda count: random_uniforms(source, count),
+            reuse=True,  # A step clips and sums a micro-batch before it asks for the next.
         )
         for each in rows:
             gradients = each.gradients

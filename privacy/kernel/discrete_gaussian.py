@@ -71,13 +71,12 @@ def _accepted(
 
     field = words >> np.uint64(_CELL_SHIFT)
     cell = np.bitwise_count(~field & (field - np.uint64(1))).astype(np.int64)  # trailing zeros
-    offset = ((words >> np.uint64(1)) & np.uint64(2**noise_log2 - 1)).astype(np.int64)
+    offset = ((words >> np.uint64(1)) & np.uint64(2**noise_log2 - 1)).view(np.int64)
     magnitude = (cell << noise_log2) | offset
-    negative = (words & np.uint64(1)).astype(np.bool_)
 
     # Acceptance is 2^(cell - 1) * exp(1/2 - x^2/2) <= 1 at x = magnitude / 2^k.
     scaled = magnitude * 2.0**-noise_log2
-    probability = np.ldexp(np.exp(0.5 - 0.5 * scaled * scaled), cell + 52)
+    probability = np.exp(0.5 - 0.5 * scaled * scaled) * _power_of_two(cell + 52)
     gap = uniform.astype(np.float64) - probability
     accept = gap < 0
     for index in np.flatnonzero((np.abs(gap) <= margin) | (field == 0)):
@@ -88,9 +87,17 @@ def _accepted(
             uniform=int(uniform[index]),
             noise_log2=noise_log2,
         )
-    # Zero has two signs and must count once.
-    accept &= ~(negative & (magnitude == 0))
-    return np.where(negative, -magnitude, magnitude)[accept]
+    magnitude, words = magnitude[accept], words[accept]
+    negative = (words & np.uint64(1)).view(np.int64)
+    # -x is ~(x - 1). Zero has two signs and must count once.
+    signed: NDArray[np.int64] = (magnitude - negative) ^ -negative
+    samples: NDArray[np.int64] = signed[(magnitude != 0) | (negative == 0)]
+    return samples
+
+
+def _power_of_two(exponent: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return 2^exponent, exactly, for exponents of normal floats: the bits of a float."""
+    return ((exponent + 1023) << 52).view(np.float64)
 
 
 def _geometric(source: ByteSource) -> int:

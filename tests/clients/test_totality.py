@@ -22,6 +22,7 @@ from alignment.data.records import (
 from alignment.data.units import units_of
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
+from alignment.training.head_gradients import HeadGradients
 from alignment.training.private_layout import private_layout
 from clients.data.datastore import Datastore, open_home
 from clients.data.group_policy import StepSection
@@ -169,13 +170,16 @@ def test_any_record_that_loads_and_any_plan_give_one_reply_of_one_shape(
 
 
 class watched:
-    """Notes the shapes of what goes into the modules that are trained, in steps alone."""
+    """Notes the shapes of what is trained goes through, in steps alone.
+
+    With adapters, of what goes into the first of them. Of the head alone, of the products that give
+    the rows: for each unit its options.
+    """
 
     def __init__(self, predictor: Predictor, seen: list[tuple[int, ...]], adapters: bool) -> None:
-        self._seen = seen
+        self._seen, self._undo = seen, pytest.MonkeyPatch()
         names = dict(predictor.named_modules())
-        first = next(n for n in names if ".lora_A." in n) if adapters else "head.inner"
-        self._module: nn.Module = names[first]
+        self._module = next(names[n] for n in names if ".lora_A." in n) if adapters else None
 
     def __enter__(self) -> None:
         import torch
@@ -184,17 +188,28 @@ class watched:
             if torch.is_grad_enabled():
                 self._seen.append(tuple(inputs[0].shape[:-1]))
 
-        self._hook = self._module.register_forward_pre_hook(note)
+        products = HeadGradients._products
+
+        def noted(own: HeadGradients, options: Any, back: Any, room: Any) -> None:
+            self._seen.append((*options.shape, *back.shape, len(room)))
+            products(own, options, back, room)
+
+        if self._module is not None:
+            self._hook = self._module.register_forward_pre_hook(note)
+        self._undo.setattr(HeadGradients, "_products", noted)
 
     def __exit__(self, *_: object) -> None:
-        self._hook.remove()
+        if self._module is not None:
+            self._hook.remove()
+        self._undo.undo()
 
 
 def expected_shapes(plan: PrivacyPlan, shape: StepShape, adapters: bool) -> list[tuple[int, ...]]:
-    questions = shape.micro_batch * shape.records_per_unit
+    units, options = shape.micro_batch, shape.records_per_unit * shape.max_options
+    questions = units * shape.records_per_unit
     texts = questions * (shape.max_options if shape.options_apart else 1) + 1
-    one = (texts, shape.max_tokens) if adapters else (questions, shape.max_options)
-    return [one] * plan.micro_batches(0)
+    alone = (units, options, units, 1, options, units)
+    return [(texts, shape.max_tokens) if adapters else alone] * plan.micro_batches(0)
 
 
 @pytest.mark.parametrize("adapters", [False, True])

@@ -149,6 +149,65 @@ def test_the_integer_check_is_exact_at_the_bound(settings) -> None:
         assert clipped.dtype == np.int32
 
 
+@pytest.mark.parametrize("off", [0, 1, -1, 2**30, -(2**30)])
+@pytest.mark.parametrize("place", [0, 999])
+def test_squares_of_narrow_rows_are_exact_however_badly_the_floats_know_them(
+    settings, off: int, place: int
+) -> None:
+    """Integers up to 2^21, sums of squares up to 2^42: the exact number, by its remainder."""
+    kernel = settings(sensitivity=2**21)
+    for scale in (1, 1000, 2**16, 2**21):
+        clipper = _RowClipper(kernel)
+        generator = np.random.default_rng(scale)
+        clipper._integers[:] = generator.integers(-scale // 32, scale // 32 + 1, 1000)
+        clipper._integers[place] = -scale
+        exact = sum(int(value) ** 2 for value in clipper._integers)
+        assert clipper._exact_squares(float(exact + off)) == exact
+
+
+@pytest.mark.parametrize(("sensitivity", "kept"), [(5 * 2**18, True), (5 * 2**18 - 1, False)])
+def test_the_check_of_narrow_rows_is_exact_at_the_bound(
+    settings, sensitivity: int, kept: bool
+) -> None:
+    """(3 m, 4 m) has the norm 5 m: kept at S = 5 m and zero at S = 5 m - 1, with m = 2^18."""
+    clipper = _RowClipper(settings(dimension=2, sensitivity=sensitivity, clipping_norm=1.0))
+    clipper._target = 5.0 * 2**18
+    narrow = clipper._clip_narrow(np.array([30.0, 40.0], dtype=np.float32), 1.0)
+    assert narrow is kept
+    assert clipper._integers.tolist() == [3 * 2**18, 4 * 2**18]
+    clipped = clipper.clip(np.array([30.0, 40.0], dtype=np.float32), 1.0)
+    assert clipped.any() == kept
+
+
+@pytest.mark.parametrize("sensitivity", [1_000, 42_285, 126_130, 2**21])
+def test_narrow_rows_are_those_of_float64(settings, sensitivity: int) -> None:
+    """1e-6 of S apart at most, but for a coordinate in a thousand that rounds the other way."""
+    kernel = settings(sensitivity=sensitivity)
+    clipper = _RowClipper(kernel)
+    generator = np.random.default_rng(8)
+    for norm, weight in ((0.01, 1.0), (1.0, 0.3), (1e6, 1.0)):
+        row = (generator.standard_normal(1000) * norm / math.sqrt(1000)).astype(np.float32)
+        assert clipper._clip_narrow(row, weight)
+        narrow = clipper._integers.astype(np.int64)
+        apart = np.abs(narrow - clipper._clip_wide(row, weight))
+        assert apart.max() <= max(1, 1e-6 * sensitivity)
+        assert math.sqrt((apart.astype(float) ** 2).sum()) <= 2 + 1e-6 * sensitivity
+        assert narrow.any()
+
+
+def test_rows_beyond_float32_are_done_in_float64_and_lose_nothing(settings) -> None:
+    kernel = settings(sensitivity=126_130)
+    clipper = _RowClipper(kernel)
+    for place, row in enumerate(hostile(1000)):
+        with np.errstate(all="ignore"):
+            narrow = clipper._clip_narrow(row, 1.0)
+        assert narrow == (place in (4, 5, 8)), place
+        clipped = clipper.clip(row, 1.0).copy()
+        assert np.array_equal(clipped, clip_rows(Update(gradients=row[None]), kernel)[0])
+        if place in (3, 6, 7):
+            assert math.sqrt(sum(int(v) ** 2 for v in clipped)) > kernel.target_norm - 20
+
+
 def test_norms_equal_a_naive_loop(settings) -> None:
     """Test 4. min(|g|, C) from the integers against a loop in Python floats: 1e-6 relative."""
     kernel = settings(sensitivity=MAX_SENSITIVITY)

@@ -14,6 +14,7 @@ from privacy.kernel.discrete_gaussian import (
     _acceptance_bounds,
     _decide_exactly,
     _geometric,
+    _power_of_two,
     add_noise,
     discrete_gaussian,
     dp_event,
@@ -197,3 +198,8 @@ def test_event_is_the_gaussian_it_post_processes() -> None:
     assert coarse == pytest.approx(math.sqrt(247 / 256), rel=1e-12)
     with pytest.raises(ValueError, match="below 4"):
         effective_noise_multiplier(noise_log2=3, honest_shares=1, sensitivity=16)
+
+
+def test_powers_of_two_are_exact() -> None:
+    exponents = np.arange(-1022, 1024)
+    assert np.array_equal(_power_of_two(exponents), np.ldexp(1.0, exponents))
