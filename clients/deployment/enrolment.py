@@ -180,13 +180,16 @@ def policy_for(
         raise _no_sense(error) from error
     if policy.group == SERVER:
         raise GroupPolicyError(f"group = {SERVER!r} is the server's own name: take another")
-    if protects and not units:
-        # Records are read last: what makes no sense is told at once.
-        records = records_in(str(data), policy.group)
-        bound = public_bound(persons_in(records, asked.unit, counted=asked.counted))
-        privacy = policy.privacy.model_copy(update={"units": bound})
-        return policy.model_copy(update={"privacy": privacy})
-    return policy
+    # Records are read last: what makes no sense is told at once.
+    return _bounded_by(policy, str(data)) if protects and not units else policy
+
+
+def _bounded_by(policy: GroupPolicy, data: str) -> GroupPolicy:
+    """A policy with a public bound on the units of privacy that its data hold."""
+    asked = policy.privacy
+    held = persons_in(records_in(data, policy.group), asked.unit, counted=asked.counted)
+    privacy = asked.model_copy(update={"units": public_bound(held)})
+    return policy.model_copy(update={"privacy": privacy})
 
 
 def _no_sense(error: ValidationError) -> GroupPolicyError:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
 from alignment.data.units import contribution_cap
 from clients.data.datastore import Datastore, open_home
@@ -98,42 +101,26 @@ def forecast(home: Home, settings: Settings) -> Forecast:
     """
     from alignment.model.predictor import Predictor
     from alignment.model.vector import to_vector
-    from clients.training.private_trainer import left_out, train_privately
-    from clients.training.trainer import train_locally
 
     policy, store = home.group_policy, open_home(home, strict=True)
     settings = _Announced(settings)
     predictor = Predictor(PredictorConfig(**_section(settings, "predictor")))
     vector = to_vector(predictor)
     rounds = int(settings["federation.warmup_rounds"]) + int(settings["federation.adapter_rounds"])
-    training = store.training
     # All whose keys are pinned, or as many as the group policy insists on.
     members = max(len(store.keys.roster()), policy.accept.members)
-    if training is None:
-        raise ValueError("a held-out group trains nothing: there is nothing to forecast")
     plan = needed = budget = None
     payers: Mapping[int, int] = {}
-    absent = 0
-    if settings["privacy.mode"] == NO_PRIVACY:
-        task = _task(settings)
-        before, step = _twice(lambda: train_locally(vector, training, task))
-    else:
+    if settings["privacy.mode"] != NO_PRIVACY:
         counted = settings.get("privacy.mechanism") == Mechanism.TALLY
         plan = _plan_of_counts(settings, store) if counted else None
         plan = plan or _plan(settings, store, predictor, members)
         policy.check_plan(plan)
-        if counted:
-            # As long as on the noised counts, which are made at the first round.
-            before, step = _twice(lambda: train_locally(vector, training, _task(settings)))
-        else:
-            units = store.units()
-            task = _task(settings, _private_task(settings, plan))
-            before, step = _twice(lambda: train_privately(vector, units, task, everybody=units))
-            absent = left_out(units, task)
         delta, budget = policy.privacy.budget_delta, policy.privacy.budget_epsilon
         needed, _ = least_budget(mechanism_of(plan), steps=plan.steps, delta=delta)
         if needed <= budget:
             payers = _payers(store, plan, policy, rounds=rounds)
+    before, step, absent = _tried(settings, store, vector, plan)
     return Forecast(
         epsilon=plan.epsilon if plan else None,
         budget_epsilon=needed,
@@ -151,6 +138,24 @@ def forecast(home: Home, settings: Settings) -> Forecast:
         ),
         bytes_down_per_round=vector.nbytes,
     )
+
+
+def _tried(
+    settings: Settings, store: Datastore, vector: NDArray[np.float32], plan: PrivacyPlan | None
+) -> tuple[float, float, int]:
+    """Take a step and throw it away: seconds before the first, of a step, and records left out."""
+    from clients.training.private_trainer import left_out, train_privately
+    from clients.training.trainer import train_locally
+
+    training = store.training
+    if training is None:
+        raise ValueError("a held-out group trains nothing: there is nothing to forecast")
+    if plan is None or plan.counts is not None:
+        # On noised counts as long as on these, and they are made at the first round.
+        return *_twice(lambda: train_locally(vector, training, _task(settings))), 0
+    units, task = store.units(), _task(settings, _private_task(settings, plan))
+    before, step = _twice(lambda: train_privately(vector, units, task, everybody=units))
+    return before, step, left_out(units, task)
 
 
 def _plan_of_counts(settings: Settings, store: Datastore) -> PrivacyPlan:
