@@ -6,15 +6,15 @@ It rests on what is public of them: kinds of records, questions, bounds on peopl
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from alignment.data.population import Population, load_population
-from alignment.data.records import PairRecord, SurveyRecord
+from alignment.data.records import PairRecord, PreferenceRecord, SurveyRecord
 from alignment.data.sources import DataError
 from alignment.data.split import SplitError
 from experiments.counting.mechanism import recommended
-from privacy.accounting.choices import AUTO, NO_PRIVACY, Mechanism
+from privacy.accounting.choices import AUTO, NO_PRIVACY, Mechanism, Unit
 from server.config import ConfigError, RunConfig, read_run_config
 
 logger = logging.getLogger(__name__)
@@ -62,36 +62,35 @@ def choice_for(config: RunConfig, population: Population) -> Choice:
     train = population.split.train_groups
     records = [population.training_records(group) for group in train]
     first = next(record for each in records for record in each)
-    kind = {PairRecord: "pair", SurveyRecord: "survey"}.get(type(first), "choice")
     assumed = config.simulation.respondents
-    has_persons = all(
-        record.unit is not None or bool(getattr(record, "respondents", None) or assumed)
-        for each in records
-        for record in each
-    )
     mechanism, reason = recommended(
-        kind=kind,
-        has_persons=has_persons,
+        kind={PairRecord: "pair", SurveyRecord: "survey"}.get(type(first), "choice"),
+        has_persons=all(_persons(record, assumed) for each in records for record in each),
         unit=config.privacy.unit,
         mode=config.privacy.mode,
         scores=config.predictor.scores,
         epsilon=config.privacy.epsilon,
         delta=config.privacy.delta,
         groups=len(train),
-        units_per_group=[
-            max(
-                len({record.unit for record in each}),
-                max((getattr(record, "respondents", None) or assumed for record in each), default=0)
-                if kind == "survey"
-                else 0,
-            )
-            for each in records
-        ],
-        questions_per_group=[
-            len({record.question.question_id for record in each}) for each in records
-        ],
+        units_per_group=[_units(each, config.privacy.unit, assumed) for each in records],
+        questions_per_group=[len({r.question.question_id for r in each}) for each in records],
         answers_per_person=config.privacy.answers_per_respondent,
         largest_weight=config.privacy.largest_weight,
-        distributions=kind == "survey",
+        distributions=isinstance(first, SurveyRecord),
     )
     return Choice(mechanism=Mechanism(mechanism), reason=reason)
+
+
+def _persons(record: PreferenceRecord, assumed: int) -> int:
+    """Persons that a record speaks of; 0 where it does not say."""
+    if isinstance(record, SurveyRecord):
+        return record.respondents or assumed
+    return int(record.unit is not None)
+
+
+def _units(records: Sequence[PreferenceRecord], unit: str, assumed: int) -> int:
+    """Units of privacy of a group, at least 1."""
+    if unit == Unit.RECORD:
+        return len(records)
+    behind = max((_persons(record, assumed) for record in records), default=1)
+    return max(1, behind, len({record.unit for record in records}))
