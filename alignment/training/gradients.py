@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
@@ -26,7 +25,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
@@ -42,6 +41,7 @@ from alignment.model.encoding import (
 from alignment.model.predictor import Predictor, PreferenceHead
 from alignment.model.vector import AdapterLayout
 from alignment.training.head_gradients import HeadGradients
+from alignment.training.linear_calls import LinearCall, linear_modules, products, recorded
 from alignment.training.objectives import cross_entropy
 from alignment.training.private_layout import MicroBatchShape, PrivateLayout
 from alignment.training.weighting import unit_weights
@@ -72,58 +72,6 @@ class UnitRows:
 
     gradients: NDArray[np.float32]
     weights: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _LinearCall:
-    """One use of a linear module within a forward pass."""
-
-    name: str
-    inputs: Tensor
-    outputs: Tensor
-
-
-@contextmanager
-def _recorded(modules: dict[str, nn.Linear]) -> Iterator[list[_LinearCall]]:
-    """Note what goes into modules and what comes out, while the context lasts."""
-    calls: list[_LinearCall] = []
-
-    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def note(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-            calls.append(_LinearCall(name=name, inputs=inputs[0].detach(), outputs=outputs))
-
-        return note
-
-    hooks = [module.register_forward_hook(hook_of(name)) for name, module in modules.items()]
-    try:
-        yield calls
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _products(back: Tensor, inputs: Tensor) -> Tensor:
-    """``back^T inputs`` of each unit: (units, n, out) and (units, n, in) to (units, out, in)."""
-    # With the wider factor on the right it is up to five times faster: a LoRA rank is narrow.
-    if back.shape[-1] > inputs.shape[-1]:
-        return torch.bmm(inputs.transpose(1, 2), back).transpose(1, 2)
-    return torch.bmm(back.transpose(1, 2), inputs)
-
-
-def _linear_modules(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Linear]:
-    """The modules that hold tensors, by name; each must be a plain linear one."""
-    modules: dict[str, nn.Linear] = {}
-    for name in names:
-        owner = name.rpartition(".")[0]
-        module = model.get_submodule(owner)
-        # A subclass may do more than a matrix product.
-        if type(module) is not nn.Linear:
-            raise ValueError(
-                f"{owner} is a {type(module).__name__}, its gradients by unit are unknown here: "
-                "put adapters on linear modules only"
-            )
-        modules[owner] = module
-    return modules
 
 
 class UnitGradients:
@@ -176,7 +124,7 @@ class UnitGradients:
         self._shape = shape
         self._metric_scale = metric_scale
         self._fairness = fairness
-        self._modules = _linear_modules(predictor, layout.names)
+        self._modules = linear_modules(predictor, layout.names)
         sizes = np.cumsum([0, *(math.prod(shape) for shape in layout.private.shapes)]).tolist()
         self._places = {name: slice(*sizes[i : i + 2]) for i, name in enumerate(layout.names)}
         # One text at a time: what is stored of a text does not depend on its neighbours.
@@ -316,7 +264,7 @@ class UnitGradients:
         self, questions: Sequence[Question | None], targets: Tensor, rows: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Add to the rows by one backward pass to what came out of the modules; losses, scores."""
-        with torch.enable_grad(), _recorded(self._modules) as calls:
+        with torch.enable_grad(), recorded(self._modules) as calls:
             scores: Tensor = self._predictor(self._gather(questions))
             losses = cross_entropy(scores, targets)
             total = losses.sum()
@@ -387,7 +335,7 @@ class UnitGradients:
         # The short text at the end is no question.
         return replace(batch, slots=batch.slots[:-1], present=batch.present[:-1])
 
-    def _add(self, rows: Tensor, call: _LinearCall, gradient: Tensor) -> None:
+    def _add(self, rows: Tensor, call: LinearCall, gradient: Tensor) -> None:
         """Add what one use of a module contributes to the row of each unit."""
         shape, found = self._shape, call.inputs.shape[0]
         if found not in (shape.texts, shape.questions):
@@ -401,7 +349,7 @@ class UnitGradients:
         inputs = call.inputs[own].reshape(shape.rows, -1, call.inputs.shape[-1])
         weight, bias = f"{call.name}.weight", f"{call.name}.bias"
         if weight in self._places:
-            rows[:, self._places[weight]] += _products(back, inputs).flatten(1)
+            rows[:, self._places[weight]] += products(back, inputs).flatten(1)
         if bias in self._places:
             rows[:, self._places[bias]] += back.sum(dim=1)
 
