@@ -87,7 +87,7 @@ class CountNoise:
     Attributes:
         noise_multiplier: Standard deviation over what one person can change.
         noise_std: Standard deviation on a count, in answers, in the group of the typical question.
-        answers_of_question: Answers to it that its group counts.
+        answers_of_question: Answers to it that its group counts, in those of a full ballot.
         noise_of_proportion: Of an option of it; half of all questions have less.
         noise_of_mean: Of its mean over the groups that can share it.
         noise_of_all: Of the mean of all proportions of all groups: what learning can average over.
@@ -130,7 +130,11 @@ def noise_of_counts(
     }
     found = []
     for units, questions in zip(who.units_per_group, who.questions_per_group, strict=True):
-        counted = units * min(most, questions, who.answers or math.inf) / questions
+        limit = min(most, questions)
+        given = min(limit, who.answers or math.inf)
+        # All ballots are of one size: whoever gives fewer answers counts for more in each.
+        alike = 1.0 if who.distributions else math.sqrt(limit / given)
+        counted = units * given * alike / questions
         deviation = deviations[questions]
         found.append((deviation / counted, questions, counted, deviation))
     proportion, _, counted, deviation = _typical(found)
