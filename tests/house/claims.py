@@ -499,8 +499,9 @@ CLAIMS = (
         "_whatever_came_before",
         fault=Fault(
             file="privacy/kernel/tally.py",
-            old="    np.add.at(cells, places, np.where(within[person], steps, 0))\n",
-            new="    np.add.at(cells, places, steps)\n",
+            old="    length = np.sqrt(np.bincount(person, weights=square))[person]\n",
+            new="    length = np.ones(len(person))\n    return (bounds.sensitivity * length"
+            ").astype(np.int64), np.zeros(len(person), dtype=np.int64)\n",
         ),
     ),
     Claim(

@@ -1,6 +1,7 @@
 """Answers are counted once: after their spend, within the cap, under noise, and never again."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from privacy.identity.keys import Identity, Roster
 from privacy.kernel import tally
 from privacy.kernel.randomness import SystemRandomStream
 from privacy.kernel.tally import Answers, count_answers
+from privacy.kernel.types import centred
 
 QUESTIONS = tuple(
     Question(question_id=f"q{number}", text=f"do you like {number} ?", options=("yes", "no"))
@@ -131,12 +133,18 @@ def test_nobody_moves_the_counts_by_more_than_the_sensitivity_whatever_came_befo
         weights=np.array([1e9] * 5 + [1.0]),
     )
     source = SystemRandomStream()
-    capped = count_answers(answers, bounds, plan.kernel, source)
-    assert int(capped.vector.sum()) == 3 * bounds.step
+
+    def squared() -> int:
+        """How far the first person moves the counts."""
+        other = Answers(**{name: each[5:] for name, each in vars(answers).items()})
+        moved = [count_answers(each, bounds, plan.kernel, source) for each in (answers, other)]
+        difference = centred(moved[0].vector) - centred(moved[1].vector)
+        return sum(int(cell) ** 2 for cell in difference)
+
+    assert 0 < squared() <= bounds.sensitivity**2
+    # Without the cap, too: a ballot is of one size, whatever is in it.
     monkeypatch.setattr(tally, "_counted", lambda each, *_: np.arange(len(each.persons)))
-    monkeypatch.setattr(
-        tally, "_steps", lambda weights, _: np.full(len(weights), bounds.step, dtype=np.int64)
-    )
-    uncapped = count_answers(answers, bounds, plan.kernel, source)
-    # Who exceeds the bound counts as absent, and the other is still there.
-    assert uncapped.vector.tolist() == [bounds.step, *[0] * 9]
+    assert 0 < squared() <= bounds.sensitivity**2
+    # And where floats are wrong about its size, it counts as absent.
+    monkeypatch.setattr(tally, "_KEPT", Fraction(0))
+    assert squared() == 0
