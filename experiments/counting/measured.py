@@ -26,7 +26,7 @@ class DataSet:
     Attributes:
         name: In words.
         who: Its public numbers.
-        answers_per_respondent: Answers of a person that were counted; 0 for all.
+        answers_per_respondent: Answers of a person that were counted; 0 as a run has it.
         gradients_unit: Who was hidden in runs by gradients.
         plain: Alignment of groups never seen without privacy; None where it was not compared.
     """
@@ -99,15 +99,14 @@ def _opinions(respondents: int) -> DataSet:
 OPINIONS_1000 = _opinions(1000)
 OPINIONS_300 = _opinions(300)
 
-#: The consultations share no question. People give 68 answers on average.
+#: The consultations share no question. People give 68 answers on average, more than are counted.
 POLIS = DataSet(
     name="polis (12 consultations, 95 to 400 people, 1,815 questions, 68 answers)",
     who=Respondents(
         units_per_group=(244, 267, 400, 95, 282, 167, 181, 102, 400, 400, 345, 108),
         questions_per_group=(134, 116, 154, 51, 85, 52, 48, 308, 607, 44, 186, 30),
-        answers=68,
     ),
-    answers_per_respondent=68,
+    answers_per_respondent=32,
 )
 
 MEASURED = (

@@ -15,9 +15,10 @@ from privacy.accounting.accountant import GAUSSIAN_ORDER, rdp_budget
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import terms_of_counts
+from privacy.kernel.tally import CountBounds
 
 OPTIONS = 4
-"""Options of a question where nothing is known of them; they count in roundings alone."""
+"""Options of a question where nothing is known of them; they change noise by a few percent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,18 +125,15 @@ def noise_of_counts(
         who, epsilon=epsilon, delta=delta, answers_per_respondent=answers_per_respondent
     )
     most = 1 if plan.counts is None else plan.counts.answers_per_respondent
-    deviations = {
-        questions: 2.0**plan.noise_log2 / plan.count_bounds(who.options_of(questions)).step
+    ballots = {
+        questions: _Ballots.of(plan.count_bounds(who.options_of(questions)), plan.noise_log2)
         for questions in set(who.questions_per_group)
     }
     found = []
     for units, questions in zip(who.units_per_group, who.questions_per_group, strict=True):
-        limit = min(most, questions)
-        given = min(limit, who.answers or math.inf)
-        # All ballots are of one size: whoever gives fewer answers counts for more in each.
-        alike = 1.0 if who.distributions else math.sqrt(limit / given)
-        counted = units * given * alike / questions
-        deviation = deviations[questions]
+        given = min(most, questions, who.answers or math.inf)
+        counted = units * ballots[questions].answers(given) / questions
+        deviation = ballots[questions].deviation
         found.append((deviation / counted, questions, counted, deviation))
     proportion, _, counted, deviation = _typical(found)
     return CountNoise(
@@ -146,6 +144,38 @@ def noise_of_counts(
         noise_of_mean=proportion / math.sqrt(who.sharing),
         noise_of_all=proportion / math.sqrt(who.questions),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ballots:
+    """What ballots of one questionnaire count.
+
+    Attributes:
+        deviation: Of the noise on a count, in answers of a full ballot.
+        square: The squared norm of a full ballot, in such answers; 0 where there are none.
+        square_of_answer: The same of one answer to any question, on average.
+    """
+
+    deviation: float
+    square: float
+    square_of_answer: float
+
+    @classmethod
+    def of(cls, bounds: CountBounds, noise_log2: int) -> _Ballots:
+        kept = float(bounds.total_share)
+        # A full ballot answers the widest questions.
+        squares = sorted((1 - (1 - kept**2) / each for each in bounds.options), reverse=True)
+        return cls(
+            deviation=2.0**noise_log2 / bounds.step,
+            square=0.0 if bounds.distributions else sum(squares[: bounds.answers]),
+            square_of_answer=sum(squares) / len(squares),
+        )
+
+    def answers(self, given: float) -> float:
+        """Those of a full ballot that so many count for: all ballots are of one size."""
+        if not self.square:
+            return given
+        return given * math.sqrt(self.square / (given * self.square_of_answer))
 
 
 def tally_plan(

@@ -6,6 +6,7 @@ nothing searched for: a forecast takes milliseconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -59,7 +60,7 @@ class TallyForecast:
         epsilon: The epsilon that was asked for.
         delta: The failure probability.
         rows: By cap, then by epsilon.
-        best_cap: The cap of the least noise of a proportion.
+        best_cap: The largest cap that people reach; no other has less noise of a proportion.
         units: Units of all groups.
     """
 
@@ -113,7 +114,8 @@ def forecast_tallies(who: Respondents, *, epsilon: float, delta: float) -> Tally
     """
     terms = _terms(who, epsilon=epsilon, delta=delta)
     rows = []
-    for cap in _caps(who):
+    caps = _caps(who)
+    for cap in caps:
         for each in sorted({*EPSILONS, epsilon}):
             noise = noise_of_counts(who, epsilon=each, delta=delta, answers_per_respondent=cap)
             rows.append(
@@ -124,14 +126,13 @@ def forecast_tallies(who: Respondents, *, epsilon: float, delta: float) -> Tally
                     expected=tally_loss(noise),
                 )
             )
-    own = [row for row in rows if row.epsilon == epsilon]
-    best = min(own, key=lambda row: (row.noise.noise_of_proportion, row.answers_per_respondent))
     return TallyForecast(
         who=who,
         epsilon=epsilon,
         delta=delta,
         rows=tuple(rows),
-        best_cap=best.answers_per_respondent,
+        # All above it are as good: who gives fewer answers counts for more in each.
+        best_cap=next((cap for cap in caps if cap >= (who.answers or math.inf)), caps[-1]),
         units=terms.units,
     )
 
@@ -176,12 +177,12 @@ def _terms(who: Respondents, *, epsilon: float, delta: float) -> PrivacyTerms:
 
 
 def _caps(who: Respondents) -> Sequence[int]:
-    """Caps worth comparing; one where only one makes sense."""
+    """Caps worth comparing, rising; one where only one makes sense."""
     most = max(who.questions_per_group)
     if who.unit is Unit.RECORD:
         return (1,)
     if who.distributions:
         # Of distributions a cap would leave questions out.
         return (most,)
-    given = {round(who.answers)} if who.answers is not None else set()
+    given = {math.ceil(who.answers)} if who.answers is not None else set()
     return sorted({max(1, min(cap, most)) for cap in {*CAPS, *given, most}})

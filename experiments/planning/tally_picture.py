@@ -83,12 +83,14 @@ def _epsilons(axes: Axes, figures: Json, epsilons: Sequence[float]) -> None:
 
 
 def _draw_noise(axes: Axes, figures: Json) -> None:
-    """A line for each cap; the best one is accented."""
+    """A line for each cap; the best one is accented, and stands for those above it."""
     tally = figures["tally"]
     lines: dict[int, list[tuple[float, float]]] = {}
     for row in tally["rows"]:
         point = (row["epsilon"], 100 * row["noise_of_proportion"])
         lines.setdefault(row["answers_per_respondent"], []).append(point)
+    best, most = tally["best_answers_per_respondent"], max(lines)
+    lines = {cap: points for cap, points in lines.items() if cap <= best}
     values = [value for points in lines.values() for _, value in points]
     low, high = min(values) / 1.25, max(values) * 1.25
     axes.set_yscale("log")
@@ -103,14 +105,15 @@ def _draw_noise(axes: Axes, figures: Json) -> None:
     axes.set_yticks(ticks, [f"{tick:,g} %" for tick in ticks])
     axes.minorticks_off()
     rule(axes)
-    best, ends = tally["best_answers_per_respondent"], []
+    ends = []
     for cap, points in sorted(lines.items(), key=lambda line: line[0] == best):
         color = ACCENT if cap == best else INK
         axes.plot(
             *zip(*points, strict=True), color=color, lw=1.8 if cap == best else 0.9,
             marker="o", ms=4 if cap == best else 3, clip_on=False,
         )  # fmt: skip
-        name = f"{cap:,} counted" + (" (all)" if cap == tally["questions"] else "")
+        name = f"{cap:,} or more" if cap == best < most else f"{cap:,} counted"
+        name += " (all)" if cap == tally["questions"] else ""
         ends.append((math.log(points[-1][1]), name, color))
     places = spread([value for value, _, _ in ends], 0.17 * math.log(high / low) / _NOISE)
     name_levels(

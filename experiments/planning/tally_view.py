@@ -49,14 +49,17 @@ def _noise(made: TallyForecast) -> Block:
         best = " *" if cap == made.best_cap and len(made.caps) > 1 else ""
         cells = [f"{row.noise_std:,.3g} / {_percent(row.noise_of_proportion)}" for row in rows]
         table.add_row(name + best, *cells)
-    note = (
-        "Noise on a count, in answers / on the proportion of an option of a typical question."
-        + (
-            f" * Least noise: privacy.answers_per_respondent={made.best_cap}."
-            if len(made.caps) > 1
-            else ""
+    note = "Noise on a count, in answers / on the proportion of an option of a typical question."
+    if len(made.caps) > 1:
+        note += (
+            " Answers: those of a full ballot, of a person who gives as many as are counted. "
+            f"* Least noise: privacy.answers_per_respondent={made.best_cap}."
         )
-    )
+    if made.best_cap < made.caps[-1]:
+        note += (
+            " Counting more than people give costs nothing, as who gives fewer answers counts for "
+            "more in each: where some give more, a larger cap keeps theirs."
+        )
     return "Tallies: noise by answers of a person that are counted", table, note
 
 
@@ -73,8 +76,8 @@ def _own(made: TallyForecast) -> Block:
     ):
         table.add_row(name, value)
     note = (
-        "Noise multiplier: the least, in closed form. Standard deviations; all roundings of the "
-        "integers are in them."
+        "Noise multiplier: the least, in closed form. Answers: those of full ballots. Standard "
+        "deviations; all roundings of the integers are in them."
     )
     return (
         f"The tally at epsilon {made.epsilon:g}, {best.answers_per_respondent} counted",

@@ -64,7 +64,7 @@ def test_outside_of_what_was_measured_it_says_so() -> None:
 
 
 def test_where_question_means_are_worse_than_gradients_no_loss_was_measured() -> None:
-    noise = noise_of_counts(POLIS.who, epsilon=8, delta=1e-5, answers_per_respondent=68)
+    noise = noise_of_counts(POLIS.who, epsilon=8, delta=1e-5)
     assert tally_line()[0][0] < noise.noise_of_all < tally_line()[-1][0]
     assert tally_loss(noise).range is Range.ABOVE
 
@@ -75,14 +75,21 @@ def test_the_threshold_parts_the_runs_that_won_from_those_that_lost() -> None:
     for run in MEASURED:
         if run.tally_won is not None:
             assert (run.noise.per_multiplier < threshold()) is run.tally_won
-    assert threshold() == pytest.approx(0.0565, abs=5e-4)
+    # Of the question in the middle, by hand: a norm of sqrt(m (1 - 3/16)), over the answers to it,
+    # over the root of the groups that share it.
+    won = math.sqrt(25 * 13 / 16) / (160 * 25 / 72) / math.sqrt(9)
+    lost = math.sqrt(32 * 13 / 16) / (400 * 32 / 607) / math.sqrt(1815 / 607)
+    assert threshold() == pytest.approx(math.sqrt(won * lost), rel=1e-4)
+    assert threshold() == pytest.approx(0.0615, abs=1e-4)
+    assert lost / threshold() > 2
+    assert threshold() / won > 2
 
 
 def test_the_threshold_is_that_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured, "MEASURED", [run for run in MEASURED if run.data is not SAMPLE])
     threshold.cache_clear()
     try:
-        assert threshold() < 0.051
+        assert threshold() == pytest.approx(0.0574, abs=1e-4)
     finally:
         threshold.cache_clear()
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from experiments.counting.measured import OPINIONS_300, OPINIONS_1000, POLIS, SAMPLE, DataSet
+from experiments.counting.measured import (
+    OPINIONS_300,
+    OPINIONS_1000,
+    POLIS,
+    SAMPLE,
+    DataSet,
+    threshold,
+)
 from experiments.counting.mechanism import recommended
 
 
@@ -47,17 +54,27 @@ def test_the_measured_data_get_what_was_better(data: DataSet, better: str, epsil
 
 def test_the_noise_decides_in_both_directions() -> None:
     _, reason = recommended(**facts(POLIS))
-    assert reason.startswith("only 16 answers to a typical question")
-    assert "from 0.034 on gradients came out better" in reason
-    few = facts(units_per_group=(40,) * 9)
+    assert reason.startswith("only 21 answers to a typical question")
+    assert "from 0.037 on gradients came out better" in reason
+    few = facts(units_per_group=(60,) * 9)
     assert recommended(**few)[0] == "gradients"
     assert recommended(**{**few, "units_per_group": (400,) * 9})[0] == "tally"
 
 
 def test_answers_that_are_given_count_where_they_are_fewer() -> None:
-    sparse = facts(units_per_group=(300,) * 9, answers_per_person=50)
+    sparse = facts(units_per_group=(100,) * 9, answers_per_person=50)
     assert recommended(**sparse)[0] == "tally"
+    assert recommended(**sparse, answers_given=60) == recommended(**sparse)
     assert recommended(**sparse, answers_given=5)[0] == "gradients"
+
+
+@pytest.mark.parametrize("given", [5, 12, 15, 20, 25])
+def test_counting_more_than_people_give_decides_nothing(given: int) -> None:
+    """The noise of a mean at a multiplier of 1 is sqrt(given (1 - 3/16)) / (100 given / 72) / 3."""
+    better = "tally" if 0.8125**0.5 * 72 / (100 * given**0.5) / 3 < threshold() else "gradients"
+    for cap in (given, 32, 72):
+        chosen = facts(units_per_group=(100,) * 9, answers_per_person=cap, answers_given=given)
+        assert recommended(**chosen)[0] == better
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import PrivacyTerms
 from privacy.errors import PlanRefused
+from privacy.kernel.randomness import SystemRandomStream
+from privacy.kernel.tally import Answers, count_answers
+from privacy.kernel.types import centred
 
 DELTA = 1e-5
 
@@ -54,18 +57,66 @@ def test_a_run_calibrates_the_same(epsilon: float) -> None:
 
 @pytest.mark.parametrize("cap", [1, 10, 25, 50, 72])
 def test_a_count_has_noise_of_the_root_of_what_a_person_adds(cap: int) -> None:
-    """Recomputed without the plan: z w sqrt(m) answers, and m answers of at most 25 given."""
+    """Recomputed without the plan: an answer has the squared norm 1 - 3/(4 * 4)."""
     found = noise_of_counts(
         people(largest_weight=2.5), epsilon=2, delta=DELTA, answers_per_respondent=cap
     )
-    deviation = found.noise_multiplier * 2.5 * math.sqrt(cap)
+    deviation = found.noise_multiplier * 2.5 * math.sqrt(cap * (1 - 3 / 16))
     assert found.noise_std == pytest.approx(deviation, rel=1e-4)
     assert found.noise_std >= deviation  # Rounding never takes noise away.
-    answers = 160 * min(cap, 25) / 72
+    given = min(cap, 25)
+    # Of 25 answers each counts sqrt(cap / 25) times what each of a full ballot does.
+    answers = 160 * given / 72 * math.sqrt(cap / given)
     assert found.answers_of_question == pytest.approx(answers)
-    assert found.noise_of_proportion == pytest.approx(deviation / answers, rel=1e-4)
+    own = found.noise_multiplier * 2.5 * math.sqrt(given * (1 - 3 / 16)) / (160 * given / 72)
+    assert found.noise_of_proportion == pytest.approx(own, rel=1e-4)
     assert found.noise_of_mean == pytest.approx(found.noise_of_proportion / 3)
     assert found.noise_of_all == pytest.approx(found.noise_of_proportion / math.sqrt(9 * 72))
+
+
+def test_a_count_has_noise_of_the_widest_questions_that_a_person_may_answer() -> None:
+    mixed = people(options=(10, 5, 2), answers=None)
+    found = noise_of_counts(mixed, epsilon=2, delta=DELTA, answers_per_respondent=32)
+    plan = tally_plan(mixed, epsilon=2, delta=DELTA, answers_per_respondent=32)
+    square = 24 * (1 - 3 / 40) + 8 * (1 - 3 / 20)
+    steps = plan.sensitivity / math.sqrt(square)
+    assert found.noise_std == pytest.approx(2.0**plan.noise_log2 / steps, rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [(4,), (10, 5, 2), (2, 1)])
+@pytest.mark.parametrize("given", [3, 25, 31.5])
+def test_counting_more_than_people_give_costs_nothing(
+    given: float, options: tuple[int, ...]
+) -> None:
+    few = people(answers=given, options=options, largest_weight=2.0)
+    noise = [
+        noise_of_counts(few, epsilon=2, delta=DELTA, answers_per_respondent=cap)
+        for cap in (math.ceil(given), 32, 72)
+    ]
+    for found in noise[1:]:
+        assert found.noise_of_proportion == pytest.approx(noise[0].noise_of_proportion, rel=1e-4)
+    less = noise_of_counts(few, epsilon=2, delta=DELTA, answers_per_respondent=2)
+    assert less.noise_of_proportion > 1.2 * noise[0].noise_of_proportion
+
+
+@pytest.mark.parametrize("cap", [10, 25, 60])
+def test_persons_count_for_as_many_answers_as_the_forecast_says(cap: int) -> None:
+    """Counted by the kernel: 160 persons, each with 25 answers to questions drawn at random."""
+    group = people(units_per_group=(160,), questions_per_group=(72,), options=(10, 5, 2))
+    found = noise_of_counts(group, epsilon=2, delta=DELTA, answers_per_respondent=cap)
+    plan = tally_plan(group, epsilon=2, delta=DELTA, answers_per_respondent=cap)
+    bounds = plan.count_bounds(group.options_of(72))
+    draw = np.random.default_rng(7)
+    questions = np.concatenate([draw.permutation(72)[:25] for _ in range(160)])
+    answers = Answers(
+        persons=np.repeat(np.arange(160), 25),
+        questions=questions,
+        options=draw.integers(np.asarray(bounds.options)[questions]),
+        weights=np.ones(4000),
+    )
+    clipped = count_answers(answers, bounds, plan.kernel, SystemRandomStream())
+    total = int(centred(clipped.vector).sum()) / float(bounds.total_share) / bounds.step
+    assert total / 72 == pytest.approx(found.answers_of_question, rel=0.01)
 
 
 def test_distributions_cost_the_root_of_twice_their_questions() -> None:
@@ -96,13 +147,15 @@ def test_distributions_cost_the_root_of_twice_their_questions() -> None:
 
 def test_of_a_record_one_answer_counts() -> None:
     found = noise_of_counts(people(unit=Unit.RECORD, answers=None), epsilon=4, delta=DELTA)
-    assert found.noise_std == pytest.approx(found.noise_multiplier, rel=1e-4)
+    deviation = found.noise_multiplier * math.sqrt(1 - 3 / 16)
+    assert found.noise_std == pytest.approx(deviation, rel=1e-4)
     assert found.answers_of_question == pytest.approx(160 / 72)
 
 
-def test_a_run_that_says_nothing_counts_25() -> None:
+def test_a_run_that_says_nothing_counts_32() -> None:
     every = people(answers=None)
-    same = noise_of_counts(every, epsilon=4, delta=DELTA, answers_per_respondent=25)
+    same = noise_of_counts(every, epsilon=4, delta=DELTA, answers_per_respondent=32)
+    assert same.answers_of_question == pytest.approx(160 * 32 / 72)
     assert noise_of_counts(every, epsilon=4, delta=DELTA) == same
 
 

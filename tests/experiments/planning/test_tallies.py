@@ -39,17 +39,29 @@ def figures(command: Command) -> Callable[..., dict[str, Any]]:
 
 
 class TestForecast:
-    def test_the_best_cap_is_what_people_answer(self) -> None:
-        for answers in (7.0, 25.0, 40.0, 72.0):
-            who = Respondents(
-                units_per_group=(160,) * 9, questions_per_group=(72,) * 9, answers=answers
-            )
-            made = forecast_tallies(who, epsilon=3, delta=1e-5)
-            assert made.best_cap == answers
-            assert made.epsilons == (1, 2, 3, 4, 8)
-            assert {10, 25, 50, 72, answers} == set(made.caps)
-            noise = {cap: made.at(epsilon=3, cap=cap).noise for cap in made.caps}
-            assert min(noise, key=lambda cap: noise[cap].noise_of_proportion) == answers
+    @pytest.mark.parametrize("options", [(4,), (10, 2, 2)])
+    @pytest.mark.parametrize(
+        ("answers", "best"), [(7.0, 7), (25.0, 25), (31.2, 32), (40.4, 41), (72.0, 72), (None, 72)]
+    )
+    def test_the_best_cap_is_the_largest_that_people_reach(
+        self, answers: float | None, best: int, options: tuple[int, ...]
+    ) -> None:
+        who = Respondents(
+            units_per_group=(160,) * 9,
+            questions_per_group=(72,) * 9,
+            answers=answers,
+            options=options,
+        )
+        made = forecast_tallies(who, epsilon=3, delta=1e-5)
+        assert made.best_cap == best
+        assert made.epsilons == (1, 2, 3, 4, 8)
+        assert made.caps == tuple(sorted({10, 32, 50, 72, best}))
+        noise = {cap: made.at(epsilon=3, cap=cap).noise.noise_of_proportion for cap in made.caps}
+        for cap in made.caps:
+            if cap < best:
+                assert noise[cap] > 1.02 * noise[best]
+            else:
+                assert noise[cap] == pytest.approx(noise[best], rel=1e-4)
 
     def test_where_there_is_nothing_to_cap_one_is_shown(self) -> None:
         who = Respondents(units_per_group=(300,), questions_per_group=(40,), distributions=True)
@@ -80,9 +92,10 @@ class TestCommand:
             "expected_loss",
             "expected_range",
         }
-        assert best["noise_of_proportion"] == pytest.approx(5.4061 / 55.556, rel=1e-3)
+        # z sqrt(25 (1 - 3 / (4 * 4))), and 160 * 25 / 72 answers to a question.
+        assert best["noise_of_proportion"] == pytest.approx(1.08121 * 4.50694 / 55.556, rel=1e-4)
         assert best["expected_loss"] == pytest.approx(0.8656 - 0.8539)
-        assert len(found["tally"]["rows"]) == 4 * 4
+        assert len(found["tally"]["rows"]) == 5 * 4
         by_epsilon = {row["epsilon"]: row for row in found["gradients"]}
         assert by_epsilon[8]["expected_loss"] == pytest.approx(0.8656 - 0.817)
         assert by_epsilon[1]["expected_range"] == "above"
@@ -115,8 +128,10 @@ class TestCommand:
             "a plan of gradients is made as well",
             "What a tally promises.",
             "Tallies: noise",
-            "25 * 18.7 / 34 % 9.97 / 18 % 5.41 / 9.7 % 3 / 5.4 %",
-            "noise of a proportion, a group 9.7 %",
+            "25 * 16.8 / 30 % 8.99 / 16 % 4.87 / 8.8 % 2.71 / 4.9 %",
+            "50 23.8 / 30 % 12.7 / 16 % 6.89 / 8.8 % 3.83 / 4.9 %",
+            "* Least noise: privacy.answers_per_respondent=25. Counting more than people give",
+            "noise of a proportion, a group 8.8 %",
             "Alignment that privacy is expected to cost",
             "4 .012 .051",
             "the built-in sample data",
@@ -124,6 +139,11 @@ class TestCommand:
         ]
         places = [text.index(each) for each in order]
         assert places == sorted(places)
+
+    def test_where_people_answer_all_there_is_nothing_more_to_count(self, command: Command) -> None:
+        text = " ".join(command("plan", *FLAGS, "--questions", 72).out.split())
+        assert "72 (all) *" in text
+        assert "Counting more than people give" not in text
 
     def test_pairs_go_by_gradients_and_say_why(self, command: Command) -> None:
         outcome = command("plan", *FLAGS, *STEPS, "--kind", "pair", *COUNTS)
@@ -141,10 +161,12 @@ class TestCommand:
 
     def test_weights_and_distributions_count(self, figures: Callable[..., dict[str, Any]]) -> None:
         plain = figures("--questions", 72)["tally"]["best"]["noise_std"]
+        assert plain == pytest.approx(1.08121 * (72 * (1 - 3 / 16)) ** 0.5, rel=1e-4)
         weighted = figures("--questions", 72, "--largest-weight", 3)["tally"]["best"]
         survey = figures("--questions", 72, "--kind", "survey", "--options", "3.5")["tally"]
         assert weighted["noise_std"] == pytest.approx(3 * plain, rel=1e-4)
-        assert survey["best"]["noise_std"] == pytest.approx(2**0.5 * plain, rel=1e-3)
+        # Distributions keep the totals of their questions.
+        assert survey["best"]["noise_std"] == pytest.approx(1.08121 * (2 * 72) ** 0.5, rel=1e-3)
         assert survey["options"] == [4] * 36 + [3] * 36
 
     @pytest.mark.parametrize(
@@ -249,7 +271,8 @@ class TestPicture:
         draw_plan(tmp_path / "plan.png", found)
         noise, loss = canvases[0].figure.axes
         rows = [row for row in found["tally"]["rows"] if row["answers_per_respondent"] == 25]
-        lines = {tuple(line.get_ydata()): line for line in noise.lines}
+        lines = {tuple(line.get_ydata()): line for line in noise.lines if len(line.get_ydata()) > 2}
+        assert len(lines) == 2  # 10 counted, and 25: more of them would be the same line.
         own = lines[tuple(100 * row["noise_of_proportion"] for row in rows)]
         assert own.get_color() == ACCENT
         drawn = {tuple(line.get_ydata()) for line in loss.lines}
@@ -259,7 +282,8 @@ class TestPicture:
         assert [float(line.get_xdata()[0]) for line in hollow] == [1.0]
         words = " ".join(text.get_text() for text in texts(canvases[0]))
         assert "a tally should cost .012 of alignment, gradients .051" in words
-        assert "25 counted" in words
+        assert "10 counted" in words
+        assert "25 or more" in words
 
     def test_nothing_to_draw_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="neither"):
