@@ -27,9 +27,9 @@ PRIVATE_DEFAULTS: Mapping[str, Scalar] = {
     "strategy.averaging": 0.95,
 }
 
-#: Defaults of runs on noised counts: as many rounds as without privacy, all of them of the head, for
-#: adapters learn the noise, and few, long steps, whose noise averages out. Chosen on the built-in
-#: sample data; on one's own, ``fedaccord experiment tune`` chooses at no cost.
+#: Defaults of runs on noised counts: as many rounds as without privacy, all of them of the head,
+#: for adapters learn the noise, and few, long steps, whose noise averages out. Chosen on the
+#: built-in sample data; on one's own, ``fedaccord experiment tune`` chooses at no cost.
 COUNTED_DEFAULTS: Mapping[str, Scalar] = {
     "federation.warmup_rounds": 80,
     "federation.adapter_rounds": 0,
