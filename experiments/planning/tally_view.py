@@ -12,6 +12,7 @@ from experiments.counting.measured import MEASURED, Expected
 from experiments.planning.tallies import TallyForecast
 from experiments.report.wording import plural
 from privacy.accounting.choices import Unit
+from texts import shown
 
 #: A title, a table, and what a reader must know of it.
 Block = tuple[str, Table, str]
@@ -48,7 +49,7 @@ def _noise(made: TallyForecast) -> Block:
         name = f"{cap:,}" + (" (all)" if cap == max(made.who.questions_per_group) else "")
         best = " *" if cap == made.best_cap and len(made.caps) > 1 else ""
         cells = [f"{row.noise_std:,.3g} / {_percent(row.noise_of_proportion)}" for row in rows]
-        table.add_row(name + best, *cells)
+        table.add_row(shown(name) + best, *cells)
     note = "Noise on a count, in answers / on the proportion of an option of a typical question."
     if len(made.caps) > 1:
         note += (
@@ -74,7 +75,7 @@ def _own(made: TallyForecast) -> Block:
         ("noise of a proportion, a group", _percent(noise.noise_of_proportion)),
         ("noise of the groups' mean proportion", _percent(noise.noise_of_mean)),
     ):
-        table.add_row(name, value)
+        table.add_row(shown(name), value)
     note = (
         "Noise multiplier: the least, in closed form. Answers: those of full ballots. Standard "
         "deviations; all roundings of the integers are in them."

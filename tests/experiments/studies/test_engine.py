@@ -179,8 +179,9 @@ class TestPlan:
                 found = (config.privacy.mode, config.privacy.epsilon)
                 assert found == modes[run.condition]
             # Each kind has the defaults that the product gives it.
-            width = PRIVATE_DEFAULTS["predictor.head_width"]
-            assert (config.predictor.head_width == width) == (not alone)
+            width, counted = PRIVATE_DEFAULTS["predictor.head_width"], config.privacy.counted
+            assert counted == (config.privacy.mode == "local")
+            assert (config.predictor.head_width == width) == (not alone and not counted)
             assert (config.privacy.mode == "none") == alone
 
     def test_what_stands_alone_meets_no_value(self, plan: PlanStudy) -> None:

@@ -14,7 +14,7 @@ from privacy.accounting.accountant import GAUSSIAN_ORDER
 from privacy.accounting.choices import Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.step import private_count
-from privacy.accounting.tally_file import StoredTally
+from privacy.accounting.tally_file import StoredTally, tally_context
 from privacy.accounting.terms import PrivacyTerms, terms_of_counts
 from privacy.audit.checks import Status
 from privacy.audit.evidence import gather
@@ -40,6 +40,7 @@ from privacy.ledger.store import Store
 
 IDENTITY = Identity.create()
 DELTA = 1e-5
+TALLY = f"tally-{0:032x}"
 CONTEXT = bytes(32)
 BOUND = 20
 QUESTIONNAIRE = {
@@ -96,7 +97,8 @@ def make(
     ledger: Ledger, name: str, *numbers: int, digest: bytes = b"\1" * 32, **given: Any
 ) -> SpendReceipt:
     announce(ledger, name, *numbers, **given)
-    receipt = ledger.reserve(name, 0, 0, CONTEXT)
+    paid_for = tally_context(ledger.announced(name) or "", name)
+    receipt = ledger.reserve(name, 0, 0, paid_for)
     ledger.released(receipt, digest)
     return receipt
 
@@ -114,8 +116,8 @@ def reviewed(path: Path) -> None:
 def test_a_tally_is_paid_for_once_and_every_round_of_every_run_uses_it(
     ledger: Ledger, path: Path
 ) -> None:
-    receipt = make(ledger, "tally", 1, 2, 3)
-    data = ledger.data_of("tally")
+    receipt = make(ledger, TALLY, 1, 2, 3)
+    data = ledger.data_of(TALLY)
     assert data is not None
     used = ledger.remaining(data).used
     assert used == receipt.rdp == 1 / (2 * PLAN.noise_multiplier**2)
@@ -126,7 +128,7 @@ def test_a_tally_is_paid_for_once_and_every_round_of_every_run_uses_it(
     assert [event.type for event in ledger.events()].count("SPEND") == 1
     ledger.close()
     with Ledger.open(path, IDENTITY) as again:
-        assert again.tallies(PLAN.digest()) == {"tally": (b"\1" * 32).hex()}
+        assert again.tallies(PLAN.digest()) == {TALLY: (b"\1" * 32).hex()}
         assert again.remaining(data).used == used
         assert again.pending() == ()
         with pytest.raises(AlreadyCharged, match="was trained before"):
@@ -136,22 +138,22 @@ def test_a_tally_is_paid_for_once_and_every_round_of_every_run_uses_it(
 
 
 def test_a_tally_is_spent_and_released_once(ledger: Ledger) -> None:
-    receipt = make(ledger, "tally", 1)
+    receipt = make(ledger, TALLY, 1)
     with pytest.raises(AlreadyCharged):
-        ledger.reserve("tally", 0, 0, CONTEXT)
+        ledger.reserve(TALLY, 0, 0, tally_context(PLAN.digest(), TALLY))
     for number, attempt in ((0, 1), (1, 0)):
         with pytest.raises(AlreadyCharged, match="plan"):
-            ledger.reserve("tally", number, attempt, CONTEXT)
+            ledger.reserve(TALLY, number, attempt, CONTEXT)
     with pytest.raises(AlreadyCharged):
         ledger.released(receipt, b"\2" * 32)
-    assert ledger.counts_once("tally") and not ledger.counts_once("another")
+    assert ledger.counts_once(TALLY) and not ledger.counts_once("another")
 
 
 def test_nothing_is_used_before_it_is_paid_for_and_on_disk(ledger: Ledger, path: Path) -> None:
     with pytest.raises(LedgerRefused, match="released no such tally"):
         use(ledger, "run", 1)
-    announce(ledger, "tally", 1, 2)
-    receipt = ledger.reserve("tally", 0, 0, CONTEXT)
+    announce(ledger, TALLY, 1, 2)
+    receipt = ledger.reserve(TALLY, 0, 0, tally_context(PLAN.digest(), TALLY))
     before = path.read_bytes()
     with pytest.raises(LedgerRefused, match="released no such tally"):
         use(ledger, "run", 1)
@@ -167,10 +169,10 @@ def test_a_run_of_the_name_of_a_plan_uses_no_tally_and_breaks_no_ledger(
     ledger: Ledger, path: Path
 ) -> None:
     """Was open: a server that named its run like the tally made the ledger unreadable for good."""
-    make(ledger, "tally", 1)
+    make(ledger, TALLY, 1)
     before = path.read_bytes()
     with pytest.raises(LedgerRefused, match="has a plan of its own"):
-        use(ledger, "tally", 1)
+        use(ledger, TALLY, 1)
     assert path.read_bytes() == before
     use(ledger, "run", 1)
     ledger.close()
@@ -180,7 +182,7 @@ def test_a_run_of_the_name_of_a_plan_uses_no_tally_and_breaks_no_ledger(
 @pytest.mark.parametrize(
     "forged",
     [
-        {"run": "tally"},
+        {"run": TALLY},
         {"tally": "ab" * 32},
         {"round": -1},
         {"vector": ""},
@@ -190,8 +192,8 @@ def test_a_run_of_the_name_of_a_plan_uses_no_tally_and_breaks_no_ledger(
 def test_forged_uses_are_found_when_the_ledger_is_read(
     ledger: Ledger, path: Path, forged: dict[str, object]
 ) -> None:
-    make(ledger, "tally", 1)
-    data = ledger.data_of("tally")
+    make(ledger, TALLY, 1)
+    data = ledger.data_of(TALLY)
     assert data is not None
     body = {**attempt_body(("run", 1, 1)), "ctx": CONTEXT.hex(), "vector": CONTEXT.hex()}
     body = {**body, "tally": (b"\1" * 32).hex(), **forged}
@@ -203,10 +205,10 @@ def test_forged_uses_are_found_when_the_ledger_is_read(
 
 
 def test_another_plan_is_another_tally_and_costs_again(ledger: Ledger, path: Path) -> None:
-    make(ledger, "tally", 1, 2, budget=8.0)
+    make(ledger, TALLY, 1, 2, budget=8.0)
     other = plan_of(3.0)
     make(ledger, "other", 1, 2, plan=other, budget=8.0, digest=b"\2" * 32)
-    assert ledger.tallies(PLAN.digest()) == {"tally": (b"\1" * 32).hex()}
+    assert ledger.tallies(PLAN.digest()) == {TALLY: (b"\1" * 32).hex()}
     assert ledger.tallies(other.digest()) == {"other": (b"\2" * 32).hex()}
     data = ledger.data_of("other")
     assert data is not None
@@ -217,7 +219,7 @@ def test_another_plan_is_another_tally_and_costs_again(ledger: Ledger, path: Pat
 
 def test_whoever_cannot_pay_is_in_no_tally(ledger: Ledger) -> None:
     """The budget of epsilon pays for the plan of epsilon, and of nobody for a second one."""
-    make(ledger, "tally", 1, 2)
+    make(ledger, TALLY, 1, 2)
     announce(ledger, "second", 1, 2, 3, plan=plan_of(3.9))
     receipt = ledger.reserve("second", 0, 0, CONTEXT)
     named = [name for name, _ in people(1, 2, 3, 4)]
@@ -225,9 +227,9 @@ def test_whoever_cannot_pay_is_in_no_tally(ledger: Ledger) -> None:
 
 
 def test_a_budget_below_the_plan_pays_for_nobody(ledger: Ledger, path: Path) -> None:
-    announce(ledger, "tally", 1, 2, budget=3.9)
+    announce(ledger, TALLY, 1, 2, budget=3.9)
     with pytest.raises(BudgetExhausted):
-        ledger.reserve("tally", 0, 0, CONTEXT)
+        ledger.reserve(TALLY, 0, 0, tally_context(PLAN.digest(), TALLY))
     assert ledger.tallies(PLAN.digest()) == {}
     assert [event.type for event in ledger.events()][-1] == "REFUSED"
     reviewed(path)
@@ -249,11 +251,11 @@ def test_a_wave_charges_those_who_are_new_alone(ledger: Ledger) -> None:
 def test_steps_under_another_relation_have_no_filter_and_counts_have(
     ledger: Ledger, terms: Callable[..., PrivacyTerms]
 ) -> None:
-    data = ledger.register(people(1), unit=Unit.RESPONDENT, bound=BOUND, run="tally")
+    data = ledger.register(people(1), unit=Unit.RESPONDENT, bound=BOUND, run=TALLY)
     ledger.set_budget(data, epsilon=8.0, delta=DELTA, order=GAUSSIAN_ORDER)
     with pytest.raises((LedgerRefused, ExecutionMismatch)):
-        ledger.register_plan("tally", data, PLAN)
-    ledger.register_plan("tally", data, plan_of(distributions=False))
+        ledger.register_plan(TALLY, data, PLAN)
+    ledger.register_plan(TALLY, data, plan_of(distributions=False))
 
 
 @pytest.mark.parametrize("failing", range(6))
@@ -271,10 +273,12 @@ def test_a_full_disk_leaves_a_state_from_which_one_tally_is_made(
     monkeypatch.setattr(Store, "append", full)
     for _ in range(2):
         try:
-            announce(ledger, "tally", 1, 2)
+            announce(ledger, TALLY, 1, 2)
             open_spend = ledger.pending()
             if not ledger.tallies(PLAN.digest()):
-                receipt = (*open_spend, None)[0] or ledger.reserve("tally", 0, 0, CONTEXT)
+                receipt = (*open_spend, None)[0] or ledger.reserve(
+                    TALLY, 0, 0, tally_context(PLAN.digest(), TALLY)
+                )
                 ledger.released(receipt, b"\1" * 32)
             use(ledger, "run", 1)
             break
