@@ -112,11 +112,12 @@ def _show_privacy(console: Terminal, result: dict[str, Any]) -> None:
         f"{privacy['second_opinion']:.3f}). Figures it does not speak of: privacy.outside in "
         "result.json."
     )
-    if privacy["why"]:
-        console.print(f"Mechanism {privacy['mechanism']}: {privacy['why']}", markup=False)
-    if privacy.get("assumed_respondents"):
+    mechanism = result["mechanism"]
+    if mechanism["why"]:
+        console.print(f"Mechanism {mechanism['name']}: {mechanism['why']}.", markup=False)
+    if mechanism["assumed_respondents"]:
         console.print(
-            f"An assumption, and no fact of the data: {privacy['assumed_respondents']:,} persons "
+            f"An assumption, and no fact of the data: {mechanism['assumed_respondents']:,} persons "
             "behind every distribution that does not say how many.",
             style="bold",
         )

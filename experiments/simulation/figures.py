@@ -445,6 +445,14 @@ FIGURES: tuple[Figure, ...] = (
         measure=_promise,
     ),
     Figure(
+        "mechanism",
+        "Of a private run: how its data were read (`name`: tally or gradients), `why` that is the "
+        "better choice (empty where somebody chose otherwise), and `assumed_respondents`, persons "
+        "that were assumed behind a distribution; 0 where none were.",
+        reads=Reads.NOTHING,
+        measure=lambda run: run.mechanism(),
+    ),
+    Figure(
         "privacy.groups",
         "Units that each group declares, and how many of them were left out.",
         reads=Reads.COUNTS,

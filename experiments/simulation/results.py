@@ -184,15 +184,20 @@ class FinishedRun:
 
     def privacy(self) -> dict[str, Any]:
         """The promise of the run, from the plan that was registered before it began."""
-        said = _privacy(self.config, Path(self.config.out), self.left_out)
-        if not self.config.privacy.private:
-            return said
+        return _privacy(self.config, Path(self.config.out), self.left_out)
+
+    def mechanism(self) -> dict[str, Any] | None:
+        """How the data of a private run were read, and why so; None without privacy."""
+        privacy = self.config.privacy
+        if not privacy.private:
+            return None
         choice = choice_for(self.config, self.population)
-        # Where somebody has decided otherwise there is nothing to explain.
-        chosen = choice.mechanism == self.config.privacy.mechanism
-        assumed = self.config.simulation.respondents
-        said["why"] = choice.reason if chosen else ""
-        return {**said, "assumed_respondents": assumed} if assumed else said
+        return {
+            "name": privacy.mechanism,
+            # Where somebody has decided otherwise there is nothing to explain.
+            "why": choice.reason if choice.mechanism == privacy.mechanism else "",
+            "assumed_respondents": self.config.simulation.respondents,
+        }
 
     def predictions(self) -> list[dict[str, Any]]:
         """One row per target of the first draw of each held-out group."""

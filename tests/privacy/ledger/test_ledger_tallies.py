@@ -41,6 +41,7 @@ from privacy.ledger.store import Store
 IDENTITY = Identity.create()
 DELTA = 1e-5
 TALLY = f"tally-{0:032x}"
+ANOTHER = f"tally-{1:032x}"
 CONTEXT = bytes(32)
 BOUND = 20
 QUESTIONNAIRE = {
@@ -63,6 +64,7 @@ def plan_of(epsilon: float = 4.0, distributions: bool = True) -> PrivacyPlan:
 
 
 PLAN = plan_of()
+PAID_FOR = tally_context(PLAN.digest(), TALLY)
 
 
 @pytest.fixture
@@ -140,7 +142,7 @@ def test_a_tally_is_paid_for_once_and_every_round_of_every_run_uses_it(
 def test_a_tally_is_spent_and_released_once(ledger: Ledger) -> None:
     receipt = make(ledger, TALLY, 1)
     with pytest.raises(AlreadyCharged):
-        ledger.reserve(TALLY, 0, 0, tally_context(PLAN.digest(), TALLY))
+        ledger.reserve(TALLY, 0, 0, PAID_FOR)
     for number, attempt in ((0, 1), (1, 0)):
         with pytest.raises(AlreadyCharged, match="plan"):
             ledger.reserve(TALLY, number, attempt, CONTEXT)
@@ -153,7 +155,7 @@ def test_nothing_is_used_before_it_is_paid_for_and_on_disk(ledger: Ledger, path:
     with pytest.raises(LedgerRefused, match="released no such tally"):
         use(ledger, "run", 1)
     announce(ledger, TALLY, 1, 2)
-    receipt = ledger.reserve(TALLY, 0, 0, tally_context(PLAN.digest(), TALLY))
+    receipt = ledger.reserve(TALLY, 0, 0, PAID_FOR)
     before = path.read_bytes()
     with pytest.raises(LedgerRefused, match="released no such tally"):
         use(ledger, "run", 1)
@@ -207,10 +209,10 @@ def test_forged_uses_are_found_when_the_ledger_is_read(
 def test_another_plan_is_another_tally_and_costs_again(ledger: Ledger, path: Path) -> None:
     make(ledger, TALLY, 1, 2, budget=8.0)
     other = plan_of(3.0)
-    make(ledger, "other", 1, 2, plan=other, budget=8.0, digest=b"\2" * 32)
+    make(ledger, ANOTHER, 1, 2, plan=other, budget=8.0, digest=b"\2" * 32)
     assert ledger.tallies(PLAN.digest()) == {TALLY: (b"\1" * 32).hex()}
-    assert ledger.tallies(other.digest()) == {"other": (b"\2" * 32).hex()}
-    data = ledger.data_of("other")
+    assert ledger.tallies(other.digest()) == {ANOTHER: (b"\2" * 32).hex()}
+    data = ledger.data_of(ANOTHER)
     assert data is not None
     both = sum(1 / (2 * plan.noise_multiplier**2) for plan in (PLAN, other))
     assert ledger.remaining(data).used == pytest.approx(both)
@@ -229,7 +231,7 @@ def test_whoever_cannot_pay_is_in_no_tally(ledger: Ledger) -> None:
 def test_a_budget_below_the_plan_pays_for_nobody(ledger: Ledger, path: Path) -> None:
     announce(ledger, TALLY, 1, 2, budget=3.9)
     with pytest.raises(BudgetExhausted):
-        ledger.reserve(TALLY, 0, 0, tally_context(PLAN.digest(), TALLY))
+        ledger.reserve(TALLY, 0, 0, PAID_FOR)
     assert ledger.tallies(PLAN.digest()) == {}
     assert [event.type for event in ledger.events()][-1] == "REFUSED"
     reviewed(path)
