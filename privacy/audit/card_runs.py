@@ -92,15 +92,20 @@ def plan_figures(plan: PrivacyPlan | None) -> dict[str, Any]:
 _OF_STEPS = "sampling_rate sampling clipping_norm rounds local_steps steps survivors".split()
 
 
+# Options of a question.
+_MANY = 1000
+
+
 def _tally(plan: PrivacyPlan) -> dict[str, Any]:
     """What a plan says of counts."""
     counts = plan.counts
     if counts is None:
         raise ValueError("the plan counts no answers; give that of a tally")
     answers = counts.answers_per_respondent
-    # Of distributions the step depends on the questionnaire.
+    # Of distributions the step depends on the questionnaire; of ballots a little, and least of all
+    # where questions have many options.
     known = plan.relation is NeighboringRelation.ADD_OR_REMOVE_ONE
-    step = plan.count_bounds([1] * answers).step if known else None
+    step = plan.count_bounds([_MANY] * answers).step if known else None
     return {
         "answers_per_respondent": answers,
         "largest_weight": counts.largest_weight,

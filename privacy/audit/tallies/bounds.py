@@ -54,14 +54,13 @@ def _squared_move(plan: PrivacyPlan, options: Sequence[int], step: int) -> Fract
         raise ValueError("the plan counts no answers; give that of a tally")
     answers = plan.counts.answers_per_respondent
     one = (step * Fraction(plan.counts.largest_weight)) ** 2
+    widest = sorted(options, reverse=True)[:answers]
     if plan.relation is not NeighboringRelation.REPLACE_ONE:
-        return answers * one
+        # Of an answer to K options 1 at one of them, less 1 / (2 K) at all.
+        return one * sum((1 - Fraction(3, 4 * each) for each in widest), start=Fraction(0))
     # Another answer takes from one cell and gives to another, or changes all by no more; every
     # cell is rounded, and shares were floats.
-    moves = (
-        _root_above(2 * one) + 1 + _root_above(Fraction(each))
-        for each in sorted(options, reverse=True)[:answers]
-    )
+    moves = (_root_above(2 * one) + 1 + _root_above(Fraction(each)) for each in widest)
     return Fraction(sum(move * move for move in moves))
 
 

@@ -331,7 +331,7 @@ class TestPaying:
         self, group: Group
     ) -> None:
         """Was open: it was refused after the spend, which stayed open for good."""
-        coarse = plan_of(0.003, largest_weight=1000.0)
+        coarse = plan_of(0.002, largest_weight=1000.0)
         with pytest.raises(ExecutionMismatch, match="resolves no answer"):
             group.obtain(coarse)
         assert group.events() == []

@@ -71,7 +71,9 @@ class TestBounds:
         assert wrong_bounds(plan) == "" == wrong_step(plan, OPTIONS, step)
         assert "by more than S" in wrong_step(plan, OPTIONS, step + 1)
         if not distributions:
-            assert answers * (step * Fraction(weight)) ** 2 <= plan.sensitivity**2
+            widest = sorted(OPTIONS, reverse=True)[:answers]
+            full = sum(1 - Fraction(3, 4 * each) for each in widest)
+            assert full * (step * Fraction(weight)) ** 2 <= plan.sensitivity**2
 
     def test_what_does_not_follow_is_named(self) -> None:
         plan = own_plan(run_plan())
@@ -243,5 +245,5 @@ def norm_exp(epsilon: float, at: float) -> float:
 
 def test_a_weight_below_1_is_none_of_distributions() -> None:
     """Somebody weighs the mean: a bound below it would let them move more than S."""
-    with pytest.raises(PlanRefused, match=r"largest_weight = 0.5 is below 1"):
+    with pytest.raises(PlanRefused, match=r"largest_weight = 0.5 over the mean weight is below 1"):
         run_plan(distributions=True, largest_weight=0.5)
