@@ -39,7 +39,7 @@ from tests.forgeries.test_forged_tallies import ledgers as FORGED_TALLIES
 
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
 RUNS = ("one", "two", "three")
-BUDGETS = (18.0, 18.0, 8.0)
+BUDGETS = (18.0, 18.0, 7.0)
 GROUP, OTHER = "Group 0", "Group 1"
 
 Line = dict[str, Any]

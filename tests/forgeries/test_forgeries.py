@@ -9,6 +9,7 @@ import pytest
 
 from privacy.accounting.plan import PrivacyPlan
 from privacy.identity.keys import Identity
+from privacy.ledger.filter import filter_bound
 from privacy.ledger.payloads import stated_plan
 from tests.forgeries.forger import SERVER, Forger, Line, copied, copy, edit
 from tests.forgeries.review import Catalogue, Forgery, assert_found, assert_holds
@@ -286,8 +287,9 @@ def a_spend_that_pays_twice(forger: Forger) -> None:
 @ledgers.add("chain", "a budget was raised", GROUP)
 def a_budget_that_is_raised(forger: Forger) -> None:
     line = forger.of(GROUP, "BUDGET")[0]
-    bound = float(line.body["bound"]) + 1
-    raised = copy(line, epsilon=repr(float(line.body["epsilon"]) + 1), bound=repr(bound))
+    epsilon, delta = float(line.body["epsilon"]) + 1, float(line.body["delta"])
+    bound = filter_bound(epsilon=epsilon, delta=delta, order=line.body["order"])
+    raised = copy(line, epsilon=repr(epsilon), bound=repr(bound))
     forger.insert(GROUP, raised, forger.told[GROUP][-1])
 
 
