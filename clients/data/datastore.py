@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from alignment.data.answers import NO_ANSWERS, GroupAnswers, tally
-from alignment.data.loading import load_records
+from alignment.data.answers import NO_ANSWERS, GroupAnswers
 from alignment.data.population import Population, load_population, stamp
-from alignment.data.records import PreferenceRecord, SurveyRecord
+from alignment.data.records import SurveyRecord
 from alignment.data.sources import DataError
 from alignment.data.split import Draw, draws_of
-from alignment.data.units import UnitRecords, counted_units, unit_kind, units_of
+from alignment.data.units import UnitRecords
 from alignment.tallies.questionnaire import Questionnaire, questionnaire_of, read_questionnaire
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import (
@@ -25,6 +23,14 @@ from clients.data.home import (
     QUESTIONNAIRE_FILE,
     SERVED_FILE,
     Home,
+)
+from clients.data.own_records import (
+    OwnRecords,
+    own_records,
+    persons_in,
+    records_alone,
+    units_counted,
+    units_trained_on,
 )
 from clients.data.simulated import SimulatedClientConfig
 from privacy.accounting.choices import Mechanism
@@ -37,9 +43,6 @@ from privacy.ledger.paths import group_ledger, group_model, ledgers_folder
 
 #: Key of a node's own configuration that names the folder of its group policy.
 HOME_KEY = "home"
-
-
-logger = logging.getLogger(__name__)
 
 
 class Keys(Protocol):
@@ -169,18 +172,18 @@ def open_home(home: Home, *, strict: bool = False) -> Datastore:
     trains, unit = policy.role == TRAIN, policy.privacy.unit
     bound = policy.privacy.units if trains and policy.privacy.private else 0
 
-    def records() -> _Records:
+    def records() -> OwnRecords:
         if bound and not strict:
             counted = policy.privacy.counted
-            return _records_alone(source, policy.group, unit, counted, stamp(source))
-        return _own_records(source, policy.group, policy.data.skip_invalid, stamp(source))[1]
+            return records_alone(source, policy.group, unit, counted, stamp(source))
+        return own_records(source, policy.group, policy.data.skip_invalid, stamp(source))[1]
 
     if bound and not strict:
         # Not even opened: what is counted once is not looked at again.
         answers = replace(NO_ANSWERS, group=policy.group)
     else:
         skip_invalid = policy.data.skip_invalid
-        answers, _ = _own_records(source, policy.group, skip_invalid, stamp(source))
+        answers, _ = own_records(source, policy.group, skip_invalid, stamp(source))
     if bound and strict:
         _require_fit(home, records(), bound)
     return Datastore(
@@ -189,8 +192,8 @@ def open_home(home: Home, *, strict: bool = False) -> Datastore:
         answers=answers,
         draws=() if trains else draws_of(answers, seed=0),
         unit=unit,
-        units=lambda: _own_units(records(), unit),
-        counted_units=lambda: _counted_units(
+        units=lambda: units_trained_on(records(), unit),
+        counted_units=lambda: units_counted(
             records(), unit, pinned_questionnaire(home).distributions
         ),
         questionnaire=lambda: pinned_questionnaire(home),
@@ -231,7 +234,7 @@ def _questionnaire(path: Path, _: object) -> Questionnaire:
     return read_questionnaire(path)
 
 
-def _require_fit(home: Home, records: _Records, bound: int) -> None:
+def _require_fit(home: Home, records: OwnRecords, bound: int) -> None:
     """Refuse, to their owner, data that would not be counted or trained on as a whole.
 
     Raises:
@@ -248,88 +251,6 @@ def _require_fit(home: Home, records: _Records, bound: int) -> None:
             f"{source}: holds more units of privacy ({unit}) than privacy.units = {bound} in "
             f"{POLICY_FILE} says in public; raise it there"
         )
-
-
-def persons_in(records: Sequence[PreferenceRecord], unit: str, *, counted: bool) -> int:
-    """How many units of privacy records hold, those behind distributions included.
-
-    Raises:
-        ValueError: A record names nobody, and the unit is a person.
-    """
-    if not counted:
-        return len(units_of(records, unit=unit))
-    behind = [record.respondents or 0 for record in records if isinstance(record, SurveyRecord)]
-    named = [len(counted_units(records, unit=unit, distributions=each)) for each in (False, True)]
-    return max(*named, *behind)
-
-
-def records_in(source: str, group: str) -> Sequence[PreferenceRecord]:
-    """The records that a source holds of a group, which must hold nobody else's.
-
-    Raises:
-        DataError: The records cannot be read, or are not this group's.
-    """
-    _, records = _own_records(source, group, False, stamp(source))
-    return records
-
-
-class _Records(tuple[PreferenceRecord, ...]):
-    """Records that are told apart by identity, so that what is made of them can be remembered."""
-
-    __slots__ = ()
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
-@lru_cache(maxsize=2)
-def _own_records(
-    source: str, group: str, skip_invalid: bool, _: object
-) -> tuple[GroupAnswers, _Records]:
-    records = load_records(source, skip_invalid=skip_invalid, group=group).records
-    others = sorted({record.group for record in records} - {group})
-    if others:
-        raise DataError(
-            f"{source}: holds records of group {others[0]!r}, the policy is of {group!r}; give "
-            f"each group its own file, or name the group as in {POLICY_FILE}"
-        )
-    return tally(records)[group], _Records(records)
-
-
-@lru_cache(maxsize=2)
-def _records_alone(source: str, group: str, unit: str, counted: bool, _: object) -> _Records:
-    loaded = load_records(source, group=group, alone=True)
-    people = unit_kind(unit).of_people
-    kept = [
-        record
-        for record in loaded.records
-        if record.group == group and (not people or _names_somebody(record, counted))
-    ]
-    if absent := len(loaded.records) + len(loaded.skipped) - len(kept):
-        logger.warning(
-            "%d record(s) count as absent: they do not load, name nobody or are another group's; "
-            "fedaccord client check says more",
-            absent,
-        )
-    return _Records(kept)
-
-
-def _names_somebody(record: PreferenceRecord, counted: bool) -> bool:
-    """Whether a record says whose answer it is, or, where answers are counted, of how many."""
-    if counted and isinstance(record, SurveyRecord):
-        return record.respondents is not None
-    return record.unit is not None
-
-
-@lru_cache(maxsize=4)
-def _counted_units(records: _Records, unit: str, distributions: bool) -> tuple[UnitRecords, ...]:
-    return counted_units(records, unit=unit, distributions=distributions)
-
-
-@lru_cache(maxsize=4)
-def _own_units(records: _Records, unit: str) -> tuple[UnitRecords, ...]:
-    return units_of(records, unit=unit)
 
 
 def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
@@ -355,7 +276,7 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
     training = None if draws else population.split.training_answers(answers)
     counted = config.mechanism == Mechanism.TALLY
 
-    def records() -> _Records:
+    def records() -> OwnRecords:
         return _training_records(population, group, config.respondents)
 
     def units() -> Sequence[UnitRecords]:
@@ -368,7 +289,7 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
         draws=draws,
         unit=config.unit,
         units=units,
-        counted_units=lambda: _counted_units(
+        counted_units=lambda: units_counted(
             records(), config.unit, _questions_of(records()).distributions
         ),
         questionnaire=lambda: _questions_of(records()),
@@ -388,12 +309,12 @@ def open_datastore(config: SimulatedClientConfig) -> Datastore | None:
 
 
 @lru_cache(maxsize=2048)
-def _training_records(population: Population, group: str, respondents: int) -> _Records:
+def _training_records(population: Population, group: str, respondents: int) -> OwnRecords:
     """What a simulated group trains on; distributions that name nobody get as many as assumed."""
     kept = population.training_records(group)
     if not respondents:
-        return _Records(kept)
-    return _Records(
+        return OwnRecords(kept)
+    return OwnRecords(
         replace(record, respondents=respondents)
         if isinstance(record, SurveyRecord) and record.respondents is None
         else record
@@ -402,11 +323,11 @@ def _training_records(population: Population, group: str, respondents: int) -> _
 
 
 @lru_cache(maxsize=2048)
-def _questions_of(records: _Records) -> Questionnaire:
+def _questions_of(records: OwnRecords) -> Questionnaire:
     """In a simulation one party holds all data, and makes the questionnaires of them."""
     return questionnaire_of(records)
 
 
 @lru_cache(maxsize=2048)
-def _bound_of(records: _Records, unit: str, counted: bool) -> int:
+def _bound_of(records: OwnRecords, unit: str, counted: bool) -> int:
     return persons_in(records, unit, counted=counted)

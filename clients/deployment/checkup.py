@@ -9,10 +9,11 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from clients.data.datastore import open_home, persons_in, pinned_questionnaire, records_in
+from clients.data.datastore import open_home, pinned_questionnaire
 from clients.data.group_policy import GroupPolicy
 from clients.data.home import CA_FILE, IDENTITY_FILE, QUESTIONNAIRE_FILE, Home
 from clients.data.invited import require_known, weaker_than_defaults
+from clients.data.own_records import persons_in, records_in
 from clients.deployment.bundle import code_digest
 from clients.deployment.connection import node_is_registered, probe
 from clients.deployment.enrolment import SECRET_FILE

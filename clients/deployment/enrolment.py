@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from alignment.tallies.questionnaire import Questionnaire, questionnaire_of
 from atomic import write_atomically, write_new
-from clients.data.datastore import persons_in, records_in
 from clients.data.group_policy import (
     AcceptSection,
     DataSection,
@@ -33,6 +32,7 @@ from clients.data.invited import (
     lifetime_budget,
     require_known,
 )
+from clients.data.own_records import persons_in, records_in
 from clients.deployment.bundle import code_digest
 from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC, create_node_key, node_public
 from privacy.accounting.choices import NO_PRIVACY

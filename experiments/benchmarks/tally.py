@@ -32,7 +32,7 @@ _COUNT_GOAL = Goal(sense="at most", bound=1.0)
 def measure() -> list[Figure]:
     """Time of a private run on noised counts over that of a plain run of the same rounds.
 
-    Measured, in turns: (1) whole runs of 36 rounds of the head and 6 of adapters on the built-in
+    Measured: in turns, (1) whole runs of 36 rounds of the head and 6 of adapters on the built-in
     survey, 9 groups with secure sums, once without privacy and once with ``privacy.mechanism =
     tally`` at epsilon 4: calibration, both accountants, counting, noise, ledgers with an event for
     each group and round, and all rounds; (2) counting the answers of 1,000 persons to 1,000

@@ -162,13 +162,20 @@ def plan_comparison(
     fixed = split_file(split, out)
     if _EVALUATE_EVERY not in given_settings(config=config, assignments=assignments):
         assignments = [*assignments, f"{_EVALUATE_EVERY}=1"]
-    runs = []
-    for seed, method in product(range(draws), OWN):
-        given = _given(method, seed, data=data, split=fixed, out=out)
-        made = settings_of(given, config=config, assignments=assignments, options=_OPTIONS)
-        runs.append(OwnRun(kind=OWN[method].title, method=method, seed=seed, config=made))
+
+    def own_runs() -> list[OwnRun]:
+        runs = []
+        for seed, method in product(range(draws), OWN):
+            given = _given(method, seed, data=data, split=fixed, out=out)
+            made = settings_of(given, config=config, assignments=assignments, options=_OPTIONS)
+            runs.append(OwnRun(kind=OWN[method].title, method=method, seed=seed, config=made))
+        return runs
+
+    first, *_ = own_runs()
+    population = fix_split(data, split, out, skip_invalid=first.config.skip_invalid)
+    # Anew: what is chosen for a run rests on its train groups, which its split names.
+    runs = own_runs()
     settings = runs[0].config
-    population = fix_split(data, split, out, skip_invalid=settings.skip_invalid)
     # Only now: importing what trains takes seconds, and bad input must not.
     from experiments.compare.baselines.gpo_baselines import Recipe
     from experiments.compare.baselines.registry import baselines

@@ -347,8 +347,12 @@ def _run_study(
     from experiments.studies.plots import draw_study
     from experiments.studies.summary import STUDY_FILE, summarise_study, write_study
 
-    runs = plan_runs(study, out, config=config, assignments=settings or [])
-    fix_splits(study, runs, out)
+    def planned() -> tuple[ConditionRun, ...]:
+        return plan_runs(study, out, config=config, assignments=settings or [])
+
+    fix_splits(study, planned(), out)
+    # Anew: what is chosen for a run rests on its train groups, which its split names.
+    runs = planned()
 
     def keep(results: Mapping[ConditionRun, dict[str, Any]]) -> None:
         write_study(out, summarise_study(study, runs, results))

@@ -246,6 +246,9 @@ def keep_seats(registered: RegisteredPlan, config: RunConfig, cohort: Cohort) ->
     names = dict(enumerate(registered.groups)) | joined
     taken = [names[index] for index in range(registered.plan.groups)]
     values = {**registered.as_dict(), "groups": taken}
+    if registered.layout is None:
+        asked = {**registered.questionnaires, **cohort.questionnaires}
+        values["questionnaires"] = {name: each.as_dict() for name, each in asked.items()}
     write_atomically(Path(config.out) / PRIVACY_FILE, json.dumps(values, indent=2) + "\n")
 
 

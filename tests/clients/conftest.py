@@ -18,6 +18,7 @@ import tomli_w
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 import clients.data.datastore
+import clients.data.own_records
 import clients.requests
 import clients.training.noised_answers
 import server.app
@@ -210,7 +211,11 @@ class Deployed:
         """Start all clients anew: what they keep between messages is lost, their folders stay."""
         forget_ledgers()
         forget_tallies()
-        for module in (clients.data.datastore, clients.training.noised_answers):
+        for module in (
+            clients.data.datastore,
+            clients.data.own_records,
+            clients.training.noised_answers,
+        ):
             for cached in vars(module).values():
                 if hasattr(cached, "cache_clear"):
                     cached.cache_clear()

@@ -12,6 +12,7 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 
 import clients.data.datastore as datastore
+import clients.data.own_records as own_records
 from alignment.tallies.questionnaire import read_questionnaire
 from clients.data.home import Home
 from privacy.accounting.plan import PrivacyPlan
@@ -40,13 +41,13 @@ def make(deploy: Deploy) -> Deploy:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every source whose records are loaded, as it happens."""
     seen: list[str] = []
-    load = datastore.load_records
+    load = own_records.load_records
 
     def watch(source: str, **given: Any) -> Any:
         seen.append(source)
         return load(source, **given)
 
-    monkeypatch.setattr(datastore, "load_records", watch)
+    monkeypatch.setattr(own_records, "load_records", watch)
     return seen
 
 
@@ -57,7 +58,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("the data were opened again")
 
-    return lambda: monkeypatch.setattr(datastore, "load_records", refuse)
+    return lambda: monkeypatch.setattr(own_records, "load_records", refuse)
 
 
 def again(deployed: Deployed, name: str, **settings: Any) -> list[Any]:

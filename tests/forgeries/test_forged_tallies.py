@@ -145,7 +145,7 @@ def a_larger_sensitivity_alone(forger: Forger) -> None:
     body["plan"]["sensitivity"] *= 2
 
 
-@ledgers.add("counted", "above the cap of 25")
+@ledgers.add("stored", "another plan")
 def a_larger_cap(forger: Forger) -> None:
     counting(forger, answers_per_respondent=26)
 

@@ -319,6 +319,7 @@ def test_a_rate_that_overflows_in_local_mode_fails_for_all_alike(
     """Steps along private means that leave all numbers behind, with one person or without."""
     run, found = run_name(), []
     settings = {"privacy.mode": "local", "privacy.local_steps": 2}
+    settings["privacy.mechanism"] = "gradients"
     for rows in (tiny_rows, without(tiny_rows, PERSON)):
         asked = asking(deploy(rows=rows, **settings), run)
         assert not isinstance(Round(asked).share_all().mask("Group 1"), str)

@@ -118,7 +118,7 @@ SOUND: Mapping[str, tuple[dict[str, Any], str]] = {
     "records for persons": ({"unit": Unit.RECORD}, "PolicyRefused"),
     "local for distributed": ({"mode": Mode.LOCAL}, "PolicyRefused"),
     "no colluders": ({"colluding": 0}, "PolicyRefused"),
-    "another neighbour": ({"relation": NeighboringRelation.REPLACE_ONE}, "RefusedByLedger"),
+    "another neighbour": ({"relation": NeighboringRelation.REPLACE_ONE}, "UnsupportedMechanism"),
 }
 
 

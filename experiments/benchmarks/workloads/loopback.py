@@ -280,14 +280,12 @@ class SmallFederation:
 
     def _set_up(self, server: deployment.ServerHome, group: str) -> Card:
         folder, invitation = self.home(group).folder, Invitation.read(server.file(INVITATION_FILE))
+        data = write_answers(self._folder / f"{group}.jsonl", group)
+        asked = enrolment.questionnaire_for(invitation, group=group, data=data)
         policy = enrolment.policy_for(
-            folder,
-            invitation,
-            group=group,
-            data=write_answers(self._folder / f"{group}.jsonl", group),
-            port=free_port(),
+            folder, invitation, group=group, data=data, port=free_port(), questionnaire=asked
         )
-        card = enrolment.set_up(folder, invitation, policy)
+        card = enrolment.set_up(folder, invitation, policy, asked)
         deployment.admit(server, card)
         return card
 

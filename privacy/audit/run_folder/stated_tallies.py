@@ -12,7 +12,9 @@ from privacy.audit.evidence import Evidence
 from privacy.audit.tallies.history import TallyHistory
 from privacy.errors import StageSkipped
 
-_OF_QUESTIONNAIRE = frozenset(("digest", "questions", "options", "distributions"))
+_OF_QUESTIONNAIRE = frozenset(
+    ("digest", "questions", "options", "options_by_question", "distributions")
+)
 
 
 def run_of_tallies_alone(evidence: Evidence) -> str | None:
@@ -43,11 +45,13 @@ def wrong_questionnaires(asked: Mapping[str, Any], groups: list[str], plan: Priv
         if wrong := wrong_fields(each, _OF_QUESTIONNAIRE):
             return f"{name} {wrong}"
         digest = planned[groups.index(name)]
-        sizes = (each["questions"], each["options"])
+        sizes, by_question = (each["questions"], each["options"]), each["options_by_question"]
         if digest not in ("", each["digest"]):
             return f"that of {name} is not that of its seat"
         if not all(type(size) is int and size > 0 for size in sizes) or sizes[0] > sizes[1]:
             return f"that of {name} has no such number of questions or options"
+        if not isinstance(by_question, list) or (len(by_question), sum(by_question)) != sizes:
+            return f"that of {name} has other options than its questions have together"
         if digest and each["options"] > plan.dimension:
             return f"that of {name} has more options than the plan has counts"
         if each["distributions"] is not (plan.relation is NeighboringRelation.REPLACE_ONE):

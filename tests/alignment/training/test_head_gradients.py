@@ -272,7 +272,9 @@ def test_a_step_computes_the_same_whoever_is_in_it(
 ) -> None:
     """An empty batch, one unit, a full batch, one record or three: the same products."""
     everybody = [unit_of(f"u{p}", [(p, 0), (p + 1, 1), (p + 2, 1)], questions) for p in range(9)]
-    short = [replace(u, questions=u.questions[:1], targets=u.targets[:1]) for u in everybody]
+    short = [
+        replace(u, questions=u.questions[:1], targets=u.targets[:1], weights=()) for u in everybody
+    ]
     shape = replace(SHAPE, apart=True)
     kinds = []
     for sample in ([], everybody[:1], everybody, short[:4], short):

@@ -21,7 +21,7 @@ from privacy.audit.verify import verify
 from server.config import read_run_config
 
 GROUPS = 4
-BUDGET = 11.0
+BUDGET = 9.7
 SETTINGS = {
     "privacy.mode": "distributed",
     "privacy.delta": 1e-3,
@@ -149,7 +149,7 @@ def test_what_a_run_costs_alone_is_refused_where_its_budget_does_not_pay(
     tiny_settings: Mapping[str, Any], tmp_path: Path
 ) -> None:
     """A public fact: not even new people could pay for the last of these rounds."""
-    settings = {**tiny_settings, **SETTINGS, "privacy.budget_epsilon": 8.0}
+    settings = {**tiny_settings, **SETTINGS, "privacy.budget_epsilon": 7.5}
     places = {"privacy.ledgers": str(tmp_path / "ledgers"), "out": str(tmp_path / "run")}
     result = run(read_run_config({**settings, **places}))
     assert result["aborted_rounds"] == 1

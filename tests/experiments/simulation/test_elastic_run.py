@@ -33,7 +33,12 @@ PRIVATE = {
 }
 DISTRIBUTED = {**PRIVATE, "privacy.mode": "distributed"}
 CLEAR = {"federation.secure_aggregation": False}
-LOCAL = {**PRIVATE, "privacy.mode": "local", "privacy.local_steps": 2}
+LOCAL = {
+    **PRIVATE,
+    "privacy.mechanism": "gradients",
+    "privacy.mode": "local",
+    "privacy.local_steps": 2,
+}
 ROUNDS = 5
 
 Change = Callable[["Elastic", int], None]

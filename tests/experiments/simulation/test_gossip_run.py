@@ -33,6 +33,7 @@ from server.rounds.loop import RoundRecord
 
 LOCAL = {
     "privacy.mode": "local",
+    "privacy.mechanism": "gradients",
     "privacy.delta": 1e-3,
     "privacy.micro_batch": 8,
     "federation.warmup_rounds": 4,

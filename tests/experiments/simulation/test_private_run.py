@@ -44,7 +44,7 @@ def configured(tiny_settings: Mapping[str, Any], tmp_path: Path) -> Any:
     [
         ({}, 4),
         ({"federation.secure_aggregation": False}, 4),
-        ({"privacy.mode": "local", "privacy.local_steps": 2}, 8),
+        ({"privacy.mode": "local", "privacy.mechanism": "gradients", "privacy.local_steps": 2}, 8),
     ],
     ids=["distributed", "distributed in the clear", "local"],
 )

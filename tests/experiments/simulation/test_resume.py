@@ -42,7 +42,12 @@ ADAM = {
 }
 PRIVATE = {"privacy.mode": "distributed", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
 CLEAR = {"federation.secure_aggregation": False}
-LOCAL = {"privacy.mode": "local", "privacy.delta": 1e-3, "privacy.micro_batch": 4}
+LOCAL = {
+    "privacy.mode": "local",
+    "privacy.mechanism": "gradients",
+    "privacy.delta": 1e-3,
+    "privacy.micro_batch": 4,
+}
 TRAINS = ("train", "train.masked")
 
 Line = dict[str, Any]

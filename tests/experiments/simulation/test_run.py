@@ -28,6 +28,7 @@ FILES = {
     "adapter/adapter_model.safetensors",
     "config.toml",
     "head.safetensors",
+    "lineage.json",
     "plots/alignment_by_round.png",
     "plots/fairness.png",
     "plots/groups.png",

@@ -40,6 +40,7 @@ def settings(name: str, mode: str, secure: bool) -> dict[str, Any]:
     return {
         "strategy.name": name,
         "privacy.mode": mode,
+        "privacy.mechanism": "gradients",
         "federation.secure_aggregation": secure,
         "federation.evaluate_every": 0,
         **(PRIVATE if mode != "none" else {}),

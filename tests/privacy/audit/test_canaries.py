@@ -38,7 +38,7 @@ from privacy.errors import ExecutionMismatch
 from privacy.kernel.clipping import clip_sum
 from privacy.kernel.discrete_gaussian import add_noise
 from privacy.kernel.randomness import ByteSource, poisson_sample
-from privacy.kernel.tally import Answers, CountBounds
+from privacy.kernel.tally import Answers, CountBounds, count_answers
 from privacy.kernel.types import _SEAL, Clipped, KernelSettings, Modular, Noised, Update, residues
 
 DELTA = 1e-5
@@ -340,10 +340,18 @@ def test_the_audited_count_is_the_one_of_tallies(counting, seeded) -> None:
     assert np.array_equal(counted, own.vector)
 
 
-def test_a_canary_moves_the_counts_by_all_of_the_sensitivity(counting) -> None:
+def test_a_canary_moves_the_counts_by_all_of_the_sensitivity(counting, seeded) -> None:
     plan = audited(counting(1), canaries=600)
     bounds = plan.count_bounds([1] * 600)
-    assert bounds.largest == plan.sensitivity
+    lone = Answers(
+        persons=np.array([7]), questions=np.array([5]), options=np.array([0]),
+        weights=np.array([1e9]),
+    )  # fmt: skip
+    counted = count_answers(lone, bounds, plan.kernel, seeded(1)).vector
+    moved = np.flatnonzero(counted)
+    assert moved.tolist() == [5]
+    # Roundings of a ballot shorten it by 2^-12 at most, and never lengthen it.
+    assert (1 - 2**-11) * plan.sensitivity < counted[5] <= plan.sensitivity
     original = counting(1)
     same = ("noise_multiplier", "sensitivity", "noise_log2", "epsilon", "delta", "mode")
     assert [getattr(plan, name) for name in same] == [getattr(original, name) for name in same]
