@@ -15,7 +15,8 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 from alignment.config import ContextConfig, PredictorConfig, TrainingConfig
-from clients.data.group_policy import AcceptSection, GroupPolicy, GroupPolicyError, PrivacySection
+from clients.data.group_policy import GroupPolicy, GroupPolicyError
+from clients.data.policy_sections import AcceptSection, PrivacySection
 from privacy.accounting.choices import (
     MAX_EPSILON,
     NO_PRIVACY,

@@ -13,18 +13,7 @@ from pydantic import ValidationError
 
 from alignment.tallies.questionnaire import Questionnaire, questionnaire_of
 from atomic import write_atomically, write_new
-from clients.data.group_policy import (
-    AcceptSection,
-    DataSection,
-    GroupPolicy,
-    GroupPolicyError,
-    MachineSection,
-    PrivacySection,
-    ServerSection,
-    StepSection,
-    TallySection,
-    group_policy_text,
-)
+from clients.data.group_policy import GroupPolicy, GroupPolicyError, group_policy_text
 from clients.data.home import CA_FILE, IDENTITY_FILE, POLICY_FILE, QUESTIONNAIRE_FILE, Home
 from clients.data.invited import (
     InvitedPrivacy,
@@ -33,6 +22,15 @@ from clients.data.invited import (
     require_known,
 )
 from clients.data.own_records import persons_in, records_in
+from clients.data.policy_sections import (
+    AcceptSection,
+    DataSection,
+    MachineSection,
+    PrivacySection,
+    ServerSection,
+    StepSection,
+    TallySection,
+)
 from clients.deployment.bundle import code_digest
 from clients.deployment.node_key import NODE_KEY, NODE_PUBLIC, create_node_key, node_public
 from privacy.accounting.choices import NO_PRIVACY

@@ -25,8 +25,8 @@ from alignment.model.vector import to_vector
 from alignment.training.head_gradients import HeadGradients
 from alignment.training.private_layout import private_layout
 from clients.data.datastore import Datastore, open_home
-from clients.data.group_policy import StepSection
 from clients.data.home import Home
+from clients.data.policy_sections import StepSection
 from clients.requests import TrainingFailed, require_executable, trained_as_asked
 from clients.sessions.group_ledger import Account
 from clients.task import PrivateTask, RoundTask, read_task

@@ -48,16 +48,20 @@ def wrong_questionnaires(asked: Mapping[str, Any], groups: list[str], plan: Priv
         sizes, by_question = (each["questions"], each["options"]), each["options_by_question"]
         if digest not in ("", each["digest"]):
             return f"that of {name} is not that of its seat"
-        if not all(type(size) is int and size > 0 for size in sizes) or sizes[0] > sizes[1]:
+        if not _positive([*sizes]) or sizes[0] > sizes[1]:
             return f"that of {name} has no such number of questions or options"
-        if not isinstance(by_question, list) or (len(by_question), sum(by_question)) != sizes:
-            return f"that of {name} has other options than its questions have together"
         if digest and each["options"] > plan.dimension:
             return f"that of {name} has more options than the plan has counts"
+        if not _positive(by_question) or (len(by_question), sum(by_question)) != sizes:
+            return f"that of {name} has other options than its questions have together"
         if each["distributions"] is not (plan.relation is NeighboringRelation.REPLACE_ONE):
             return f"that of {name} is of another kind of answers than the plan"
     lacking = {name for name, digest in zip(groups, planned, strict=True) if digest} - asked.keys()
     return f"that of {min(lacking)} is missing" if lacking else ""
+
+
+def _positive(numbers: object) -> bool:
+    return isinstance(numbers, list) and all(type(each) is int and each > 0 for each in numbers)
 
 
 def of_mechanism(plan: PrivacyPlan) -> dict[str, Any]:
@@ -66,6 +70,7 @@ def of_mechanism(plan: PrivacyPlan) -> dict[str, Any]:
     if plan.counts is not None:
         named["answers_per_respondent"] = plan.counts.answers_per_respondent
         named["largest_weight"] = plan.counts.largest_weight
+        named["distributions"] = plan.relation is NeighboringRelation.REPLACE_ONE
     return named
 
 

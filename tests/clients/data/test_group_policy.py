@@ -8,19 +8,21 @@ import pytest
 import tomli_w
 
 from clients.data.group_policy import (
-    AcceptSection,
-    DataSection,
     GroupPolicy,
     GroupPolicyError,
+    group_policy_text,
+    read_group_policy,
+)
+from clients.data.home import Home
+from clients.data.policy_sections import (
+    AcceptSection,
+    DataSection,
     MachineSection,
     PrivacySection,
     ServerSection,
     StepSection,
     TallySection,
-    group_policy_text,
-    read_group_policy,
 )
-from clients.data.home import Home
 from clients.deployment.bundle import code_digest
 from clients.deployment.enrolment import accept_code
 from tests.hostile import FORGED, MISSPELLED, assert_seen

@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.data.group_policy import (
-    AcceptSection,
-    DataSection,
-    GroupPolicy,
-    GroupPolicyError,
-    PrivacySection,
-    ServerSection,
-)
+from clients.data.group_policy import GroupPolicy, GroupPolicyError
 from clients.data.invited import SECTIONS, lifetime_budget, require_known, weaker_than_defaults
+from clients.data.policy_sections import AcceptSection, DataSection, PrivacySection, ServerSection
 from server.config import RunConfig, read_run_config
 from tests.hostile import HOSTILE_TEXT, assert_seen
 
