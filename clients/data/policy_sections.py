@@ -14,6 +14,7 @@ from privacy.accounting.choices import (
     UnitSetting,
 )
 from privacy.accounting.shape import StepShape
+from privacy.errors import PolicyRefused
 
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
