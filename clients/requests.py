@@ -19,13 +19,8 @@ from alignment.data.units import UnitRecords
 from alignment.model.encoder_files import model_fingerprint
 from clients.data.datastore import Datastore, datastore_of
 from clients.privatizer import Trained
-from clients.sessions.group_ledger import (
-    Account,
-    CountedAccount,
-    GroupLedger,
-    PrivateAccount,
-    redact_ledger_errors,
-)
+from clients.sessions.accounts import Account, CountedAccount, PrivateAccount
+from clients.sessions.group_ledger import GroupLedger, redact_ledger_errors
 from clients.sessions.group_tally import GroupTallies
 from clients.task import PrivateTask, RoundTask, read_task
 from privacy.accounting.accountant import NeighboringRelation

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from experiments.report.wording import plural
@@ -19,14 +17,12 @@ from texts import json_text, shown
 if TYPE_CHECKING:
     from experiments.planning.forecast import Forecast, Say
     from experiments.planning.outlook import Outlook
+    from experiments.planning.tally_view import Block
     from privacy.accounting.plan import PrivacyPlan
 
 app = typer.Typer(no_args_is_help=True)
 
 PICTURE = "plan.png"
-
-#: A title, a table, and what a reader must know of it.
-Block: TypeAlias = tuple[str, Table, str]
 
 _NEXT = (
     "Train with it: fedaccord simulate --set privacy.mode=distributed (or local, with --set "
@@ -321,13 +317,11 @@ def _not_covered(plan: PrivacyPlan) -> str:
 
 def _show(made: Forecast, console: Terminal) -> None:
     """Print the promise in words, then the figures."""
+    from experiments.planning.forecast_view import blocks_of
+
     for heading, text in promise(made.plan):
         console.print(Text(f"{heading}.", style="bold") + Text(f" {text}\n"))
-    blocks = [_own(made), _costs(made), _shorter(made), _unchecked(made)]
-    if made.alternatives:
-        blocks.append(_others(made))
-    blocks.append(_strategies(made))
-    _print(blocks, console)
+    _print(blocks_of(made), console)
 
 
 def _print(blocks: Iterable[Block], console: Terminal) -> None:
@@ -335,124 +329,3 @@ def _print(blocks: Iterable[Block], console: Terminal) -> None:
         console.print(title, style="bold")
         console.print(table)
         console.print(f"{note}\n")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
-    return table
-
-
-def _own(made: Forecast) -> Block:
-    from experiments.planning.forecast import accountant_names
-
-    plan = made.plan
-    noise, signal = plan.noise_std_per_coordinate, made.signal_per_coordinate
-    table = _table("", "")
-    for name, value in (
-        ("epsilon, computed", f"{made.epsilon_pld:.4f}"),
-        ("epsilon, upper bound by a second library", _confirmed(made)),
-        ("noise multiplier", f"{plan.noise_multiplier:.4f}"),
-        ("noise on a coordinate", _short(noise)),
-        ("largest signal on a coordinate", _short(signal)),
-        ("noise over signal", f"{noise / signal:.2g}"),
-        ("honest noise shares in every sum", f"{plan.honest_shares:,}"),
-        (f"most {plan.unit}s of a group in a step", f"{plan.batch_cap(0):,}"),
-        ("coordinates", f"{plan.dimension:,}"),
-        ("integer grid", f"k = {plan.noise_log2}, sensitivity {plan.sensitivity:,}"),
-        ("bits of a coordinate that travel", f"{plan.bits_needed}"),
-    ):
-        table.add_row(name, value)
-    note = (
-        "Noise: standard deviation on a coordinate of the mean gradient. Largest signal: a mean "
-        "gradient of the clipping norm, spread evenly over all coordinates. Coordinates: "
-        f"{made.dimension_from}. Accountants: {'; '.join(accountant_names().values())}. "
-        f"Digest of the plan: {plan.digest()}"
-    )
-    return "This plan", table, note
-
-
-def _confirmed(made: Forecast) -> str:
-    return "not asked" if made.epsilon_opacus is None else f"{made.epsilon_opacus:.4f}"
-
-
-def _costs(made: Forecast) -> Block:
-    plan = made.plan
-    table = _table("", "a round", "all rounds")
-    for name, senders in (("bytes up, a group", 1), ("bytes up, all groups", plan.groups)):
-        sent = senders * plan.bytes_up
-        table.add_row(name, f"{sent:,}", f"{sent * plan.rounds:,}")
-    seconds = made.kernel_seconds_per_round
-    table.add_row("seconds, a group (estimate)", f"{seconds:.2g}", f"{seconds * plan.rounds:.2g}")
-    note = (
-        "Bytes: the vectors alone, without headers and keys. Seconds: clipping and noise only, "
-        "estimated from a short measurement on this machine."
-    )
-    return "Bytes and time", table, note
-
-
-def _shorter(made: Forecast) -> Block:
-    table = _table("rounds", "epsilon")
-    whole = made.plan.rounds
-    some = {1, whole, *(whole * quarters // 4 for quarters in (1, 2, 3))}
-    for rounds, epsilon in made.shorter.items():
-        if rounds in some:
-            table.add_row(f"{rounds:,}", f"{epsilon:.2f}")
-    note = (
-        "What a plan of so many rounds would have cost. This plan is charged as a whole from its "
-        "first round on: stopping it early gives nothing back."
-    )
-    return "Epsilon against rounds, at this noise", table, note
-
-
-def _unchecked(made: Forecast) -> Block:
-    from privacy.accounting.choices import MAX_EPSILON
-
-    table = _table("honest shares", "epsilon")
-    for shares, epsilon in made.unchecked.items():
-        cost = f"above {MAX_EPSILON:g}" if epsilon is None else f"{epsilon:.2f}"
-        table.add_row(f"{shares:,}", cost)
-    note = (
-        "What dropouts and collusion would do if nobody checked: why clients refuse all but the "
-        "last."
-        if len(made.unchecked) > 1
-        else "One honest share is the whole noise: there are no others to lose."
-    )
-    return "Epsilon if sums with less noise were opened", table, note
-
-
-def _others(made: Forecast) -> Block:
-    refusals = [row.refused for row in made.alternatives if row.refused is not None]
-    epsilons = sorted({row.epsilon for row in made.alternatives})
-    table = _table("rounds", *(f"epsilon {epsilon:g}" for epsilon in epsilons))
-    for rounds in sorted({row.rounds for row in made.alternatives}):
-        cells = [
-            "refused"
-            if row.noise_std is None
-            else f"{row.noise_multiplier:.3f} / {_short(row.noise_std)}"
-            for row in made.alternatives
-            if row.rounds == rounds
-        ]
-        table.add_row(f"{rounds:,}", *cells)
-    note = "Noise multiplier / noise on a coordinate."
-    if refusals:
-        note += f" First refusal: {refusals[0]}"
-    return "Other plans", table, note
-
-
-def _strategies(made: Forecast) -> Block:
-    """The strategies that go with the mode of the plan, under secure aggregation as by default."""
-    from experiments.planning.strategy_table import by_rule
-
-    table = _table("strategy", "with secure sums", "without")
-    for name, reasons in made.strategies.items():
-        table.add_row(name, *("refused" if reason else "goes" for reason in reasons))
-    rules = by_rule((name, each) for name, reasons in made.strategies.items() for each in reasons)
-    refused = [f"{', '.join(names)}: it {rule}." for rule, names in rules.items()]
-    return "Strategies", table, "\n".join(["strategy.name of a run under this plan.", *refused])
-
-
-def _short(value: float) -> str:
-    """A small figure with three digits: 1.28e-3."""
-    return f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e+")

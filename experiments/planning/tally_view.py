@@ -43,7 +43,7 @@ def blocks(
 
 
 def _noise(made: TallyForecast) -> Block:
-    table = _table("answers counted", *(f"epsilon {each:g}" for each in made.epsilons))
+    table = plain_table("answers counted", *(f"epsilon {each:g}" for each in made.epsilons))
     for cap in made.caps:
         rows = [made.at(epsilon=each, cap=cap).noise for each in made.epsilons]
         name = f"{cap:,}" + (" (all)" if cap == max(made.who.questions_per_group) else "")
@@ -67,7 +67,7 @@ def _noise(made: TallyForecast) -> Block:
 def _own(made: TallyForecast) -> Block:
     best = made.best
     noise = best.noise
-    table = _table("", "")
+    table = plain_table("", "")
     for name, value in (
         ("noise multiplier", f"{noise.noise_multiplier:.4f}"),
         ("noise on a count, in answers", f"{noise.noise_std:.3g}"),
@@ -94,7 +94,7 @@ def losses(
     shown: Sequence[str],
 ) -> Block:
     """Expected losses by epsilon, of what is shown of both mechanisms."""
-    table = _table("epsilon", *shown)
+    table = plain_table("epsilon", *shown)
     for epsilon, by_gradients in gradients:
         cells = []
         if "tally" in shown and made is not None:
@@ -119,7 +119,8 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2g} %" if value < 0.995 else "> 99 %"
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """A table whose first column is of words and whose others are of figures."""
     table = Table(box=SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", overflow="fold")

@@ -8,7 +8,6 @@ differential privacy accountant ("gdp") is refused: its central-limit approximat
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -24,7 +23,6 @@ from scipy.special import gammaln, log_ndtr, logsumexp
 from privacy.errors import (
     AccountantRefused,
     AccountantsDisagree,
-    CalibrationFailed,
     UnsupportedMechanism,
 )
 
@@ -35,10 +33,6 @@ CROSS_CHECK_EXCESS = 0.0105
 """Largest excess over the true epsilon of an upper bound with an error of 0.01."""
 
 _FINE_GRID = 1e-4
-_COARSE_GRID = 1e-3
-_NOISE_RANGE = (0.1, 1e5)
-# A calibrated epsilon lies below its target by at most this fraction of it.
-_CALIBRATION_SLACK = 1e-4
 
 
 class NeighboringRelation(StrEnum):
@@ -113,7 +107,7 @@ def pld_epsilon(mechanism: SampledGaussian, *, delta: float, grid: float = _FINE
         delta: the failure probability.
         grid: discretisation of the privacy loss; a coarser one is faster and reports more.
     """
-    _check_delta(delta)
+    require_delta(delta)
     relation = dp_accounting.NeighboringRelation[mechanism.relation.name]
     accountant = PLDAccountant(relation, value_discretization_interval=grid)
     accountant.compose(mechanism.dp_event(), mechanism.steps)
@@ -127,7 +121,7 @@ def rdp_epsilon(mechanism: SampledGaussian, *, delta: float) -> float:
     Raises:
         UnsupportedMechanism: for REPLACE_ONE or truncated batches, which have no RDP theorem here.
     """
-    _check_delta(delta)
+    require_delta(delta)
     _require_plain(mechanism, "rdp")
     accountant = RdpAccountant()
     accountant.compose(mechanism.dp_event(), mechanism.steps)
@@ -201,7 +195,7 @@ def rdp_budget(*, epsilon: float, delta: float, order: int) -> float:
     of a Gaussian mechanism, exact (Balle and Wang 2018, theorem 8). Negative if even an empty
     sequence cannot be certified at this order.
     """
-    _check_delta(delta)
+    require_delta(delta)
     if order == GAUSSIAN_ORDER:
         return _gaussian_budget(epsilon, delta)
     return epsilon - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
@@ -211,7 +205,7 @@ def rdp_spent(used: float, *, delta: float, order: int) -> float:
     """Return the epsilon that a sum of costs at an order amounts to: `rdp_budget`, inverted."""
     if order != GAUSSIAN_ORDER:
         return max(0.0, used - rdp_budget(epsilon=0, delta=delta, order=order))
-    _check_delta(delta)
+    require_delta(delta)
     mu = math.sqrt(2 * used)
     if mu == 0 or _log_gaussian_delta(0.0, mu) <= math.log(delta):
         return 0.0
@@ -252,62 +246,6 @@ def _log_gaussian_delta(epsilon: float, mu: float) -> float:
     return float(likely + math.log(-math.expm1(min(less, -1e-300))))
 
 
-@lru_cache(maxsize=256)
-def calibrate_noise_multiplier(
-    *,
-    epsilon: float,
-    delta: float,
-    sampling_rate: float,
-    steps: int,
-    relation: NeighboringRelation = NeighboringRelation.ADD_OR_REMOVE_ONE,
-) -> float:
-    """Return the least noise multiplier whose PLD epsilon does not exceed the one asked for.
-
-    The search brackets with integer-order RDP (microseconds), finds the root on a coarse loss grid
-    (tens of milliseconds each) and corrects it on the fine one, usually at a single evaluation.
-
-    Returns:
-        z with epsilon * (1 - 1e-4) <= PLD epsilon <= epsilon.
-
-    Raises:
-        CalibrationFailed: if no z in [0.1, 1e5] does.
-    """
-    _check_delta(delta)
-    if not 0 < epsilon < math.inf:
-        raise ValueError(f"epsilon = {epsilon} is not positive and finite; give the target")
-
-    def at(noise_multiplier: float, *, fine: bool) -> float:
-        mechanism = SampledGaussian(
-            noise_multiplier=noise_multiplier,
-            sampling_rate=sampling_rate,
-            steps=steps,
-            relation=relation,
-        )
-        # Called as others call it, so that what is verified next is remembered.
-        if fine:
-            return pld_epsilon(mechanism, delta=delta)
-        return pld_epsilon(mechanism, delta=delta, grid=_COARSE_GRID)
-
-    def log_excess(noise_multiplier: float, *, fine: bool = False) -> float:
-        # A mechanism so quiet that its epsilon is 0 still needs a logarithm.
-        return math.log(max(at(noise_multiplier, fine=fine), 1e-9) / epsilon)
-
-    start = _rdp_noise_multiplier(epsilon, delta, sampling_rate, steps)
-    if relation is NeighboringRelation.REPLACE_ONE:
-        start *= 2  # Replacing one unit moves the sum by at most twice the sensitivity.
-    bracket = _bracket(log_excess, start)
-    if bracket is None:
-        raise _out_of_range(epsilon)
-    root = _secant(log_excess, *bracket)
-    for _ in range(10):
-        excess = log_excess(root, fine=True)
-        if -_CALIBRATION_SLACK <= excess <= 0:
-            return root
-        slope = (log_excess(1.01 * root, fine=True) - excess) / math.log(1.01)
-        root *= math.exp((excess + _CALIBRATION_SLACK / 2) / -slope)
-    raise _out_of_range(epsilon)
-
-
 class CrossCheck(Protocol):
     """An independent upper bound on the epsilon of a Poisson-subsampled Gaussian, add/remove."""
 
@@ -344,7 +282,12 @@ def cross_check(mechanism: SampledGaussian, *, delta: float, accountant: CrossCh
     return theirs
 
 
-def _check_delta(delta: float) -> None:
+def require_delta(delta: float) -> None:
+    """Refuse a delta that is no probability.
+
+    Raises:
+        ValueError: It lies outside (0, 1).
+    """
     if not 0 < delta < 1:
         raise ValueError(f"delta = {delta} is outside (0, 1); choose one below 1/units")
 
@@ -356,65 +299,3 @@ def _require_plain(mechanism: SampledGaussian, who: str) -> None:
             f"{who} covers add/remove adjacency without truncation only, not "
             f"relation = {mechanism.relation}, truncation = {mechanism.truncation}; use 'pld'"
         )
-
-
-def _rdp_noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
-    """Return a noise multiplier that suffices by RDP at integer orders, to about 1 %."""
-    orders = (*range(2, 33), 48, 64, 128, 256, 1024, 4096, 16384)
-
-    def suffices(noise_multiplier: float) -> bool:
-        return any(
-            steps
-            * rdp_per_step(
-                noise_multiplier=noise_multiplier, sampling_rate=sampling_rate, order=order
-            )
-            <= rdp_budget(epsilon=epsilon, delta=delta, order=order)
-            for order in orders
-        )
-
-    low, high = _NOISE_RANGE
-    if not suffices(high):
-        raise _out_of_range(epsilon)
-    while high > 1.01 * low:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if suffices(middle) else (middle, high)
-    return high
-
-
-def _bracket(excess: Callable[[float], float], start: float) -> tuple[float, float] | None:
-    """Return (low, high) around the root of a decreasing function, close together, if in range."""
-    low = high = start
-    step = 1.1
-    while excess(high) > 0:
-        low, high, step = high, high * step, step * step
-        if high > _NOISE_RANGE[1]:
-            return None
-    while low == high or excess(low) <= 0:
-        low, high, step = low / step, low, step * step
-        if low < _NOISE_RANGE[0]:
-            return None
-    return low, high
-
-
-def _secant(log_excess: Callable[[float], float], low: float, high: float) -> float:
-    """Return a point just above the root, by false position (log epsilon is near linear)."""
-    at_low, at_high = log_excess(low), log_excess(high)
-    for _ in range(20):
-        if high / low - 1 < 1e-5 or at_high > -1e-5:
-            break
-        # Aim a little above the root, so that the upper end is what converges.
-        step = (at_low + 5e-6) / (at_low - at_high)
-        middle = low * (high / low) ** min(max(step, 0.01), 0.99)
-        at_middle = log_excess(middle)
-        if at_middle > 0:
-            low, at_low = middle, at_middle
-        else:
-            high, at_high = middle, at_middle
-    return high
-
-
-def _out_of_range(epsilon: float) -> CalibrationFailed:
-    return CalibrationFailed(
-        f"epsilon = {epsilon} is not reached by a noise multiplier in {list(_NOISE_RANGE)}; "
-        "change epsilon, the sampling rate or the number of rounds"
-    )

@@ -13,12 +13,8 @@ from fractions import Fraction
 from typing import Any, Self
 
 from privacy.accounting import integer_grid as grid
-from privacy.accounting.accountant import (
-    NeighboringRelation,
-    SampledGaussian,
-    calibrate_noise_multiplier,
-    pld_epsilon,
-)
+from privacy.accounting.accountant import NeighboringRelation, SampledGaussian, pld_epsilon
+from privacy.accounting.calibration import calibrate_noise_multiplier
 from privacy.accounting.choices import Mode
 from privacy.accounting.counts import NOISE_LOG2, CountTerms
 from privacy.accounting.terms import PrivacyTerms, norm_of_counts, normalise

@@ -17,10 +17,10 @@ the claim mostly survives half the noise. A pass is no proof, then; a breach is 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,138 +30,17 @@ from privacy.accounting.accountant import NeighboringRelation
 from privacy.accounting.choices import Mode
 from privacy.accounting.counts import CountTerms
 from privacy.accounting.plan import PrivacyPlan
-from privacy.accounting.release import sum_of_shares, unmasked_share
-from privacy.accounting.step import private_count, private_step
+from privacy.accounting.release import sum_of_shares
 from privacy.accounting.terms import PrivacyTerms, norm_of_counts
 from privacy.audit.canary_bounds import epsilon_lower_bound, log_likelihood_ratio, regression_limit
+from privacy.audit.canary_kernels import Kernel, count_kernel, options_of, run_kernel
 from privacy.errors import PlanRefused
 from privacy.kernel.randomness import ByteSource, SystemRandomStream, bernoulli_mask
-from privacy.kernel.tally import Answers, Distributions
-from privacy.kernel.types import Modular, Update, centred
+from privacy.kernel.types import Modular, centred
 
-CANARY_NORM = 1000.0
-"""Norm of a canary's gradient, in clipping norms: nothing but the clip bounds it. Where answers are
-counted, the weight of a canary's answer, in largest weights: nothing but the cap does."""
-
-
-# Rows of a micro-batch: they do not change the sum, and few of them stay in the cache.
-_ROWS = 16
 # Shares of a right kernel correlate by more standard deviations than this once in 5e8 steps, and
 # then nothing but a little of the audit's power is lost.
 _CORRELATED = 6.0
-
-
-class Kernel(Protocol):
-    """One step of one group, from its units to the vector that leaves it.
-
-    `run_kernel` and `count_kernel` are those that runs use. The audit takes it as an argument so
-    that tests can put broken ones in its place and show that the audit finds them.
-    """
-
-    def __call__(
-        self, canaries: NDArray[np.intp], plan: PrivacyPlan, *, group: int, source: ByteSource
-    ) -> Modular:
-        """Return the group's share.
-
-        Args:
-            canaries: `(units,) intp`, the group's units, each named by its coordinate; often none.
-            plan: the audited plan, one coordinate a canary.
-            group: the group's index in that plan, from 0.
-            source: the randomness of sampling and noise.
-
-        Returns:
-            `(m,)` residues modulo 2^modulus_bits.
-        """
-        ...
-
-
-def run_kernel(
-    canaries: NDArray[np.intp], plan: PrivacyPlan, *, group: int, source: ByteSource
-) -> Modular:
-    """Take one step by the very function that rounds execute, with gradients of the audit's own.
-
-    See :func:`privacy.accounting.step.private_step`: what is broken there is broken here.
-    """
-
-    def gradients_of(sample: Sequence[int]) -> Iterator[Update]:
-        return canary_updates(canaries[np.asarray(sample, dtype=np.intp)], plan)
-
-    noised = private_step(gradients_of, plan, group=group, units=canaries.size, source=source)
-    return unmasked_share(noised)
-
-
-def count_kernel(
-    canaries: NDArray[np.intp], plan: PrivacyPlan, *, group: int, source: ByteSource
-) -> Modular:
-    """Count by the very function that makes tallies, with answers of the audit's own.
-
-    See :func:`privacy.accounting.step.private_count`: what is broken there is broken here. Every
-    canary is a person with one answer to a question of their own, of an absurd weight. So a canary
-    moves the counts as far as a person may.
-    """
-    if plan.relation is NeighboringRelation.REPLACE_ONE:
-        return _counts_of_distributions(canaries, plan, group=group, source=source)
-    bounds = plan.count_bounds(_options(plan))
-    answers = Answers(
-        persons=np.arange(canaries.size, dtype=np.int64),
-        questions=canaries.astype(np.int64),
-        options=np.zeros(canaries.size, dtype=np.int64),
-        weights=np.full(canaries.size, CANARY_NORM * float(bounds.largest_weight)),
-    )
-    return unmasked_share(private_count(answers, bounds, plan, source=source))
-
-
-def _counts_of_distributions(
-    canaries: NDArray[np.intp], plan: PrivacyPlan, *, group: int, source: ByteSource
-) -> Modular:
-    """Count distributions of one person each, of a tally each: in one all would share S.
-
-    The first option is theirs where the canary is there, else the second; other groups than that of
-    the canaries have asked nobody.
-    """
-    options = _options(plan)
-    there = np.isin(np.arange(len(options)), canaries)
-    alone = plan.of_group(group, options[:1], questionnaire="", units=plan.group_size(group))
-    bounds = alone.count_bounds(options[:1])
-    asked = [0] if group == 0 else []
-    counted = [
-        private_count(
-            Distributions(
-                questions=asked,
-                respondents=[1] * len(asked),
-                shares=[[float(is_there), float(not is_there)]],
-            ),
-            bounds,
-            alone,
-            source=source,
-        )
-        for is_there in there.tolist()
-    ]
-    return np.concatenate([unmasked_share(noised) for noised in counted])
-
-
-def _options(plan: PrivacyPlan) -> list[int]:
-    """Of every canary's question: one, or two where another answer is what a person may change."""
-    paired = plan.counts is not None and plan.relation is NeighboringRelation.REPLACE_ONE
-    return [2] * (plan.dimension // 2) if paired else [1] * plan.dimension
-
-
-def canary_updates(canaries: NDArray[np.intp], plan: PrivacyPlan) -> Iterator[Update]:
-    """Yield the gradients of canaries in micro-batches: `CANARY_NORM` * C on a coordinate each.
-
-    The micro-batches share one buffer: use each before the next is asked for, and keep none.
-
-    Args:
-        canaries: `(units,) intp`, their coordinates.
-        plan: gives C and the dimension.
-    """
-    buffer = np.zeros((_ROWS, plan.dimension), dtype=np.float32)
-    for start in range(0, canaries.size, _ROWS):
-        coordinates = canaries[start : start + _ROWS]
-        rows = np.arange(coordinates.size)
-        buffer[rows, coordinates] = CANARY_NORM * plan.clipping_norm
-        yield Update(gradients=buffer[: coordinates.size])
-        buffer[rows, coordinates] = 0
 
 
 _OF_PLAN = ("mode", "delta", "steps", "noise_multiplier", "sampling_rate", "honest_shares")
@@ -295,7 +174,7 @@ def _correct_guesses(
     progress: Callable[[int, int], None],
 ) -> int:
     """Toss the coins, run all steps, and return how many guesses of the adversary were right."""
-    coins = bernoulli_mask(source, probability=0.5, count=len(_options(plan)))
+    coins = bernoulli_mask(source, probability=0.5, count=len(options_of(plan)))
     adversary, members = _Adversary(plan), np.flatnonzero(coins)
     for step in range(plan.steps):
         adversary.observe(*_one_step(kernel, members, plan, source))
@@ -369,7 +248,7 @@ def _one_step(
 def _read(total: Modular, plan: PrivacyPlan) -> NDArray[np.float64]:
     """What a sum says of each canary, with noise of the plan's and S more where it is there."""
     cells: NDArray[np.float64] = centred(total).astype(np.float64)
-    if len(_options(plan)) == plan.dimension:
+    if len(options_of(plan)) == plan.dimension:
         return cells
     # Both options of a question say the same of it, with noise of their own.
     return (cells[::2] - cells[1::2]) / math.sqrt(2)
@@ -390,7 +269,7 @@ class _Adversary:
 
     def __init__(self, plan: PrivacyPlan) -> None:
         self._plan = plan
-        self._ratios, self._total, self._squares = np.zeros((3, len(_options(plan))))
+        self._ratios, self._total, self._squares = np.zeros((3, len(options_of(plan))))
 
     def observe(self, release: NDArray[np.float64], own: NDArray[np.float64]) -> None:
         """Add one step."""

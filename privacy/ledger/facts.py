@@ -1,5 +1,6 @@
 """The facts that events of a ledger state: data, budgets, plans, spends, and what is left."""
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -7,8 +8,13 @@ from privacy.accounting.accountant import GAUSSIAN_ORDER, NeighboringRelation
 from privacy.accounting.choices import MAX_EPSILON, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.errors import DeltaTooLarge, LedgerRefused
+from privacy.ledger.chain import Event
 from privacy.ledger.filter import LARGEST_ORDER, Mechanism, filter_bound
-from privacy.ledger.payloads import mechanism_of
+from privacy.ledger.payloads import attempt_of, mechanism_of
+
+#: Another machine may round a logarithm differently.
+ROUNDING = 1e-9
+_MOST_UNITS = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +34,13 @@ class Dataset:
     unit: Unit
     relation: NeighboringRelation
     run: str
+
+    def require_bounded(self) -> None:
+        """Refuse data that are of no run, or have no bound on their units."""
+        if not isinstance(self.run, str) or not self.run:
+            raise LedgerRefused("the data are of no run")
+        if type(self.units) is not int or not 0 < self.units < _MOST_UNITS:
+            raise LedgerRefused("the data have no bound on their units")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +147,20 @@ class SpendReceipt:
     attempt: int
     rdp: float
 
+    @classmethod
+    def of(cls, event: Event, *, rdp: float) -> Self:
+        """That of a spend that is on disk."""
+        run, number, attempt = attempt_of(event.body)
+        return cls(
+            seq=event.seq,
+            hash=event.hash,
+            dataset=event.dataset,
+            run=run,
+            round=number,
+            attempt=attempt,
+            rdp=rdp,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Remaining:
@@ -155,3 +182,9 @@ class Remaining:
     def left(self) -> float:
         """The divergence that may still be spent by whoever has spent most."""
         return max(0.0, self.bound - self.used)
+
+
+def require_close(name: str, stated: float, computed: float) -> None:
+    """Refuse a figure that is stated and is not what follows from the rest."""
+    if not math.isclose(stated, computed, rel_tol=ROUNDING):
+        raise LedgerRefused(f"{name} = {stated} is stated, but {computed} follows from the rest")

@@ -16,9 +16,17 @@ from typing import Any
 
 from privacy.accounting.accountant import NeighboringRelation
 from privacy.accounting.choices import Unit
-from privacy.errors import LedgerCorrupt, LedgerRefused
+from privacy.errors import LedgerRefused
 from privacy.ledger.chain import Event
-from privacy.ledger.facts import Budget, Dataset, Remaining, RunPlan, SpendReceipt
+from privacy.ledger.facts import (
+    ROUNDING,
+    Budget,
+    Dataset,
+    Remaining,
+    RunPlan,
+    SpendReceipt,
+    require_close,
+)
 from privacy.ledger.filter import (
     Attempt,
     Mechanism,
@@ -31,10 +39,6 @@ from privacy.ledger.filter import (
 )
 from privacy.ledger.payloads import attempt_of, mechanism_of, require_form, stated_plan
 from privacy.ledger.units import People, require_digest, unpack_tags
-
-# Another machine may round a logarithm differently.
-_ROUNDING = 1e-9
-_MOST_UNITS = 2**63
 
 History = int
 """The data sets that somebody is in, as bits in the order of registration."""
@@ -195,7 +199,7 @@ class State:
         """
         chance = more + math.fsum(plan.cut_chance for plan in self.plans.values())
         for budget in budgets:
-            epsilon, delta = budget.epsilon, budget.delta * (1 + _ROUNDING)
+            epsilon, delta = budget.epsilon, budget.delta * (1 + ROUNDING)
             if not pays_for_cuts(epsilon=epsilon, delta=delta, cut_chance=chance):
                 raise LedgerRefused(
                     f"batches are cut with a chance of {chance:.3g}, more than {budget} sets "
@@ -229,7 +233,8 @@ class State:
             tags: tuple[bytes, ...] | None = unpack_tags(body["tags"])
             self._check_inline(dataset, unpack_tags(body["tags"]), tuple(body["parents"]))
         else:
-            tags = self._listed(event, body)
+            name = require_digest(body["people"])
+            tags = None if self.people is None else self.people.read(name, line=event.seq)
             self._check_listed(dataset, tags)
         self._bits[event.dataset] = 1 << len(self.datasets)
         self.datasets[event.dataset] = dataset
@@ -238,26 +243,10 @@ class State:
         else:
             self._enter(tags, self._bits[event.dataset])
 
-    def _listed(self, event: Event, body: Mapping[str, Any]) -> tuple[bytes, ...] | None:
-        name = require_digest(body["people"])
-        if self.people is None:
-            return None
-        tags = self.people.read(name)
-        if tags is None:
-            raise LedgerCorrupt(
-                f"line {event.seq} of the ledger names people whose file {name[:16]}... is missing "
-                f"or altered in {self.people.folder}; bring an intact copy back",
-                line=event.seq,
-            )
-        return tags
-
     def _check_listed(self, dataset: Dataset, tags: tuple[bytes, ...] | None) -> None:
-        if not isinstance(dataset.run, str) or not dataset.run:
-            raise LedgerRefused("the data are of no run")
+        dataset.require_bounded()
         if self.data_of(dataset.run) is not None:
             raise LedgerRefused("a run has two data sets")
-        if type(dataset.units) is not int or not 0 < dataset.units < _MOST_UNITS:
-            raise LedgerRefused("the data have no bound on their units")
         if tags is not None and len(tags) > dataset.units:
             raise LedgerRefused("the data have more units than their bound")
 
@@ -306,7 +295,7 @@ class State:
                 paying.add(history)
             else:
                 absent += self._sizes[history]
-            if pays or fitting_steps(bounds, charged, step, slack=_ROUNDING) >= plan.per_round:
+            if pays or fitting_steps(bounds, charged, step, slack=ROUNDING) >= plan.per_round:
                 charged[step] += plan.per_round
         self._paying[spend] = ((1 << len(self.datasets)) - 1, frozenset(paying))
         self.left_out.setdefault(run, []).append((absent, everybody))
@@ -319,7 +308,7 @@ class State:
             units=self.datasets[event.dataset].units,
         )
         budget = replace(follows, bound=float(body["bound"]))
-        _require_close("bound", budget.bound, follows.bound)
+        require_close("bound", budget.bound, follows.bound)
         old = self.budgets.get(event.dataset)
         if old and not budget.within(old):
             raise LedgerRefused("a budget was raised")
@@ -340,9 +329,9 @@ class State:
             raise LedgerRefused("a plan protects another unit than its data are registered by")
         if dataset.run and (dataset.run != body["run"] or dataset.units not in plan.sizes):
             raise LedgerRefused("a plan is of another run than its data, or of another bound")
-        _require_close("rdp", float(body["rdp"]), cost(mechanism_of(plan), order))
+        require_close("rdp", float(body["rdp"]), cost(mechanism_of(plan), order))
         cut_chance = float(body["cut_chance"])
-        _require_close("cut_chance", cut_chance, plan.cut_chance())
+        require_close("cut_chance", cut_chance, plan.cut_chance())
         self.require_cuts_paid(*self.budgets.values(), more=cut_chance)
         self.plans[body["run"]] = RunPlan(dataset=event.dataset, plan=plan, cut_chance=cut_chance)
         self.run_steps[body["run"]] = 0
@@ -360,23 +349,14 @@ class State:
             raise LedgerRefused("a run spends more steps than its plan has")
         budget = self.budgets[event.dataset]
         rdp = float(body["rdp"])
-        _require_close("rdp", rdp, plan.per_round * cost(plan.mechanism, budget.order))
-        if self.rounds_alone(key[0], slack=_ROUNDING) < 1:
+        require_close("rdp", rdp, plan.per_round * cost(plan.mechanism, budget.order))
+        if self.rounds_alone(key[0], slack=ROUNDING) < 1:
             raise LedgerRefused("a spend exceeds the budget of its data")
         self.public.add((budget.order, budget.bound), plan.mechanism, plan.per_round)
         self.run_steps[key[0]] += plan.per_round
         if self.knows_people:
             self._charge(event.hash, key[0], plan)
-        receipt = SpendReceipt(
-            seq=event.seq,
-            hash=event.hash,
-            dataset=event.dataset,
-            run=key[0],
-            round=key[1],
-            attempt=key[2],
-            rdp=rdp,
-        )
-        self.spends[key] = self.open[event.hash] = receipt
+        self.spends[key] = self.open[event.hash] = SpendReceipt.of(event, rdp=rdp)
 
     def _released(self, event: Event, body: Mapping[str, Any]) -> None:
         run = self._settled(event, body)
@@ -414,8 +394,3 @@ class State:
     def _head(self, event: Event, body: Mapping[str, Any]) -> None:
         if not 1 <= body["seq"] < event.seq or self.hashes[body["seq"] - 1] != body["hash"]:
             raise LedgerRefused("a head is countersigned that this ledger never had")
-
-
-def _require_close(name: str, stated: float, computed: float) -> None:
-    if not math.isclose(stated, computed, rel_tol=_ROUNDING):
-        raise LedgerRefused(f"{name} = {stated} is stated, but {computed} follows from the rest")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from atomic import force_out, write_atomically
-from privacy.errors import LedgerRefused, LedgerUnwritable
+from privacy.errors import LedgerCorrupt, LedgerRefused, LedgerUnwritable
 from privacy.identity.keys import Identity, derive, digest
 from privacy.ledger.paths import people_folder
 
@@ -83,14 +83,22 @@ class People:
             ) from error
         return name
 
-    def read(self, name: str) -> tuple[bytes, ...] | None:
-        """The tags that a file lists; None where it is missing, or not what its digest says."""
+    def read(self, name: str, *, line: int) -> tuple[bytes, ...]:
+        """The tags that a file lists, which a line of the ledger names by its digest.
+
+        Raises:
+            LedgerCorrupt: if it is missing, or not what its digest says.
+        """
         try:
             content = (self.folder / name).read_bytes()
         except OSError:
-            return None
+            content = b""
         if hashlib.sha256(content).hexdigest() != name or len(content) < _SALT_BYTES:
-            return None
+            raise LedgerCorrupt(
+                f"line {line} of the ledger names people whose file {name[:16]}... is missing or "
+                f"altered in {self.folder}; bring an intact copy back",
+                line=line,
+            )
         return _split(content[_SALT_BYTES:])
 
 

@@ -21,7 +21,6 @@ from privacy.secagg.round_terms import FEWEST_MEMBERS
 from server.rounds.admission import (
     ANOTHERS_KEY,
     IDLE,
-    AdmissionFile,
     MembershipTerms,
     Setup,
     SetupRefused,
@@ -33,6 +32,7 @@ from server.rounds.admission import (
     read_setup,
     strangers,
 )
+from server.rounds.admission_file import AdmissionFile
 from server.rounds.cohort import Cohort, CohortError
 from server.rounds.delivery import Pause, exchange, listed_nodes
 

@@ -28,7 +28,7 @@ from clients.data.datastore import Datastore, open_home
 from clients.data.home import Home
 from clients.data.policy_sections import StepSection
 from clients.requests import TrainingFailed, require_executable, trained_as_asked
-from clients.sessions.group_ledger import Account
+from clients.sessions.accounts import Account
 from clients.task import PrivateTask, RoundTask, read_task
 from clients.training.trainer import predictor_for
 from privacy.accounting.plan import PrivacyPlan

@@ -15,7 +15,8 @@ import clients.training.private_trainer
 from alignment.data.units import UnitRecords
 from clients.data.datastore import open_home
 from clients.data.home import Home
-from clients.sessions.group_ledger import Account, RefusedByLedger
+from clients.sessions.accounts import Account
+from clients.sessions.group_ledger import RefusedByLedger
 from clients.task import RoundTask
 from privacy.ledger.paths import people_folder
 from server.rounds.cohort import CohortError
@@ -141,7 +142,7 @@ def test_without_the_list_of_people_nothing_is_trained_and_only_the_kind_is_told
 
 
 def test_before_anything_is_charged_nobody_takes_part(tmp_path: Path) -> None:
-    from clients.sessions.group_ledger import PrivateAccount
+    from clients.sessions.accounts import PrivateAccount
 
     account = PrivateAccount(None, None, round_number=1, units=lambda _: ())  # type: ignore[arg-type]  # not asked
     with pytest.raises(RefusedByLedger, match="nothing was charged"):

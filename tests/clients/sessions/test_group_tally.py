@@ -18,7 +18,8 @@ import clients.sessions.group_tally as group_tally
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
 from alignment.tallies.questionnaire import Questionnaire
-from clients.sessions.group_ledger import CountedAccount, GroupLedger, forget_ledgers
+from clients.sessions.accounts import CountedAccount
+from clients.sessions.group_ledger import GroupLedger, forget_ledgers
 from clients.sessions.group_tally import GroupTallies, forget_tallies
 from clients.task import PrivateTask
 from privacy.accounting.accountant import NeighboringRelation

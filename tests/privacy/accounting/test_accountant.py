@@ -12,7 +12,6 @@ from privacy.accounting.accountant import (
     NeighboringRelation,
     SampledGaussian,
     Truncation,
-    calibrate_noise_multiplier,
     cross_check,
     epsilon,
     pld_epsilon,
@@ -20,6 +19,7 @@ from privacy.accounting.accountant import (
     rdp_epsilon,
     rdp_per_step,
 )
+from privacy.accounting.calibration import calibrate_noise_multiplier
 from privacy.errors import (
     AccountantRefused,
     AccountantsDisagree,

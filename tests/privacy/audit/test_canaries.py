@@ -24,16 +24,15 @@ from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import terms_of_counts
 from privacy.audit import canary_bounds
-from privacy.audit.canaries import (
+from privacy.audit.canaries import CanaryAudit, audit_plan
+from privacy.audit.canary_bounds import epsilon_lower_bound, regression_limit
+from privacy.audit.canary_kernels import (
     CANARY_NORM,
-    CanaryAudit,
     Kernel,
-    audit_plan,
     canary_updates,
     count_kernel,
     run_kernel,
 )
-from privacy.audit.canary_bounds import epsilon_lower_bound, regression_limit
 from privacy.errors import ExecutionMismatch
 from privacy.kernel.clipping import clip_sum
 from privacy.kernel.discrete_gaussian import add_noise

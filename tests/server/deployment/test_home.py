@@ -27,7 +27,8 @@ from server.deployment.home import (
     set_up,
     settings_of_run,
 )
-from server.rounds.admission import AdmissionFile, Setup
+from server.rounds.admission import Setup
+from server.rounds.admission_file import AdmissionFile
 from strategies.wire.round_plan import vector_digest
 
 MakeCard = Callable[..., Card]
