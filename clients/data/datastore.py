@@ -174,7 +174,7 @@ def open_home(home: Home, *, strict: bool = False) -> Datastore:
 
     def records() -> OwnRecords:
         if bound and not strict:
-            counted = policy.privacy.counted
+            counted = policy.counted
             return records_alone(source, policy.group, unit, counted, stamp(source))
         return own_records(source, policy.group, policy.data.skip_invalid, stamp(source))[1]
 
@@ -243,7 +243,7 @@ def _require_fit(home: Home, records: OwnRecords, bound: int) -> None:
     """
     policy = home.group_policy
     source, unit = str(home.data(policy)), policy.privacy.unit
-    counted = policy.privacy.counted
+    counted = policy.counted
     if counted:
         pinned_questionnaire(home).require(records, where=str(home.file(QUESTIONNAIRE_FILE)))
     if persons_in(records, unit, counted=counted) > bound:

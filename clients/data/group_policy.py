@@ -89,6 +89,11 @@ class GroupPolicy(Section):
             )
         return self
 
+    @property
+    def counted(self) -> bool:
+        """Whether this group's answers are counted once; a group that only measures counts none."""
+        return self.role == TRAIN and self.privacy.counted
+
     def check_plan(self, plan: PrivacyPlan, *, group: int = 0) -> None:
         """Hold a privacy plan against the group policy.
 

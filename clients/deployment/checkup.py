@@ -58,7 +58,7 @@ def findings(home: Home, *, offline: bool = False) -> Iterator[Finding]:
     yield _try("invitation", lambda: _invitation(home))
     yield _try("promise", lambda: _promise(policy))
     yield _try("roster", lambda: _roster(home, policy))
-    if policy.privacy.counted:
+    if policy.counted:
         yield _try("questions", lambda: _questions(home))
     yield _try("data", lambda: _data(home, policy))
     if not offline:
@@ -158,7 +158,7 @@ def _data(home: Home, policy: GroupPolicy) -> str:
     asked = f"{len(store.answers):,} questions"
     if not policy.privacy.private or not store.trains:
         return asked
-    counted = policy.privacy.counted
+    counted = policy.counted
     records = records_in(str(home.data(policy)), policy.group)
     units = persons_in(records, store.unit, counted=counted)
     return (

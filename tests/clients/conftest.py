@@ -364,7 +364,10 @@ def deploy(
             own = [row for row in rows if row["group"] == group]
             data[group] = write_rows(folder / f"{number}.jsonl", own)
             homes[group] = folder / f"client {number}"
-            questionnaire = questionnaire_for(invitation, group=group, data=data[group])
+            questionnaire = None
+            # As the command does: a group that only measures counts nothing.
+            if number < groups:
+                questionnaire = questionnaire_for(invitation, group=group, data=data[group])
             policy = policy_for(
                 homes[group],
                 invitation,

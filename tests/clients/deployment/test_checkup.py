@@ -53,6 +53,20 @@ def test_all_is_in_order(sound: Deployed) -> None:
     assert not failing(Home(folder=sound.homes[ONE]))
 
 
+def test_what_is_counted_is_looked_at_by_those_who_count(deploy: Callable[..., Deployed]) -> None:
+    """Was open: a group that only measures was not let in, for it pins no questionnaire."""
+    counting = {"privacy.mode": "local", "privacy.mechanism": "tally"}
+    homes = deploy(groups=2, held_out=1, **counting).homes
+    trains, measures = (
+        {each.name: each for each in findings(Home(folder=homes[group]), offline=True)}
+        for group in (ONE, "Group 2")
+    )
+    assert all(each.holds for each in (*trains.values(), *measures.values()))
+    assert trains["questions"].text.startswith("12 questions are counted, once, and are public: ")
+    assert "questions" not in measures
+    assert measures["data"].text == "12 questions"
+
+
 class TestFindings:
     """One cause, one failing finding, one remedy."""
 
