@@ -17,7 +17,7 @@ from texts import json_text, read_text, shown
 
 if TYPE_CHECKING:
     from privacy.accounting.plan import PrivacyPlan
-    from privacy.audit.canaries import CanaryAudit
+    from privacy.audit.canaries.audit import CanaryAudit
     from privacy.audit.checks import Check
 
 app = typer.Typer(no_args_is_help=True)
@@ -175,7 +175,7 @@ def canaries(
     a right kernel lets be proved once in a million audits. Takes seconds; more canaries and guesses
     take longer and can prove more.
     """
-    from privacy.audit.canaries import audit_plan
+    from privacy.audit.canaries.audit import audit_plan
 
     if plan:
         chosen = _plan_of(plan)

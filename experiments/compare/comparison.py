@@ -31,7 +31,7 @@ from experiments.studies.engine import (
     settings_of,
     split_file,
 )
-from server.config import ConfigError
+from server.config import ConfigError, RunConfig
 from server.settings import given_settings
 from server.state.telemetry import ROUNDS_FILE
 
@@ -164,25 +164,52 @@ def plan_comparison(
         assignments = [*assignments, f"{_EVALUATE_EVERY}=1"]
 
     def own_runs() -> list[OwnRun]:
-        runs = []
-        for seed, method in product(range(draws), OWN):
-            given = _given(method, seed, data=data, split=fixed, out=out)
-            made = settings_of(given, config=config, assignments=assignments, options=_OPTIONS)
-            runs.append(OwnRun(kind=OWN[method].title, method=method, seed=seed, config=made))
-        return runs
+        return [
+            OwnRun(
+                kind=OWN[method].title,
+                method=method,
+                seed=seed,
+                config=settings_of(
+                    _given(method, seed, data=data, split=fixed, out=out),
+                    config=config,
+                    assignments=assignments,
+                    options=_OPTIONS,
+                ),
+            )
+            for seed, method in product(range(draws), OWN)
+        ]
 
     first, *_ = own_runs()
     population = fix_split(data, split, out, skip_invalid=first.config.skip_invalid)
     # Anew: what is chosen for a run rests on its train groups, which its split names.
     runs = own_runs()
-    settings = runs[0].config
+    fits = _fits(methods, draws, out, runs[0].config, gpo_rounds=gpo_rounds, say=say)
+    return Comparison(
+        baselines=fits,
+        runs=tuple(run for run in runs if run.method in methods),
+        population=population,
+        data=data,
+        split=str(fixed),
+    )
+
+
+def _fits(
+    methods: Sequence[str],
+    draws: int,
+    out: Path,
+    config: RunConfig,
+    *,
+    gpo_rounds: int,
+    say: Callable[[str], None],
+) -> tuple[BaselineRun, ...]:
+    """The fits of what does not train in rounds, draw by draw."""
     # Only now: importing what trains takes seconds, and bad input must not.
     from experiments.compare.baselines.gpo_baselines import Recipe
     from experiments.compare.baselines.registry import baselines
     from experiments.compare.baselines.runs import BaselineRun
 
-    known = baselines(settings.predictor, recipe=Recipe(rounds=gpo_rounds), say=say)
-    fits = [
+    known = baselines(config.predictor, recipe=Recipe(rounds=gpo_rounds), say=say)
+    return tuple(
         BaselineRun(
             method=method,
             baseline=known[method],
@@ -192,13 +219,6 @@ def plan_comparison(
         for seed in range(draws)
         for method in BASELINES
         if method in methods
-    ]
-    return Comparison(
-        baselines=tuple(fits),
-        runs=tuple(run for run in runs if run.method in methods),
-        population=population,
-        data=data,
-        split=str(fixed),
     )
 
 

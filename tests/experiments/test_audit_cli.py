@@ -71,7 +71,12 @@ def test_a_reviewer_needs_few_libraries(
 def counted(tiny_settings: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four groups that count answers once; read it, never write it."""
     out = tmp_path_factory.mktemp("counted") / "run"
-    tally = {"privacy.mode": "local", "privacy.mechanism": "tally", "privacy.delta": 1e-3}
+    tally = {
+        "privacy.mode": "local",
+        "privacy.mechanism": "tally",
+        "privacy.delta": 1e-3,
+        "privacy.answers_per_respondent": 11,
+    }
     run(read_run_config({**tiny_settings, **tally, "out": str(out)}))
     return out
 
@@ -98,14 +103,14 @@ class TestRunsThatCountAnswers:
         for said in (
             "All that is computed from the noised counts costs nothing",
             "Questionnaire of Group 0",
-            "At most 25 answers of a respondent",
+            "At most 11 answers of a respondent",
             "neighbours differ in one person being there or not",
             "By every group in full",
             "Answers beyond the most that are counted",
         ):
             assert said in card, said
         registry = (tmp_path / "opendp-registry.yaml").read_text(encoding="utf-8")
-        assert "clipping_norm" not in registry and "answers_per_respondent: 25" in registry
+        assert "clipping_norm" not in registry and "answers_per_respondent: 11" in registry
 
     def test_its_plan_is_attacked_as_counts(self, command: Command, counted: Path) -> None:
         size = ("--canaries", "500", "--guesses", "100")

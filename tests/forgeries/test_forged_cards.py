@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from privacy.accounting.plan import PrivacyPlan
-from privacy.audit.canaries import audit_plan
+from privacy.audit.canaries.audit import audit_plan
 from privacy.audit.card import build_card
 from privacy.audit.checks import Status
 from privacy.audit.evidence import gather

@@ -322,6 +322,29 @@ def more_noise_than_there_is(folder: Path) -> None:
     edit(folder / "result.json", "privacy", "noise_std_of_a_count", to={GROUP: 99.0})
 
 
+def distributions_in_the_result(folder: Path) -> None:
+    edit(folder / "result.json", "privacy", "distributions", to=True)
+
+
+def another_questionnaire_in_the_result(folder: Path) -> None:
+    edit(folder / "result.json", "privacy", "questionnaires", GROUP, to=OTHER)
+
+
+def another_questionnaire_in_the_result_alone(folder: Path) -> None:
+    another_questionnaire_in_the_result(folder)
+    (folder / "privacy.json").unlink()
+
+
+def no_word_of_the_cap(folder: Path) -> None:
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    del result["privacy"]["answers_per_respondent"]
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def figures_of_steps(folder: Path) -> None:
+    edit(folder / "result.json", "privacy", "clipping_norm", to=1.0)
+
+
 def more_rounds_than_settings(folder: Path) -> None:
     edit(folder / "result.json", "rounds", to=9)
 
@@ -344,6 +367,11 @@ BESIDE = [
     _forge("result", "privacy.answers_per_respondent", fewer_answers),
     _forge("result", "privacy.largest_weight", a_smaller_weight),
     _forge("result", "noise_std_of_a_count", more_noise_than_there_is),
+    _forge("result", "privacy.distributions", distributions_in_the_result),
+    _forge("result", "privacy.questionnaires", another_questionnaire_in_the_result),
+    _forge("result", "is of no seat", another_questionnaire_in_the_result_alone),
+    _forge("result", "lacks 'answers_per_respondent'", no_word_of_the_cap),
+    _forge("result", "states 'clipping_norm'", figures_of_steps),
     _forge("result", "9 rounds", more_rounds_than_settings),
     _forge("result", "largest_weight", another_weight_in_the_settings),
 ]

@@ -8,8 +8,8 @@ from typing import Any
 from privacy.accounting.accountant import PLD_TOLERANCE, SampledGaussian, pld_epsilon
 from privacy.accounting.choices import Mode
 from privacy.accounting.terms import TRUNCATION_SHARE
-from privacy.audit.canaries import CanaryAudit
-from privacy.audit.canary_bounds import epsilon_lower_bound, regression_limit
+from privacy.audit.canaries.audit import CanaryAudit
+from privacy.audit.canaries.bounds import epsilon_lower_bound, regression_limit
 from privacy.audit.likeness import alike
 from privacy.errors import PrivacyError
 

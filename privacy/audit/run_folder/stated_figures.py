@@ -20,6 +20,7 @@ from privacy.audit.run_folder.stated_start import wrong_start_stated
 from privacy.audit.run_folder.stated_tallies import (
     of_mechanism,
     run_of_tallies_alone,
+    wrong_digests,
     wrong_fields,
     wrong_noise,
     wrong_questionnaires,
@@ -31,17 +32,16 @@ from privacy.errors import PrivacyError
 from privacy.file_names import CONFIG_FILE, PRIVACY_FILE, RESULT_FILE
 from privacy.ledger.chain import Event
 
-_PLAN_FIGURES = (
-    "mode unit delta epsilon noise_multiplier noise_std_per_coordinate sampling_rate clipping_norm "
-    "steps dimension honest_shares relation"
-).split()
+_PLAN_FIGURES = "mode unit delta epsilon noise_multiplier honest_shares relation".split()
 _OF_RESULT = frozenset(
     (*_PLAN_FIGURES, "accountant", "epsilon_pld", "second_opinion", "plan_digest", "run", "groups")
 )
-_OF_MECHANISM = frozenset(
-    ("mechanism", "answers_per_respondent", "largest_weight", "noise_std_of_a_count")
+_STEP_FIGURES = "noise_std_per_coordinate sampling_rate clipping_norm steps dimension".split()
+_OF_COUNTS = frozenset(
+    "mechanism answers_per_respondent largest_weight distributions noise_std_of_a_count "
+    "questionnaires".split()
 )
-"""What a result says of its mechanism, where it says so; but for the name, of a tally alone."""
+"""What a result says of a tally, in the place of figures of steps."""
 
 _OUTSIDE = "outside"
 """What a result says is outside of the promise: sentences, from which nothing is computed."""
@@ -162,6 +162,7 @@ def _wrong_files(evidence: Evidence) -> str:
         wrong = (
             _wrong_result(private, run.plan)
             or _wrong_groups(private["groups"], run, named, evidence)
+            or wrong_digests(private, registered, run.plan)
             or wrong_noise(private, evidence)
             or _wrong_rounds(result, run)
             or _wrong_utility(result)
@@ -215,14 +216,17 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _wrong_result(private: Mapping[str, Any], plan: PrivacyPlan) -> str:
-    besides = {_OUTSIDE, *(_OF_MECHANISM if plan.counts is not None else ("mechanism",))}
+    figures = [*_PLAN_FIGURES, *(_STEP_FIGURES if plan.counts is None else ())]
+    # Results of gradients name their mechanism since there is another.
+    besides = {_OUTSIDE, *(("mechanism",) if plan.counts is None else ())}
     stated = {name: value for name, value in private.items() if name not in besides}
-    if wrong := wrong_fields(stated, _OF_RESULT):
+    own = frozenset(_STEP_FIGURES) if plan.counts is None else _OF_COUNTS
+    if wrong := wrong_fields(stated, _OF_RESULT | own):
         return f"privacy {wrong}"
     outside = private.get(_OUTSIDE)
     if not isinstance(outside, list) or not all(isinstance(each, str) for each in outside):
         return "privacy.outside is no list of sentences"
-    for name in _PLAN_FIGURES:
+    for name in figures:
         if not alike(private[name], _plain(getattr(plan, name)), name):
             return f"privacy.{name} = {private[name]!r} does not follow from the plan"
     for name, value in of_mechanism(plan).items():

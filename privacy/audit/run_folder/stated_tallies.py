@@ -74,6 +74,26 @@ def of_mechanism(plan: PrivacyPlan) -> dict[str, Any]:
     return named
 
 
+def wrong_digests(
+    private: Mapping[str, Any], registered: Mapping[str, Any] | None, plan: PrivacyPlan
+) -> str:
+    """Whether the questionnaires that a result names are those of the plan and of its file."""
+    if plan.counts is None:
+        return ""
+    stated = private["questionnaires"]
+    if not isinstance(stated, dict) or not all(type(each) is str for each in stated.values()):
+        return "privacy.questionnaires names none"
+    if registered is not None:
+        known = {name: each["digest"] for name, each in registered["questionnaires"].items()}
+        return "" if stated == known else "privacy.questionnaires are not those of the plan file"
+    planned = set(plan.counts.questionnaires)
+    # The seat of who joins later names none.
+    unplanned = [name for name, each in stated.items() if each not in planned]
+    if unplanned and "" not in planned:
+        return f"privacy.questionnaires: that of {unplanned[0]} is of no seat of the plan"
+    return ""
+
+
 def wrong_noise(private: Mapping[str, Any], evidence: Evidence) -> str:
     """Whether the noise on a count that a result states is that of the group's tally."""
     for group, stated in private.get("noise_std_of_a_count", {}).items():

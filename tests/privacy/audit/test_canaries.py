@@ -23,10 +23,10 @@ from privacy.accounting import step
 from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import terms_of_counts
-from privacy.audit import canary_bounds
-from privacy.audit.canaries import CanaryAudit, audit_plan
-from privacy.audit.canary_bounds import epsilon_lower_bound, regression_limit
-from privacy.audit.canary_kernels import (
+from privacy.audit.canaries import bounds as canary_bounds
+from privacy.audit.canaries.audit import CanaryAudit, audit_plan
+from privacy.audit.canaries.bounds import epsilon_lower_bound, regression_limit
+from privacy.audit.canaries.kernels import (
     CANARY_NORM,
     Kernel,
     canary_updates,

@@ -19,7 +19,7 @@ from privacy.accounting.accountant import pld_epsilon
 from privacy.accounting.choices import Mode, Unit
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.terms import PrivacyTerms
-from privacy.audit.canaries import audit_plan
+from privacy.audit.canaries.audit import audit_plan
 from privacy.audit.card import build_card
 from privacy.audit.checks import Check, Status
 from privacy.audit.evidence import CARD_FILE, Evidence, gather

@@ -32,8 +32,12 @@ from privacy.accounting.counts import CountTerms
 from privacy.accounting.plan import PrivacyPlan
 from privacy.accounting.release import sum_of_shares
 from privacy.accounting.terms import PrivacyTerms, norm_of_counts
-from privacy.audit.canary_bounds import epsilon_lower_bound, log_likelihood_ratio, regression_limit
-from privacy.audit.canary_kernels import Kernel, count_kernel, options_of, run_kernel
+from privacy.audit.canaries.bounds import (
+    epsilon_lower_bound,
+    log_likelihood_ratio,
+    regression_limit,
+)
+from privacy.audit.canaries.kernels import Kernel, count_kernel, options_of, run_kernel
 from privacy.errors import PlanRefused
 from privacy.kernel.randomness import ByteSource, SystemRandomStream, bernoulli_mask
 from privacy.kernel.types import Modular, centred
