@@ -16,12 +16,12 @@ from safetensors.numpy import load_file
 ROUNDS = 18
 FIRST = ("North", "South", "East", "West")
 LATE = "Late"
+COUNTED_ROUNDS = 6
 #: Trains nothing: the model is measured on its answers, which are public.
 MEASURED = "Public"
 #: In every record, in every place that a text can have; nowhere else in the world.
 MARKERS = ("zebrafinch-question", "zebrafinch-option", "zebrafinch-person", "zebrafinch-id")
 SETTINGS = (
-    f"federation.warmup_rounds={ROUNDS}",
     "federation.minimum_groups=3",
     "federation.seats=5",
     # Long enough for a machine that has much else to do: a node that is gone is noticed before.
@@ -29,11 +29,19 @@ SETTINGS = (
     "federation.stage_timeout_seconds=75",
     "federation.evaluate_every=0",
     "privacy.units_per_seat=40",
-    "privacy.survivors=3",
     "privacy.delta=0.001",
     "predictor.head_width=8",
     "predictor.max_tokens=32",
 )
+#: Noise shared among groups, and a step on raw answers in every round.
+MASKED = (
+    *SETTINGS,
+    f"federation.warmup_rounds={ROUNDS}",
+    "privacy.mode=distributed",
+    "privacy.survivors=3",
+)
+#: Every group's own noise on counts of its answers, which is what a server asks for by default.
+COUNTED = (*SETTINGS, f"federation.warmup_rounds={COUNTED_ROUNDS}")
 
 
 def write_data(folder: Path, group: str) -> Path:
@@ -62,9 +70,25 @@ def received(home: Path) -> int:
     return len(re.findall("Receiving: train.masked", log.read_text())) if log.exists() else 0
 
 
+def assert_no_marker(lab: Any, folder: Path) -> None:
+    """No text of a record went over the wire, and none lies with the server."""
+    wire = (folder / "wire.bin").read_bytes()
+    kept = [path for path in lab.server.rglob("*") if path.is_file()]
+    assert any(path.name.startswith("superlink.db") for path in kept)
+    for marker in MARKERS:
+        assert marker.encode() in (folder / "North.jsonl").read_bytes()
+        assert marker.encode() not in wire, f"{marker} went over the wire"
+        for path in kept:
+            assert marker.encode() not in path.read_bytes(), f"{marker} lies in {path}"
+
+
+def events_of(ledger: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ledger.read_text().splitlines()]
+
+
 @pytest.fixture
 def lab(make_lab: Callable[..., Any], tmp_path: Path) -> Iterator[Any]:
-    lab = make_lab(SETTINGS)
+    lab = make_lab(MASKED)
     for group in (*FIRST, LATE):
         lab.set_up(group, write_data(tmp_path, group))
     lab.set_up(MEASURED, write_data(tmp_path, MEASURED), "--role", "held_out")
@@ -160,8 +184,7 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
     assert re.search(r"\b0 fail", verdict), verdict
     # Nobody has paid for a round twice, whatever was killed in it.
     for ledger in (handed / "groups").glob("*.jsonl"):
-        events = [json.loads(line) for line in ledger.read_text().splitlines()]
-        paid = [each["body"]["round"] for each in events if each["type"] == "SPEND"]
+        paid = [each["body"]["round"] for each in events_of(ledger) if each["type"] == "SPEND"]
         assert len(paid) == len(set(paid)) > 2, ledger.name
     for group in (*FIRST, LATE):
         (row,) = json.loads(command("client", "status", lab.home(group), "--json"))
@@ -172,11 +195,62 @@ def test_a_federation_survives_power_cuts_and_keeps_what_it_promises(
     wire = (tmp_path / "wire.bin").read_bytes()
     # The tap hears: names of messages and of groups are there.
     assert wire.count(b"train.masked") > 10 and b"Late" in wire
-    kept = [path for path in lab.server.rglob("*") if path.is_file()]
-    assert any(path.name.startswith("superlink.db") for path in kept)
-    for marker in MARKERS:
-        assert marker.encode() in (tmp_path / "North.jsonl").read_bytes()
-        assert marker.encode() not in wire, f"{marker} went over the wire"
-        for path in kept:
-            assert marker.encode() not in path.read_bytes(), f"{marker} lies in {path}"
+    assert_no_marker(lab, tmp_path)
     say("no marker anywhere")
+
+
+@pytest.mark.slow
+def test_answers_are_counted_once_however_often_they_are_trained_on(
+    make_lab: Callable[..., Any],
+    command: Callable[..., str],
+    wait: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    lab = make_lab(COUNTED)
+    for group in FIRST:
+        lab.set_up(group, write_data(tmp_path, group))
+    lab.set_up(MEASURED, write_data(tmp_path, MEASURED), "--role", "held_out")
+    lab.start_server()
+    lab.admit(*FIRST, MEASURED)
+    lab.pin(*FIRST)
+    for group in (*FIRST, MEASURED):
+        lab.join(group)
+    lab.wait_online(5)
+    command("server", "run", lab.server, "--name", "first", "--detach")
+    # A client dies at its first request, which is the one that counts.
+    wait(
+        "a request to train",
+        lambda: received(lab.home("South")) or lab.status_of("first").startswith("finished"),
+    )
+    for program in ("supernode", "executor"):
+        lab.groups["South"].kill(program)
+    for run in ("first", "again"):
+        if run == "again":
+            command("server", "run", lab.server, "--name", run, "--detach")
+        status = wait(
+            f"the end of run {run}",
+            lambda run=run: (s := lab.status_of(run)).startswith("finished") and s,
+            every=5,
+        )
+        assert status == "finished:completed"
+        assert lab.rounds(run)[-1]["round"] == COUNTED_ROUNDS
+
+    handed = lab.ledgers()
+    verdict = command("audit", "verify", handed, "--roster", lab.server / "roster.json")
+    assert re.search(r"\b0 fail", verdict), verdict
+    for group in FIRST:
+        events = events_of(handed / "groups" / f"{group}.jsonl")
+        kinds = [each["type"] for each in events]
+        assert kinds.count("SPEND") == kinds.count("RELEASED") == 1, group
+        used = [each["body"] for each in events if each["type"] == "USED"]
+        assert len({each["tally"] for each in used}) == 1
+        assert len({each["run"] for each in used}) == 2
+        assert kinds.index("RELEASED") < kinds.index("USED")
+        assert len(list((lab.home(group) / "ledgers").rglob("tall*/*.json"))) == 1
+        (row,) = json.loads(command("client", "status", lab.home(group), "--json"))
+        assert 0 < row["spent_epsilon"] <= row["budget_epsilon"]
+    assert not list((handed / "groups").glob(f"{MEASURED}.jsonl"))
+
+    for program in reversed(lab.running):
+        program.stop()
+    assert_no_marker(lab, tmp_path)
