@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
-from alignment.data.records import PreferenceRecord, Question
+from alignment.data.records import PreferenceRecord, Question, SurveyRecord
 
 #: One number for each option.
 Target: TypeAlias = tuple[float, ...]
@@ -24,18 +24,26 @@ class GroupAnswers:
         questions: The questions, each once, in the order of the records.
         targets: Per question, the distribution of the answers over its options; sums to 1.
         counts: Per question, the number of records behind it; of a noised tally an estimate.
-        reliability: Per question, the share of the variance of ``targets`` that is no noise, above
-            0 and at most 1. None of answers without noise.
+        noise: Per question, the standard deviation of the noise of a share of ``targets``, before
+            they were made to sum to 1. None of answers without noise.
     """
 
     group: str
     questions: tuple[Question, ...]
     targets: tuple[tuple[float, ...], ...]
     counts: tuple[float, ...]
-    reliability: tuple[float, ...] | None = None
+    noise: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.questions)
+
+    @property
+    def reliability(self) -> tuple[float, ...] | None:
+        """Per question, the share of the variance of ``targets`` that is no noise, above 0."""
+        if self.noise is None:
+            return None
+        pairs = zip(self.targets, self.noise, strict=True)
+        return tuple(reliability(len(target), sigma=sigma) for target, sigma in pairs)
 
     def evidence(self, single_choice: float) -> tuple[float, ...]:
         """The evidence of each answer: 1 where many share it, less where it is one person's choice.
@@ -43,8 +51,9 @@ class GroupAnswers:
         Args:
             single_choice: The evidence of one record that chose one option alone.
         """
-        if self.reliability is not None:
-            return self.reliability
+        known = self.reliability
+        if known is not None:
+            return known
         pairs = zip(self.targets, self.counts, strict=True)
         return tuple(single_choice if n == 1 and max(t) == 1 else 1.0 for t, n in pairs)
 
@@ -53,8 +62,8 @@ class GroupAnswers:
 
         A step of Adam is as long whatever it rests on: what is noise would be learned as fast.
         """
-        reliability = self.reliability
-        return 1.0 if reliability is None else math.fsum(reliability) / len(reliability)
+        known = self.reliability
+        return 1.0 if known is None else math.fsum(known) / len(known)
 
     def select(self, question_ids: Sequence[str]) -> GroupAnswers:
         """The answers to some questions, in the order asked for.
@@ -77,18 +86,33 @@ class GroupAnswers:
         return self._at(keep)
 
     def _at(self, places: Sequence[int]) -> GroupAnswers:
-        reliability = self.reliability
+        noise = self.noise
         return GroupAnswers(
             group=self.group,
             questions=tuple(self.questions[i] for i in places),
             targets=tuple(self.targets[i] for i in places),
             counts=tuple(self.counts[i] for i in places),
-            reliability=reliability and tuple(reliability[i] for i in places),
+            noise=noise and tuple(noise[i] for i in places),
         )
 
 
 #: Of a group of which nothing is known.
 NO_ANSWERS = GroupAnswers(group="", questions=(), targets=(), counts=())
+
+
+def reliability(options: int, *, sigma: float) -> float:
+    """The share of the variance of noised shares that is no noise, above 0 and at most 1.
+
+    Before anything is known, all distributions over the options count as equally likely.
+
+    Args:
+        options: K, their number.
+        sigma: Standard deviation of the noise of a share before it sums to 1.
+    """
+    if options == 1 or sigma == 0:
+        return 1.0
+    # Over K: the variance of a share is (K - 1) / (K^2 (K + 1)), that of its noise sigma^2 (K-1)/K.
+    return 1 / (1 + options * (options + 1) * sigma**2)
 
 
 def questions_of(answers: Iterable[GroupAnswers]) -> tuple[Question, ...]:
@@ -99,27 +123,40 @@ def questions_of(answers: Iterable[GroupAnswers]) -> tuple[Question, ...]:
 def tally(records: Iterable[PreferenceRecord]) -> dict[str, GroupAnswers]:
     """Count records per group and question; groups in alphabetical order.
 
-    A survey distribution counts as one record; choices, by their weights, and pairs add up to
-    shares.
+    A survey distribution counts as one record, and one with noise as the persons behind it, whom
+    the noise is measured against; choices, by their weights, and pairs add up to shares.
     """
-    said: dict[str, dict[str, tuple[Question, list[Target], list[float]]]] = {}
+    said: dict[str, dict[str, _Said]] = {}
     for record in records:
         question = record.question
         asked = said.setdefault(record.group, {})
-        _, targets, weights = asked.setdefault(question.question_id, (question, [], []))
-        targets.append(record.target)
-        weights.append(record.weight)
-    return {
-        group: GroupAnswers(
-            group=group,
-            questions=tuple(question for question, _, _ in said[group].values()),
-            targets=tuple(
-                _shares(targets, weights) for _, targets, weights in said[group].values()
-            ),
-            counts=tuple(len(targets) for _, targets, _ in said[group].values()),
-        )
-        for group in sorted(said)
-    }
+        each = asked.setdefault(question.question_id, _Said(question))
+        each.targets.append(record.target)
+        each.weights.append(record.weight)
+        if isinstance(record, SurveyRecord):
+            each.noise = record.noise
+    return {group: _group_answers(group, list(said[group].values())) for group in sorted(said)}
+
+
+@dataclass
+class _Said:
+    """What a group has said to one question, record by record."""
+
+    question: Question
+    targets: list[Target] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    noise: float = 0.0
+
+
+def _group_answers(group: str, said: Sequence[_Said]) -> GroupAnswers:
+    noise = tuple(each.noise for each in said)
+    return GroupAnswers(
+        group=group,
+        questions=tuple(each.question for each in said),
+        targets=tuple(_shares(each.targets, each.weights) for each in said),
+        counts=tuple(sum(each.weights) if each.noise else len(each.targets) for each in said),
+        noise=noise if any(noise) else None,
+    )
 
 
 def _shares(targets: Sequence[Target], weights: Sequence[float]) -> Target:

@@ -11,6 +11,8 @@ MAX_OPTIONS = 64
 #: More persons than one distribution, or weight than one answer, stands for.
 MAX_RESPONDENTS = 10**9
 MAX_WEIGHT = 1e6
+#: Noise in a share: far more than leaves anything to learn, and its square is finite.
+MAX_NOISE = 1e15
 #: Published tables are rounded: probabilities may miss a sum of 1 by so much.
 SUM_TOLERANCE = 0.02
 
@@ -48,6 +50,18 @@ def respondents_of(value: object) -> int | None:
     if not 1 <= value <= MAX_RESPONDENTS:
         raise InvalidRecordError("respondents", f"is not in 1 to {MAX_RESPONDENTS}", remedy)
     return value
+
+
+def noise_of(value: object) -> float:
+    """Standard deviation of the noise in a row's shares; 0 where it speaks of none."""
+    if value is None:
+        return 0.0
+    remedy = "give the standard deviation of the noise in a share"
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidRecordError("noise", f"is {kind_of(value)}, not a number", remedy)
+    if not 0 <= value <= MAX_NOISE:
+        raise InvalidRecordError("noise", f"is not in 0 to {MAX_NOISE:g}", remedy)
+    return float(value)
 
 
 def weight_of(value: object) -> float:

@@ -19,6 +19,7 @@ from alignment.data.fields import (
     distribution_of,
     kind_of,
     name_in,
+    noise_of,
     options_of,
     respondents_of,
     text_in,
@@ -54,12 +55,15 @@ class SurveyRecord:
         question: What was asked.
         distribution: One probability per option; ``math.fsum`` of it is exactly 1.
         respondents: How many persons stand behind it; None where that is not known.
+        noise: Standard deviation of the noise in a probability, where noise was added to what was
+            published; 0 where none was.
     """
 
     group: str
     question: Question
     distribution: tuple[float, ...]
     respondents: int | None = None
+    noise: float = 0.0
 
     @property
     def unit(self) -> None:
@@ -171,7 +175,8 @@ def parse_record(
 
     The fields present decide the kind; null counts as absent, fields of no kind are ignored::
 
-        survey  group, question_id, question, options, distribution, respondents (may be absent)
+        survey  group, question_id, question, options, distribution; respondents and noise may be
+                absent
         choice  group, respondent, question_id, question, options, choice, weight (may be absent)
         pair    group, annotator (may be absent), prompt, chosen, rejected
 
@@ -229,6 +234,8 @@ def record_to_row(record: PreferenceRecord) -> dict[str, object]:
         said: dict[str, object] = {"distribution": list(record.distribution)}
         if record.respondents is not None:
             said["respondents"] = record.respondents
+        if record.noise:
+            said["noise"] = record.noise
         return {"group": record.group, **asked, **said}
     said = {"choice": record.choice}
     if record.weight != 1:
@@ -243,6 +250,7 @@ def _survey(row: Mapping[str, object], known: Mapping[str, Question]) -> SurveyR
         question=question,
         distribution=distribution_of(row["distribution"], len(question.options)),
         respondents=respondents_of(row.get("respondents")),
+        noise=noise_of(row.get("noise")),
     )
 
 

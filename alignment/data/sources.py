@@ -54,6 +54,18 @@ _LIBRARY_FILES = frozenset(
 _HUB_ID = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(:(?P<config>[\w.-]+))?")
 
 
+_LIST, _INTEGER, _NUMBER = 'a JSON list such as ["Yes", "No"]', "an integer", "a number"
+#: Cells of a CSV file that are no texts, and what they hold.
+_CSV_FORMS = {
+    "options": _LIST,
+    "distribution": _LIST,
+    "choice": _INTEGER,
+    "respondents": _INTEGER,
+    "weight": _NUMBER,
+    "noise": _NUMBER,
+}
+
+
 class DataError(ValueError):
     """Data cannot be used. The text is one line: file, line, field, remedy."""
 
@@ -321,13 +333,15 @@ def _csv_row(columns: list[str], cells: list[str]) -> dict[str, object] | Invali
     row: dict[str, object] = {c: cell for c, cell in zip(columns, cells, strict=True) if cell}
     if adapter_for(columns) is not None:
         return row
-    for field in ("options", "distribution", "choice"):
+    for field, form in _CSV_FORMS.items():
         if field in row:
             try:
-                row[field] = _DECODER.decode(str(row[field]))
+                value = _DECODER.decode(str(row[field]))
             except (ValueError, RecursionError):
-                form = "an integer" if field == "choice" else 'a JSON list such as ["Yes", "No"]'
                 return InvalidRecordError(field, "the cell is not valid JSON", f"write {form}")
+            # A table with a gap in a column of integers is written with 3.0 for 3.
+            whole = form == _INTEGER and isinstance(value, float) and value.is_integer()
+            row[field] = int(value) if whole else value
     return row
 
 

@@ -50,8 +50,8 @@ def answers_from_tally(
             total's noise over the square root of the number of options, in answers.
 
     Returns:
-        All questions, with ``reliability``. Without noise targets and counts are exactly those of
-        the answers that were counted, and ``reliability`` is None as theirs.
+        All questions, with ``noise``. Without any targets and counts are exactly those of the
+        answers that were counted, and ``noise`` is None as theirs.
 
     Raises:
         ValueError: Counts do not fit the questions, or a number is beyond any that can be meant.
@@ -66,12 +66,7 @@ def answers_from_tally(
         questions=tuple(questions),
         targets=tuple(tuple(nearest_distribution(each).tolist()) for each in shares),
         counts=tuple(numbers.tolist()),
-        reliability=None
-        if sigma == 0
-        else tuple(
-            reliability(len(each), sigma=sigma / number)
-            for each, number in zip(cells, numbers.tolist(), strict=True)
-        ),
+        noise=None if sigma == 0 else tuple((sigma / numbers).tolist()),
     )
 
 
@@ -132,18 +127,3 @@ def nearest_distribution(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     nearest: NDArray[np.float64] = np.maximum(shares - above[falling > above][-1], 0.0)
     nearest /= nearest.sum()
     return nearest
-
-
-def reliability(options: int, *, sigma: float) -> float:
-    """The share of the variance of noised shares that is no noise, above 0 and at most 1.
-
-    Before anything is known, all distributions over the options count as equally likely.
-
-    Args:
-        options: K, their number.
-        sigma: Standard deviation of the noise of a share before it sums to 1.
-    """
-    if options == 1 or sigma == 0:
-        return 1.0
-    # Over K: the variance of a share is (K - 1) / (K^2 (K + 1)), that of its noise sigma^2 (K-1)/K.
-    return 1 / (1 + options * (options + 1) * sigma**2)

@@ -90,18 +90,19 @@ def study_of(run: Path, out: Path, *, vary: Sequence[str], draws: int) -> tuple[
 
 
 def _records(answers: GroupAnswers) -> list[SurveyRecord]:
-    records = []
-    for question, target in zip(answers.questions, answers.targets, strict=True):
-        shares = [max(0.0, share) for share in target]
-        total = sum(shares) or 1.0
-        records.append(
-            SurveyRecord(
-                group=answers.group,
-                question=question,
-                distribution=tuple(share / total for share in shares),
-            )
+    noise = answers.noise or (0.0,) * len(answers)
+    return [
+        SurveyRecord(
+            group=answers.group,
+            question=question,
+            distribution=target,
+            respondents=max(1, round(count)),
+            noise=sigma,
         )
-    return records
+        for question, target, count, sigma in zip(
+            answers.questions, answers.targets, answers.counts, noise, strict=True
+        )
+    ]
 
 
 def _settings(run: Path, path: Path) -> Path:

@@ -229,6 +229,27 @@ def test_an_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert f"{path}:2: the line is longer than 1000 bytes" in error_of(path, skip_invalid=True)
 
 
+def test_numbers_of_csv_are_those_of_json(tmp_path: Path) -> None:
+    asked = "group,question_id,question,options,"
+    shares = tmp_path / "shares.csv"
+    shares.write_text(
+        f"{asked}distribution,respondents,noise\n"
+        'A,q,Q?,"[""a"",""b""]","[0.5,0.5]",9.0,0.25\n'
+        'B,q,Q?,"[""a"",""b""]","[0.5,0.5]",,\n'
+    )
+    first, second = load_records(shares).records
+    assert isinstance(first, SurveyRecord) and isinstance(second, SurveyRecord)
+    assert (first.respondents, first.noise) == (9, 0.25)
+    assert (second.respondents, second.noise) == (None, 0)
+    chosen = tmp_path / "chosen.csv"
+    chosen.write_text(f'{asked}respondent,choice,weight\nA,q,Q?,"[""a"",""b""]",p1,1.0,2.5\n')
+    (record,) = load_records(chosen).records
+    assert isinstance(record, ChoiceRecord) and (record.choice, record.weight) == (1, 2.5)
+    chosen.write_text(f'{asked}respondent,choice\nA,q,Q?,"[""a"",""b""]",p1,0.5\n')
+    with pytest.raises(DataError, match="'choice': is a number, not an integer"):
+        load_records(chosen)
+
+
 def test_csv_keeps_texts_and_names_the_line_where_a_row_starts(tmp_path: Path) -> None:
     rows = [*choices(2), {**choices(1)[0], "respondent": "007", "choice": 9}]
     for row in rows:

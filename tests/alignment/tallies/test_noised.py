@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignment.data.answers import GroupAnswers, tally
+from alignment.data.answers import GroupAnswers, reliability, tally
 from alignment.data.records import ChoiceRecord, Question
 from alignment.tallies.noised import (
     answers_from_tally,
     answers_per_question,
     nearest_distribution,
-    reliability,
     unbiased_shares,
 )
 

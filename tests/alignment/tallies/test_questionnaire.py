@@ -159,6 +159,7 @@ class TestWeights:
             choice("ann", 1, weight=2.5),
             choice("ann", 1),
             survey([0.25, 0.75], respondents=1000),
+            survey([0.25, 0.75], respondents=7, noise=0.25),
             survey([0.25, 0.75]),
         ):
             again = parse_record(json.loads(json.dumps(record_to_row(record))))
@@ -186,6 +187,20 @@ class TestWeights:
     def test_what_is_no_number_of_persons_is_refused(self, respondents: Any) -> None:
         with pytest.raises(ValueError, match="'respondents'"):
             survey([0.5, 0.5], respondents=respondents)
+
+    @pytest.mark.parametrize("noise", [-0.1, True, "0.1", float("nan"), float("inf"), 10**400, []])
+    def test_what_is_no_noise_is_refused(self, noise: Any) -> None:
+        with pytest.raises(ValueError, match="'noise'"):
+            survey([0.5, 0.5], noise=noise)
+
+    def test_noise_makes_answers_less_reliable_and_no_noise_changes_nothing(self) -> None:
+        (plain,) = tally([survey([0.5, 0.5], respondents=9)]).values()
+        assert plain.noise is plain.reliability is None and plain.counts == (1,)
+        assert tally([survey([0.5, 0.5], respondents=9, noise=0)])["A"] == plain
+        said = [survey([0.5, 0.5], respondents=9, noise=0.5), survey([0.2, 0.3, 0.5], OTHER)]
+        (noised,) = tally(said).values()
+        assert noised.noise == (0.5, 0.0) and noised.counts == (9, 1)
+        assert noised.reliability == (1 / (1 + 6 * 0.25), 1.0)
 
 
 class TestUnits:

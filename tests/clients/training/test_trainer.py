@@ -175,8 +175,10 @@ class TestTrainLocally:
         exact = answers((3, 3, 3, 3))
         task = make_task(**PRIOR_ONLY, **{"training.local_steps": 1, "training.weight_decay": 0.0})
         plain = train_locally(vector, exact, task).delta
-        sure = train_locally(vector, replace(exact, reliability=(1.0,) * 4), task).delta
-        rough = train_locally(vector, replace(exact, reliability=(0.1, 0.3, 0.3, 0.3)), task).delta
+        sure = train_locally(vector, replace(exact, noise=(0.0,) * 4), task).delta
+        # Of two options reliable by a tenth, and by three.
+        noise = tuple(((1 / share - 1) / 6) ** 0.5 for share in (0.1, 0.3, 0.3, 0.3))
+        rough = train_locally(vector, replace(exact, noise=noise), task).delta
         assert np.array_equal(sure, plain)
         assert rough == pytest.approx(plain / 4, rel=1e-2, abs=1e-7)
 
