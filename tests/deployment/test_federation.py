@@ -246,7 +246,7 @@ def test_answers_are_counted_once_however_often_they_are_trained_on(
         assert len({each["tally"] for each in used}) == 1
         assert len({each["run"] for each in used}) == 2
         assert kinds.index("RELEASED") < kinds.index("USED")
-        assert len(list((lab.home(group) / "ledgers").rglob("tall*/*.json"))) == 1
+        assert len(list((lab.home(group) / "ledgers").rglob("*.tallies/*.json"))) == 1
         (row,) = json.loads(command("client", "status", lab.home(group), "--json"))
         assert 0 < row["spent_epsilon"] <= row["budget_epsilon"]
     assert not list((handed / "groups").glob(f"{MEASURED}.jsonl"))

@@ -54,8 +54,8 @@ def test_the_measured_data_get_what_was_better(data: DataSet, better: str, epsil
 
 def test_the_noise_decides_in_both_directions() -> None:
     _, reason = recommended(**facts(POLIS))
-    assert reason.startswith("only 21 answers to a typical question")
-    assert "from 0.037 on gradients came out better" in reason
+    assert reason.startswith("only 66 answers to a typical question")
+    assert "from 0.023 on gradients came out better" in reason
     few = facts(units_per_group=(60,) * 9)
     assert recommended(**few)[0] == "gradients"
     assert recommended(**{**few, "units_per_group": (400,) * 9})[0] == "tally"
