@@ -53,9 +53,9 @@ def test_less_epsilon_is_never_expected_to_cost_less() -> None:
 
 def test_outside_of_what_was_measured_it_says_so() -> None:
     assert gradients_loss(8, Unit.RESPONDENT).range is Range.WITHIN
-    assert gradients_loss(2, Unit.RESPONDENT).text == ".053"
-    assert gradients_loss(1.9, Unit.RESPONDENT).text == "at least .053"
-    assert gradients_loss(8.1, Unit.RESPONDENT).text == "at most .049"
+    assert gradients_loss(2, Unit.RESPONDENT).text == ".052"
+    assert gradients_loss(1.9, Unit.RESPONDENT).text == "at least .052"
+    assert gradients_loss(8.1, Unit.RESPONDENT).text == "at most .048"
     noisy = tally_loss(noise_of_counts(SAMPLE.who, epsilon=0.5, delta=1e-5))
     quiet = tally_loss(noise_of_counts(SAMPLE.who, epsilon=40, delta=1e-5))
     assert (noisy.range, quiet.range) == (Range.ABOVE, Range.BELOW)
