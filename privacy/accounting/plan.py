@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Self
 
 from privacy.accounting import integer_grid as grid
@@ -314,7 +315,7 @@ class PrivacyPlan(PrivacyTerms):
 
     def digest(self) -> str:
         """Return the SHA-256 of the plan's canonical JSON, in hexadecimal."""
-        return hashlib.sha256(canonical_json(self.as_dict())).hexdigest()
+        return _digest(self)
 
     @property
     def _demand(self) -> grid.GridDemand:
@@ -323,6 +324,12 @@ class PrivacyPlan(PrivacyTerms):
     @property
     def _grid(self) -> grid.Grid:
         return grid.Grid(**{name: getattr(self, name) for name in _GRID_FIELDS})
+
+
+@lru_cache(maxsize=256)
+def _digest(plan: PrivacyPlan) -> str:
+    """By all fields: rounds ask for it again and again, of equal plans."""
+    return hashlib.sha256(canonical_json(plan.as_dict())).hexdigest()
 
 
 def _accounted(terms: PrivacyTerms) -> NeighboringRelation:

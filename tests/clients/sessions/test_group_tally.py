@@ -527,9 +527,14 @@ def test_a_client_killed_at_random_times_makes_one_tally(
     killed: Callable[..., list[int]], crasher: Crasher, tmp_path: Path
 ) -> None:
     """30 kills anywhere in its life."""
-    begun = time.perf_counter()
-    assert crasher.live(tmp_path)[0] == 0
-    spread, kills = time.perf_counter() - begun, 0
+    lives = []
+    for number in range(4):
+        begun = time.perf_counter()
+        (tmp_path / f"whole-{number}").mkdir()
+        assert crasher.live(tmp_path / f"whole-{number}")[0] == 0
+        lives.append(time.perf_counter() - begun)
+    # The first may have waited for the process that all are forked from.
+    spread, kills = min(lives), 0
     for number in range(200):
         delay = 0.001 + spread * (number * 0.618034 % 1)
         codes = killed([{"delay": delay}])

@@ -23,7 +23,7 @@ from privacy.audit.card import build_card
 from privacy.audit.comparison.card_comparison import compare_card
 from privacy.audit.evidence import gather
 from privacy.audit.verify import holds, verify
-from server.config import ConfigError, RunConfig, read_run_config
+from server.config import ConfigError, RunConfig, StrategyConfig, read_run_config
 from strategies.wire.round_plan import vector_digest
 
 Command = Callable[..., Any]
@@ -148,6 +148,15 @@ def test_the_shape_that_is_not_given_is_that_of_the_start(
     # Private runs have defaults of their own: these give way as well.
     config = read_run_config({**ours, **PRIVATE, "training.start": str(finished.out)})
     assert config.predictor == finished.config.predictor != PredictorConfig()
+    # So do their steps: shorter ones from where something is known, unless somebody says how long.
+    assert config.strategy.as_dict()["learning_rate"] == 0.002
+    cold = read_run_config({**ours, **PRIVATE}).strategy
+    assert cold.as_dict()["learning_rate"] == 0.008
+    started = {**ours, **PRIVATE, "training.start": str(finished.out)}
+    asked = read_run_config({**started, "strategy.learning_rate": 1.0}).strategy
+    assert asked.as_dict() == {**cold.as_dict(), "learning_rate": 1.0}
+    other = read_run_config({**started, "strategy.name": "fedavg"}).strategy
+    assert other == StrategyConfig(name="fedavg")
     given = {**ours, "training.start": str(finished.out), "predictor.head_width": "9"}
     assert read_run_config(given).predictor == replace(config.predictor, head_width=9)
 
