@@ -54,16 +54,11 @@ _LIBRARY_FILES = frozenset(
 _HUB_ID = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(:(?P<config>[\w.-]+))?")
 
 
-_LIST, _INTEGER, _NUMBER = 'a JSON list such as ["Yes", "No"]', "an integer", "a number"
 #: Cells of a CSV file that are no texts, and what they hold.
-_CSV_FORMS = {
-    "options": _LIST,
-    "distribution": _LIST,
-    "choice": _INTEGER,
-    "respondents": _INTEGER,
-    "weight": _NUMBER,
-    "noise": _NUMBER,
-}
+_CSV_LIST = 'a JSON list such as ["Yes", "No"]'
+_CSV_FORMS = {"options": _CSV_LIST, "distribution": _CSV_LIST, "choice": "an integer"}
+#: Columns that some kinds of records read as numbers, and others may have for something else.
+_CSV_NUMBERS = frozenset({"choice", "respondents", "weight", "noise"})
 
 
 class DataError(ValueError):
@@ -333,15 +328,16 @@ def _csv_row(columns: list[str], cells: list[str]) -> dict[str, object] | Invali
     row: dict[str, object] = {c: cell for c, cell in zip(columns, cells, strict=True) if cell}
     if adapter_for(columns) is not None:
         return row
-    for field, form in _CSV_FORMS.items():
-        if field in row:
-            try:
-                value = _DECODER.decode(str(row[field]))
-            except (ValueError, RecursionError):
+    for field in [each for each in row if each in _CSV_FORMS or each in _CSV_NUMBERS]:
+        try:
+            value = _DECODER.decode(str(row[field]))
+        except (ValueError, RecursionError):
+            if (form := _CSV_FORMS.get(field)) is not None:
                 return InvalidRecordError(field, "the cell is not valid JSON", f"write {form}")
-            # A table with a gap in a column of integers is written with 3.0 for 3.
-            whole = form == _INTEGER and isinstance(value, float) and value.is_integer()
-            row[field] = int(value) if whole else value
+            continue
+        # A table with a gap in a column of integers is written with 3.0 for 3.
+        whole = field in _CSV_NUMBERS and isinstance(value, float) and value.is_integer()
+        row[field] = int(value) if whole else value
     return row
 
 

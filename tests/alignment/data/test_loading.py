@@ -248,6 +248,13 @@ def test_numbers_of_csv_are_those_of_json(tmp_path: Path) -> None:
     chosen.write_text(f'{asked}respondent,choice\nA,q,Q?,"[""a"",""b""]",p1,0.5\n')
     with pytest.raises(DataError, match="'choice': is a number, not an integer"):
         load_records(chosen)
+    # Where it is no number of a record, a column may say what it likes.
+    compared = tmp_path / "pairs.csv"
+    compared.write_text("group,prompt,chosen,rejected,weight,noise\nA,p,c,r,heavy,[\n")
+    assert isinstance(load_records(compared).records[0], PairRecord)
+    chosen.write_text(f'{asked}respondent,choice,weight\nA,q,Q?,"[""a"",""b""]",p1,1,heavy\n')
+    with pytest.raises(DataError, match="'weight': is a text, not a number"):
+        load_records(chosen)
 
 
 def test_csv_keeps_texts_and_names_the_line_where_a_row_starts(tmp_path: Path) -> None:
