@@ -53,7 +53,7 @@ def opened_atomically(
         durable: As for :func:`write_atomically`.
         mode: As for :func:`write_atomically`.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = _part_of(path)
     descriptor = _create(part, 0o666 if mode is None else mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -75,11 +75,32 @@ def opened_atomically(
 def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file that must not exist, such as a key; its owner's alone from its first byte on.
 
+    It is on disk whole before it has its name: half a key would be in the way of every later start.
+
     Raises:
         FileExistsError: It exists, and stays as it is.
     """
+    part = _part_of(path)
+    try:
+        _write(part, data, mode)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without links: only a kill in the middle can leave a part here.
+            _write(path, data, mode)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    force_out(path.parent)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
     with os.fdopen(_create(path, mode), "wb") as file:
         file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def force_out(path: Path) -> None:
@@ -89,6 +110,10 @@ def force_out(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def _create(path: Path, mode: int) -> int:

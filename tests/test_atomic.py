@@ -234,3 +234,49 @@ class TestNew:
                 write_new(tmp_path / name, b"other")
         assert (tmp_path / "key").read_bytes() == b"secret"
         assert not (tmp_path / "nowhere").exists()
+
+    @pytest.mark.parametrize("call", ["write", "fsync", "link", "unlink"])
+    @pytest.mark.parametrize("after", [False, True])
+    def test_whoever_is_killed_on_the_way_leaves_all_of_it_or_nothing(
+        self, tmp_path: Path, call: str, after: bool
+    ) -> None:
+        """Was open: an empty key lay in the way of every later start."""
+        script = (
+            "import os, signal, sys; from pathlib import Path; import atomic\n"
+            f"real = os.{call}\n"
+            "def dying(*given, **named):\n"
+            f"    {'real(*given, **named)' if after else 'pass'}\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            f"os.{call} = dying\n"
+            # Buffered streams write below os.write: half of it is there when they are flushed.
+            "if sys.argv[2] == 'write':\n"
+            "    os.fdopen = lambda descriptor, _: dying(descriptor, b'sec')\n"
+            "atomic.write_new(Path(sys.argv[1]), b'secret')\n"
+        )
+        path = tmp_path / "key"
+        done = subprocess.run(
+            [sys.executable, "-c", script, path, call],
+            cwd=Path(atomic.__file__).parent,
+            check=False,
+        )
+        assert done.returncode == -9
+        if path.exists():
+            assert path.read_bytes() == b"secret"
+            assert call in ("link", "unlink")
+        else:
+            write_new(path, b"secret")
+            assert path.read_bytes() == b"secret"
+
+    def test_it_never_replaces_where_files_have_no_links(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def failing(*_: object) -> None:
+            raise OSError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", failing)
+        write_new(tmp_path / "key", b"secret")
+        with pytest.raises(FileExistsError):
+            write_new(tmp_path / "key", b"other")
+        assert list(tmp_path.iterdir()) == [tmp_path / "key"]
+        assert (tmp_path / "key").read_bytes() == b"secret"
+        assert mode_of(tmp_path / "key") == 0o600
