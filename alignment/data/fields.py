@@ -88,7 +88,7 @@ def options_of(value: object) -> tuple[str, ...]:
         raise InvalidRecordError("options", problem, remedy)
     first_seen: dict[str, int] = {}
     for index, option in enumerate(value):
-        _check_text("options", option, f"option {index} ")
+        check_text("options", option, f"option {index} ")
         first = first_seen.setdefault(composed(option).strip(), index)
         if first != index:
             raise InvalidRecordError("options", f"options {first} and {index} are equal", remedy)
@@ -141,16 +141,17 @@ def name_in(row: Mapping[str, object], field: str) -> str:
 
 def text_in(row: Mapping[str, object], field: str) -> str:
     """A text that says something and that every file takes."""
-    return _check_text(field, row.get(field))
+    return check_text(field, row.get(field))
 
 
-def _check_text(field: str, value: object, which: str = "") -> str:
+def check_text(field: str, value: object, which: str = "", *, blank: bool = False) -> str:
+    """A text that every file takes; one that says nothing only where ``blank`` allows it."""
     remedy = "give a text"
     if value is None:
         raise InvalidRecordError(field, f"{which}is missing", remedy)
     if not isinstance(value, str):
         raise InvalidRecordError(field, f"{which}is {kind_of(value)}, not a text", remedy)
-    if not value or value.isspace():
+    if not blank and (not value or value.isspace()):
         raise InvalidRecordError(field, f"{which}is empty", remedy)
     try:
         value.encode()

@@ -14,6 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from alignment.data.conversations import (
+    Conversation,
+    Text,
+    Turns,
+    messages_of,
+    order_of,
+    parse_pair,
+    plain_of,
+)
 from alignment.data.fields import (
     InvalidRecordError,
     distribution_of,
@@ -38,12 +47,15 @@ class Question:
         options: The possible answers, in the order of every target.
         together: All options are shown in one sequence (survey, choice); otherwise every option
             is encoded alone after the text (pair: an option is a response).
+        turns: The messages, where prompt or responses of a pair are conversations; ``text`` and
+            ``options`` are then how they read without a chat template.
     """
 
     question_id: str
     text: str
     options: tuple[str, ...]
     together: bool = True
+    turns: Turns | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +131,15 @@ class PairRecord:
         prompt: What the responses answer.
         chosen: The preferred response.
         rejected: The other one.
+
+    All three are texts or conversations.
     """
 
     group: str
     annotator: str | None
-    prompt: str
-    chosen: str
-    rejected: str
+    prompt: Text
+    chosen: Text
+    rejected: Text
 
     @property
     def unit(self) -> str | None:
@@ -140,26 +154,37 @@ class PairRecord:
     @property
     def question(self) -> Question:
         """Prompt and sorted responses, so that annotators who disagree answer the same question."""
-        first, second = sorted((self.chosen, self.rejected), key=composed)
-        options = (first, second)
-        question_id = f"pair-{question_digest(self.prompt, options)[:32]}"
-        return Question(question_id=question_id, text=self.prompt, options=options, together=False)
+        first, second = sorted((self.chosen, self.rejected), key=order_of)
+        text, options = plain_of(self.prompt), (plain_of(first), plain_of(second))
+        turns = None
+        if any(isinstance(each, Conversation) for each in (self.prompt, first, second)):
+            responses = (messages_of(first, "assistant"), messages_of(second, "assistant"))
+            turns = Turns(messages_of(self.prompt, "user"), responses)
+        return Question(
+            question_id=f"pair-{question_digest(text, options, turns)[:32]}",
+            text=text,
+            options=options,
+            together=False,
+            turns=turns,
+        )
 
     @property
     def target(self) -> tuple[float, ...]:
         """One at the preferred response, zero at the other, in the order of ``question``."""
-        return (1.0, 0.0) if composed(self.chosen) < composed(self.rejected) else (0.0, 1.0)
+        return (1.0, 0.0) if order_of(self.chosen) < order_of(self.rejected) else (0.0, 1.0)
 
 
 PreferenceRecord: TypeAlias = SurveyRecord | ChoiceRecord | PairRecord
 
 
-def question_digest(text: str, options: Sequence[str]) -> str:
+def question_digest(text: str, options: Sequence[str], turns: Turns | None = None) -> str:
     """Name a question by what it says: SHA-256 over text and options, 64 hexadecimal digits.
 
-    Composed and decomposed characters say the same.
+    Where there are turns, over these too. Composed and decomposed characters say the same.
     """
-    said = [composed(each) for each in (text, *options)]
+    said: list[object] = [composed(each) for each in (text, *options)]
+    if turns is not None:
+        said.append(turns.composed())
     return hashlib.sha256(json.dumps(said).encode("ascii")).hexdigest()
 
 
@@ -178,7 +203,8 @@ def parse_record(
         survey  group, question_id, question, options, distribution; respondents and noise may be
                 absent
         choice  group, respondent, question_id, question, options, choice, weight (may be absent)
-        pair    group, annotator (may be absent), prompt, chosen, rejected
+        pair    group, annotator (may be absent), prompt, chosen, rejected: texts, or lists of
+                messages as for :func:`alignment.data.conversations.parse_pair`
 
     Names and ids are brought to one spelling (:func:`texts.spelled`), since two spellings of one
     respondent would be two units of privacy; that of a group is also one that others may be shown
@@ -221,9 +247,9 @@ def record_to_row(record: PreferenceRecord) -> dict[str, object]:
         return {
             "group": record.group,
             "annotator": record.annotator,
-            "prompt": record.prompt,
-            "chosen": record.chosen,
-            "rejected": record.rejected,
+            "prompt": _in_row(record.prompt),
+            "chosen": _in_row(record.chosen),
+            "rejected": _in_row(record.rejected),
         }
     asked = {
         "question_id": record.question.question_id,
@@ -241,6 +267,10 @@ def record_to_row(record: PreferenceRecord) -> dict[str, object]:
     if record.weight != 1:
         said["weight"] = record.weight
     return {"group": record.group, "respondent": record.respondent, **asked, **said}
+
+
+def _in_row(text: Text) -> object:
+    return text if isinstance(text, str) else [each.as_mapping() for each in text.messages]
 
 
 def _survey(row: Mapping[str, object], known: Mapping[str, Question]) -> SurveyRecord:
@@ -275,14 +305,14 @@ def _choice(row: Mapping[str, object], known: Mapping[str, Question]) -> ChoiceR
 
 
 def _pair(row: Mapping[str, object], known: Mapping[str, Question]) -> PairRecord:
-    chosen, rejected = text_in(row, "chosen"), text_in(row, "rejected")
-    if composed(chosen) == composed(rejected):
+    prompt, chosen, rejected = parse_pair(row)
+    if order_of(chosen) == order_of(rejected):
         remedy = "leave out pairs without a preference"
         raise InvalidRecordError("rejected", "is the same text as chosen", remedy)
     return PairRecord(
         group=name_in(row, "group"),
         annotator=None if row.get("annotator") is None else name_in(row, "annotator"),
-        prompt=text_in(row, "prompt"),
+        prompt=prompt,
         chosen=chosen,
         rejected=rejected,
     )

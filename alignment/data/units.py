@@ -174,7 +174,7 @@ def _gathered(named: Iterable[tuple[str, PreferenceRecord]]) -> tuple[UnitRecord
 def _unit_records(name: str, records: Sequence[PreferenceRecord]) -> UnitRecords:
     said = sorted(
         ((record.question, record.target, record.weight) for record in records),
-        key=lambda each: (each[0].question_id, each[1], each[0].text, each[0].options, each[2]),
+        key=lambda each: (each[0].question_id, each[1], *_letters(each[0]), each[2]),
     )
     return UnitRecords(
         unit=name,
@@ -182,3 +182,9 @@ def _unit_records(name: str, records: Sequence[PreferenceRecord]) -> UnitRecords
         targets=tuple(target for _, target, _ in said),
         weights=tuple(weight for _, _, weight in said),
     )
+
+
+def _letters(question: Question) -> tuple[str, tuple[str, ...], str]:
+    """What tells questions of one id apart: they say the same, but not letter by letter."""
+    turns = "" if question.turns is None else question.turns.to_json()
+    return question.text, question.options, turns

@@ -291,7 +291,10 @@ class GroupLedger:
 def contents_of(unit: UnitRecords) -> bytes:
     """Digest of all that a unit said, 32 bytes."""
     said = [
-        [question.question_id, question.text, list(question.options), list(target), weight]
+        [
+            *(question.question_id, question.text, list(question.options), list(target), weight),
+            *(() if question.turns is None else (question.turns.to_json(),)),
+        ]
         for question, target, weight in zip(unit.questions, unit.targets, unit.weights, strict=True)
     ]
     return hashlib.sha256(json.dumps(said).encode()).digest()

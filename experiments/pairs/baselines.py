@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from alignment.data.answers import tally
+from alignment.data.conversations import Conversation
 from alignment.data.records import PairRecord, Question
 from experiments.pairs.folds import PairFold, dialogue_of
 
@@ -53,7 +54,9 @@ def targets_of(records: Sequence[PairRecord], folds: Sequence[PairFold]) -> tupl
             group=group,
             question=question,
             share=target[0],
-            dialogue=dialogue_of(question.text),
+            dialogue=dialogue_of(
+                Conversation(question.turns.prompt) if question.turns else question.text
+            ),
         )
         for group, answers in tally(records).items()
         for question, target in zip(answers.questions, answers.targets, strict=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from alignment.data.conversations import Conversation, Text
 from alignment.data.records import PairRecord, PreferenceRecord
 from alignment.data.split import FEWEST_GROUPS, Draw, Split
 
@@ -52,16 +53,29 @@ def pairs_of(records: Sequence[PreferenceRecord]) -> tuple[PairRecord, ...]:
     return pairs
 
 
-def dialogue_of(prompt: str) -> str:
+def dialogue_of(prompt: Text) -> str:
     """Name what a prompt belongs to, alike for all prompts that must stay in one fold.
 
-    Of a transcript that is what the person said first: the same dialogue stands in such data
-    several times, cut off at different turns. Of any other prompt it is the whole. Neither case of
-    letters nor white space counts. Different dialogues that begin alike share a name, which costs
-    nothing but freedom in dealing.
+    Of a transcript or a conversation that is what the person said first: the same dialogue stands
+    in such data several times, cut off at different turns. Of any other prompt it is the whole.
+    Neither case of letters nor white space counts. Different dialogues that begin alike share a
+    name, which costs nothing but freedom in dealing.
     """
+    if isinstance(prompt, Conversation):
+        return dialogue_of(_opening(prompt))
     said = prompt.partition(_REPLY)[0] if _TRANSCRIPT.match(prompt) else prompt
     return " ".join(said.casefold().split())
+
+
+def _opening(prompt: Conversation) -> str:
+    """What users say before anybody answers; the whole where none of them does."""
+    said: list[str] = []
+    for message in prompt.messages:
+        if message.role == "assistant" and said:
+            break
+        if message.role == "user":
+            said.append(message.content)
+    return "\n".join(said) or prompt.plain
 
 
 def deal_groups(records: Sequence[PairRecord], *, groups: int) -> tuple[PairRecord, ...]:
