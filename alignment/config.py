@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+#: Encoders that come in pip packages: the default one, and a small language model.
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+LANGUAGE_MODEL = "SmolLM2-135M-Instruct"
 MAX_FAIRNESS = 10.0
 
 
@@ -20,6 +22,11 @@ def _at_least(config: object, least: int, **remedies: str) -> None:
     for name, remedy in remedies.items():
         value = getattr(config, name)
         _require(value >= least, name, value, f">= {least}", remedy)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} = {value!r} is none of {', '.join(known)}: choose one")
 
 
 def _above_zero(config: object, **remedies: str) -> None:
@@ -45,17 +52,28 @@ class PredictorConfig:
         head_width: Hidden width of the head.
         early_features: The head also reads what an option is below the adapted layers, where words
             still say more than the whole question does.
+        option_length: The head also reads how long an option is, beyond what ``max_tokens`` shows
+            of it: what a reader of two responses sees at a glance.
         context_rank: Directions in which groups may differ, learned by the federation so that a
             few answers of a group tell where it stands.
         max_tokens: Longest text in tokens. A longer question or prompt loses its middle and keeps
             at least a quarter of the room, three parts of that for its end; an option, or a
             response, loses what goes beyond its share of the rest. For a causal model see
             :class:`alignment.model.causal.ResponseEncoder`.
-        scores: What scores an option. ``head``: a small head on what a text encoder makes of it.
-            ``policy``: how much more probable adapters make it to a causal language model, which
-            is direct preference optimisation; head and context have no part in it.
+        scores: What scores an option. ``head``: a small head on what an encoder makes of it.
+            ``reward``: one linear layer on what stands at the end of its text, as a reward model
+            of other libraries has it. ``policy``: how much more probable adapters make it to a
+            causal language model, which is direct preference optimisation; head and context have
+            no part in it.
         beta: Of a causal model: its implicit reward is beta times the log-ratio of the adapted
             model and the base model.
+        depth: Layers of the encoder that run, from below; 0 runs all. What a language model thinks
+            of a text is often plainer in the middle than at its end, which is busy with the next
+            word.
+        dtype: Precision of the frozen weights and of what they compute. Adapters, head, and all
+            that leaves the encoder are float32.
+        chat_template: Conversations, and prompts with their responses, are read as the tokenizer's
+            chat template renders them, where it has one.
     """
 
     encoder: str = DEFAULT_ENCODER
@@ -65,20 +83,34 @@ class PredictorConfig:
     lora_targets: str = "all-linear"
     head_width: int = 96
     early_features: bool = True
+    option_length: bool = False
     context_rank: int = 16
     max_tokens: int = 128
-    scores: Literal["head", "policy"] = "head"
+    scores: Literal["head", "reward", "policy"] = "head"
     beta: float = 0.1
+    depth: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    chat_template: bool = True
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
         none = "use 0 for none"
         _at_least(self, 0, lora_layers=none, lora_rank=none, context_rank="16 is usual")
+        _at_least(self, 0, depth="0 runs all layers")
         _at_least(self, 1, head_width="96 is usual")
         _at_least(self, 16, max_tokens="128 is usual")
         _above_zero(self, lora_alpha="8 is usual", beta="0.1 is usual")
-        if self.scores not in ("head", "policy"):
-            raise ValueError(f"scores = {self.scores!r} is neither 'head' nor 'policy': choose one")
+        _one_of("scores", self.scores, ("head", "reward", "policy"))
+        _one_of("dtype", self.dtype, ("float32", "bfloat16"))
+        if 0 < self.depth < self.lora_layers:
+            raise ValueError(
+                f"depth = {self.depth} is less than lora_layers = {self.lora_layers}: raise it"
+            )
+        if self.scores == "reward" and self.lora_layers < 1:
+            raise ValueError(
+                "lora_layers = 0 with scores = 'reward': give at least 1; lora_rank = 0 trains no "
+                "adapter"
+            )
         if self.scores == "policy":
             self._check_causal()
 
@@ -86,13 +118,23 @@ class PredictorConfig:
         if self.encoder == DEFAULT_ENCODER:
             raise ValueError(
                 f"encoder = {self.encoder!r} writes no text and scores = 'policy' wants a causal "
-                "language model: give a folder in Hugging Face format or a hub id of one"
+                "language model: give "
+                f"{LANGUAGE_MODEL!r}, a folder in Hugging Face format or a hub id of one"
             )
         if min(self.lora_layers, self.lora_rank) < 1:
             raise ValueError(
                 f"lora_layers = {self.lora_layers} and lora_rank = {self.lora_rank} must be >= 1 "
                 "with scores = 'policy', which trains adapters alone: raise them"
             )
+        if self.depth:
+            raise ValueError(
+                f"depth = {self.depth} but scores = 'policy' writes with all layers: set it to 0"
+            )
+
+    @property
+    def apart(self) -> bool:
+        """Whether every option is read in a text of its own, whatever the kind of the records."""
+        return self.scores != "head"
 
     @property
     def adapted(self) -> bool:

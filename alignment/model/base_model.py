@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -11,23 +11,35 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from alignment.config import DEFAULT_ENCODER
-from alignment.model.encoder_files import EncoderError, packaged_files
+from alignment.model.encoder_files import PACKAGED, EncoderError, packaged_files
+
+_GGUF = ".gguf"
+#: The last layer of a reward model, by the names of its kinds: a base model has none of its own.
+REWARD_LAYERS = ("score", "classifier")
 
 
 @contextmanager
-def _source(encoder: str) -> Iterator[str]:
-    """The place to load an encoder from; of the package only the checked files are in reach."""
-    if encoder != DEFAULT_ENCODER:
-        yield encoder
+def _source(encoder: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where to load an encoder from, and how; of a package only the checked files are in reach."""
+    if encoder not in PACKAGED:
+        yield encoder, {}
         return
     with tempfile.TemporaryDirectory(prefix="fedaccord-") as folder:
-        for name, path in packaged_files().items():
+        files = packaged_files(encoder)
+        for name, path in files.items():
             (Path(folder) / name).symlink_to(path)
-        yield folder
+        packed = [name for name in files if name.endswith(_GGUF)]
+        yield folder, {"gguf_file": packed[0]} if packed else {}
 
 
 def reason_of(error: Exception) -> str:
@@ -36,56 +48,90 @@ def reason_of(error: Exception) -> str:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep a bar that counts tensors out of a run's own progress."""
-    shown = transformers_logging.is_progress_bar_enabled()
+def _quiet() -> Iterator[None]:
+    """Keep bars that count tensors, and reports of weights, out of a run's own progress."""
+    shown, level = (
+        transformers_logging.is_progress_bar_enabled(),
+        transformers_logging.get_verbosity(),
+    )
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(level)
         if shown:
             transformers_logging.enable_progress_bar()
 
 
 def load_base(
-    encoder: str, kind: Any = AutoModel
+    encoder: str, kind: Any = AutoModel, *, depth: int = 0, dtype: torch.dtype = torch.float32
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a base encoder and its tokenizer, frozen, in float32 and without dropout.
+    """Load a base encoder and its tokenizer, frozen and without dropout, on the processor.
 
-    Weights are read from safetensors only: nothing pickled, and no code from a hub.
+    Weights are read from safetensors or GGUF only: nothing pickled, and no code from a hub.
 
     Args:
-        encoder: The packaged one, a folder, or a hub id.
+        encoder: A packaged one, a folder, or a hub id.
         kind: The auto class of ``transformers`` that builds it.
+        depth: Layers to keep, from below; 0 keeps all.
+        dtype: Of all weights.
 
     Raises:
         EncoderError: The encoder cannot be found, was changed, or has no fast tokenizer.
     """
+    shape: dict[str, Any] = {"num_hidden_layers": depth} if depth else {}
+    rewards = kind is AutoModelForSequenceClassification
+    if rewards:
+        shape["num_labels"] = 1
     try:
-        with _source(encoder) as source, _no_progress_bar():
+        with _source(encoder) as (source, how), _quiet():
             model, report = kind.from_pretrained(
                 source,
                 use_safetensors=True,
                 trust_remote_code=False,
-                dtype=torch.float32,
+                dtype=torch.float32 if how else dtype,
                 output_loading_info=True,
+                **shape,
+                **how,
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, SafetensorError) as error:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **how)
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise EncoderError(
             f"cannot load encoder {encoder!r}: {reason_of(error)} Give a folder in Hugging Face "
             f"format, a hub id, or {DEFAULT_ENCODER!r}"
         ) from error
-    # Whatever is missing was drawn at random: every party would hold another encoder.
-    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
-    if missing:
-        raise EncoderError(f"encoder {encoder!r} lacks weights {missing[0]}: give a complete one")
+    if how:
+        model = _unpacked(model)
+        cast(nn.Module, model).to(dtype)
+    _require_complete(encoder, report["missing_keys"], rewards=rewards)
     if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_ids):
         raise EncoderError(f"encoder {encoder!r} has no fast tokenizer: add its tokenizer.json")
     _require_known_tokens(encoder, model, tokenizer)
     model.requires_grad_(False)
     model.eval()
     return model, tokenizer
+
+
+def _unpacked(model: PreTrainedModel) -> PreTrainedModel:
+    """A model of plain weights, that knows nothing of the packed file it was read from."""
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain: PreTrainedModel = type(model)(config)
+    plain.load_state_dict(model.state_dict())
+    return plain
+
+
+def _require_complete(encoder: str, missing: Iterable[str], *, rewards: bool) -> None:
+    """Refuse weights that were drawn at random: every party would hold another encoder."""
+    # The last layer of a reward is trained; a pooler that nothing reads does not matter.
+    trained = {f"{layer}.{part}" for layer in REWARD_LAYERS for part in ("weight", "bias")}
+    found = sorted(
+        name for name in missing if (name not in trained if rewards else "pooler" not in name)
+    )
+    if found:
+        raise EncoderError(f"encoder {encoder!r} lacks weights {found[0]}: give a complete one")
 
 
 def _require_known_tokens(
@@ -102,3 +148,18 @@ def _require_known_tokens(
             f"encoder {encoder!r} has a tokenizer with token {highest} and an embedding of {rows} "
             "rows: resize the embedding, or give the tokenizer that the model was made with"
         )
+
+
+def save_base(encoder: str, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write a base model as a folder in Hugging Face format, for libraries that read no package.
+
+    Args:
+        encoder: As for :func:`load_base`; a causal language model.
+        folder: Where to.
+        dtype: Of the weights.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model, tokenizer = load_base(encoder, AutoModelForCausalLM, dtype=dtype)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

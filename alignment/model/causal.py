@@ -26,14 +26,14 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from alignment.config import PredictorConfig
 from alignment.data.records import Question
 from alignment.model.context import ABSENT, Prior
+from alignment.model.device import CPU, widened
 from alignment.model.encoder import Encoder, take_tokens
 from alignment.model.encoder_files import EncoderError
-from alignment.model.encoding import QuestionBatch, TokenSequence, tokens_of
+from alignment.model.encoding import QuestionBatch, TokenSequence, shortened
+from alignment.model.rendering import ChatTemplate, parted, tokens_of
 
 #: Between a survey question and the option that answers it; a response carries its own.
 _BEFORE_OPTION = "\n"
-#: How far two logits may be apart that must be the same number.
-_TOLERANCE = 1e-3
 
 
 class ResponseEncoder:
@@ -47,37 +47,61 @@ class ResponseEncoder:
     Args:
         tokenizer: A Hugging Face tokenizer with an end token.
         max_tokens: Bound on the length of a text.
+        chat: Reads responses to a prompt as turns of a conversation; None reads all as texts.
+        joined: Read a text as other libraries read it: prompt and response as one, with no token
+            of a start or an end that no template has put there.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_tokens: int,
+        chat: ChatTemplate | None = None,
+        *,
+        joined: bool = False,
+    ) -> None:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
-        self._end = int(tokenizer.eos_token_id)
+        self._chat = chat
+        self._joined = joined
+        # Joined texts have no such token.
+        self._end = -1 if joined else int(tokenizer.eos_token_id)
         start = tokenizer.bos_token_id
         self._start = () if start is None else (int(start),)
         self._cache: dict[Question, tuple[TokenSequence, ...]] = {}
 
     def _sequence(self, text: str, response: str) -> TokenSequence:
+        if self._joined:
+            read = parted(self._tokenizer, text + response, len(text), special=False)
+            return shortened(*read, self._max_tokens)
         room = self._max_tokens - len(self._start)
-        said = [*tokens_of(self._tokenizer, response), self._end][: room - room // 4]
+        whole = [*tokens_of(self._tokenizer, response), self._end]
+        said = whole[: room - room // 4]
         prompt = tokens_of(self._tokenizer, text)[-(room - len(said)) :]
         # Something must stand before the first token whose probability counts.
         before = [*self._start, *prompt] or [self._end]
         ids = (*before, *said)
-        return TokenSequence(token_ids=ids, spans=((len(before), len(ids)),))
+        return TokenSequence(token_ids=ids, spans=((len(before), len(ids)),), lengths=(len(whole),))
 
     def sequences(self, question: Question) -> tuple[TokenSequence, ...]:
         """Texts of a question, one for each option in their order."""
         known = self._cache.get(question)
         if known is None:
-            text = question.text + _BEFORE_OPTION if question.together else question.text
-            known = tuple(self._sequence(text, option) for option in question.options)
-            self._cache[question] = known
+            known = self._cache[question] = tuple(self._sequences(question))
         return known
+
+    def _sequences(self, question: Question) -> Iterator[TokenSequence]:
+        text = question.text + _BEFORE_OPTION if question.together else question.text
+        for place, option in enumerate(question.options):
+            if self._chat is None or question.together:
+                yield self._sequence(text, option)
+            else:
+                yield shortened(*self._chat.tokens(question, place), self._max_tokens)
 
 
 def token_log_probabilities(logits: Tensor, token_ids: Tensor) -> Tensor:
-    """Log-probability of tokens: (..., vocabulary) float32 and (...) int64 to (...) float32."""
+    """Log-probability of tokens: (..., vocabulary) and (...) int64 to (...) float32."""
+    logits = widened(logits)
     chosen = logits.gather(-1, token_ids[..., None]).squeeze(-1)
     return chosen - logits.logsumexp(dim=-1)
 
@@ -86,8 +110,8 @@ class CausalEncoder(Encoder):
     """A frozen causal language model with trainable LoRA adapters on its last layers.
 
     Where an encoder gives last hidden states, it gives logits, (texts, tokens, vocabulary) float32.
-    What it keeps of a text has one column more than the activations of the frozen layers: the
-    log-probability that the base model, without adapters, gives each token.
+    What it keeps of a text has columns behind the activations of the frozen layers: the bits of the
+    log-probability, float32, that the base model without adapters gives each token.
 
     Raises:
         EncoderError: The model looks at what comes later, or its tokenizer has no end token.
@@ -105,7 +129,9 @@ class CausalEncoder(Encoder):
                 f"encoder {config.encoder!r} has a tokenizer without an end token: set its "
                 "eos_token"
             )
-        self.prefix_width = self.hidden_size + 1
+        # The bits of a float32 ride behind the activations, in as many columns as they take.
+        self._reference_columns = torch.float32.itemsize // self.dtype.itemsize
+        self.prefix_width = self.hidden_size + self._reference_columns
         base = cast(PreTrainedModel, cast(PeftModel, self.model).get_base_model())
         output = cast(Any, base).get_output_embeddings()
         if output is None:
@@ -113,23 +139,10 @@ class CausalEncoder(Encoder):
         # Past the registry of modules: it is a part of the model already.
         self.__dict__["_output"] = output
         self._can_narrow = True
-        self._require_causal(config.encoder, base.config.vocab_size)
-
-    @staticmethod
-    def _positions(base: PreTrainedModel) -> int | None:
-        """The longest text that the base model was made for."""
-        longest: int | None = getattr(base.config, "max_position_embeddings", None)
-        return longest
-
-    @torch.no_grad()
-    def _require_causal(self, name: str, vocabulary: int) -> None:
-        """Refuse a model whose word on a token depends on the tokens after it."""
-        token_ids = torch.tensor([[0, 0], [0, vocabulary - 1]])
-        one, other = self._run(token_ids, torch.ones_like(token_ids))[:, 0]
-        if not torch.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE):
+        if not self.causal:
             raise EncoderError(
-                f"encoder {name!r} reads what comes after a token: scores = 'policy' wants a "
-                "causal language model"
+                f"encoder {config.encoder!r} reads what comes after a token: scores = 'policy' "
+                "wants a causal language model"
             )
 
     def _run(self, token_ids: Tensor, mask: Tensor) -> Tensor:
@@ -158,8 +171,9 @@ class CausalEncoder(Encoder):
             mask: (texts, tokens) int64, 1 for a token and 0 for padding, which comes last.
 
         Returns:
-            (texts, tokens, hidden + 1) float32: what goes into the first adapted layer, and the
-            log-probability of the token given those before it; 0 for the first and for padding.
+            (texts, tokens, prefix_width): what goes into the first adapted layer, and the bits of
+            the log-probability of the token given those before it; 0 for the first and for
+            padding.
         """
         hidden = super().prefix(token_ids, mask)
         reference = torch.zeros((*mask.shape, 1))
@@ -169,20 +183,26 @@ class CausalEncoder(Encoder):
                 each = slice(row, row + 1)
                 logits = self.suffix(hidden[each, :length], mask[each, :length])
                 reference[each, 1:length, 0] = token_log_probabilities(
-                    logits[:, :-1], token_ids[each, 1:length]
-                )
-        return torch.cat([hidden, reference], dim=-1)
+                    logits[:, :-1], token_ids[each, 1:length].to(logits.device)
+                ).to(CPU)
+        return torch.cat([hidden, reference.view(self.dtype)], dim=-1)
 
     def pooled(self, batch: QuestionBatch) -> Tensor:
         """Log-ratio of adapted and base model for each option: (questions, K, 1) float32."""
-        hidden, reference = batch.hidden[..., :-1].contiguous(), batch.hidden[..., -1]
+        columns = self._reference_columns
+        hidden = batch.hidden[..., :-columns].contiguous()
+        reference = batch.hidden[..., -columns:]
+        if columns > 1:
+            reference = reference.contiguous().view(torch.float32)
         read = batch.read
         if read is None:
             read = torch.arange(batch.mask.shape[1]).expand_as(batch.mask)
         # A token is foretold where the one before it stands.
         logits = self.suffix(hidden, batch.mask, (read - 1).clamp(min=0))
-        said = token_log_probabilities(logits, batch.token_ids.gather(1, read))
-        gained = said - reference.gather(1, read)
+        said = token_log_probabilities(
+            logits, batch.token_ids.gather(1, read).to(logits.device)
+        ).to(CPU)
+        gained = said - reference.squeeze(-1).gather(1, read)
         of_option = batch.pooling_of_read() > 0
         ratios = torch.where(of_option, gained[:, None], 0.0).sum(dim=-1)
         return ratios.flatten()[batch.slots][..., None]

@@ -30,14 +30,17 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from alignment.config import DEFAULT_ENCODER, PredictorConfig
+from alignment.config import PredictorConfig
 from alignment.model.base_model import load_base, reason_of
-from alignment.model.encoder_files import EncoderError
+from alignment.model.device import CPU, DTYPES, compute_device, widened
+from alignment.model.encoder_files import EncoderError, hub_id_of
 from alignment.model.encoding import QuestionBatch
 from alignment.model.file_names import ADAPTER_WEIGHTS
 
-#: Hub name of the default encoder, as written into a published adapter.
-DEFAULT_ENCODER_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+#: How far two activations may be apart that must be the same number.
+_TOLERANCE = 1e-3
+#: Tokens of an option of middling length, and how much more its length counts than an activation.
+_LENGTH, _LENGTH_SCALE = 40.0, 4.0
 
 
 def _layer_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -145,11 +148,18 @@ class Encoder(nn.Module):
         self, config: PredictorConfig, *, seed: int = 0, adapter: Path | None = None
     ) -> None:
         super().__init__()
-        base, self.tokenizer = load_base(config.encoder, self._kind)
+        self.device, self.dtype = compute_device(), DTYPES[config.dtype]
+        base, self.tokenizer = load_base(
+            config.encoder, self._kind, depth=config.depth, dtype=self.dtype
+        )
         _, layers = _layer_list(base)
         if config.lora_layers > len(layers):
             raise EncoderError(
                 f"lora_layers = {config.lora_layers} but {config.encoder} has {len(layers)} layers"
+            )
+        if config.depth > len(layers):
+            raise EncoderError(
+                f"depth = {config.depth} but {config.encoder} has {len(layers)} layers: lower it"
             )
         positions = self._positions(base)
         if positions is not None and config.max_tokens > positions:
@@ -164,12 +174,15 @@ class Encoder(nn.Module):
         self.prefix_width = self.hidden_size
         #: Numbers that :meth:`pooled` gives for an option.
         self.pooled_width = (3 if config.early_features else 2) * self.hidden_size
+        self.pooled_width += 2 * config.option_length
         self._early_features = config.early_features
+        self._option_length = config.option_length
         self.model: nn.Module = base
         if adapter is not None and not adapted:
             raise EncoderError(f"{adapter} holds adapters, the configuration has none: remove one")
         if adapted:
             self.model = self._adapted(base, config, seed=seed, adapter=adapter)
+        cast(nn.Module, self.model).to(self.device)
         self.model.eval()
         # Past the registry of modules: the layers are parts of the model already.
         self.__dict__["_layers"] = _layer_list(self.model)[1]
@@ -177,6 +190,14 @@ class Encoder(nn.Module):
         # BERT and its kin: attention with its residual, then a feed-forward part per token.
         parts = {name for name, _ in self._layers[-1].named_children()}
         self._can_narrow = parts == {"attention", "intermediate", "output"}
+        self.causal = self._reads_backwards_only(base.config.vocab_size)
+
+    @torch.no_grad()
+    def _reads_backwards_only(self, vocabulary: int) -> bool:
+        """Whether what the model makes of a token is the same whatever comes after it."""
+        token_ids = torch.tensor([[0, 0], [0, vocabulary - 1]], device=self.device)
+        one, other = self._run(token_ids, torch.ones_like(token_ids))[:, 0]
+        return torch.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE)
 
     def _adapted(
         self, base: PreTrainedModel, config: PredictorConfig, *, seed: int, adapter: Path | None
@@ -189,22 +210,21 @@ class Encoder(nn.Module):
             lora = _lora_config(base, self.first, config, self._task)
             model = cast(PeftModel, get_peft_model(base, lora))
         # A path of this machine has no place in a published adapter.
-        model.peft_config["default"].base_model_name_or_path = (
-            DEFAULT_ENCODER_HUB_ID if config.encoder == DEFAULT_ENCODER else config.encoder
-        )
+        model.peft_config["default"].base_model_name_or_path = hub_id_of(config.encoder)
         if adapter is not None:
             _fill(model, adapter)
         return model
 
     @staticmethod
     def _positions(base: PreTrainedModel) -> int | None:
-        """The longest text in tokens, or None where positions are not looked up in a table."""
+        """The longest text that the base model was made for, in tokens; None where any is."""
         for name, table in base.named_modules():
             if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
                 # RoBERTa and its kin count positions from behind the padding.
                 unused = 0 if table.padding_idx is None else table.padding_idx + 1
                 return table.num_embeddings - unused
-        return None
+        longest: int | None = getattr(base.config, "max_position_embeddings", None)
+        return longest
 
     def train(self, mode: bool = True) -> Encoder:
         """Stay in evaluation mode: dropout would make a unit's gradient depend on chance."""
@@ -224,10 +244,11 @@ class Encoder(nn.Module):
 
         Returns:
             What goes into the first adapted layer, or comes out of the last one where there is
-            none: (sequences, tokens, hidden) float32.
+            none: (sequences, tokens, hidden) in the encoder's precision, on the processor.
         """
+        token_ids, mask = token_ids.to(self.device), mask.to(self.device)
         if self.first == len(self._layers):
-            return self._run(token_ids, mask)
+            return self._run(token_ids, mask).to(CPU)
 
         def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _PrefixDone(args[0] if args else kwargs["hidden_states"])
@@ -241,7 +262,7 @@ class Encoder(nn.Module):
         try:
             self._run(token_ids, mask)
         except _PrefixDone as done:
-            return done.hidden
+            return done.hidden.to(CPU)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -291,14 +312,16 @@ class Encoder(nn.Module):
         """Run the adapted layers on stored activations.
 
         Args:
-            hidden: What :meth:`prefix` returned, (sequences, tokens, hidden) float32.
+            hidden: What :meth:`prefix` returned, (sequences, tokens, hidden).
             mask: (sequences, tokens) int64.
             read: (sequences, read tokens) int64, places of the tokens wanted; None wants all.
 
         Returns:
-            Last hidden states of the tokens wanted, (sequences, tokens, hidden) float32; equal to
-            those of :meth:`forward` up to float rounding.
+            Last hidden states of the tokens wanted, (sequences, tokens, hidden), in the encoder's
+            precision and on its device; equal to those of :meth:`forward` up to float rounding.
         """
+        hidden, mask = hidden.to(self.device), mask.to(self.device)
+        read = None if read is None else read.to(self.device)
         if self.first == len(self._layers):
             return hidden if read is None else take_tokens(hidden, read)
         with ExitStack() as stack:
@@ -311,23 +334,44 @@ class Encoder(nn.Module):
 
     @property
     def shared_columns(self) -> slice:
-        """Where :meth:`pooled` holds the first token: alike for all options of one text."""
-        return slice(self.hidden_size, 2 * self.hidden_size)
+        """Where :meth:`pooled` holds what is alike for all options of one text; may be empty."""
+        start = self.hidden_size
+        return slice(start, start) if self.causal else slice(start, 2 * start)
 
     def pooled(self, batch: QuestionBatch) -> Tensor:
         """Pooled activations of each option: (questions, K, pooled_width) float32.
 
-        The mean of the option's own tokens, the sequence's first token, and with early features
-        the same mean below the adapted layers; each normalised without parameters.
+        The mean of the option's own tokens; the sequence's first token, or of a causal model, whose
+        first token has seen nothing, the option's last; and with early features the mean below the
+        adapted layers. Each is normalised without parameters. The length of an option comes last.
         """
-        last = self.suffix(batch.hidden, batch.mask, batch.read)
-        options = torch.bmm(batch.pooling_of_read(), last)
-        parts = [options, last[:, :1].expand_as(options)]
+        last = widened(self.suffix(batch.hidden, batch.mask, batch.read))
+        pooling = batch.pooling_of_read().to(self.device)
+        options = torch.bmm(pooling, last)
+        whole = last[:, :1].expand_as(options)
+        if self.causal:
+            whole = last.gather(1, _last_places(pooling).expand_as(options))
+        parts = [options, whole]
         if self._early_features:
-            parts.append(torch.bmm(batch.pooling, batch.hidden))
-        normalised = [functional.layer_norm(part, (self.hidden_size,)) for part in parts]
-        return torch.cat(normalised, dim=-1).flatten(0, 1)[batch.slots]
+            below = widened(batch.hidden.to(self.device))
+            parts.append(torch.bmm(batch.pooling.to(self.device), below))
+        columns = [functional.layer_norm(part, (self.hidden_size,)).to(CPU) for part in parts]
+        if self._option_length:
+            columns.append(_length_columns(batch.lengths))
+        return torch.cat(columns, dim=-1).flatten(0, 1)[batch.slots]
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Run the whole encoder: (sequences, tokens) int64 to (sequences, tokens, hidden)."""
         return self._run(token_ids, mask)
+
+
+def _last_places(pooling: Tensor) -> Tensor:
+    """Of each option the place of its last token, (sequences, slots, 1) int64; 0 of none."""
+    places = torch.arange(pooling.shape[-1], device=pooling.device)
+    return torch.where(pooling > 0, places, 0).amax(dim=-1, keepdim=True)
+
+
+def _length_columns(lengths: Tensor) -> Tensor:
+    """What a reader sees of lengths, (...) float32 in tokens: logarithm and number, (..., 2)."""
+    shares = lengths / _LENGTH
+    return _LENGTH_SCALE * torch.stack([shares.log(), (shares - 1) / 2], dim=-1)

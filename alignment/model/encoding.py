@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data.records import Question
+from alignment.model.rendering import ChatTemplate, tokens_of
+
+_Each = TypeVar("_Each")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,10 +32,12 @@ class TokenSequence:
     Attributes:
         token_ids: Token ids with the special tokens.
         spans: Per option, the half-open range of its tokens.
+        lengths: Per option, its tokens before any were cut off.
     """
 
     token_ids: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+    lengths: tuple[int, ...]
 
 
 class TextEncoder(Protocol):
@@ -42,24 +47,28 @@ class TextEncoder(Protocol):
         """The texts of a question, its options in their order."""
 
 
-def tokens_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text, and nothing around them."""
-    # A text that spells a special token means its letters, not the token.
-    read = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
-    return list(read["input_ids"])
-
-
 class QuestionEncoder:
     """Turns questions into token sequences of at most ``max_tokens`` tokens.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
         max_tokens: Bound on the length of a sequence.
+        chat: Reads responses to a prompt as turns of a conversation; None reads all as texts.
+        apart: Gives every option a sequence of its own, also where options stand together.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_tokens: int,
+        chat: ChatTemplate | None = None,
+        *,
+        apart: bool = False,
+    ) -> None:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
+        self._chat = chat
+        self._apart = apart
         start = tokenizer.cls_token_id
         end = tokenizer.sep_token_id
         self._start = int(tokenizer.bos_token_id if start is None else start)
@@ -88,26 +97,66 @@ class QuestionEncoder:
         for tokens in option_tokens:
             spans.append((len(ids), len(ids) + len(tokens)))
             ids += [*tokens, self._end]
-        return TokenSequence(token_ids=tuple(ids), spans=tuple(spans))
+        lengths = tuple(map(len, read))
+        return TokenSequence(token_ids=tuple(ids), spans=tuple(spans), lengths=lengths)
 
     def sequences(self, question: Question) -> tuple[TokenSequence, ...]:
         """Sequences of a question: one for all options, or one for each where they stand alone."""
         known = self._cache.get(question)
         if known is None:
-            groups = [question.options] if question.together else [(o,) for o in question.options]
-            known = tuple(self._sequence(question.text, options) for options in groups)
-            self._cache[question] = known
+            known = self._cache[question] = tuple(self._sequences(question))
         return known
+
+    def _sequences(self, question: Question) -> Iterator[TokenSequence]:
+        if question.together and not self._apart:
+            yield self._sequence(question.text, question.options)
+            return
+        for place, option in enumerate(question.options):
+            if self._chat is None or question.together:
+                yield self._sequence(question.text, (option,))
+            else:
+                yield shortened(*self._chat.tokens(question, place), self._max_tokens)
+
+
+def shortened(token_ids: Sequence[int], prompt: int, max_tokens: int) -> TokenSequence:
+    """A prompt with its response, cut to a bound.
+
+    The response loses its end beyond three quarters of the room; then the prompt its beginning.
+
+    Args:
+        token_ids: Of both.
+        prompt: How many of them are the prompt's.
+        max_tokens: The bound.
+    """
+    # Something must stand before the first token of the response, and something in it.
+    prompt = min(max(prompt, 1), len(token_ids) - 1)
+    response = token_ids[prompt:][: max_tokens - max_tokens // 4]
+    before = token_ids[:prompt][-(max_tokens - len(response)) :]
+    return TokenSequence(
+        token_ids=(*before, *response),
+        spans=((len(before), len(before) + len(response)),),
+        lengths=(len(token_ids) - prompt,),
+    )
 
 
 class FrozenLayers(Protocol):
     """The layers of an encoder that never change; see :class:`alignment.model.encoder.Encoder`."""
 
-    #: Numbers for each token.
+    #: Numbers for each token, and their precision.
     prefix_width: int
+    dtype: torch.dtype
 
     def prefix(self, token_ids: Tensor, mask: Tensor) -> Tensor:
-        """Run the layers: (texts, tokens) int64 each to (texts, tokens, prefix_width) float32."""
+        """Run the layers: (texts, tokens) int64 each to (texts, tokens, prefix_width)."""
+
+
+#: How activations are kept, bit for bit: numpy has no number of 16 bits with so short a mantissa.
+_BITS = {torch.float32: torch.float32, torch.bfloat16: torch.int16}
+_STORED = {torch.float32: np.float32, torch.bfloat16: np.int16}
+#: Tokens computed together at most, padding included.
+_TOKENS_AT_ONCE = 1 << 14
+
+_Bits: TypeAlias = NDArray[np.float32] | NDArray[np.int16]
 
 
 class PrefixCache:
@@ -129,7 +178,8 @@ class PrefixCache:
         self._limit = memory_limit_bytes
         self._batch = batch
         #: In memory the row itself, in the file the place where it begins.
-        self._rows: dict[tuple[int, ...], NDArray[np.float32] | int] = {}
+        self._rows: dict[tuple[int, ...], _Bits | int] = {}
+        self._stored: Any = _STORED[encoder.dtype]
         self._file: IO[bytes] | None = None
         self.memory_bytes = 0
         self.disk_bytes = 0
@@ -137,7 +187,7 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def _store(self, key: tuple[int, ...], row: NDArray[np.float32]) -> None:
+    def _store(self, key: tuple[int, ...], row: _Bits) -> None:
         if self.memory_bytes + row.nbytes <= self._limit:
             self.memory_bytes += row.nbytes
             self._rows[key] = row.copy()
@@ -151,22 +201,21 @@ class PrefixCache:
         self._rows[key] = self.disk_bytes
         self.disk_bytes += row.nbytes
 
-    def _row(self, key: tuple[int, ...]) -> NDArray[np.float32]:
+    def _row(self, key: tuple[int, ...]) -> _Bits:
         row = self._rows[key]
         if not isinstance(row, int) or self._file is None:
             return np.asarray(row)
         # Read, not mapped: every mapping would hold a file descriptor.
-        size = len(key) * self._encoder.prefix_width * np.dtype(np.float32).itemsize
+        size = len(key) * self._encoder.prefix_width * np.dtype(self._stored).itemsize
         content = os.pread(self._file.fileno(), size, row)
-        return np.frombuffer(content, dtype=np.float32).reshape(len(key), -1)
+        return np.frombuffer(content, dtype=self._stored).reshape(len(key), -1)
 
     def _compute(self, missing: list[tuple[int, ...]]) -> None:
         missing.sort(key=len)
-        for at in range(0, len(missing), self._batch):
-            part = missing[at : at + self._batch]
+        for part in within_tokens(missing, len, tokens=_TOKENS_AT_ONCE, most=self._batch):
             token_ids, mask = pad_tokens(part, max(map(len, part)))
-            hidden = self._encoder.prefix(token_ids, mask).numpy()
-            for key, row in zip(part, hidden, strict=True):
+            hidden = self._encoder.prefix(token_ids, mask)
+            for key, row in zip(part, hidden.view(_BITS[hidden.dtype]).numpy(), strict=True):
                 self._store(key, row[: len(key)])
 
     def fetch(self, sequences: Sequence[TokenSequence], length: int) -> Tensor:
@@ -177,17 +226,39 @@ class PrefixCache:
             length: Tokens to pad to; no text may be longer.
 
         Returns:
-            What the encoder's ``prefix`` gave, (sequences, length, width) float32, zero where
-            padded.
+            What the encoder's ``prefix`` gave, (sequences, length, width), zero where padded.
         """
         keys = [sequence.token_ids for sequence in sequences]
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
         if missing:
             self._compute(missing)
-        hidden = np.zeros((len(keys), length, self._encoder.prefix_width), dtype=np.float32)
+        hidden = np.zeros((len(keys), length, self._encoder.prefix_width), dtype=self._stored)
         for i, key in enumerate(keys):
             hidden[i, : len(key)] = self._row(key)
-        return torch.from_numpy(hidden)
+        return torch.from_numpy(hidden).view(self._encoder.dtype)
+
+
+def within_tokens(
+    rows: Sequence[_Each], length: Callable[[_Each], int], *, tokens: int, most: int
+) -> Iterator[list[_Each]]:
+    """Rows in parts that follow each other, each of few enough tokens when padded to its longest.
+
+    Args:
+        rows: What is parted.
+        length: Of a row, in tokens.
+        tokens: Bound of a part; a longer row has a part of its own.
+        most: Rows of a part at most.
+    """
+    part: list[_Each] = []
+    longest = 0
+    for row in rows:
+        longest = max(longest, length(row))
+        if part and (len(part) == most or longest * (len(part) + 1) > tokens):
+            yield part
+            part, longest = [], length(row)
+        part.append(row)
+    if part:
+        yield part
 
 
 def pad_tokens(rows: Sequence[tuple[int, ...]], length: int) -> tuple[Tensor, Tensor]:
@@ -205,12 +276,14 @@ class QuestionBatch:
     """Questions ready for the predictor; K is the largest number of options.
 
     Attributes:
-        hidden: (sequences, tokens, width) float32, output of the frozen layers.
+        hidden: (sequences, tokens, width), output of the frozen layers in the encoder's precision.
         token_ids: (sequences, tokens) int64, 0 where padded.
         mask: (sequences, tokens) int64.
         pooling: (sequences, slots, tokens) float32; row sums 1 where a slot holds an option.
         slots: (questions, K) int64, where each option's row lies among sequences * slots.
         present: (questions, K) bool, which options exist.
+        lengths: (sequences, slots) float32, tokens of an option before any were cut off; 1 where a
+            slot holds none.
         read: (sequences, read tokens) int64, places of the first token and of all options' tokens;
             None where shapes are fixed, for their number depends on the questions.
     """
@@ -221,6 +294,7 @@ class QuestionBatch:
     pooling: Tensor
     slots: Tensor
     present: Tensor
+    lengths: Tensor
     read: Tensor | None = None
 
     def pooling_of_read(self) -> Tensor:
@@ -280,6 +354,7 @@ def gather(
     """
     texts = [text for own in per_question for text in own]
     pooling = torch.zeros((len(texts), width, length))
+    lengths = torch.ones((len(texts), width))
     slots = torch.zeros((len(per_question), options), dtype=torch.int64)
     present = torch.zeros(slots.shape, dtype=torch.bool)
     row = 0
@@ -289,6 +364,7 @@ def gather(
         for text in own:
             for slot, (start, end) in enumerate(text.spans):
                 pooling[row, slot, start:end] = 1.0 / (end - start)
+                lengths[row, slot] = text.lengths[slot]
                 slots[place, option], present[place, option] = row * width + slot, True
                 option += 1
             row += 1
@@ -301,6 +377,7 @@ def gather(
         pooling=pooling,
         slots=slots,
         present=present,
+        lengths=lengths,
         read=None if read is None else torch.tensor([p + [0] * (read - len(p)) for p in places]),
     )
 

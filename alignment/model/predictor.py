@@ -1,7 +1,8 @@
 """The preference predictor: encoder, head, and the scores of options.
 
-A causal language model takes the place of both where ``scores = "policy"``
-(:mod:`alignment.model.causal`), and nothing else changes.
+A reward model, or the implicit rewards of a causal language model, take the place of both where
+``scores`` says so (:mod:`alignment.model.reward_model`, :mod:`alignment.model.causal`), and nothing
+else changes.
 
 The prior holds the scores of a question before anything is known of a group.
 :mod:`alignment.model.context` corrects them by the group's own answers.
@@ -30,99 +31,17 @@ from alignment.model.encoding import (
     QuestionEncoder,
     TextEncoder,
     collate,
+    within_tokens,
 )
+from alignment.model.heads import PreferenceHead, RewardHead
+from alignment.model.rendering import ChatTemplate
+from alignment.model.reward_model import RewardEncoder
 
-_DIRECTION_STD = 0.01
 #: Questions per forward pass where no gradient is wanted, and questions remembered at most.
 _BATCH = 32
+#: Tokens of such a pass, padding included.
+_TOKENS = 1 << 14
 _POOLED_LIMIT = 50_000
-
-
-class Dropout:
-    """Zeroes a share of numbers and scales the others up (Srivastava et al. 2014).
-
-    Args:
-        share: In [0, 1).
-        generator: Draws them: torch's own would be shared by all groups of a process.
-    """
-
-    def __init__(self, share: float, generator: torch.Generator) -> None:
-        self._kept = 1.0 - share
-        self._generator = generator
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Drop some of them, anew for each call; float32 of any shape."""
-        if self._kept == 1.0:
-            return values
-        kept = torch.full_like(values, self._kept).bernoulli(generator=self._generator)
-        return values * kept / self._kept
-
-
-class PreferenceHead(nn.Module):
-    """Scores an option from its own tokens and the whole question.
-
-    Args:
-        size: Width of a pooled option.
-        width: Hidden width of the head.
-        context_rank: Directions in which groups may differ.
-
-    Attributes:
-        reads_context: A group's own answers can correct its scores.
-    """
-
-    reads_context = True
-
-    def __init__(self, size: int, width: int, context_rank: int) -> None:
-        super().__init__()
-        self.inner = nn.Linear(size, width)
-        self.score = nn.Linear(width, 1)
-        self.directions = nn.Linear(size, context_rank, bias=False)
-        # Untrained, they are a weak linear kernel on what the encoder sees in an option.
-        nn.init.normal_(self.directions.weight, std=_DIRECTION_STD)
-
-    def features(self, pooled: Tensor) -> Tensor:
-        """Features of options: (..., size) float32 to (..., width) float32."""
-        return functional.gelu(self.inner(pooled))
-
-    def forward(self, pooled: Tensor, dropout: Dropout | None = None) -> Tensor:
-        """Score options: (..., size) float32 to (...) float32."""
-        features = self.features(pooled)
-        scores: Tensor = self.score(features if dropout is None else dropout(features))
-        return scores.squeeze(-1)
-
-    def with_slopes(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features and scores of options, and between them the slopes of the scores.
-
-        Args:
-            pooled: (options, size) float32.
-
-        Returns:
-            Features (options, width), derivatives of the scores by what ``inner`` gives (options,
-            width), and scores (options,), float32 each and without gradients.
-        """
-        with torch.no_grad():
-            inner = self.inner(pooled)
-        with torch.enable_grad():
-            features = functional.gelu(inner.requires_grad_())
-            (slopes,) = torch.autograd.grad(features.sum(), inner)
-        features = features.detach()
-        with torch.no_grad():
-            return features, slopes * self.score.weight, self.score(features).squeeze(-1)
-
-    def prior(self, pooled: Tensor, present: Tensor) -> Prior:
-        """The prior of pooled options, in their precision; gradients reach the directions only.
-
-        So the loss in context cannot wear down the prior, which must stand without any context.
-        """
-        with torch.no_grad():
-            features = self.features(pooled)
-            scores: Tensor = self.score(features).squeeze(-1).masked_fill(~present, ABSENT)
-        return Prior(
-            scores=scores,
-            features=functional.normalize(features, dim=-1),
-            directions=self.directions(pooled.detach()),
-            present=present,
-        )
 
 
 class Predictor(nn.Module):
@@ -139,26 +58,34 @@ class Predictor(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.encoder: Encoder
-        self.head: PreferenceHead | ImplicitReward
-        if config.scores == "policy":
-            self.encoder = CausalEncoder(config, seed=seed, adapter=adapter)
-            self.head = ImplicitReward(config.beta)
-        else:
-            self.encoder = Encoder(config, seed=seed, adapter=adapter)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                self.head = PreferenceHead(
-                    self.encoder.pooled_width, config.head_width, config.context_rank
-                )
+        kind = {"head": Encoder, "reward": RewardEncoder, "policy": CausalEncoder}[config.scores]
+        self.encoder: Encoder = kind(config, seed=seed, adapter=adapter)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = self._head(config, self.encoder.pooled_width)
         self.questions = self._text_encoder()
         self.cache = PrefixCache(self.encoder)
         self._pooled: dict[Question, Tensor] = {}
         self._pooled_version = b""
 
+    @staticmethod
+    def _head(config: PredictorConfig, size: int) -> PreferenceHead | RewardHead | ImplicitReward:
+        if config.scores == "policy":
+            return ImplicitReward(config.beta)
+        if config.scores == "reward":
+            return RewardHead(size, config.context_rank)
+        return PreferenceHead(size, config.head_width, config.context_rank)
+
     def _text_encoder(self) -> TextEncoder:
-        kind = ResponseEncoder if self.config.scores == "policy" else QuestionEncoder
-        return kind(self.encoder.tokenizer, self.config.max_tokens)
+        """A new reader of texts, which remembers what it has read."""
+        tokenizer, longest = self.encoder.tokenizer, self.config.max_tokens
+        templated = self.config.chat_template and tokenizer.chat_template is not None
+        chat = ChatTemplate(tokenizer) if templated else None
+        if self.config.scores == "policy":
+            return ResponseEncoder(tokenizer, longest, chat)
+        if self.config.scores == "reward" and self.encoder.causal:
+            return ResponseEncoder(tokenizer, longest, chat, joined=True)
+        return QuestionEncoder(tokenizer, longest, chat, apart=self.config.apart)
 
     def batch(self, questions: Sequence[Question], *, length: int | None = None) -> QuestionBatch:
         """Gather questions for :meth:`forward`; see :func:`alignment.model.encoding.collate`."""
@@ -172,6 +99,11 @@ class Predictor(nn.Module):
         """Scores of options, (questions, K) float32; ``ABSENT`` where there is no option."""
         scores: Tensor = self.head(self.pooled(batch))
         return scores.masked_fill(~batch.present, ABSENT)
+
+    def tokens_of(self, question: Question) -> int:
+        """Tokens that a question takes in a batch, beside others no longer than it."""
+        texts = self.questions.sequences(question)
+        return len(texts) * max(len(text.token_ids) for text in texts)
 
     @torch.no_grad()
     def pooled_now(self, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
@@ -197,8 +129,7 @@ class Predictor(nn.Module):
         """Pooled options of different questions, (options, width) float32 each."""
         ordered = sorted(questions, key=lambda question: len(question.text))
         pooled = {}
-        for at in range(0, len(ordered), _BATCH):
-            part = ordered[at : at + _BATCH]
+        for part in within_tokens(ordered, self.tokens_of, tokens=_TOKENS, most=_BATCH):
             for question, row in zip(part, self.pooled(batch(part)), strict=True):
                 pooled[question] = row[: len(question.options)].clone()
         return pooled
@@ -241,7 +172,7 @@ class Predictor(nn.Module):
         digest = hashlib.sha256()
         for name, parameter in self.trainable():
             if name.startswith("encoder."):
-                digest.update(parameter.detach().numpy().tobytes())
+                digest.update(parameter.detach().cpu().numpy().tobytes())
         return digest.digest()
 
 

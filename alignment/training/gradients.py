@@ -38,7 +38,8 @@ from alignment.model.encoding import (
     pad_targets,
     read_places,
 )
-from alignment.model.predictor import Predictor, PreferenceHead
+from alignment.model.heads import PreferenceHead
+from alignment.model.predictor import Predictor
 from alignment.model.vector import AdapterLayout
 from alignment.training.head_gradients import HeadGradients
 from alignment.training.linear_calls import LinearCall, linear_modules, products, recorded
@@ -57,7 +58,7 @@ _Kept: TypeAlias = tuple[UnitRecords, list[int]]
 _STOPPED = (KeyboardInterrupt, SystemExit)
 
 #: In the place of texts that are not there.
-_NO_TEXT = TokenSequence(token_ids=(0,), spans=())
+_NO_TEXT = TokenSequence(token_ids=(0,), spans=(), lengths=())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from alignment.data.records import Question
 from alignment.model.context import ABSENT
-from alignment.model.predictor import PreferenceHead
+from alignment.model.heads import PreferenceHead
 from alignment.training.objectives import cross_entropy
 from alignment.training.private_layout import MicroBatchShape
 

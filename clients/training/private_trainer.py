@@ -277,9 +277,8 @@ def _require_readable(config: PredictorConfig, shape: StepShape) -> None:
             f"predictor.max_tokens = {config.max_tokens} would be executed but "
             f"{shape.max_tokens} was accounted for; give all groups one predictor"
         )
-    # A causal model reads every option on its own, whatever the kind of the records.
-    if config.scores == "policy" and not shape.options_apart:
+    if config.apart and not shape.options_apart:
         raise ExecutionMismatch(
-            "a causal model reads options apart, and the plan has no room for that; plan with "
-            "privacy.options_apart = true"
+            f"scores = {config.scores!r} reads options apart, and the plan has no room for that; "
+            "plan with privacy.options_apart = true"
         )

@@ -16,7 +16,8 @@ from alignment.config import PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
 from alignment.model.context import ABSENT, read_context
 from alignment.model.encoding import pad_targets
-from alignment.model.predictor import Dropout, Predictor
+from alignment.model.heads import Dropout
+from alignment.model.predictor import Predictor
 from alignment.model.vector import learning_rates, load_vector, part_of, to_vector
 from alignment.training.objectives import cross_entropy
 from alignment.training.weighting import group_weight

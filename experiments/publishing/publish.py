@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alignment.config import DEFAULT_ENCODER
-from alignment.model.encoder import DEFAULT_ENCODER_HUB_ID
+from alignment.model.encoder_files import hub_id_of
 from alignment.model.file_names import ADAPTER_FOLDER, ADAPTER_SETTINGS, ADAPTER_WEIGHTS, HEAD_FILE
 from alignment.model.folder import load_predictor, save_predictor
 from experiments.publishing.model_card import model_card
@@ -174,7 +173,7 @@ def _copy_predictor(publication: Publication, folder: Path) -> str:
     """Copy adapter and head, byte for byte where they name no place; returns the base model."""
     predictor, reading = load_predictor(publication.model)
     encoder = predictor.config.encoder
-    base = DEFAULT_ENCODER_HUB_ID if encoder == DEFAULT_ENCODER else encoder
+    base = hub_id_of(encoder)
     if publication.base_model is not None and publication.base_model != base:
         predictor.config = replace(predictor.config, encoder=publication.base_model)
         save_predictor(predictor, folder, reading)

@@ -333,7 +333,7 @@ def test_there_is_no_head_to_train_alone(make: Callable[..., Predictor]) -> None
         ({"lora_rank": 0}, "lora_rank = 0 must be >= 1"),
         ({"lora_layers": 0}, "lora_layers = 0 and"),
         ({"beta": 0.0}, "beta = 0.0 must be > 0"),
-        ({"scores": "reward"}, "neither 'head' nor 'policy'"),
+        ({"scores": "prize"}, "is none of head, reward, policy"),
         ({"max_tokens": 161}, "max_tokens = 161 but .* reads 160 tokens"),
         ({"lora_targets": "query"}, "names no linear module"),
     ],

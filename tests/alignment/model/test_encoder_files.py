@@ -30,7 +30,7 @@ def test_the_default_encoder_has_one() -> None:
 def test_it_changes_with_every_part_of_the_shape(tiny_encoder: str, name: str) -> None:
     config = PredictorConfig(encoder=tiny_encoder)
     value = getattr(config, name)
-    changed = {"scores": "policy", "lora_targets": "query"}
+    changed = {"scores": "policy", "lora_targets": "query", "dtype": "bfloat16"}
     other = replace(config, **{name: changed[name] if name in changed else value + 1})
     assert model_fingerprint(other) != model_fingerprint(config)
 

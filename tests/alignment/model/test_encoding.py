@@ -72,7 +72,7 @@ def counted(encoder: Encoder) -> Iterator[Callable[..., Counted]]:
 
 
 def text(*ids: int) -> TokenSequence:
-    return TokenSequence(token_ids=ids, spans=())
+    return TokenSequence(token_ids=ids, spans=(), lengths=())
 
 
 def texts(count: int) -> list[TokenSequence]:

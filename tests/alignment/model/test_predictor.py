@@ -156,8 +156,8 @@ def test_gradients_flow_into_adapters_and_head_alone(
 
 
 def test_the_gradient_is_the_slope_of_the_loss(predictor: Predictor, survey: Questions) -> None:
-    predictor.double()
     batch = predictor.batch(survey)
+    predictor.double()
     exact = {"hidden": batch.hidden.double(), "pooling": batch.pooling.double()}
     batch = QuestionBatch(**{**vars(batch), **exact})
     targets = pad_targets(answered(survey).targets, 4).double()

@@ -19,7 +19,8 @@ from torch import nn
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
 from alignment.model.encoding import pad_targets
-from alignment.model.predictor import Predictor, PreferenceHead
+from alignment.model.heads import PreferenceHead
+from alignment.model.predictor import Predictor
 from alignment.training import head_gradients
 from alignment.training.gradients import UnitGradients
 from alignment.training.head_gradients import BLOCK, HeadTable

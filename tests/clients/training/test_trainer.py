@@ -12,7 +12,8 @@ import torch
 from alignment.config import TrainingConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.records import Question
-from alignment.model.predictor import Dropout, Predictor
+from alignment.model.heads import Dropout
+from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from clients.privatizer import release_in_the_clear
 from clients.task import RoundTask

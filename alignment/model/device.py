@@ -1,0 +1,66 @@
+"""Where encoders compute: the one place that decides.
+
+An encoder lives on the device; heads, contexts, vectors and all arithmetic of privacy live on the
+processor. What an encoder is given comes from there, and what it returns goes back there, so that
+nothing else has to know. The processor in float32 is the reference.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import torch
+
+#: Names a device for this process and those that it starts.
+VARIABLE: Final = "FEDACCORD_DEVICE"
+#: What may be asked for; ``auto`` takes what the machine has.
+DEVICES: Final = ("auto", "cpu", "cuda", "mps")
+
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+CPU: Final = torch.device("cpu")
+
+
+def widened(values: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32; anything wider as it is."""
+    return values.to(torch.float32) if values.dtype.itemsize < 4 else values
+
+
+class DeviceError(ValueError):
+    """The device asked for is not there."""
+
+
+def use_device(name: str) -> torch.device:
+    """Let encoders of this process, and of those it starts, compute on a device.
+
+    Raises:
+        DeviceError: There is no such device.
+    """
+    device = _device(name)
+    os.environ[VARIABLE] = name
+    return device
+
+
+def compute_device() -> torch.device:
+    """The device that encoders are built on: the processor unless ``FEDACCORD_DEVICE`` says more.
+
+    Raises:
+        DeviceError: It names a device that is not there.
+    """
+    return _device(os.environ.get(VARIABLE, "cpu") or "cpu")
+
+
+def _device(name: str) -> torch.device:
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name not in DEVICES:
+        raise DeviceError(f"device = {name!r} is none of {', '.join(DEVICES)}: choose one")
+    if name == "auto":
+        return torch.device(next(each for each in ("cuda", "mps", "cpu") if there[each]))
+    if not there[name]:
+        raise DeviceError(f"device = {name!r} but this machine has none: use 'auto' or 'cpu'")
+    return torch.device(name)
