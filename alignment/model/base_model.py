@@ -26,6 +26,14 @@ from alignment.model.encoder_files import PACKAGED, EncoderError, packaged_files
 _GGUF = ".gguf"
 #: The last layer of a reward model, by the names of its kinds: a base model has none of its own.
 REWARD_LAYERS = ("score", "classifier")
+#: PEFT's, before the name of a module of the base model.
+ADAPTED_PREFIX = "base_model.model."
+
+
+def reward_layer_in(name: str) -> str | None:
+    """The last layer of a reward model that a tensor of a PEFT file belongs to, or None."""
+    layer = name.removeprefix(ADAPTED_PREFIX).split(".")[0]
+    return layer if layer in REWARD_LAYERS else None
 
 
 @contextmanager

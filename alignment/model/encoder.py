@@ -31,7 +31,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from alignment.config import PredictorConfig
-from alignment.model.base_model import load_base, reason_of
+from alignment.model.base_model import load_base, reason_of, reward_layer_in
 from alignment.model.device import CPU, DTYPES, compute_device, widened
 from alignment.model.encoder_files import EncoderError, hub_id_of
 from alignment.model.encoding import QuestionBatch
@@ -119,6 +119,8 @@ def _fill(model: PeftModel, adapter: Path) -> None:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:
         raise EncoderError(f"{file}: cannot be read: {reason_of(error)}") from error
+    # The last layer of a reward lies beside them for other libraries; ours is the head's.
+    tensors = {n: t for n, t in tensors.items() if reward_layer_in(n) is None}
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
         raise EncoderError(

@@ -1,7 +1,8 @@
 """The folder in which a predictor is published.
 
 It holds ``adapter/`` in PEFT format, which loads on its base model with
-``PeftModel.from_pretrained``, and ``head.safetensors``, whose metadata carry the configuration.
+``PeftModel.from_pretrained`` (a reward model as a sequence classifier, its tokenizer beside it),
+and ``head.safetensors``, whose metadata carry the configuration.
 """
 
 from __future__ import annotations
@@ -11,13 +12,22 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from alignment.config import ContextConfig
-from alignment.model.file_names import ADAPTER_FOLDER, ADAPTER_SETTINGS, HEAD_FILE
+from alignment.model.base_model import reward_layer_in
+from alignment.model.file_names import (
+    ADAPTER_FOLDER,
+    ADAPTER_SETTINGS,
+    ADAPTER_WEIGHTS,
+    HEAD_FILE,
+)
 from alignment.model.predictor import Predictor
+from alignment.model.reward_model import RewardEncoder
 from alignment.model.stated import FORMAT, METADATA_KEY, not_published, stated_settings
 from alignment.model.vector import load_vector, to_vector
 
@@ -38,6 +48,8 @@ def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -
             # Otherwise PEFT asks a hub whether the base model's vocabulary has grown.
             save_embedding_layers=False,
         )
+        if isinstance(predictor.encoder, RewardEncoder):
+            _write_reward(predictor.encoder, predictor.head, adapter)
         _tidy(adapter)
     content = {
         "format": FORMAT,
@@ -50,6 +62,27 @@ def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -
     save_file(tensors, str(folder / HEAD_FILE), metadata=metadata)
     files = sorted(path for path in adapter.rglob("*") if path.is_file())
     return (HEAD_FILE, *(path.relative_to(folder).as_posix() for path in files))
+
+
+def _write_reward(encoder: RewardEncoder, head: nn.Module, adapter: Path) -> None:
+    """Let PEFT and others see a sequence classifier: last layer, kind of task, and tokenizer."""
+    weights, settings = adapter / ADAPTER_WEIGHTS, adapter / ADAPTER_SETTINGS
+    last = encoder.state_of_last_layer(head.get_parameter("score.weight"))
+    save_file({**load_file(weights), **last}, str(weights), metadata={"format": "pt"})
+    content = json.loads(settings.read_text(encoding="utf-8"))
+    content |= {"task_type": "SEQ_CLS", "modules_to_save": [encoder.last_layer]}
+    settings.write_text(json.dumps(content), encoding="utf-8")
+    encoder.tokenizer.save_pretrained(str(adapter))
+
+
+def _require_same_reward(encoder: RewardEncoder, head: nn.Module, adapter: Path) -> None:
+    """Refuse a folder that scores otherwise here than where others load it."""
+    written = {n: t for n, t in load_file(adapter / ADAPTER_WEIGHTS).items() if reward_layer_in(n)}
+    last = encoder.state_of_last_layer(head.get_parameter("score.weight"))
+    if written.keys() != last.keys() or not all(
+        torch.equal(last[n], t) for n, t in written.items()
+    ):
+        raise ValueError(f"{HEAD_FILE} and {ADAPTER_FOLDER}/ are of two models; copy one whole run")
 
 
 def _tidy(adapter: Path) -> None:
@@ -76,6 +109,8 @@ def load_predictor(folder: Path) -> tuple[Predictor, ContextConfig]:
             raise ValueError(f"{ADAPTER_FOLDER}/ is missing; copy the whole folder")
         predictor = Predictor(config, adapter=adapter if adapter.is_dir() else None)
         predictor.head.load_state_dict(tensors)
+        if isinstance(predictor.encoder, RewardEncoder) and config.adapted:
+            _require_same_reward(predictor.encoder, predictor.head, adapter)
         load_vector(predictor, to_vector(predictor))  # refuses what is not finite
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise not_published(folder, error) from error

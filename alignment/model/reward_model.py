@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from alignment.config import PredictorConfig
-from alignment.model.base_model import REWARD_LAYERS
+from alignment.model.base_model import ADAPTED_PREFIX, REWARD_LAYERS
 from alignment.model.device import CPU, widened
 from alignment.model.encoder import Encoder
 from alignment.model.encoder_files import EncoderError
@@ -57,7 +57,7 @@ class RewardEncoder(Encoder):
     @property
     def last_layer(self) -> str:
         """Name of the layer that is trained as the head, in the base model."""
-        base: Any = getattr(self.model, "get_base_model", lambda: self.model)()
+        base = self._base
         for name in REWARD_LAYERS:
             if type(getattr(base, name, None)) is nn.Linear:
                 return name
@@ -66,13 +66,26 @@ class RewardEncoder(Encoder):
             "model whose sequence classifier does, 'head' takes any"
         )
 
+    def state_of_last_layer(self, weight: Tensor) -> dict[str, Tensor]:
+        """The last layer as PEFT writes it beside adapters, from the weight of the head."""
+        layer: nn.Linear = getattr(self._base, self.last_layer)
+        state = {"weight": weight.detach().clone()}
+        if layer.bias is not None:
+            state["bias"] = torch.zeros_like(layer.bias, dtype=weight.dtype, device=CPU)
+        return {f"{ADAPTED_PREFIX}{self.last_layer}.{name}": t for name, t in state.items()}
+
+    @property
+    def _base(self) -> Any:
+        """The base model within the adapters, or without any."""
+        return getattr(self.model, "get_base_model", lambda: self.model)()
+
     def _run(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """What the last layer reads: (texts, tokens, hidden), or (texts, hidden) where pooled."""
 
         def stop(_: nn.Module, args: tuple[Any, ...]) -> None:
             raise _Read(args[0])
 
-        base: Any = getattr(self.model, "get_base_model", lambda: self.model)()
+        base = self._base
         hook = cast(nn.Module, getattr(base, self.last_layer)).register_forward_pre_hook(stop)
         try:
             self.model(input_ids=token_ids, attention_mask=mask)
