@@ -9,6 +9,8 @@ from typing import Literal
 #: Encoders that come in pip packages: the default one, and a small language model.
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 LANGUAGE_MODEL = "SmolLM2-135M-Instruct"
+#: Where encoders may compute; ``auto`` takes what the machine has.
+DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_FAIRNESS = 10.0
 
 
@@ -195,6 +197,10 @@ class TrainingConfig:
             predicted badly counts more, by what it loses beyond the entropy of its answers, over
             what guessing would, to the power q; 0 counts all alike. Groups are weighed without
             differential privacy, units of privacy with it; see ``alignment.training.weighting``.
+        batch_tokens: Most tokens, padding included, of what a step that trains adapters holds at
+            once; a larger batch is worked off in parts whose gradients add up to its own. 0 holds
+            the batch as a whole.
+        gradient_checkpointing: Such a step computes activations again instead of keeping them.
         start: The model that the first round begins from: in the settings of a run the folder of a
             published model; in a round plan and in an invitation, which name no folder, the digest
             of its vector. Empty draws the first values by seed.
@@ -213,6 +219,8 @@ class TrainingConfig:
     context_questions: int = 20
     proximal: float = 0.0
     fairness: float = 0.0
+    batch_tokens: int = 0
+    gradient_checkpointing: bool = False
     start: str = ""
 
     def __post_init__(self) -> None:
@@ -220,6 +228,7 @@ class TrainingConfig:
         none = "use 0 for none"
         _at_least(self, 0, weight_decay=none, context_weight_decay=none, context_weight=none)
         _at_least(self, 0, proximal=none, local_steps="0 counts epochs")
+        _at_least(self, 0, batch_tokens="0 holds a batch as a whole")
         _at_least(self, 1, batch_size="16 is usual", context_questions="20")
         _above_zero(
             self,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from alignment.config import DEVICES
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
@@ -16,10 +18,13 @@ class SimulationConfig:
             aborted.
         respondents: Persons that are assumed behind every distribution that does not say how many;
             0 assumes none. Results say that it is an assumption.
+        device: Where encoders compute: ``cpu``, ``cuda``, ``mps``, or ``auto`` for what the machine
+            has. An organisation says so itself, by the variable ``FEDACCORD_DEVICE``.
     """
 
     dropout: float = 0.0
     respondents: int = 0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Refuse what is no chance, or leaves nobody."""
@@ -27,6 +32,10 @@ class SimulationConfig:
             raise ValueError(f"dropout = {self.dropout} must lie in [0, 1): lower it")
         if self.respondents < 0:
             raise ValueError(f"respondents = {self.respondents} must be >= 0: 0 assumes none")
+        if self.device not in DEVICES:
+            raise ValueError(
+                f"device = {self.device!r} is none of {', '.join(DEVICES)}: choose one"
+            )
 
     def require_real_groups(self) -> None:
         """Refuse a run whose groups are not a simulation's own.

@@ -12,10 +12,10 @@ from typing import Final
 
 import torch
 
+from alignment.config import DEVICES
+
 #: Names a device for this process and those that it starts.
 VARIABLE: Final = "FEDACCORD_DEVICE"
-#: What may be asked for; ``auto`` takes what the machine has.
-DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -19,6 +19,7 @@ from alignment.config import PredictorConfig
 from alignment.data.units import UnitRecords
 from alignment.model.vector import load_vector
 from alignment.training.gradients import UnitGradients
+from alignment.training.independence import CompanionsShow, require_independent_rows
 from alignment.training.private_layout import (
     MicroBatchShape,
     PrivateLayout,
@@ -50,7 +51,8 @@ class PrivateTrainer:
 
     Raises:
         PlanRefused: The plan states no shape.
-        ExecutionMismatch: The predictor has other coordinates, or reads other texts, than the plan.
+        ExecutionMismatch: The predictor has other coordinates, or reads other texts, than the plan;
+            or this machine computes rows that know their companions.
     """
 
     def __init__(
@@ -71,19 +73,25 @@ class PrivateTrainer:
         whole = head_only if head_only.dimension == self._plan.dimension else both
         self._layout: PrivateLayout = whole if adapters else head_only
         self._chosen = self._layout.within(whole)
+        micro_batch = MicroBatchShape(
+            rows=shape.micro_batch,
+            records=shape.records_per_unit,
+            length=shape.max_tokens,
+            options=shape.max_options,
+            apart=shape.options_apart,
+        )
         self._gradients = UnitGradients(
             self._predictor,
             layout=self._layout,
-            shape=MicroBatchShape(
-                rows=shape.micro_batch,
-                records=shape.records_per_unit,
-                length=shape.max_tokens,
-                options=shape.max_options,
-                apart=shape.options_apart,
-            ),
+            shape=micro_batch,
             metric_scale=metric_scale_for(self._plan.clipping_norm, options=shape.max_options),
             fairness=fairness,
         )
+        if not self._predictor.encoder.is_reference:
+            try:
+                require_independent_rows(self._gradients, micro_batch)
+            except CompanionsShow as error:
+                raise ExecutionMismatch(str(error)) from error
 
     def check(self, vector: NDArray[np.float32], group_index: int, *, units: int) -> None:
         """Check that what would be executed was accounted for; touches no record.

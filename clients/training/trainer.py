@@ -15,7 +15,8 @@ from torch import Tensor
 from alignment.config import PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
 from alignment.model.context import ABSENT, read_context
-from alignment.model.encoding import pad_targets
+from alignment.model.device import compute_device
+from alignment.model.encoding import pad_targets, within_tokens
 from alignment.model.heads import Dropout
 from alignment.model.predictor import Predictor
 from alignment.model.vector import learning_rates, load_vector, part_of, to_vector
@@ -28,9 +29,13 @@ from clients.training.updates import LocalUpdate
 _MIXED_BATCHES = 4
 
 
-@lru_cache(maxsize=1)
 def predictor_for(config: PredictorConfig) -> Predictor:
     """The predictor of this process, built once: its weights are set anew for every message."""
+    return _predictor_on(config, compute_device())
+
+
+@lru_cache(maxsize=1)
+def _predictor_on(config: PredictorConfig, _: torch.device) -> Predictor:
     return Predictor(config)
 
 
@@ -127,8 +132,29 @@ class _LocalObjective:
         self._weights = weights / weights.mean()
         self._evidence = answers.evidence(self._context.single_choice)
 
-    def loss(self, batch: Sequence[int]) -> tuple[Tensor, float]:
-        """What to minimise, and the mean cross-entropy of the prior, of one batch of questions."""
+    def losses(self, batch: Sequence[int]) -> Iterator[tuple[Tensor, float]]:
+        """What to minimise of a batch of questions, in parts that are held one after the other.
+
+        Yields:
+            Of each part its share of the loss, and of the mean cross-entropy of the prior.
+        """
+        parts = [list(batch)]
+        if self._training.batch_tokens and self._train_adapter:
+            parts = list(
+                within_tokens(
+                    batch,
+                    lambda i: self._predictor.tokens_of(self._answers.questions[i]),
+                    tokens=self._training.batch_tokens,
+                    most=len(batch),
+                )
+            )
+        for part in parts:
+            loss, prior = self._loss(part)
+            share = len(part) / len(batch)
+            yield share * loss, share * prior
+
+    def _loss(self, batch: Sequence[int]) -> tuple[Tensor, float]:
+        """What to minimise, and the mean cross-entropy of the prior, of questions held together."""
         pooled, present = self._pooled(batch)
         scores = self._predictor.head(pooled, self._dropout).masked_fill(~present, ABSENT)
         targets = self._targets(batch, present.shape[1])
@@ -219,6 +245,7 @@ def train_locally(
     """
     predictor = predictor_for(task.predictor)
     load_vector(predictor, vector)
+    predictor.encoder.recomputes = task.training.gradient_checkpointing
     optimizer = _optimizer(predictor, task, answers.learning_share())
     pull = _proximal_pull(optimizer, task.training.proximal)
     generator = _generator(task, answers.group)
@@ -227,12 +254,14 @@ def train_locally(
     weight = objective.weight()
     losses = []
     for batch in _batches(lengths, task.training, generator):
-        loss, prior_loss = objective.loss(batch)
         optimizer.zero_grad()
-        loss.backward()
+        prior = 0.0
+        for loss, prior_loss in objective.losses(batch):
+            loss.backward()
+            prior += prior_loss
         pull()
         optimizer.step()
-        losses.append(prior_loss)
+        losses.append(prior)
     delta = to_vector(predictor) - vector
     if not np.isfinite(delta).all():
         raise ValueError("training diverged: lower training.learning_rate")

@@ -136,6 +136,8 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
         config.data, split=config.split, seed=config.seed, skip_invalid=config.skip_invalid
     )
     _check_shape(config, population)
+    if config.simulation.device != "cpu":
+        _check_device(config.simulation.device)
     if config.resume:
         _check_split(out, population)
     else:
@@ -157,6 +159,12 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     return result
 
 
+def _check_device(name: str) -> None:
+    from alignment.model.device import use_device
+
+    use_device(name)
+
+
 def _begin(out: Path, population: Population) -> None:
     """Make the folder of a run, and clear it of one that is replaced."""
     from privacy.identity.key_folder import run_keys
@@ -172,11 +180,13 @@ def _begin(out: Path, population: Population) -> None:
 
 def _simulated(config: RunConfig, population: Population) -> LocalGrid:
     """Run all rounds; what failed before its first round leaves no keys."""
+    from alignment.model.device import use_device
     from clients.sessions.group_ledger import forget_ledgers
     from experiments.simulation.simulate import simulate
     from privacy.identity.key_folder import run_keys
 
     out = Path(config.out)
+    use_device(config.simulation.device)
     try:
         return simulate(config, population)
     except BaseException:
