@@ -1,6 +1,6 @@
 """Prompts of the sample pairs on health and on looking after people."""
 
-from alignment.data.sample_prompts.prompt import Prompt, Response
+from alignment.data.sample_pairs.prompt import Prompt, Response
 
 PROMPTS = (
     Prompt(

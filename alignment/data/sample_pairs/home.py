@@ -1,6 +1,6 @@
 """Prompts of the sample pairs on house, kitchen, garden and animals."""
 
-from alignment.data.sample_prompts.prompt import Prompt, Response
+from alignment.data.sample_pairs.prompt import Prompt, Response
 
 PROMPTS = (
     Prompt(
