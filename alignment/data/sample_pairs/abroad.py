@@ -499,8 +499,8 @@ PROMPTS = (
                 -0.7,
                 (-0.3, 0.0, -0.6, -0.7),
                 "The more magnification the better, so take the one which says 675x in the "
-                "department store. It has three legs, a case and a certificate, and you can look "
-                "at the sun through it too.",
+                "department store. It has three legs, a case and a certificate, and if all you "
+                "see is a blur, a stronger eyepiece will put that right.",
             ),
         ),
     ),

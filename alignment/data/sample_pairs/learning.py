@@ -446,8 +446,8 @@ PROMPTS = (
                 (0.8, 0.3, 0.4, -0.3),
                 "They differ less in subject than in daily life. Nursing is learnt at bedsides: "
                 "half the course is placements, you're paid soon, you're needed everywhere, and "
-                "your back and your nights pay part of it. Biology is four years of wondering "
-                "why, with most posts asking for a master's or more. Some paths join them later: "
+                "your back and your nights pay part of it. Biology is years of wondering why, "
+                "with most posts asking for a master's or more. Some paths join them later: "
                 "research nursing, public health, midwifery. Ring the two course offices and ask "
                 "to speak to a second-year student, as they tell the truth. You can apply to both "
                 "and decide in August.",

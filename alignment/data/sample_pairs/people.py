@@ -307,8 +307,8 @@ PROMPTS = (
                 "Children of that age do not understand such matters, and it is therefore best "
                 "not to mention it. One of you could be on a business trip for some time, and "
                 "later on another trip, until they no longer ask. When they come of age they may "
-                "be given the full documents, including what your husband has done, so that they "
-                "are in a position to form a judgement of their own.",
+                "be given the full documents, including who has done what, so that they are in a "
+                "position to form a judgement of their own.",
             ),
         ),
     ),

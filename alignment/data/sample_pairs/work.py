@@ -611,11 +611,11 @@ PROMPTS = (
             Response(
                 -0.6,
                 (0.2, -0.4, -0.3, -0.7),
-                "The increase is due to inflation, energy costs, wages, the general situation and "
-                "the war. Customers should be informed by a notice on all tables of at least one "
-                "page, with a table of the purchase prices of the last five years, so they "
-                "understand there was no alternative. It should say also that complaints "
-                "addressed to the staff will not be entertained.",
+                "The increase is due to inflation, energy costs, wages and the general situation. "
+                "Customers should be informed by a notice on all tables of at least one page, "
+                "with a table of the purchase prices of the last five years, so they understand "
+                "there was no alternative. It should say also that complaints addressed to the "
+                "staff will not be entertained.",
             ),
         ),
     ),
