@@ -224,8 +224,8 @@ def simulate(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A file, a folder, a hub id, or 'sample' for the built-in data, also as in "
-            "sample:groups=48,severity=2."
+            help="A file, a folder, a hub id, or built-in data: 'sample' or 'sample-pairs', also "
+            "as in sample:groups=48,severity=2."
         ),
     ] = None,
     split: Annotated[
@@ -288,30 +288,51 @@ def _refuse_with_resume(options: Mapping[str, object]) -> None:
 @app.command(epilog="Example: fedaccord sample --out sample.jsonl.gz --kind survey")
 def sample(
     out: Annotated[Path, typer.Option(help="File to write: .jsonl or .jsonl.gz.")],
-    kind: Annotated[str, typer.Option(help="'choice' (a row per answer) or 'survey'.")] = "choice",
-    groups: Annotated[int, typer.Option(help="Number of groups, up to 4096.")] = 12,
-    respondents: Annotated[int, typer.Option(help="Typical respondents of a group.")] = 160,
+    data: Annotated[
+        str,
+        typer.Option(
+            help="'sample', a survey, or 'sample-pairs', preferred responses; parameters may "
+            "follow, as in sample-pairs:persons=20,part=all."
+        ),
+    ] = "sample",
+    kind: Annotated[
+        str | None, typer.Option(help="Of the survey: 'choice' (a row per answer) or 'survey'.")
+    ] = None,
+    groups: Annotated[
+        int | None, typer.Option(help="Number of groups, up to 4096; 12 by default.")
+    ] = None,
+    respondents: Annotated[
+        int | None,
+        typer.Option(help="Of the survey: typical respondents of a group; 160 by default."),
+    ] = None,
     severity: Annotated[
-        float, typer.Option(help="How far groups lie apart: 1 is usual, 0 makes them all alike.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal files.")] = 0,
+        float | None,
+        typer.Option(help="How far groups lie apart: 1 is usual, 0 makes them all alike."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Equal seeds give equal files; 0 by default.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
 ) -> None:
-    """Write the built-in sample data to a file: invented groups that answer by their values.
+    """Write built-in data to a file: invented groups that answer, or judge, by their values.
 
     Commands that take --data also make them on the spot: --data sample:groups=48,severity=2, with
     the options of this command as parameters.
     """
     from alignment.data.loading import write_records
     from alignment.data.records import parse_record
-    from alignment.data.sample_source import KINDS, SampleSource
+    from alignment.data.sample_source import read_sample, sample_with
 
     if out.exists() and not overwrite:
         raise ValueError(f"--out {out}: exists; choose another name or --overwrite")
-    if kind not in KINDS:
-        raise ValueError(f"--kind {kind!r} must be 'choice' or 'survey'")
-    chosen = SampleSource(
-        groups=groups, respondents=respondents, severity=severity, seed=seed, kind=kind
-    )
+    options = {
+        "kind": kind,
+        "groups": groups,
+        "respondents": respondents,
+        "severity": severity,
+        "seed": seed,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    chosen = sample_with(read_sample(data), given, where=data)
     write_records((parse_record(row) for row in chosen.rows()), out)
     echo(f"wrote {shown(str(out))}")

@@ -65,7 +65,7 @@ def load_records(
     each record keeps its own. Records of one wording share one ``Question``.
 
     Args:
-        source: ``"sample"`` for the built-in data, with parameters as in
+        source: ``"sample"`` or ``"sample-pairs"`` for built-in data, with parameters as in
             ``"sample:groups=48,severity=2"`` (:mod:`alignment.data.sample_source`); a ``.jsonl``,
             ``.json``, ``.csv`` (each also ``.gz``), ``.parquet`` or ``.arrow`` file; a folder of
             such files, also one that ``datasets`` saved; otherwise a hub dataset ``owner/name`` or

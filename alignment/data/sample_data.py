@@ -170,16 +170,21 @@ def _all_rows(
 def _group(index: int, rng: np.random.Generator) -> _Group:
     if index < len(_NAMED_GROUPS):
         return _NAMED_GROUPS[index]
-    again, pair = divmod(index - len(_NAMED_GROUPS), len(_PLACES) * len(_TRADES))
+    return _Group(
+        name=generated_name(index - len(_NAMED_GROUPS)),
+        size=rng.uniform(_SMALLEST, _LARGEST),
+        values=tuple(rng.normal(0.0, _GROUP_SPREAD, len(AXES)).tolist()),
+    )
+
+
+def generated_name(number: int) -> str:
+    """The name of a generated group, by its number from 0: no two up to 4096 are the same."""
+    again, pair = divmod(number, len(_PLACES) * len(_TRADES))
     # Shifting the trades by the turn changes both words of the name from one group to the next.
     turn, place = divmod(pair, len(_PLACES))
     trade = (turn + place) % len(_TRADES)
     side = f"{_SIDES[(again + pair) % len(_SIDES)]} " if again else ""
-    return _Group(
-        name=f"{side}{_PLACES[place]} {_TRADES[trade]}",
-        size=rng.uniform(_SMALLEST, _LARGEST),
-        values=tuple(rng.normal(0.0, _GROUP_SPREAD, len(AXES)).tolist()),
-    )
+    return f"{side}{_PLACES[place]} {_TRADES[trade]}"
 
 
 def _group_rows(

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def pairs(
     data: Annotated[
-        str, typer.Option(help="Chosen and rejected responses: a file, a folder or a hub id.")
+        str,
+        typer.Option(
+            help="Chosen and rejected responses: a file, a folder, a hub id or 'sample-pairs'."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for runs, figures and the picture.")],
     folds: Annotated[int, typer.Option(help="Parts that predict each other, cut by prompt.")] = 5,

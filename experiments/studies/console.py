@@ -24,8 +24,8 @@ _KINDS = {".png": "Picture", ".html": "Report", ".json": "Figures"}
 DataOption = Annotated[
     str,
     typer.Option(
-        help="A file, a folder, a hub id, or 'sample' for the built-in data, also as in "
-        "sample:groups=48,severity=2."
+        help="A file, a folder, a hub id, or built-in data: 'sample' or 'sample-pairs', also as "
+        "in sample:groups=48,severity=2."
     ),
 ]
 SplitOption = Annotated[

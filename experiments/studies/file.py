@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from alignment.data.sample_source import PARAMETERS, SAMPLE, is_sample, read_sample, sample_with
+from alignment.data.sample_source import BUILT_IN, SAMPLE, is_sample, read_sample, sample_with
 from experiments.report.wording import is_number
 from experiments.studies import SHIPPED
 from experiments.studies.engine import MOST_DRAWS
@@ -173,9 +173,7 @@ class Study:
                 f"ones; leave it out, or say data = {SAMPLE!r}"
             )
         if is_sample(data):
-            named = read_sample(data)
-            usual = {name: getattr(named, name) for name in PARAMETERS}
-            data = str(sample_with({**usual, **given}, where=f"{self.source}: {SAMPLE}"))
+            data = str(sample_with(read_sample(data), given, where=f"{self.source}: {SAMPLE}"))
         kept = {k: v for k, v in settings.items() if not k.startswith(_SAMPLE)}
         return {**kept, "data": data}
 
@@ -300,7 +298,8 @@ def _table(value: object, where: str) -> Mapping[str, Any]:
 
 
 def _check_keys(flat: Mapping[str, object], where: str, own: Mapping[str, str] = _OWN) -> None:
-    known = [*RunConfig().flat(), *(f"{_SAMPLE}{name}" for name in PARAMETERS)]
+    sample = [f"{_SAMPLE}{name}" for each in BUILT_IN.values() for name in each.parameters()]
+    known = [*RunConfig().flat(), *sample]
     for key in flat:
         if key in own:
             raise ConfigError(f"{where}: {key} is set by the study itself; use {own[key]}")

@@ -518,7 +518,7 @@ class TestSample:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (("--kind", "pair"), "--kind 'pair' must be 'choice' or 'survey'"),
+            (("--kind", "pair"), "kind is 'pair', must be 'choice' or 'survey'"),
             (("--groups", 0), "groups is 0, must be between 1 and 4096"),
             (("--respondents", 0), "respondents is 0, must be at least 1"),
             (("--seed", -1), "seed is -1, must be at least 0"),

@@ -1,0 +1,1 @@
+"""The built-in sample pairs: invented groups that prefer responses by their taste."""
