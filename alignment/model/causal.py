@@ -177,7 +177,7 @@ class CausalEncoder(Encoder):
         """
         hidden = super().prefix(token_ids, mask)
         reference = torch.zeros((*mask.shape, 1))
-        with cast(PeftModel, self.model).disable_adapter():
+        with self.base_alone():
             # One text at a time: logits are as wide as the vocabulary.
             for row, length in enumerate(mask.sum(dim=1).tolist()):
                 each = slice(row, row + 1)
@@ -187,13 +187,26 @@ class CausalEncoder(Encoder):
                 ).to(CPU)
         return torch.cat([hidden, reference.view(self.dtype)], dim=-1)
 
-    def pooled(self, batch: QuestionBatch) -> Tensor:
-        """Log-ratio of adapted and base model for each option: (questions, K, 1) float32."""
+    def _reference(self, batch: QuestionBatch) -> Tensor:
+        """Log-probability of every token by the base model, (texts, tokens) float32."""
         columns = self._reference_columns
-        hidden = batch.hidden[..., :-columns].contiguous()
         reference = batch.hidden[..., -columns:]
         if columns > 1:
             reference = reference.contiguous().view(torch.float32)
+        return reference.squeeze(-1)
+
+    def base_log_probability(self, batch: QuestionBatch) -> Tensor:
+        """Mean log-probability of a token of each option by the base model, in nats.
+
+        Returns:
+            (questions, K) float32.
+        """
+        means = torch.bmm(batch.pooling, self._reference(batch)[..., None])
+        return means.squeeze(-1).flatten()[batch.slots]
+
+    def pooled(self, batch: QuestionBatch) -> Tensor:
+        """Log-ratio of adapted and base model for each option: (questions, K, 1) float32."""
+        hidden = batch.hidden[..., : -self._reference_columns].contiguous()
         read = batch.read
         if read is None:
             read = torch.arange(batch.mask.shape[1]).expand_as(batch.mask)
@@ -202,7 +215,7 @@ class CausalEncoder(Encoder):
         said = token_log_probabilities(
             logits, batch.token_ids.gather(1, read).to(logits.device)
         ).to(CPU)
-        gained = said - reference.squeeze(-1).gather(1, read)
+        gained = said - self._reference(batch).gather(1, read)
         of_option = batch.pooling_of_read() > 0
         ratios = torch.where(of_option, gained[:, None], 0.0).sum(dim=-1)
         return ratios.flatten()[batch.slots][..., None]

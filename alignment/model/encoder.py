@@ -212,6 +212,14 @@ class Encoder(nn.Module):
         self._can_narrow = parts == {"attention", "intermediate", "output"}
         self.causal = self._reads_backwards_only(base.config.vocab_size)
 
+    @contextmanager
+    def base_alone(self) -> Iterator[None]:
+        """The base model without its adapters, while the context lasts."""
+        with ExitStack() as stack:
+            if isinstance(self.model, PeftModel):
+                stack.enter_context(self.model.disable_adapter())
+            yield
+
     @property
     def is_reference(self) -> bool:
         """Whether it computes where and as every change is tested: on the processor in float32."""

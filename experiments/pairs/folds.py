@@ -21,7 +21,7 @@ from alignment.data.split import FEWEST_GROUPS, Draw, Split
 #: Opens a transcript, as in Anthropic/hh-rlhf, and ends the first thing that was said in it.
 _TRANSCRIPT = re.compile(r"\s*Human:")
 _REPLY = "\n\nAssistant:"
-_HELD_OUT = "held out"
+HELD_OUT = "held out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +165,15 @@ def _fold(records: Sequence[PairRecord], dialogues: frozenset[str]) -> PairFold:
             train.add(record.group)
             moved.append(record)
             continue
-        name = f"{record.group} / {_HELD_OUT}"
+        name = f"{record.group} / {HELD_OUT}"
         held_out.setdefault(name, {})[record.question.question_id] = None
         moved.append(replace(record, group=name))
     groups = {record.group for record in records}
     for name in sorted(groups):
         if name not in train:
             raise ValueError(f"group {name!r} has all its prompts in one fold: leave it out")
-        if f"{name} / {_HELD_OUT}" in groups:
-            raise ValueError(f"group '{name} / {_HELD_OUT}' would stand for two: rename it")
+        if f"{name} / {HELD_OUT}" in groups:
+            raise ValueError(f"group '{name} / {HELD_OUT}' would stand for two: rename it")
     draws = {name: (Draw(context=(), target=tuple(ids)),) for name, ids in held_out.items()}
     return PairFold(
         records=tuple(moved),
