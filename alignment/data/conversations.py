@@ -129,6 +129,10 @@ class Turns:
         return [_composed(part) for part in (self.prompt, *self.responses)]
 
 
+def _is_plain(text: Text) -> bool:
+    return isinstance(text, str)
+
+
 def plain_of(text: Text) -> str:
     """The text itself, or how a conversation is read without a chat template."""
     return text if isinstance(text, str) else text.plain
@@ -141,7 +145,7 @@ def messages_of(text: Text, role: str) -> tuple[Message, ...]:
 
 def turns_of(prompt: Text, *responses: Text) -> Turns | None:
     """The messages of a prompt and its responses; None where all of them are plain texts."""
-    if not any(isinstance(each, Conversation) for each in (prompt, *responses)):
+    if all(map(_is_plain, (prompt, *responses))):
         return None
     spoken = tuple(messages_of(each, "assistant") for each in responses)
     return Turns(messages_of(prompt, "user"), spoken)
