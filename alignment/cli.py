@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from alignment.data.conversations import in_json, plain_of
 from terminal import Terminal, echo
 from texts import UnfitText, json_text, shown, spelled
 
@@ -200,13 +201,13 @@ def _spelled(group: str) -> str:
 
 def _ranking_row(ranking: Ranking, count: int) -> dict[str, object]:
     return {
-        "prompt": ranking.candidates.prompt,
+        "prompt": in_json(ranking.candidates.prompt),
         "reward": "log-probability" if ranking.candidates.together else "centred score",
         "combination": ranking.combination.state(),
         "ranked": [
             {
                 "index": each.index,
-                "completion": each.completion,
+                "completion": in_json(each.completion),
                 "reward": each.reward,
                 "groups": dict(each.rewards),
             }
@@ -216,7 +217,7 @@ def _ranking_row(ranking: Ranking, count: int) -> dict[str, object]:
 
 
 def _ranking_table(ranking: Ranking, count: int) -> Table:
-    table = Table(title=shown(ranking.candidates.prompt), title_justify="left", box=None)
+    table = Table(title=shown(plain_of(ranking.candidates.prompt)), title_justify="left", box=None)
     groups = list(ranking.ranked[0].rewards)
     table.add_column("reward", justify="right")
     if 1 < len(groups) <= _COLUMNS:
@@ -233,5 +234,5 @@ def _ranking_table(ranking: Ranking, count: int) -> Table:
         elif len(groups) > _COLUMNS:
             least = min(groups, key=lambda group: each.rewards[group])
             cells += [f"{each.rewards[least]:+.2f}", shown(least)]
-        table.add_row(*cells, shown(each.completion))
+        table.add_row(*cells, shown(plain_of(each.completion)))
     return table

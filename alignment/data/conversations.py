@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from alignment.data.fields import InvalidRecordError, check_text, kind_of, text_in
+from alignment.data.fields import InvalidRecordError, check_text, kind_of
 from texts import composed
 
 #: More messages are no conversation that anybody had.
@@ -129,6 +129,10 @@ class Turns:
         return [_composed(part) for part in (self.prompt, *self.responses)]
 
 
+def _is_plain(text: Text) -> bool:
+    return isinstance(text, str)
+
+
 def plain_of(text: Text) -> str:
     """The text itself, or how a conversation is read without a chat template."""
     return text if isinstance(text, str) else text.plain
@@ -137,6 +141,19 @@ def plain_of(text: Text) -> str:
 def messages_of(text: Text, role: str) -> tuple[Message, ...]:
     """The messages of a conversation; a plain text is one message of that role."""
     return (Message(role, text),) if isinstance(text, str) else text.messages
+
+
+def turns_of(prompt: Text, *responses: Text) -> Turns | None:
+    """The messages of a prompt and its responses; None where all of them are plain texts."""
+    if all(map(_is_plain, (prompt, *responses))):
+        return None
+    spoken = tuple(messages_of(each, "assistant") for each in responses)
+    return Turns(messages_of(prompt, "user"), spoken)
+
+
+def in_json(text: Text) -> str | list[dict[str, Any]]:
+    """The text, or its messages, in the form in which rows hold them."""
+    return text if isinstance(text, str) else [each.as_mapping() for each in text.messages]
 
 
 def order_of(response: Text) -> tuple[str, str]:
@@ -151,35 +168,49 @@ def order_of(response: Text) -> tuple[str, str]:
     return composed(plain), "" if bare else json.dumps(_composed(messages))
 
 
-def parse_messages(field: str, value: object) -> tuple[Message, ...]:
+def parse_messages(field: str, value: object, which: str = "") -> tuple[Message, ...]:
     """Check a list of messages, which as a whole may say nothing.
 
     A message has ``role`` and ``content``, or ``from`` and ``value``. Content is a text, or parts
     that are texts, which are joined; it may be null beside tool calls. ``name``, ``tool_calls`` and
     ``tool_call_id`` are kept, null and empty ones count as absent, other fields are ignored.
 
+    Args:
+        field: Name of the field.
+        value: What it holds.
+        which: As for :func:`parse_text`.
+
     Raises:
         InvalidRecordError: They are no messages. Nothing else is raised for any value of JSON.
     """
     if not isinstance(value, list | tuple):
         remedy = "give a list of messages with role and content"
-        raise InvalidRecordError(field, f"is {kind_of(value)}, not a list", remedy)
+        raise InvalidRecordError(field, f"{which}is {kind_of(value)}, not a list", remedy)
     if not 1 <= len(value) <= MAX_MESSAGES:
-        problem = f"has {len(value)} messages, outside 1 to {MAX_MESSAGES}"
+        problem = f"{which}has {len(value)} messages, outside 1 to {MAX_MESSAGES}"
         raise InvalidRecordError(field, problem, "give the messages of one conversation")
-    return tuple(_message(field, each, f"message {i}: ") for i, each in enumerate(value))
+    return tuple(_message(field, each, f"{which}message {i}: ") for i, each in enumerate(value))
 
 
-def text_or_conversation(row: Mapping[str, object], field: str) -> Text:
-    """The text of a field, or its messages where it holds a list; either says something.
+def parse_text(field: str, value: object, which: str = "") -> Text:
+    """A text, or a conversation where a list is given; either says something.
+
+    Args:
+        field: Name of the field.
+        value: What it holds.
+        which: Opens messages on a value that is one of several, as in "completion 2 ".
 
     Raises:
         InvalidRecordError: It is neither.
     """
-    value = row.get(field)
-    if not isinstance(value, list | tuple):
-        return text_in(row, field)
-    return _saying(field, parse_messages(field, value))
+    if isinstance(value, list | tuple):
+        return _saying(field, parse_messages(field, value, which), which)
+    return check_text(field, value, which)
+
+
+def parse_response(field: str, value: object, which: str = "") -> Text:
+    """The same, where a conversation begins with a message of an assistant or a tool."""
+    return _answering(field, parse_text(field, value, which), which)
 
 
 def parse_pair(row: Mapping[str, object]) -> tuple[Text, Text, Text]:
@@ -193,11 +224,11 @@ def parse_pair(row: Mapping[str, object]) -> tuple[Text, Text, Text]:
     Raises:
         InvalidRecordError: A text is missing, or the three cannot be told apart.
     """
-    chosen, rejected = (text_or_conversation(row, each) for each in ("chosen", "rejected"))
+    chosen, rejected = (parse_text(each, row.get(each)) for each in ("chosen", "rejected"))
     prompt: Text | None = None
     whole = isinstance(chosen, Conversation) and isinstance(rejected, Conversation)
     if not whole or row.get("prompt") is not None:
-        prompt = text_or_conversation(row, "prompt")
+        prompt = parse_text("prompt", row.get("prompt"))
     if isinstance(chosen, Conversation) and isinstance(rejected, Conversation):
         begin = _beginning(prompt, chosen.messages, rejected.messages)
         if not isinstance(prompt, Conversation) and begin:
@@ -208,12 +239,7 @@ def parse_pair(row: Mapping[str, object]) -> tuple[Text, Text, Text]:
     if prompt is None:
         remedy = "begin both with the same messages, or give the prompt"
         raise InvalidRecordError("rejected", "shares no message with chosen", remedy)
-    for field, each in (("chosen", chosen), ("rejected", rejected)):
-        if isinstance(each, Conversation) and each.messages[0].role not in _ANSWERING:
-            problem = f"answers with a message of the {each.messages[0].role}"
-            remedy = "begin both with the messages of the prompt, and answer as an assistant"
-            raise InvalidRecordError(field, problem, remedy)
-    return prompt, chosen, rejected
+    return prompt, _answering("chosen", chosen), _answering("rejected", rejected)
 
 
 def _beginning(prompt: Text | None, chosen: Sequence[Message], rejected: Sequence[Message]) -> int:
@@ -236,10 +262,18 @@ def _beginning(prompt: Text | None, chosen: Sequence[Message], rejected: Sequenc
     return shared if prompt.strip() in said else 0
 
 
-def _saying(field: str, messages: tuple[Message, ...]) -> Conversation:
+def _saying(field: str, messages: tuple[Message, ...], which: str = "") -> Conversation:
     if not any(each.tool_calls or each.content.strip() for each in messages):
-        raise InvalidRecordError(field, "is empty", "give messages with content")
+        raise InvalidRecordError(field, f"{which}is empty", "give messages with content")
     return Conversation(messages)
+
+
+def _answering(field: str, response: Text, which: str = "") -> Text:
+    if isinstance(response, Conversation) and response.messages[0].role not in _ANSWERING:
+        problem = f"{which}answers with a message of the {response.messages[0].role}"
+        remedy = "give the messages that answer the prompt, the first of an assistant"
+        raise InvalidRecordError(field, problem, remedy)
+    return response
 
 
 def _message(field: str, value: object, which: str) -> Message:

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TypeVar
 
 from alignment.data.fields import InvalidRecordError
-from alignment.data.published import adapter_for
+from alignment.data.published.columns import LeftOut
+from alignment.data.published.runs import joined
+from alignment.data.published.shapes import adapter_for
 from alignment.data.records import (
     PairRecord,
     PreferenceRecord,
@@ -30,6 +34,9 @@ from alignment.data.records import (
 from alignment.data.sample_source import is_sample, read_sample
 from alignment.data.sources import DataError, Row, find_files, read_rows, suffix_of
 from atomic import opened_atomically
+from texts import shown
+
+logger = logging.getLogger(__name__)
 
 Parsed = TypeVar("Parsed")
 
@@ -40,13 +47,16 @@ class LoadedRecords:
 
     Attributes:
         records: The records, in the order of the source; of one kind but where each is read alone.
-        skipped: One line for every row that was left out.
+        skipped: One line for every invalid row that was left out.
         source: What was loaded.
+        left_out: How many sound rows give no record, by reason: of a published shape, those that
+            prefer nothing.
     """
 
     records: tuple[PreferenceRecord, ...] = field(repr=False)
     skipped: tuple[str, ...] = field(repr=False)
     source: str
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_records(
@@ -56,6 +66,7 @@ def load_records(
     group: str | None = None,
     split: str = "train",
     alone: bool = False,
+    row_by_row: bool = False,
 ) -> LoadedRecords:
     """Read and check all records of a source.
 
@@ -76,6 +87,9 @@ def load_records(
         split: Part of a folder or hub dataset to read.
         alone: Read each row for itself: invalid rows are left out, no row is held against another,
             and there may be none. What becomes of a record then depends on no other.
+        row_by_row: Refuse tables of which several rows make one record; ``alone`` does so too.
+
+    Rows of published shapes that prefer nothing are counted in ``left_out``, and a warning says so.
 
     Raises:
         DataError: One line with file, line, field and remedy: at the first invalid row, or where
@@ -84,16 +98,34 @@ def load_records(
     collector = _Collector(
         skip_invalid=skip_invalid or alone, group=group, name=_name_of(source), alone=alone
     )
-    for where, content in _rows(source, split):
+    for where, content in _rows(source, split, join=not (alone or row_by_row)):
         collector.add(where, content)
+    skipped, left_out = collector.skipped, dict(sorted(collector.left_out.items()))
     if not collector.records and not alone:
-        skipped = collector.skipped
-        problem = f"no valid record, the first problem is {skipped[0]}" if skipped else "no records"
-        remedy = "" if skipped else "; write one record per line or row"
-        raise DataError(f"{source}: {problem}{remedy}")
+        raise DataError(f"{source}: {_nothing(skipped, left_out)}")
+    if left_out:
+        logger.warning("%s: %s", shown(str(source)), told(left_out))
     return LoadedRecords(
-        records=tuple(collector.records), skipped=tuple(collector.skipped), source=str(source)
+        records=tuple(collector.records),
+        skipped=tuple(skipped),
+        source=str(source),
+        left_out=left_out,
     )
+
+
+def told(left_out: Mapping[str, int]) -> str:
+    """How many sound rows give no record, as in "3 row(s) left out: tie (3)"."""
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in left_out.items())
+    return f"{sum(left_out.values())} row(s) left out: {reasons}"
+
+
+def _nothing(skipped: Sequence[str], left_out: Mapping[str, int]) -> str:
+    """Why a source gives no record."""
+    if skipped:
+        return f"no valid record, the first problem is {skipped[0]}"
+    if left_out:
+        return f"no record, {told(left_out)}; give rows that prefer something"
+    return "no records; write one record per line or row"
 
 
 def load_questions(source: str | Path) -> tuple[Question, ...]:
@@ -160,13 +192,14 @@ def _write_lines(records: Iterable[PreferenceRecord], file: IO[bytes] | gzip.Gzi
         file.write(line.encode("utf-8") + b"\n")
 
 
-def _rows(source: str | Path, split: str) -> Iterator[Row]:
+def _rows(source: str | Path, split: str, *, join: bool) -> Iterator[Row]:
     if is_sample(source):
         for number, row in enumerate(read_sample(str(source)).rows(), start=1):
             yield f"{source}, row {number}", row
         return
-    for file in find_files(source, split=split):
-        yield from read_rows(file)
+    # One stream for all files: rows of one prompt may begin in one and end in the next.
+    rows = (row for file in find_files(source, split=split) for row in read_rows(file))
+    yield from joined(rows) if join else rows
 
 
 def _name_of(source: str | Path) -> str:
@@ -186,6 +219,7 @@ class _Collector:
         self._alone = alone
         self.records: list[PreferenceRecord] = []
         self.skipped: list[str] = []
+        self.left_out = Counter[str]()
         self._skip_invalid = skip_invalid
         self._group = group
         self._name = name
@@ -207,6 +241,8 @@ class _Collector:
             for part, row in adapter(content):
                 place = f"{where}, {part}" if part else where
                 self._add_row(place, row, self._group or self._name)
+        except LeftOut as left:
+            self.left_out[left.reason] += 1
         except InvalidRecordError as error:
             self._refuse(where, error)
 

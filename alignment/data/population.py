@@ -6,7 +6,7 @@ In a deployment no process ever holds more than one group; there each client ope
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,13 +26,15 @@ class Population:
         answers: Every group's answers, groups in alphabetical order.
         split: Train groups and draws of the held-out ones.
         records: The records behind the answers, by group.
-        skipped: One line for each row that was left out.
+        skipped: One line for each invalid row that was left out.
+        left_out: Sound rows without a record, by reason.
     """
 
     answers: Mapping[str, GroupAnswers]
     split: Split
     records: Mapping[str, tuple[PreferenceRecord, ...]]
     skipped: tuple[str, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -99,4 +101,5 @@ def _load(data: str, split: str, seed: int, skip_invalid: bool, _: object) -> Po
         split=chosen,
         records={group: tuple(each) for group, each in records.items()},
         skipped=loaded.skipped,
+        left_out=loaded.left_out,
     )

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from alignment.data.conversations import (
-    Conversation,
     Text,
     Turns,
-    messages_of,
+    in_json,
     order_of,
     parse_pair,
     plain_of,
+    turns_of,
 )
 from alignment.data.fields import (
     InvalidRecordError,
@@ -156,10 +156,7 @@ class PairRecord:
         """Prompt and sorted responses, so that annotators who disagree answer the same question."""
         first, second = sorted((self.chosen, self.rejected), key=order_of)
         text, options = plain_of(self.prompt), (plain_of(first), plain_of(second))
-        turns = None
-        if any(isinstance(each, Conversation) for each in (self.prompt, first, second)):
-            responses = (messages_of(first, "assistant"), messages_of(second, "assistant"))
-            turns = Turns(messages_of(self.prompt, "user"), responses)
+        turns = turns_of(self.prompt, first, second)
         return Question(
             question_id=f"pair-{question_digest(text, options, turns)[:32]}",
             text=text,
@@ -247,9 +244,9 @@ def record_to_row(record: PreferenceRecord) -> dict[str, object]:
         return {
             "group": record.group,
             "annotator": record.annotator,
-            "prompt": _in_row(record.prompt),
-            "chosen": _in_row(record.chosen),
-            "rejected": _in_row(record.rejected),
+            "prompt": in_json(record.prompt),
+            "chosen": in_json(record.chosen),
+            "rejected": in_json(record.rejected),
         }
     asked = {
         "question_id": record.question.question_id,
@@ -267,10 +264,6 @@ def record_to_row(record: PreferenceRecord) -> dict[str, object]:
     if record.weight != 1:
         said["weight"] = record.weight
     return {"group": record.group, "respondent": record.respondent, **asked, **said}
-
-
-def _in_row(text: Text) -> object:
-    return text if isinstance(text, str) else [each.as_mapping() for each in text.messages]
 
 
 def _survey(row: Mapping[str, object], known: Mapping[str, Question]) -> SurveyRecord:

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from alignment.data.fields import InvalidRecordError
-from alignment.data.published import adapter_for
+from alignment.data.published.columns import text_or_messages
+from alignment.data.published.shapes import adapter_for
 
 #: Where a row stands, and its fields or what is wrong with it.
 Row: TypeAlias = tuple[str, dict[str, object] | InvalidRecordError]
@@ -321,11 +322,14 @@ def _csv_rows(file: DataFile) -> Iterator[Row]:
 
 
 def _csv_row(columns: list[str], cells: list[str]) -> dict[str, object] | InvalidRecordError:
-    """Give the cells their types: text as it is ("NA" too), lists as JSON; empty means absent."""
+    """Give the cells their types: text as it is ("NA" too), lists as JSON; empty means absent.
+
+    Messages are a list in any column, for what is a text in one row is a conversation in another.
+    """
     if len(cells) != len(columns):
         problem = f"{len(cells)} cells for {len(columns)} columns"
         return InvalidRecordError("", problem, "quote texts with commas or line breaks")
-    row: dict[str, object] = {c: cell for c, cell in zip(columns, cells, strict=True) if cell}
+    row = {c: text_or_messages(cell) for c, cell in zip(columns, cells, strict=True) if cell}
     if adapter_for(columns) is not None:
         return row
     for field in [each for each in row if each in _CSV_FORMS or each in _CSV_NUMBERS]:

@@ -8,6 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignment.data.conversations import (
+    Conversation,
+    Text,
+    in_json,
+    parse_response,
+    parse_text,
+    plain_of,
+    turns_of,
+)
 from alignment.data.fields import InvalidRecordError
 from alignment.data.loading import load_rows
 from alignment.data.records import (
@@ -27,19 +36,21 @@ class Candidates:
     """Completions of one prompt.
 
     Attributes:
-        prompt: What they answer.
-        completions: The candidates, at least one.
+        prompt: What they answer, a text or a conversation.
+        completions: The candidates, at least one; texts or conversations.
         together: They are the options of a survey question and are seen together; otherwise each
             is scored alone.
     """
 
-    prompt: str
-    completions: tuple[str, ...]
+    prompt: Text
+    completions: tuple[Text, ...]
     together: bool = False
 
 
 def load_candidates(source: str | Path) -> tuple[Candidates, ...]:
     """Read rows with ``prompt`` and ``completions``, or with ``question`` and ``options``.
+
+    Prompts and completions are texts or lists of messages.
 
     Args:
         source: A file or folder, as for records.
@@ -56,21 +67,15 @@ def _choice(row: Mapping[str, object]) -> Candidates:
     if row.get("prompt") is None and row.get("question") is not None:
         asked = parse_question(row)
         return Candidates(prompt=asked.text, completions=asked.options, together=True)
-    prompt, given = row.get("prompt"), row.get("completions")
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise InvalidRecordError("prompt", "is missing or no text", "give a text")
+    given = row.get("completions")
+    prompt = parse_text("prompt", row.get("prompt"))
     if not isinstance(given, list | tuple) or not given:
-        raise InvalidRecordError("completions", "is missing or no list", "give a list of texts")
-    for index, each in enumerate(given):
-        if not isinstance(each, str) or not each.strip():
-            problem = f"completion {index} is empty or no text"
-            raise InvalidRecordError("completions", problem, "leave it out")
-    try:
-        "".join([prompt, *given]).encode()
-    except UnicodeEncodeError as error:
-        problem = "a text holds half a surrogate pair"
-        raise InvalidRecordError("", problem, "repair the text") from error
-    return Candidates(prompt=prompt, completions=tuple(given))
+        problem = "is missing or no list"
+        raise InvalidRecordError("completions", problem, "give a list of texts or conversations")
+    completions = (
+        parse_response("completions", each, f"completion {i} ") for i, each in enumerate(given)
+    )
+    return Candidates(prompt=prompt, completions=tuple(completions))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +124,11 @@ def _rewards(model: RewardModel, choices: Sequence[Candidates]) -> Iterator[Floa
     logs = iter(
         model.log_probabilities(
             [
-                Question(question_id="", text=each.prompt, options=each.completions)
+                Question(
+                    question_id="",
+                    text=plain_of(each.prompt),
+                    options=tuple(map(plain_of, each.completions)),
+                )
                 for each in choices
                 if each.together
             ]
@@ -152,12 +161,16 @@ def preference_pairs(
         chosen, rejected = each.ranked[0], each.ranked[-1]
         margin = chosen.reward - rejected.reward
         if chosen.completion != rejected.completion and margin > 0 and margin >= least_margin:
-            yield {
-                "prompt": each.candidates.prompt,
-                "chosen": chosen.completion,
-                "rejected": rejected.completion,
-                "margin": margin,
-            }
+            yield {**_sides(each.candidates.prompt, chosen, rejected), "margin": margin}
+
+
+def _sides(prompt: Text, chosen: Ranked, rejected: Ranked) -> dict[str, object]:
+    """All texts, or all messages where one is a conversation: trainers do not read them mixed."""
+    texts: list[Text] = [prompt, chosen.completion, rejected.completion]
+    turns = turns_of(*texts)
+    if turns is not None:
+        texts = [Conversation(each) for each in (turns.prompt, *turns.responses)]
+    return dict(zip(("prompt", "chosen", "rejected"), map(in_json, texts), strict=True))
 
 
 def write_pairs(pairs: Iterable[Mapping[str, Any]], path: Path) -> int:

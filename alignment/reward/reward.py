@@ -23,6 +23,7 @@ import torch
 
 from alignment.config import ContextConfig
 from alignment.data.answers import GroupAnswers
+from alignment.data.conversations import Text, plain_of, turns_of
 from alignment.data.records import Question
 from alignment.model.context import Prior, Reading
 from alignment.model.folder import load_predictor
@@ -102,7 +103,7 @@ class RewardModel:
         return RewardModel(self._predictor, {group: self._readings[group] for group in groups})
 
     @torch.no_grad()
-    def scores(self, prompts: Sequence[str], completions: Sequence[str]) -> FloatArray:
+    def scores(self, prompts: Sequence[Text], completions: Sequence[Text]) -> FloatArray:
         """Score completions, each after its prompt.
 
         A completion's score does not depend on the others of the call, but for rounding (1e-5).
@@ -110,8 +111,8 @@ class RewardModel:
         three quarters of the room, the end of the completion.
 
         Args:
-            prompts: One for each completion.
-            completions: Any texts, also empty ones.
+            prompts: One for each completion: texts or conversations.
+            completions: Any texts, also empty ones, or conversations.
 
         Returns:
             (groups, completions) float64, log-odds with a zero of their own for each prompt and
@@ -127,7 +128,13 @@ class RewardModel:
         if not completions:
             return np.zeros((len(self.groups), 0))
         asked = [
-            Question(question_id="", text=prompt, options=(completion,), together=False)
+            Question(
+                question_id="",
+                text=plain_of(prompt),
+                options=(plain_of(completion),),
+                together=False,
+                turns=turns_of(prompt, completion),
+            )
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         # Each text once, and texts of about one length side by side.
@@ -140,10 +147,10 @@ class RewardModel:
 
     def rewards(
         self,
-        prompts: Sequence[str],
-        completions: Sequence[str],
+        prompts: Sequence[Text],
+        completions: Sequence[Text],
         *,
-        references: Sequence[Sequence[str]] | None = None,
+        references: Sequence[Sequence[Text]] | None = None,
     ) -> FloatArray:
         """Rewards with one zero for all groups, fit to be combined and averaged over prompts.
 
@@ -202,7 +209,7 @@ class RewardModel:
         return scores
 
 
-def centred(rewards: FloatArray, prompts: Sequence[str]) -> FloatArray:
+def centred(rewards: FloatArray, prompts: Sequence[Text]) -> FloatArray:
     """Rewards less their mean over the completions of the same prompt.
 
     Args:
@@ -215,7 +222,7 @@ def centred(rewards: FloatArray, prompts: Sequence[str]) -> FloatArray:
     return out
 
 
-def standardised(rewards: FloatArray, prompts: Sequence[str]) -> FloatArray:
+def standardised(rewards: FloatArray, prompts: Sequence[Text]) -> FloatArray:
     """Centred rewards over their standard deviation within the prompt; 0 where there is none.
 
     Takes from groups what they gain by strong opinions: each speaks as loudly on every prompt.
@@ -232,13 +239,13 @@ def standardised(rewards: FloatArray, prompts: Sequence[str]) -> FloatArray:
     return out
 
 
-def _columns(rewards: FloatArray, prompts: Sequence[str]) -> list[list[int]]:
+def _columns(rewards: FloatArray, prompts: Sequence[Text]) -> list[list[int]]:
     """Of each prompt, the places of its completions."""
     if rewards.ndim != 2 or rewards.shape[1] != len(prompts):
         raise ValueError(
             f"rewards have shape {rewards.shape} for {len(prompts)} prompts: need one column each"
         )
-    places: dict[str, list[int]] = {}
+    places: dict[Text, list[int]] = {}
     for column, prompt in enumerate(prompts):
         places.setdefault(prompt, []).append(column)
     return list(places.values())
@@ -250,19 +257,19 @@ class Ranked:
 
     Attributes:
         index: Its place among the candidates as they were given.
-        completion: Its text.
+        completion: Its text or messages.
         reward: Of all groups combined.
         rewards: Of each group.
     """
 
     index: int
-    completion: str
+    completion: Text
     reward: float
     rewards: Mapping[str, float]
 
 
 def ranked(
-    completions: Sequence[str], rewards: FloatArray, combination: Combination
+    completions: Sequence[Text], rewards: FloatArray, combination: Combination
 ) -> tuple[Ranked, ...]:
     """Candidates of one prompt, the best first; of equals the earlier one first.
 
@@ -286,8 +293,8 @@ def ranked(
 
 def best_of_n(
     model: RewardModel,
-    prompt: str,
-    completions: Sequence[str],
+    prompt: Text,
+    completions: Sequence[Text],
     *,
     best: int = 1,
     combination: Combination | None = None,

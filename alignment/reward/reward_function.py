@@ -9,38 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from alignment.data.conversations import Conversation, Text, parse_messages
 from alignment.reward.combination import AdaptiveCombination, Combination, MeanCombination
 from alignment.reward.reward import RewardModel
 
-#: A text, or messages of a conversation with ``role`` and ``content``.
-Text: TypeAlias = str | Sequence[Mapping[str, Any]]
+#: A text, or messages of a conversation as :func:`alignment.data.conversations.parse_messages`.
+Given: TypeAlias = str | Sequence[Mapping[str, Any]]
 
 
-def text_of(text: Text) -> str:
-    """The text that the predictor reads.
+def text_of(given: Given, *, field: str = "text") -> Text:
+    """A text as it is, or a conversation without the instructions of its system.
 
-    Of a conversation, the contents of its messages with a blank line between; instructions of the
-    ``system`` are left out, for nobody who answered for a group has seen them.
+    Nobody who answered for a group has seen those; a developer's are the system's. What says
+    nothing is scored too.
+
+    Args:
+        given: What a trainer hands over.
+        field: How messages name it.
 
     Raises:
-        ValueError: A message has no text.
+        ValueError: One line with the field and what is no text.
     """
-    if isinstance(text, str):
-        return text
-    return "\n\n".join(_content(each) for each in text if each.get("role") != "system")
-
-
-def _content(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, Sequence) else [content]
-    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
-    if len(texts) < len(parts) or not all(isinstance(each, str) for each in texts):
-        raise ValueError(
-            f"a message of role {message.get('role')!r} has no text: only texts can be scored"
-        )
-    return "".join(str(each) for each in texts)
+    if isinstance(given, str):
+        return given
+    messages = parse_messages(field, given) if given != [] else ()
+    kept = tuple(each for each in messages if each.role != "system")
+    return Conversation(kept) if kept else ""
 
 
 class RewardFunction:
@@ -78,7 +72,7 @@ class RewardFunction:
         self._references = references
 
     def __call__(
-        self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Any
+        self, prompts: Sequence[Given], completions: Sequence[Given], **columns: Any
     ) -> list[float]:
         """Reward a batch.
 
@@ -103,9 +97,9 @@ class RewardFunction:
                 "served badly; give each prompt a reference completion, or combine by mean or min"
             )
         rewards = self._model.rewards(
-            [text_of(prompt) for prompt in prompts],
-            [text_of(completion) for completion in completions],
-            references=None if given is None else [_references(each) for each in given],
+            _texts("prompts", prompts),
+            _texts("completions", completions),
+            references=None if given is None else _references(self._references, given),
         )
         combined = self.combination.combine(rewards)
         self._log(rewards.mean(axis=1).tolist(), columns.get("log_metric"))
@@ -123,12 +117,20 @@ class RewardFunction:
                 log(f"{self.__name__}/weight/{group}", weight)
 
 
-def _references(given: Any) -> list[str]:
-    """One reference or several, each a text or a conversation."""
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, Sequence) and given and isinstance(given[0], Mapping):
-        return [text_of(given)]
-    if not isinstance(given, Sequence) or not given:
-        raise ValueError("a reference is missing: give each prompt one completion, or a list")
-    return [text_of(each) for each in given]
+def _texts(field: str, given: Sequence[Given]) -> list[Text]:
+    return [text_of(each, field=f"{field}[{i}]") for i, each in enumerate(given)]
+
+
+def _references(column: str, given: Sequence[Any]) -> list[list[Text]]:
+    """For each completion one reference or several, each a text or a conversation."""
+    references = []
+    for i, each in enumerate(given):
+        several = isinstance(each, list | tuple) and len(each) > 0
+        if not several and not isinstance(each, str):
+            raise ValueError(
+                f"column {column!r}: a reference is missing at entry {i}: give each prompt one "
+                "completion, or a list"
+            )
+        one = isinstance(each, str) or isinstance(each[0], Mapping)
+        references.append(_texts(f"{column}[{i}]", [each] if one else each))
+    return references

@@ -59,7 +59,8 @@ def own_records(
     Raises:
         DataError: The records cannot be read, or some are not this group's.
     """
-    records = load_records(source, skip_invalid=skip_invalid, group=group).records
+    # What is refused here would count as absent where each record is read for itself.
+    records = load_records(source, skip_invalid=skip_invalid, group=group, row_by_row=True).records
     others = sorted({record.group for record in records} - {group})
     if others:
         raise DataError(

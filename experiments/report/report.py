@@ -158,6 +158,8 @@ def _summary(result: Json) -> list[str]:
     own, none = alignment["unseen_groups"], alignment["without_context"]
     swapped = alignment["swapped_context"] or _NOTHING
     skipped = f" Left out: {plural(data['skipped'], 'invalid row')}." if data["skipped"] else ""
+    if empty := sum(data.get("left_out", {}).values()):
+        skipped += f" Left out: {plural(empty, 'row')} without a preference."
     trained = (
         f"A preference predictor was trained in {plural(result['rounds'], 'round')} on the answers "
         f"of {plural(data['train_groups'], 'group')} (data: {data['source']}, "

@@ -492,6 +492,12 @@ FIGURES: tuple[Figure, ...] = (
         measure=lambda run: len(run.population.skipped),
     ),
     Figure(
+        "data.left_out",
+        "Rows of a published shape that prefer nothing, by reason.",
+        reads=Reads.COUNTS,
+        measure=lambda run: dict(run.population.left_out),
+    ),
+    Figure(
         "data.train_groups",
         "Groups that trained.",
         reads=Reads.NOTHING,

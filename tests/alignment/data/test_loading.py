@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alignment.data import published
 from alignment.data.loading import load_records, write_records
-from alignment.data.published import PublishedShape
+from alignment.data.published import shapes
+from alignment.data.published.shapes import PublishedShape
 from alignment.data.records import (
     ChoiceRecord,
     PairRecord,
@@ -682,7 +682,7 @@ def test_a_published_shape_is_read_once_it_is_listed(
     shape = PublishedShape(
         dataset="owner/arena", present=frozenset({"winner"}), absent=frozenset(), adapter=versus
     )
-    monkeypatch.setattr(published, "SHAPES", (*published.SHAPES, shape))
+    monkeypatch.setattr(shapes, "SHAPES", (*shapes.SHAPES, shape))
     (record,) = load_records(path).records
     assert record == PairRecord(
         group="arena", annotator=None, prompt="Tea?", chosen="[yes]", rejected="no"

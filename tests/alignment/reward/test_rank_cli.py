@@ -171,9 +171,37 @@ def test_pairs_are_exported_for_training(rank: Command, tmp_path: Path) -> None:
     assert (tmp_path / "few.jsonl").read_text(encoding="utf-8") == ""
 
 
+def test_conversations_are_ranked_and_exported_as_such(
+    command: Command, model: Path, context: Path, tmp_path: Path, write_rows: WriteRows
+) -> None:
+    def said(role: str, text: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    prompt, no = said("user", PROMPT), said("assistant", "no")
+    drafts = write_rows(tmp_path / "drafts.jsonl", [{"prompt": prompt, "completions": [no, "yes"]}])
+    file = tmp_path / "pairs.jsonl"
+    words = ("rank", "--model", model, "--context", context, "--candidates", drafts)
+    (ranking,) = rows(command(*words, "--group", "west", "--json", "--export-pairs", file))
+    assert ranking["prompt"] == prompt
+    assert [each["completion"] for each in ranking["ranked"]] == [no, "yes"]
+    pair = json.loads(file.read_text(encoding="utf-8"))
+    margin = ranking["ranked"][0]["reward"] - ranking["ranked"][1]["reward"]
+    sides = {"chosen": no, "rejected": said("assistant", "yes")}
+    assert pair == {"prompt": prompt, **sides, "margin": margin}
+    assert PROMPT in command(*words, "--group", "west").out
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        (
+            '{"prompt": "a", "completions": ["b", [{"role": "user", "content": "c"}]]}',
+            "completion 1 answers with a message of the user",
+        ),
+        (
+            '{"prompt": "a", "completions": [[{"role": "gpt", "content": null}]]}',
+            "completion 0 message 0: content is missing",
+        ),
         ('{"prompt": "a"}', "completions"),
         ('{"prompt": "a", "completions": []}', "completions"),
         ('{"prompt": "a", "completions": ["b", " "]}', "completion 1 is empty"),

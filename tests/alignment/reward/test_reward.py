@@ -1,7 +1,7 @@
 """The predictor as a reward model: what a reward is, and what scoring leaves behind."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch
 
 from alignment.config import ContextConfig
 from alignment.data.answers import GroupAnswers, tally
+from alignment.data.conversations import Message, Turns, plain_of
 from alignment.data.records import PairRecord, Question
+from alignment.model.context import Prior
 from alignment.model.folder import save_predictor
 from alignment.model.prediction import ContextPredictor
 from alignment.model.predictor import Predictor
@@ -238,10 +240,62 @@ def test_conversations_are_read_as_their_texts(model: RewardModel) -> None:
     assert spoken == plain
     assert all(isinstance(each, float) for each in plain)
     turns = message("war ?") + message("no", "assistant") + message("tea ?")
-    assert text_of(turns) == "war ?\n\nno\n\ntea ?"
-    for content in (None, [{"type": "image"}], 3):
-        with pytest.raises(ValueError, match="role 'user' has no text"):
-            text_of(message(content))
+    said = "\n\nHuman: war ?\n\nAssistant: no\n\nHuman: tea ?\n\nAssistant:"
+    assert plain_of(text_of(turns)) == said
+    assert text_of(message("be kind .", "developer")) == text_of([]) == ""
+    assert text_of(message("be kind .", "developer") + turns) == text_of(turns)
+    for content, problem in ((None, "content is missing"), (3, "content is an integer")):
+        with pytest.raises(ValueError, match=rf"field 'prompts\[0\]': message 0: {problem}"):
+            reward([message(content)], ["yes"])
+    with pytest.raises(ValueError, match="message 0: holds a part of type image; give parts"):
+        reward([message([{"type": "image"}, *parts])], ["yes"])
+
+
+def test_a_call_of_trl_is_read_as_it_comes(model: RewardModel) -> None:
+    """As in trl 1.16: columns that are nobody's business, tools, and texts that say nothing."""
+    reward = RewardFunction(model)
+    call = {
+        "completion_ids": [[1], [2]],
+        "trainer_state": object(),
+        "log_extra": lambda *_: None,
+        "log_metric": lambda *_: None,
+        "environments": None,
+    }
+    plain = reward([PROMPT] * 2, ["yes", ""], **call)
+    assert plain == reward([PROMPT] * 2, ["yes", ""])
+    spoken = [message("yes", "assistant"), message("", "assistant")]
+    assert reward([message(PROMPT)] * 2, spoken, **call) == plain
+    assert reward([""] * 2, ["yes", "no"]) == reward([message("x", "system")] * 2, ["yes", "no"])
+    function = {"name": "f", "arguments": {}}
+    used = [
+        {"role": "assistant", "content": None, "tool_calls": [{"function": function}]},
+        {"role": "tool", "name": "f", "content": "more"},
+        {"role": "assistant", "content": "yes"},
+    ]
+    calls = '[{"function":{"arguments":{},"name":"f"}}]'
+    read = [f"{calls}\n\nTool: more\n\nAssistant: yes", "no"]
+    assert reward([message(PROMPT)] * 2, [used, message("no", "assistant")]) == reward(
+        [PROMPT] * 2, read
+    )
+
+
+def test_what_is_asked_of_a_model_keeps_its_messages(
+    model: RewardModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model with a chat template renders them itself."""
+    asked: list[Question] = []
+    scored = model._predictor.prior_unremembered
+
+    def heard(questions: Sequence[Question]) -> Prior:
+        asked.extend(questions)
+        return scored(questions)
+
+    monkeypatch.setattr(model._predictor, "prior_unremembered", heard)
+    RewardFunction(model)([message("x", "system") + message(PROMPT), PROMPT], ["yes", "yes"])
+    assert [each.turns for each in asked] == [
+        Turns((Message("user", PROMPT),), ((Message("assistant", "yes"),),)),
+        None,
+    ]
 
 
 def test_references_of_the_data_set_are_the_zero(model: RewardModel) -> None:
@@ -251,8 +305,9 @@ def test_references_of_the_data_set_are_the_zero(model: RewardModel) -> None:
         rewards = reward(prompts, completions, reference=reference, answer=["x"] * 3)
         assert rewards[0] == rewards[2] > 0
         assert rewards[1] == pytest.approx(0, abs=1e-5)
-    with pytest.raises(ValueError, match="a reference is missing"):
-        reward(prompts, completions, reference=["no", None, "no"])
+    for missing in (None, [], 3):
+        with pytest.raises(ValueError, match="'reference': a reference is missing at entry 1: "):
+            reward(prompts, completions, reference=["no", missing, "no"])
 
 
 def test_weights_move_to_who_was_served_badly(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from alignment.data.answers import tally
+from alignment.data.conversations import Conversation, Message
 from alignment.data.records import ChoiceRecord, PairRecord, Question
 from experiments.pairs.baselines import (
     cross_predict,
@@ -76,6 +77,25 @@ def data(tmp_path: Path, write_rows: WriteRows) -> Path:
 
 
 class TestDialogues:
+    def test_a_conversation_is_named_by_what_the_user_said_first(self) -> None:
+        turns = [("user", "Do you  like tea?"), ("assistant", "ok"), ("user", "and war?")]
+        first, *_ = said = tuple(Message(role, text) for role, text in turns)
+        system = Message("system", "Rhyme.")
+        names = {dialogue_of(Conversation(each)) for each in (said, (first,), (system, *said))}
+        assert names == {dialogue_of("do you like tea?")}
+        other = Conversation((system, Message("user", "and war?")))
+        assert dialogue_of(other) not in names
+        assert dialogue_of(Conversation((system,))) not in names
+
+    def test_targets_of_conversations_name_the_dialogue_of_their_records(self) -> None:
+        records = tuple(
+            replace(each, prompt=Conversation((Message("user", each.prompt),)))
+            for each in made_pairs()
+            if isinstance(each.prompt, str)
+        )
+        targets = targets_of(records, make_folds(records, folds=2))
+        assert {t.dialogue for t in targets} == {dialogue_of(r.prompt) for r in made_pairs()}
+
     def test_a_dialogue_that_goes_on_is_the_same(self) -> None:
         short, long = transcript("do you like tea?"), transcript("Do you  like tea?", "and war?")
         assert dialogue_of(short) == dialogue_of(long) == dialogue_of(f"\n\n{short}")

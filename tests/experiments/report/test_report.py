@@ -100,6 +100,7 @@ def result() -> dict[str, Any]:
             "source": "a<b.jsonl",
             "records": 1728,
             "skipped": 3,
+            "left_out": {"tie": 2, "single response": 1},
             "train_groups": 2,
             "held_out_groups": 2,
         },
@@ -221,7 +222,7 @@ def test_the_summary_tells_the_run_in_words(folder: Path, result: dict[str, Any]
     _, page = write(folder, result)
     said = " ".join(page.text.split())
     assert "trained in 2 rounds on the answers of 2 groups" in said
-    assert "1,728 records). Left out: 3 invalid rows." in said
+    assert "Left out: 3 invalid rows. Left out: 3 rows without a preference." in said
     assert "with a mean alignment of .850; without them, .780." in said
     assert "Guessing every option alike reaches .620." in said
     assert "The group predicted worst reaches .800" in said

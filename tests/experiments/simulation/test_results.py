@@ -84,6 +84,7 @@ class TestContent:
             "source": "tiny.jsonl",
             "records": 432,
             "skipped": 0,
+            "left_out": {},
             "train_groups": 4,
             "held_out_groups": 2,
             "context_answers": 4,
