@@ -14,7 +14,7 @@ import numpy as np
 
 from alignment.data.answers import questions_of
 from alignment.data.population import Population
-from alignment.data.records import SurveyRecord
+from alignment.data.records import Question, SurveyRecord
 from alignment.data.split import CONTEXT_QUESTIONS, Draw
 from alignment.evaluation.calibration import JudgedTarget, summarise_choices
 from alignment.evaluation.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
@@ -83,11 +83,11 @@ def holds_pairs(population: Population) -> bool:
     Of the held-out groups alone: of what kind a train group's records are, is theirs to tell.
     """
     held_out = (population.answers[group] for group in population.split.draws)
-    return all(
-        not question.together and len(question.options) == 2
-        for each in held_out
-        for question in each.questions
-    )
+    return all(_is_pair(question) for each in held_out for question in each.questions)
+
+
+def _is_pair(question: Question) -> bool:
+    return not question.together and len(question.options) == 2
 
 
 def _train_draws(population: Population, seed: int) -> dict[str, tuple[Draw, ...]]:
@@ -199,7 +199,7 @@ class FinishedRun:
 
         None where a context was not measured, or changes no prediction.
         """
-        own = self.measured.own
+        own, train = self.measured.own, self.measured.train
         contexts = {"without_context": self.measured.none, "swapped_context": self.measured.swapped}
         return {
             "unseen_groups": asdict(_pairs(own)),
@@ -208,7 +208,10 @@ class FinishedRun:
                 for name, other in contexts.items()
             },
             "longer_wins": asdict(summarise_accuracy(_judged_pairs(self.measured.longer))),
-            "train_groups": asdict(_pairs(self.measured.train)),
+            # Each group's records may lie in a file of their own, and be of another kind.
+            "train_groups": asdict(_pairs(train))
+            if all(_is_pair(each.question) for each in train)
+            else None,
         }
 
     @cached_property
