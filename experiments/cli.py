@@ -10,7 +10,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from experiments.report.views import CONTEXTS, View
+from experiments.report.pair_tables import TITLE, group_rows, headings, summary_rows
+from experiments.report.views import CONTEXTS, View, pairs_of
+from experiments.report.wording import Json
 from experiments.simulation.figures import in_view
 from privacy.accounting.choices import NO_PRIVACY, Mechanism, Mode
 from privacy.file_names import CONFIG_FILE
@@ -34,6 +36,9 @@ _DEMO = {
 #: The same under differential privacy: answers are counted once, and the counts noised.
 _PRIVATE_DEMO = {**_DEMO, "privacy.mode": "local", "privacy.epsilon": 4.0}
 
+#: Of columns that must not be broken: that of intervals, ``.500 to .700``.
+_LEAST_WIDTHS = {"accuracy": 8, "95 % interval": 12, "margin": 6}
+
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting: key=value, as in training.batch_size=32."),
@@ -42,10 +47,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print result.json instead 
 
 
 def _show(result: dict[str, Any], out: Path) -> None:
-    console = Terminal()
-    console.print(_scores(result))
+    console, pairs = Terminal(), pairs_of(result)
+    console.print(_scores(result) if pairs is None else _pairs(pairs))
     # What is no alignment has a line of its own.
-    for figure in in_view(View.CONSOLE):
+    for figure in in_view(View.CONSOLE, result):
         if not figure.key.startswith("alignment."):
             text = figure.written(figure.of(result), View.CONSOLE)
             console.print(f"{figure.shown[View.CONSOLE]}: {text}")
@@ -86,6 +91,21 @@ def _scores(result: dict[str, Any]) -> Table:
                 label = f"{label} of all {len(names)}"
             cells = figure.across(result)[: len(measured)]
             table.add_row(label, *("" if each is None else f"{each:.3f}" for each in cells))
+    return table
+
+
+def _pairs(pairs: Json) -> Table:
+    """The table of held-out groups of a run on pairs, highest first, above what is said of all."""
+    table = Table(title=f"Groups never seen in training: {TITLE}")
+    table.add_column("group")
+    for heading in headings(pairs, brief=True):
+        table.add_column(heading, justify="right", min_width=_LEAST_WIDTHS.get(heading))
+    rows = group_rows(pairs, brief=True)
+    for row in rows if len(rows) <= 24 else [*rows[:12], *rows[-12:]]:
+        table.add_row(shown(row.name), *row.cells)
+    table.add_section()
+    for row in summary_rows(pairs, brief=True):
+        table.add_row(row.name, *row.cells)
     return table
 
 

@@ -26,12 +26,14 @@ class Prediction:
         predicted: Distribution over its options.
         actual: The group's answer, a distribution over the same.
         score: How far they agree.
+        answers: How many answers stand behind ``actual``.
     """
 
     question: Question
     predicted: Distribution
     actual: Distribution
     score: TargetScore
+    answers: float
 
 
 def predict_draws(
@@ -89,8 +91,11 @@ def _scored(
                 score=alignment_score(each, actual),
                 log_loss=log_loss(each, actual),
             ),
+            answers=answers,
         )
-        for question, actual, each in zip(asked.questions, asked.targets, predicted, strict=True)
+        for question, actual, answers, each in zip(
+            asked.questions, asked.targets, asked.counts, predicted, strict=True
+        )
     ]
 
 

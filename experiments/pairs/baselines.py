@@ -16,6 +16,7 @@ from alignment.data.answers import tally
 from alignment.data.conversations import Conversation
 from alignment.data.records import PairRecord, Question
 from experiments.pairs.folds import PairFold, dialogue_of
+from experiments.simulation.baseline import longer_response
 
 _Floats = NDArray[np.float64]
 
@@ -65,8 +66,7 @@ def targets_of(records: Sequence[PairRecord], folds: Sequence[PairFold]) -> tupl
 
 def longer_wins(targets: Sequence[PairTarget]) -> _Floats:
     """1 where the first response has more letters, 0 where the second has, one half else."""
-    lengths = _lengths(targets)
-    return (np.sign(lengths[:, 0] - lengths[:, 1]) + 1) / 2
+    return np.array([longer_response(target.question)[0] for target in targets])
 
 
 def length_features(targets: Sequence[PairTarget]) -> _Floats:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 
-from experiments.report.axes import rule, tick
-from experiments.report.canvas import ACCENT, FAINT, INK, INNER, MARGIN, QUIET, Canvas, fit, font
+from experiments.report.axes import rule
+from experiments.report.canvas import ACCENT, FAINT, INK, INNER, MARGIN, QUIET, Canvas, fit
+from experiments.report.plot_pairs import SIDE, draw_curve, percent_ticks, reliability_axes
 from experiments.report.wording import Json, gain_text, is_number, plural, score_text, unfinished
 
 PICTURE = "pairs.png"
@@ -18,7 +18,6 @@ PICTURE = "pairs.png"
 _NAMES = 2.55
 _FIGURES = 0.75
 _ROW = 0.3
-_SIDE = 2.9
 _STYLES: Mapping[str, dict[str, Any]] = {
     "adapters": {"color": ACCENT, "marker": "o", "mfc": ACCENT},
     "head": {"color": ACCENT, "marker": "o", "mfc": "white"},
@@ -90,13 +89,10 @@ def _draw_accuracy(axes: Axes, rows: Sequence[Json]) -> None:
 
 
 def _draw_reliability(axes: Axes, rows: Sequence[Json]) -> None:
-    axes.plot([0.5, 1], [0.5, 1], color=FAINT, lw=1.0, ls=(0, (5, 2)), zorder=0)
     for row in rows:
-        style, curve = _STYLES[row["method"]], row["reliability"]
-        x, y = [each["confidence"] for each in curve], [each["outcome"] for each in curve]
+        style = _STYLES[row["method"]]
         dashes = "-" if style["mfc"] == style["color"] else (0, (4, 1.6))
-        axes.plot(x, y, ls=dashes, lw=1.1, ms=4, color=style["color"], marker=style["marker"],
-                  mfc=style["mfc"])  # fmt: skip
+        draw_curve(axes, row["reliability"], ls=dashes, **style)
 
 
 def draw_study(folder: Path, study: Json) -> Path:
@@ -123,33 +119,23 @@ def draw_study(folder: Path, study: Json) -> Path:
     axes = canvas.axes(MARGIN + _NAMES, top, across, height)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     rule(axes, "x")
-    _percent(axes.xaxis)
+    percent_ticks(axes.xaxis)
     _draw_accuracy(axes, rows)
     top += height + 0.45
     top = canvas.write(MARGIN, top, "Confidence, and how often it came out so", weight="bold") + 0.1
     curves = [row for row in rows if row["reliability"]]
-    axes = canvas.axes(MARGIN + 0.45, top, _SIDE, _SIDE)
-    axes.set_xlim(0.48, 1.02)
-    rule(axes, "both")
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
+    axes = reliability_axes(canvas, MARGIN + 0.45, top)
     _draw_reliability(axes, curves)
     _draw_key(canvas, top, curves)
-    top = canvas.footnote(top + _SIDE + 0.4, _footnote(study), lines=7)
+    top = canvas.footnote(top + SIDE + 0.4, _footnote(study), lines=7)
     path = folder / PICTURE
     canvas.save(path, height=top + 0.25)
     return path
 
 
-def _percent(axis: Axis) -> None:
-    tick(axis, 6, lambda value: f"{value:.0%}".replace("%", " %"))
-    for label in axis.get_ticklabels():
-        label.set_fontproperties(font(8))
-
-
 def _draw_key(canvas: Canvas, top: float, rows: Sequence[Json]) -> None:
     """The curves and their calibration errors, to the right of them."""
-    left = MARGIN + 0.45 + _SIDE + 0.35
+    left = MARGIN + 0.45 + SIDE + 0.35
     width = MARGIN + INNER - left
     axes = canvas.axes(left, top, 0.3, 0.55 * max(1, len(rows)))
     axes.set_xlim(0, 1)

@@ -13,6 +13,14 @@ from typing import Any
 
 from atomic import write_atomically
 from experiments.report.pages import embedded, render
+from experiments.report.pair_tables import (
+    group_rows,
+    headings,
+    sentences,
+    summary_rows,
+    train_headings,
+    train_rows,
+)
 from experiments.report.plots import (
     ALIGNMENT_BY_ROUND,
     FAIRNESS,
@@ -22,7 +30,7 @@ from experiments.report.plots import (
     draw_plots,
     plot_titles,
 )
-from experiments.report.views import View
+from experiments.report.views import View, pairs_of
 from experiments.report.wording import (
     DASH,
     WORST,
@@ -89,13 +97,14 @@ def write_report(
     page = render(
         _TEMPLATE,
         result=result,
+        pairs=_pair_tables(result),
         worst=WORST,
         short=_short(result),
         summary=_summary(result),
         notice=_notice(result),
         notice_title=_notice_title(result),
         pictures=[picture for name, picture in pictures.items() if name != FAIRNESS],
-        fairness=result.get("fairness"),
+        fairness=result.get("fairness") if pairs_of(result) is None else None,
         fairness_rows=_fairness_rows(result),
         fairness_picture=pictures.get(FAIRNESS),
         held_out=_held_out(result),
@@ -119,9 +128,23 @@ def _short(result: Json) -> list[tuple[str, str, bool]]:
     """The figures at the head: label, text, and whether it is the first, which stands out."""
     return [
         (figure.shown[View.SHORT], figure.written(value, View.SHORT), number == 0)
-        for number, figure in enumerate(in_view(View.SHORT))
+        for number, figure in enumerate(in_view(View.SHORT, result))
         if (value := figure.of(result)) is not None
     ]
+
+
+def _pair_tables(result: Json) -> Json | None:
+    """The tables of a run on pairs, which take the place of those of alignment."""
+    pairs = pairs_of(result)
+    if pairs is None:
+        return None
+    return {
+        "headings": headings(pairs),
+        "groups": group_rows(pairs),
+        "all": summary_rows(pairs),
+        "train_headings": train_headings(),
+        "train": train_rows(pairs),
+    }
 
 
 def _fairness_rows(result: Json) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -183,10 +206,13 @@ def _summary(result: Json) -> list[str]:
         f"The group predicted worst reaches {score_text(own['worst_group'])}; the groups' spread "
         f"(standard deviation over mean) is {own['cov']:.1%}."
     )
+    pairs = pairs_of(result)
     alone = _own_models(result.get("own_models"), data["train_groups"])
     told = [_whose_answers(swapped["mean"], result["context_swap_drop"])] if shown else []
     private = result["privacy"]["mode"] != NO_PRIVACY
     began = start_in_words(result.get("start"), private=private)
+    if pairs is not None:
+        return [trained, *began, *alone, *sentences(pairs, context=shown)]
     return [
         trained,
         *began,

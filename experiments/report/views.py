@@ -53,6 +53,10 @@ OUTSIDE: Mapping[Reads, str] = {
     Reads.COUNTS: "exact numbers of records, or of the units that groups declare",
     Reads.TIME: "how long computers took",
 }
+#: Parts of a result that say little of pairs, where shares of 0 and 1 are the rule and even guesses
+#: all reach the same; and the part that speaks of nothing else.
+_NOT_OF_PAIRS = ("alignment", "fairness", "context_gain", "context_swap_drop")
+_OF_PAIRS = "pairs"
 #: What no figure holds.
 _OTHERWISE = (
     "settings chosen by looking at results on the same data",
@@ -122,6 +126,17 @@ class Figure:
         """Its name in rows."""
         return self.name or self.key.rpartition(".")[2]
 
+    @property
+    def of_pairs(self) -> bool:
+        """Whether it is computed of runs on pairs alone."""
+        return self.key.partition(".")[0] == _OF_PAIRS
+
+    def speaks(self, result: Json) -> bool:
+        """Whether places show it of a result, by the kind of the records that were predicted."""
+        if pairs_of(result) is None:
+            return not self.of_pairs
+        return self.key.partition(".")[0] not in _NOT_OF_PAIRS
+
     def of(self, result: Json, *, beside: str = "") -> Any:
         """Its value in a result, None where that has none.
 
@@ -157,6 +172,12 @@ class Figure:
         if self.long is not None and view is View.COST:
             return self.long(value)
         return self.text(value, 4 if view in _MEANS else self.digits)
+
+
+def pairs_of(result: Json) -> Json | None:
+    """The figures of a run on pairs; None of surveys and choices, which alignment speaks of."""
+    pairs: Json | None = result.get(_OF_PAIRS)
+    return pairs
 
 
 def outside(figures: Sequence[Figure], *, shares_seen: bool) -> list[str]:

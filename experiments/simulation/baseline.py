@@ -1,6 +1,6 @@
-"""Baselines that every run reports: even shares, and the train groups' mean answer.
+"""Baselines that runs report: even shares, the train groups' mean answer, the longer response.
 
-Both are computed in one place and without any privacy.
+All are computed in one place and without any privacy.
 """
 
 from __future__ import annotations
@@ -29,6 +29,18 @@ def evenly(question: Question) -> Distribution:
 def even_shares(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
     """Predict every option alike, whoever asks."""
     return [evenly(question) for question in questions]
+
+
+def longer_response(question: Question) -> Distribution:
+    """Certainty that of two responses the one with more letters wins; one half each of equals."""
+    first, second = map(len, question.options)
+    share = 0.5 if first == second else float(first > second)
+    return share, 1 - share
+
+
+def longer_wins(questions: Sequence[Question], context: GroupAnswers) -> list[Distribution]:
+    """Predict that the longer of two responses wins, whoever asks."""
+    return [longer_response(question) for question in questions]
 
 
 def question_mean(population: Population) -> Predict:

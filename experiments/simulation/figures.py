@@ -22,6 +22,7 @@ from experiments.report.wording import (
     score_text,
     size_text,
 )
+from experiments.simulation.pair_figures import PAIR_FIGURES
 from experiments.simulation.provenance import code, versions
 
 if TYPE_CHECKING:
@@ -36,10 +37,14 @@ _ORDER: Mapping[View, tuple[str, ...]] = {
 }
 
 
-def in_view(view: View) -> list[Figure]:
-    """The figures that a place shows, in its order."""
+def in_view(view: View, result: Json | None = None) -> list[Figure]:
+    """The figures that a place shows, in its order; of a result, those that speak of its kind."""
     order = {name: rank for rank, name in enumerate(_ORDER.get(view, ()))}
-    found = [figure for figure in FIGURES if view in figure.shown]
+    found = [
+        figure
+        for figure in FIGURES
+        if view in figure.shown and (result is None or figure.speaks(result))
+    ]
     return sorted(found, key=lambda figure: order.get(figure.column, len(order)))
 
 
@@ -56,7 +61,7 @@ def row_of(result: Json, view: View) -> dict[str, Any]:
 def result_of(run: FinishedRun) -> dict[str, Any]:
     """The contents of ``result.json``."""
     result: dict[str, Any] = {}
-    for figure in FIGURES:
+    for figure in _measured(run):
         if figure.measure is not None:
             *parts, last = figure.key.split(".")
             inner = result
@@ -64,6 +69,11 @@ def result_of(run: FinishedRun) -> dict[str, Any]:
                 inner = inner.setdefault(part, {})
             inner[last] = figure.measure(run)
     return result
+
+
+def _measured(run: FinishedRun) -> list[Figure]:
+    """The figures of a run: those of pairs stand in the result of a run on pairs alone."""
+    return [figure for figure in FIGURES if run.on_pairs or not figure.of_pairs]
 
 
 def manual() -> str:
@@ -78,7 +88,7 @@ def _promise(run: FinishedRun) -> dict[str, Any]:
     if not config.privacy.private:
         return promise
     seen = config.privacy.mode == "distributed" and not config.federation.secure_aggregation
-    return {**promise, "outside": outside(FIGURES, shares_seen=seen)}
+    return {**promise, "outside": outside(_measured(run), shares_seen=seen)}
 
 
 def _less(summary: str) -> Callable[[FinishedRun], float | None]:
@@ -287,6 +297,7 @@ FIGURES: tuple[Figure, ...] = (
         reads=Reads.HELD_OUT,
         measure=lambda run: run.choices(),
     ),
+    *PAIR_FIGURES,
     Figure(
         "context_gain",
         "What own context adds to the mean of `without_context`.",

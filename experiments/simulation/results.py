@@ -14,7 +14,7 @@ import numpy as np
 
 from alignment.data.answers import questions_of
 from alignment.data.population import Population
-from alignment.data.records import SurveyRecord
+from alignment.data.records import Question, SurveyRecord
 from alignment.data.split import CONTEXT_QUESTIONS, Draw
 from alignment.evaluation.calibration import JudgedTarget, summarise_choices
 from alignment.evaluation.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
@@ -24,12 +24,18 @@ from alignment.evaluation.held_out import (
     predict_held_out,
     summarise_predictions,
 )
+from alignment.evaluation.pairs import (
+    JudgedPair,
+    PairSummary,
+    summarise_accuracy,
+    summarise_pairs,
+)
 from alignment.model.folder import load_predictor
 from alignment.model.prediction import ContextPredictor
 from alignment.model.vector import to_vector
 from clients.training.trainer import predictor_for
 from experiments.counting.choice import choice_for
-from experiments.simulation.baseline import even_shares, question_mean
+from experiments.simulation.baseline import even_shares, longer_wins, question_mean
 from experiments.simulation.grid_records import Traffic
 from experiments.simulation.local_grid import LocalGrid
 from experiments.simulation.own_models import drawn_groups, has_own_models, spread_of_models
@@ -41,6 +47,9 @@ from privacy.ledger.paths import group_model
 from privacy.lineage import read_start
 from server.config import RunConfig
 from server.state.telemetry import ROUNDS_FILE
+
+#: Probabilities no farther apart are the same, but for rounding.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +63,7 @@ class Measured:
         train: Of the train groups' own questions, shown their own answers.
         uniform: Even shares on the same targets.
         question_mean: The train groups' mean answers on the same targets.
+        longer: Of pairs, that the longer response wins, on the same targets; else empty.
         parameters: That were trained.
     """
 
@@ -63,7 +73,21 @@ class Measured:
     train: Sequence[Prediction]
     uniform: Sequence[Prediction]
     question_mean: Sequence[Prediction]
+    longer: Sequence[Prediction]
     parameters: int
+
+
+def holds_pairs(population: Population) -> bool:
+    """Whether all that is asked of held-out groups is which of two responses they prefer.
+
+    Of the held-out groups alone: of what kind a train group's records are, is theirs to tell.
+    """
+    held_out = (population.answers[group] for group in population.split.draws)
+    return all(_is_pair(question) for each in held_out for question in each.questions)
+
+
+def _is_pair(question: Question) -> bool:
+    return not question.together and len(question.options) == 2
 
 
 def _train_draws(population: Population, seed: int) -> dict[str, tuple[Draw, ...]]:
@@ -99,6 +123,7 @@ def measure(folder: Path, population: Population, seed: int) -> Measured:
         train=predict_draws(train, answers, train_draws, seen=population.seen),
         uniform=predict_held_out(even_shares, population),
         question_mean=predict_held_out(question_mean(population), population),
+        longer=predict_held_out(longer_wins, population) if holds_pairs(population) else [],
         parameters=to_vector(predictor).size,
     )
 
@@ -161,6 +186,32 @@ class FinishedRun:
             "unseen_groups": _judged(self.measured.own),
             "without_context": _judged(self.measured.none),
             "uniform": _judged(self.measured.uniform),
+        }
+
+    @property
+    def on_pairs(self) -> bool:
+        """Whether the figures of pairs speak of the run."""
+        return bool(self.measured.longer)
+
+    @cached_property
+    def pairs(self) -> Mapping[str, dict[str, Any] | None]:
+        """Accuracy, margin and calibration on pairs, by context; those of the yardstick.
+
+        None where a context was not measured, or changes no prediction.
+        """
+        own, train = self.measured.own, self.measured.train
+        contexts = {"without_context": self.measured.none, "swapped_context": self.measured.swapped}
+        return {
+            "unseen_groups": asdict(_pairs(own)),
+            **{
+                name: asdict(_pairs(other)) if _differ(own, other) else None
+                for name, other in contexts.items()
+            },
+            "longer_wins": asdict(summarise_accuracy(_judged_pairs(self.measured.longer))),
+            # Each group's records may lie in a file of their own, and be of another kind.
+            "train_groups": asdict(_pairs(train))
+            if all(_is_pair(each.question) for each in train)
+            else None,
         }
 
     @cached_property
@@ -227,6 +278,32 @@ def _judged(predictions: Sequence[Prediction]) -> dict[str, Any]:
         for each in predictions
     ]
     return asdict(summarise_choices(targets))
+
+
+def _judged_pairs(predictions: Sequence[Prediction]) -> list[JudgedPair]:
+    return [
+        JudgedPair(
+            group=each.score.group,
+            draw=each.score.draw,
+            pair=each.score.question_id,
+            predicted=each.predicted,
+            actual=each.actual,
+            answers=each.answers,
+        )
+        for each in predictions
+    ]
+
+
+def _pairs(predictions: Sequence[Prediction]) -> PairSummary:
+    return summarise_pairs(_judged_pairs(predictions))
+
+
+def _differ(own: Sequence[Prediction], other: Sequence[Prediction]) -> bool:
+    """Whether another context changes a prediction: a model that reads none makes two alike."""
+    if not other:
+        return False
+    ours, theirs = ([each.predicted for each in part] for part in (own, other))
+    return not np.allclose(ours, theirs, rtol=0.0, atol=_SAME)
 
 
 def read_rounds(out: Path) -> list[dict[str, Any]]:
