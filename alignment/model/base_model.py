@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -37,17 +42,19 @@ def reward_layer_in(name: str) -> str | None:
 
 
 @contextmanager
-def _source(encoder: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where to load an encoder from, and how; of a package only the checked files are in reach."""
+def _source(encoder: str) -> Iterator[tuple[str, str | None]]:
+    """Where to load an encoder from, and its packed file, if it is one.
+
+    Of a package only the checked files are in reach.
+    """
     if encoder not in PACKAGED:
-        yield encoder, {}
+        yield encoder, None
         return
     with tempfile.TemporaryDirectory(prefix="fedaccord-") as folder:
         files = packaged_files(encoder)
         for name, path in files.items():
             (Path(folder) / name).symlink_to(path)
-        packed = [name for name in files if name.endswith(_GGUF)]
-        yield folder, {"gguf_file": packed[0]} if packed else {}
+        yield folder, next((name for name in files if name.endswith(_GGUF)), None)
 
 
 def reason_of(error: Exception) -> str:
@@ -88,30 +95,29 @@ def load_base(
     Raises:
         EncoderError: The encoder cannot be found, was changed, or has no fast tokenizer.
     """
-    shape: dict[str, Any] = {"num_hidden_layers": depth} if depth else {}
     rewards = kind is AutoModelForSequenceClassification
+    shape: dict[str, Any] = {"num_hidden_layers": depth} if depth else {}
     if rewards:
         shape["num_labels"] = 1
     try:
-        with _source(encoder) as (source, how), _quiet():
-            model, report = kind.from_pretrained(
-                source,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=torch.float32 if how else dtype,
-                output_loading_info=True,
-                **shape,
-                **how,
-            )
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **how)
+        with _source(encoder) as (source, packed), _quiet():
+            if packed is not None:
+                model, report, tokenizer = _from_packed(encoder, kind, shape, dtype)
+            else:
+                model, report = kind.from_pretrained(
+                    source,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    dtype=dtype,
+                    output_loading_info=True,
+                    **shape,
+                )
+                tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise EncoderError(
             f"cannot load encoder {encoder!r}: {reason_of(error)} Give a folder in Hugging Face "
             f"format, a hub id, or {DEFAULT_ENCODER!r}"
         ) from error
-    if how:
-        model = _unpacked(model)
-        cast(nn.Module, model).to(dtype)
     _require_complete(encoder, report["missing_keys"], rewards=rewards)
     if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_ids):
         raise EncoderError(f"encoder {encoder!r} has no fast tokenizer: add its tokenizer.json")
@@ -121,14 +127,36 @@ def load_base(
     return model, tokenizer
 
 
-def _unpacked(model: PreTrainedModel) -> PreTrainedModel:
-    """A model of plain weights, that knows nothing of the packed file it was read from."""
-    config = model.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    plain: PreTrainedModel = type(model)(config)
-    plain.load_state_dict(model.state_dict())
-    return plain
+@lru_cache(maxsize=1)
+def _unpacked(
+    encoder: str, dtype: torch.dtype
+) -> tuple[PretrainedConfig, dict[str, Tensor], PreTrainedTokenizerBase]:
+    """Configuration, plain weights and tokenizer of a packed encoder, unpacked once a process."""
+    with _source(encoder) as (source, packed), redirect_stderr(StringIO()):
+        made = AutoModelForCausalLM.from_pretrained(
+            source, gguf_file=packed, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=packed)
+    if hasattr(made.config, "quantization_config"):
+        del made.config.quantization_config
+    state = {name: weight.detach().to(dtype) for name, weight in made.state_dict().items()}
+    return made.config, state, tokenizer
+
+
+def _from_packed(
+    encoder: str, kind: Any, shape: Mapping[str, Any], dtype: torch.dtype
+) -> tuple[PreTrainedModel, Mapping[str, Any], PreTrainedTokenizerBase]:
+    """A model of some kind from unpacked weights, what it lacks, and the tokenizer."""
+    config, state, tokenizer = _unpacked(encoder, dtype)
+    config = copy.deepcopy(config)
+    for name, value in shape.items():
+        setattr(config, name, value)
+    with torch.device("meta"):
+        made = type(kind.from_config(config))
+    model, report = made.from_pretrained(
+        None, config=config, state_dict=dict(state), dtype=dtype, output_loading_info=True
+    )
+    return model, report, tokenizer
 
 
 def _require_complete(encoder: str, missing: Iterable[str], *, rewards: bool) -> None:
@@ -166,8 +194,6 @@ def save_base(encoder: str, folder: Path, *, dtype: torch.dtype = torch.bfloat16
         folder: Where to.
         dtype: Of the weights.
     """
-    from transformers import AutoModelForCausalLM
-
     model, tokenizer = load_base(encoder, AutoModelForCausalLM, dtype=dtype)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
