@@ -145,7 +145,7 @@ def messages_of(text: Text, role: str) -> tuple[Message, ...]:
 
 def turns_of(prompt: Text, *responses: Text) -> Turns | None:
     """The messages of a prompt and its responses; None where all of them are plain texts."""
-    if all(map(_is_plain, (prompt, *responses))):
+    if isinstance(prompt, str) and all(map(_is_plain, responses)):
         return None
     spoken = tuple(messages_of(each, "assistant") for each in responses)
     return Turns(messages_of(prompt, "user"), spoken)
@@ -224,7 +224,10 @@ def parse_pair(row: Mapping[str, object]) -> tuple[Text, Text, Text]:
     Raises:
         InvalidRecordError: A text is missing, or the three cannot be told apart.
     """
-    chosen, rejected = (parse_text(each, row.get(each)) for each in ("chosen", "rejected"))
+    chosen = parse_text("chosen", row.get("chosen"))
+    rejected = parse_text("rejected", row.get("rejected"))
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        return parse_text("prompt", row.get("prompt")), chosen, rejected
     prompt: Text | None = None
     whole = isinstance(chosen, Conversation) and isinstance(rejected, Conversation)
     if not whole or row.get("prompt") is not None:

@@ -27,7 +27,7 @@ def joined(rows: Iterable[Row]) -> Iterator[Row]:
     run: list[dict[str, object]] = []
     place = ""
     for where, content in rows:
-        if isinstance(content, InvalidRecordError):
+        if isinstance(content, InvalidRecordError) or not (run or "response" in content):
             yield where, content
             continue
         lone = "response" in content and adapter_for(content) is lone_rows

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from alignment.data.published.battles import conversation_rows, response_rows
 from alignment.data.published.columns import Adapter
@@ -31,6 +31,9 @@ from alignment.data.published.rankings import (
     scored_rows,
 )
 from alignment.data.published.surveys import country_rows
+
+#: Most columns of a row whose shape is remembered.
+_MOST_REMEMBERED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +127,13 @@ SHAPES = (
 
 def adapter_for(columns: Collection[str]) -> Adapter | None:
     """Choose the adapter for a row by its columns; None for rows in the project's own schema."""
+    # Rows of a table have the same columns; what is remembered of a hostile one stays small.
+    choose = _adapter_for if len(columns) <= _MOST_REMEMBERED else _adapter_for.__wrapped__
+    return choose(tuple(columns))
+
+
+@lru_cache(maxsize=64)
+def _adapter_for(columns: tuple[str, ...]) -> Adapter | None:
     found = frozenset(columns)
     for shape in SHAPES:
         if shape.present <= found and shape.absent.isdisjoint(found):

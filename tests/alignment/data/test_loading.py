@@ -683,6 +683,7 @@ def test_a_published_shape_is_read_once_it_is_listed(
         dataset="owner/arena", present=frozenset({"winner"}), absent=frozenset(), adapter=versus
     )
     monkeypatch.setattr(shapes, "SHAPES", (*shapes.SHAPES, shape))
+    monkeypatch.setattr(shapes, "_adapter_for", shapes._adapter_for.__wrapped__)
     (record,) = load_records(path).records
     assert record == PairRecord(
         group="arena", annotator=None, prompt="Tea?", chosen="[yes]", rejected="no"
