@@ -506,6 +506,18 @@ class TestSample:
         assert load_records(out).records == alike
         assert alike != load_records("sample:groups=3,respondents=2").records
 
+    def test_it_writes_other_built_in_data_with_what_is_given(
+        self, command: Command, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "p.jsonl"
+        words = ("--data", "sample-pairs:persons=3,groups=2", "--groups", 4)
+        assert command("sample", "--out", out, *words).code == 0
+        alike = load_records("sample-pairs:persons=3,groups=4").records
+        assert load_records(out).records == alike
+        refused = command("sample", "--out", out, "--overwrite", *words, "--respondents", 5)
+        assert refused.code == 2
+        assert "unknown parameter 'respondents'" in one_line(refused)
+
     def test_equal_seeds_give_equal_files(self, command: Command, tmp_path: Path) -> None:
         contents = []
         for name, seed in (("a", 1), ("b", 1), ("c", 2)):

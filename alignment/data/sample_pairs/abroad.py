@@ -701,8 +701,8 @@ PROMPTS = (
                 0.9,
                 (-0.8, -0.1, -0.5, -0.9),
                 "Table service 18 to 20 per cent of the bill before tax. Bar: a dollar or two a "
-                "drink. Taxi 15. Counter coffee: nothing, or the coins. Hotel maid: a few dollars "
-                "a night, in cash.",
+                "drink. Taxi 15. Counter coffee: nothing, or the coins. Hotel room: a few dollars "
+                "a night for whoever cleans it, in cash.",
             ),
             Response(
                 0.7,

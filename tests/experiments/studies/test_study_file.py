@@ -146,6 +146,16 @@ class TestData:
         assert len({config.split for config in configs}) == 3
         assert study.axis() == "sample.severity"
 
+    def test_parameters_are_those_of_the_built_in_data_that_are_named(self, read: Read) -> None:
+        text = 'data = "sample-pairs:pairs=3"\ndraws = 1\n[vary]\nsample.persons = [5, 60]'
+        runs = plan_runs(read(text), Path("out"))
+        assert [run.config.data for run in runs] == [
+            "sample-pairs:persons=5,pairs=3",
+            "sample-pairs:pairs=3",
+        ]
+        with pytest.raises(ConfigError, match="unknown parameter 'respondents': known are groups"):
+            plan_runs(read(text.replace("persons", "respondents")), Path("out"))
+
     def test_data_may_be_varied_as_a_whole(self, read: Read) -> None:
         study = read('draws = 1\n[vary]\ndata = ["a.jsonl", "b.jsonl"]')
         runs = plan_runs(study, Path("out"))
