@@ -9,6 +9,7 @@ import: neither torch nor any data library.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -31,6 +32,7 @@ _ALIASES = {
     "developer": "system",
     **dict.fromkeys(("function", "ipython"), "tool"),
 }
+_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _ROLES = "system, developer, user, assistant, tool or function"
 #: Who speaks in a response.
 _ANSWERING = frozenset({"assistant", "tool"})
@@ -154,6 +156,24 @@ def turns_of(prompt: Text, *responses: Text) -> Turns | None:
 def in_json(text: Text) -> str | list[dict[str, Any]]:
     """The text, or its messages, in the form in which rows hold them."""
     return text if isinstance(text, str) else [each.as_mapping() for each in text.messages]
+
+
+def turns_of_transcript(text: str) -> tuple[Message, ...]:
+    r"""The messages that a transcript writes down, ``"\n\nHuman: ...\n\nAssistant:"``.
+
+    None where it is no transcript, or ends with something that an assistant has said.
+    """
+    opening, *turns = _TURN.split(text)
+    pairs = list(zip(turns[::2], (said.strip() for said in turns[1::2]), strict=True))
+    if (
+        opening.strip()
+        or len(pairs) < 2
+        or pairs[0][0] != "Human"
+        or pairs[-1] != ("Assistant", "")
+    ):
+        return ()
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return tuple(Message(roles[speaker], said) for speaker, said in pairs[:-1])
 
 
 def order_of(response: Text) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from alignment.data.conversations import messages_of
+from alignment.data.conversations import messages_of, turns_of_transcript
 from alignment.data.records import Question
 
 #: Of a text, token ids, and how many of them are the prompt's.
@@ -44,7 +44,7 @@ class ChatTemplate:
     def tokens(self, question: Question, place: int) -> Parted:
         """Token ids of a question's prompt with one of its responses, as the template has them.
 
-        The end of the response's turn counts as a part of it.
+        A prompt that is a transcript is read as the turns that it writes down. The end of the response's turn counts as a part of it.
 
         Args:
             question: Its options stand alone.
@@ -79,8 +79,11 @@ class ChatTemplate:
         if turns is not None:
             prompt, response = turns.prompt, turns.responses[place]
         else:
-            prompt = messages_of(question.text, "user")
-            response = messages_of(question.options[place], "assistant")
+            said = question.options[place]
+            transcript = turns_of_transcript(question.text)
+            # What follows a mark of a transcript begins with a space, which nobody has said.
+            response = messages_of(said.strip() if transcript else said, "assistant")
+            prompt = transcript or messages_of(question.text, "user")
         return (
             [self._disarmed(message.as_mapping()) for message in prompt],
             [self._disarmed(message.as_mapping()) for message in response],
