@@ -14,9 +14,15 @@ from statistics import NormalDist
 
 import numpy as np
 
+from alignment.data.records import Question
 from alignment.evaluation.calibration import Bin, Calibration, brier_score, calibration, top_label
 from alignment.evaluation.fairness import CONFIDENCE, Estimate
 from alignment.evaluation.metrics import LEAST_PROBABILITY, compared, log_loss
+
+
+def are_pairs(questions: Iterable[Question]) -> bool:
+    """Whether all questions are pairs, of which the figures here speak: two responses apart."""
+    return all(not each.together and len(each.options) == 2 for each in questions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +35,7 @@ class JudgedPair:
         pair: Name of the pair, the same in all draws.
         predicted: Probabilities of the two responses.
         actual: Shares of the answers that preferred each.
-        answers: How many answers stand behind ``actual``.
+        answers: How many answers stand behind ``actual``, above 0.
     """
 
     group: str

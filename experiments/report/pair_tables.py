@@ -22,7 +22,7 @@ from experiments.report.wording import (
 #: Accuracy of whoever knows nothing.
 CHANCE = 0.5
 #: What all other columns stand beside: the title of tables.
-TITLE = "how often the preferred response is told"
+TITLE = "how often the preferred response is predicted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ def finding(pairs: Json) -> str:
     elif own["high"] < longer:
         verdict = "less than"
     return (
-        f"{percent(own['value'])} of the answers of groups never seen are told, {verdict} by "
+        f"{percent(own['value'])} of the answers of groups never seen are as predicted, {verdict} by "
         f"taking the longer response ({percent(longer)})"
     )
 

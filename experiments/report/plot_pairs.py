@@ -1,4 +1,4 @@
-"""The picture of a run on pairs: accuracy of every held-out group, and calibration of confidence."""
+"""The picture of a run on pairs: accuracy of every held-out group, and calibration."""
 
 from __future__ import annotations
 
