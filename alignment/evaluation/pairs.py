@@ -80,12 +80,13 @@ class PairSummary(PairFigures):
     """Figures of all pairs, and of each group.
 
     Attributes:
-        worst_group: The lowest accuracy of a group. Its interval holds for all groups at once.
+        worst_group: The lowest accuracy of a group; None of a single one. Its interval holds for
+            all groups at once.
         groups: Figures of each group.
         reliability: The reliability curve of the first draw, confidence rising.
     """
 
-    worst_group: Estimate
+    worst_group: Estimate | None
     groups: Mapping[str, PairFigures]
     reliability: tuple[Bin, ...]
 
@@ -101,7 +102,7 @@ class AccuracySummary:
     """
 
     accuracy: Estimate
-    worst_group: Estimate
+    worst_group: Estimate | None
     groups: Mapping[str, Estimate]
 
 
@@ -193,12 +194,14 @@ def accuracy(pairs: Sequence[JudgedPair], *, confidence: float = CONFIDENCE) -> 
     return wilson(share, _answers(pairs).values(), confidence=confidence)
 
 
-def worst_group(gathered: Mapping[str, Sequence[JudgedPair]]) -> Estimate:
-    """The lowest accuracy of some groups.
+def worst_group(gathered: Mapping[str, Sequence[JudgedPair]]) -> Estimate | None:
+    """The lowest accuracy of some groups; None of a single one.
 
     Each group's interval leaves out so little (Bonferroni) that all hold at once: then the lowest
     of all lies between the lowest of the lower and the lowest of the upper ends, whichever it is.
     """
+    if len(gathered) < 2:
+        return None
     confidence = 1 - (1 - CONFIDENCE) / len(gathered)
     found = [accuracy(own, confidence=confidence) for own in gathered.values()]
     return Estimate(

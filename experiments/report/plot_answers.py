@@ -134,7 +134,7 @@ def _loss(row: Json) -> float:
 
 
 def answers_title(example: Example) -> str:
-    """The title: on how many of its questions the group's context helped; of pairs, the accuracy."""
+    """The title: on how many of its questions context helped; of pairs, the accuracy."""
     name = one_line(example.group)
     name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
     if example.of_pairs:
@@ -157,8 +157,8 @@ def _subtitle(example: Example) -> str:
         without = "" if none is None else f", {score_text(none)} without context"
         return (
             "The held-out group whose accuracy is the median: "
-            f"{score_text(example.own_score)}{without}. Shown: {which}, in even steps from the best "
-            "predicted to the worst. Bars: share of answers, and predicted probability."
+            f"{score_text(example.own_score)}{without}. Shown: {which}, in even steps from the "
+            "best predicted to the worst. Bars: share of answers, and predicted probability."
         )
     rule = "where its answers lie farthest from the prediction without context"
     if count > shown:
