@@ -115,8 +115,8 @@ def _accuracy(pairs: Json) -> Iterator[str]:
     own = pairs["unseen_groups"]
     yield (
         f"Calibration error {score_text(own['calibration_error'])}; on so many answers "
-        f"{score_text(own['calibration_error_by_chance'])} is to be expected by chance. Brier score "
-        f"{score_text(own['brier'])}, .250 for guessing. One run, without repetition."
+        f"{score_text(own['calibration_error_by_chance'])} is to be expected by chance. Brier "
+        f"score {score_text(own['brier'])}, .250 for guessing. One run, without repetition."
     )
 
 
