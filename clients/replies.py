@@ -128,6 +128,9 @@ _SET_UP = {
     "proof": "A signature over the server's challenge and the rest of this reply.",
 }
 
+#: Why a figure of pairs may leave.
+_OF_PAIRS = "On pairs that the policy calls public; surveys and choices have none."
+
 #: The fields of the replies to every kind of message.
 REPLIES: Mapping[str, tuple[Part, ...]] = {
     "query.setup": tuple(
@@ -183,6 +186,9 @@ REPLIES: Mapping[str, tuple[Part, ...]] = {
         Part(record="metrics", key="alignment", reason="On answers that the policy calls public."),
         Part(record="metrics", key="log_loss", reason="On answers that the policy calls public."),
         Part(record="metrics", key="targets", reason="A count of answers that are public."),
+        Part(record="metrics", key="accuracy", reason=_OF_PAIRS),
+        Part(record="metrics", key="margin", reason=_OF_PAIRS),
+        Part(record="metrics", key="answers", reason="Of pairs, a count of answers, public too."),
         Part(record="metrics", key="public", reason="Says that they are: 1, or there is no reply."),
     ),
 }

@@ -11,6 +11,7 @@ from alignment.data.population import Population
 from alignment.data.records import Question
 from alignment.data.split import Draw
 from alignment.evaluation.metrics import Summary, TargetScore, alignment_score, log_loss, summarise
+from alignment.evaluation.pairs import JudgedPair
 from alignment.model.prediction import Distribution, Predict
 
 #: Whose answers are shown: the group's own, another group's, or nobody's.
@@ -114,3 +115,18 @@ def summarise_predictions(predictions: Sequence[Prediction]) -> Summary:
         ValueError: There is no prediction.
     """
     return summarise([prediction.score for prediction in predictions])
+
+
+def judged_pairs(predictions: Sequence[Prediction]) -> list[JudgedPair]:
+    """Predictions of pairs as :mod:`alignment.evaluation.pairs` puts them together."""
+    return [
+        JudgedPair(
+            group=each.score.group,
+            draw=each.score.draw,
+            pair=each.score.question_id,
+            predicted=each.predicted,
+            actual=each.actual,
+            answers=each.answers,
+        )
+        for each in predictions
+    ]

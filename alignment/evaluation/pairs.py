@@ -14,9 +14,15 @@ from statistics import NormalDist
 
 import numpy as np
 
+from alignment.data.records import Question
 from alignment.evaluation.calibration import Bin, Calibration, brier_score, calibration, top_label
 from alignment.evaluation.fairness import CONFIDENCE, Estimate
 from alignment.evaluation.metrics import LEAST_PROBABILITY, compared, log_loss
+
+
+def are_pairs(questions: Iterable[Question]) -> bool:
+    """Whether all questions are pairs, of which the figures here speak: two responses apart."""
+    return all(not each.together and len(each.options) == 2 for each in questions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +35,7 @@ class JudgedPair:
         pair: Name of the pair, the same in all draws.
         predicted: Probabilities of the two responses.
         actual: Shares of the answers that preferred each.
-        answers: How many answers stand behind ``actual``.
+        answers: How many answers stand behind ``actual``, above 0.
     """
 
     group: str
@@ -74,12 +80,13 @@ class PairSummary(PairFigures):
     """Figures of all pairs, and of each group.
 
     Attributes:
-        worst_group: The lowest accuracy of a group. Its interval holds for all groups at once.
+        worst_group: The lowest accuracy of a group; None of a single one. Its interval holds for
+            all groups at once.
         groups: Figures of each group.
         reliability: The reliability curve of the first draw, confidence rising.
     """
 
-    worst_group: Estimate
+    worst_group: Estimate | None
     groups: Mapping[str, PairFigures]
     reliability: tuple[Bin, ...]
 
@@ -95,7 +102,7 @@ class AccuracySummary:
     """
 
     accuracy: Estimate
-    worst_group: Estimate
+    worst_group: Estimate | None
     groups: Mapping[str, Estimate]
 
 
@@ -187,12 +194,14 @@ def accuracy(pairs: Sequence[JudgedPair], *, confidence: float = CONFIDENCE) -> 
     return wilson(share, _answers(pairs).values(), confidence=confidence)
 
 
-def worst_group(gathered: Mapping[str, Sequence[JudgedPair]]) -> Estimate:
-    """The lowest accuracy of some groups.
+def worst_group(gathered: Mapping[str, Sequence[JudgedPair]]) -> Estimate | None:
+    """The lowest accuracy of some groups; None of a single one.
 
     Each group's interval leaves out so little (Bonferroni) that all hold at once: then the lowest
     of all lies between the lowest of the lower and the lowest of the upper ends, whichever it is.
     """
+    if len(gathered) < 2:
+        return None
     confidence = 1 - (1 - CONFIDENCE) / len(gathered)
     found = [accuracy(own, confidence=confidence) for own in gathered.values()]
     return Estimate(

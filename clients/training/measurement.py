@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment.evaluation.held_out import predict_draws, summarise_predictions
+from alignment.evaluation.held_out import judged_pairs, predict_draws, summarise_predictions
+from alignment.evaluation.pairs import are_pairs, summarise_pairs
 from alignment.model.prediction import ContextPredictor
 from alignment.model.vector import load_vector, to_vector
 from clients.data.datastore import Datastore
@@ -23,6 +24,8 @@ def measured(
 ) -> dict[str, float | int]:
     """Alignment and log loss of a model on the group's draws, and the number of targets.
 
+    Of pairs ``accuracy`` and ``margin`` too, and the number of ``answers`` that they count.
+
     Args:
         store: Of a held-out group whose answers are public.
         task: Fixes predictor and context.
@@ -32,6 +35,12 @@ def measured(
     load_vector(predictor, vector)
     predict = ContextPredictor(predictor, task.context, questions=store.answers.questions)
     answers, draws = {store.group: store.answers}, {store.group: store.draws}
-    summary = summarise_predictions(predict_draws(predict, answers, draws, seen=frozenset()))
+    predictions = predict_draws(predict, answers, draws, seen=frozenset())
+    summary = summarise_predictions(predictions)
     targets = sum(len(draw.target) for draw in store.draws)
-    return {"alignment": summary.mean, "log_loss": summary.log_loss, "targets": targets}
+    figures = {"alignment": summary.mean, "log_loss": summary.log_loss, "targets": targets}
+    if not are_pairs(store.answers.questions):
+        return figures
+    pairs = summarise_pairs(judged_pairs(predictions))
+    counted = sum(each.answers for each in predictions)
+    return figures | {"accuracy": pairs.accuracy.value, "margin": pairs.margin, "answers": counted}

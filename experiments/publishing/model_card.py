@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from alignment.data.sample_source import is_sample
-from experiments.report.views import Figure, Reads, View
+from experiments.report.pair_tables import group_rows, headings, summary_rows
+from experiments.report.views import Figure, Reads, View, pairs_of
 from experiments.report.wording import Json, is_number, plural, score_text
 from experiments.simulation.figures import in_view
 from privacy.lineage import start_in_words
@@ -42,12 +43,13 @@ def model_card(
         license: SPDX identifier; None leaves a visible blank.
         title: Of the card.
     """
+    pairs = pairs_of(result)
     parts = [
         _metadata(base_model, license),
         f"# {_plain(title or 'A preference predictor trained by FedAccord')}",
         _summary(result, base_model),
         "## How well it predicts",
-        *_alignment(result, private=card is not None),
+        *(_alignment(result, private=card is not None) if pairs is None else _accuracy(pairs)),
         "## Privacy",
         *(_privacy(card, result) if card is not None else [NO_GUARANTEE, _seen(result)]),
         *map(_plain, start_in_words(result.get("start"), private=card is not None)),
@@ -94,6 +96,35 @@ def _summary(result: Json, base_model: str) -> str:
     )
 
 
+def _accuracy(pairs: Json) -> Iterator[str]:
+    """How well a predictor trained on pairs tells which response is preferred."""
+    yield (
+        "Accuracy on groups that never took part in training: the share of their answers on the "
+        "side of the more probable response; guessing reaches .500. *Margin*: mean log-odds of the "
+        "preferred response, in nats. *Longer wins*: accuracy of taking the longer response."
+    )
+    rows = group_rows(pairs)
+    rows = rows if _may_be_named([row.name for row in rows]) else []
+    yield _table(
+        ["", *headings(pairs)],
+        [
+            *([row.name, *row.cells] for row in summary_rows(pairs)),
+            *([_plain(row.name), *row.cells] for row in rows),
+        ],
+    )
+    own = pairs["unseen_groups"]
+    yield (
+        f"Calibration error {score_text(own['calibration_error'])}; on so many answers "
+        f"{score_text(own['calibration_error_by_chance'])} is to be expected by chance. Brier "
+        f"score {score_text(own['brier'])}, .250 for guessing. One run, without repetition."
+    )
+
+
+def _may_be_named(names: Sequence[str]) -> bool:
+    """Whether groups have rows of their own: few, and no single persons held out as groups."""
+    return len(names) <= _MOST_GROUPS and not any(" / " in name for name in names)
+
+
 def _alignment(result: Json, *, private: bool) -> Iterator[str]:
     scores = result["alignment"]
     own, none, even = (scores[k] for k in ("unseen_groups", "without_context", "uniform"))
@@ -105,8 +136,7 @@ def _alignment(result: Json, *, private: bool) -> Iterator[str]:
     )
     rows = [_row(figure, result, View.CARD) for figure in in_view(View.CARD)]
     names = sorted(own["groups"], key=lambda name: (-own["groups"][name], name))
-    # Where single persons were held out as groups, their names are nobody's business.
-    if len(names) <= _MOST_GROUPS and not any(" / " in name for name in names):
+    if _may_be_named(names):
         each = ((name, own["groups"][name], none["groups"].get(name)) for name in names)
         rows += [[_plain(name), score_text(a), score_text(b)] for name, a, b in each]
     rows += [

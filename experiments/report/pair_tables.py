@@ -22,7 +22,7 @@ from experiments.report.wording import (
 #: Accuracy of whoever knows nothing.
 CHANCE = 0.5
 #: What all other columns stand beside: the title of tables.
-TITLE = "how often the preferred response is told"
+TITLE = "how often the preferred response is predicted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def summary_rows(pairs: Json, *, brief: bool = False) -> list[PairRow]:
     own, others, columns = pairs["unseen_groups"], _others(pairs), _own(brief=brief)
     beside = [_accuracy(pairs[other]) for other in others]
     rows = [PairRow(name="all", cells=[*(cell(own) for cell in columns.values()), *beside])]
-    if len(own["groups"]) > 1:
+    if own["worst_group"] is not None:
         worst = {"accuracy": own["worst_group"]}
         cells = [_OWN[name](worst) if name in _ESTIMATED else "" for name in columns]
         beside = [score_text(pairs[other]["worst_group"]["value"]) for other in others]
@@ -140,8 +140,8 @@ def finding(pairs: Json) -> str:
     elif own["high"] < longer:
         verdict = "less than"
     return (
-        f"{percent(own['value'])} of the answers of groups never seen are told, {verdict} by "
-        f"taking the longer response ({percent(longer)})"
+        f"{percent(own['value'])} of the answers of groups never seen are as predicted, {verdict} "
+        f"by taking the longer response ({percent(longer)})"
     )
 
 
@@ -188,9 +188,9 @@ def _sizes(own: Json) -> str:
 
 
 def _worst(own: Json) -> list[str]:
-    if len(own["groups"]) < 2:
-        return []
     worst = own["worst_group"]
+    if worst is None:
+        return []
     return [
         f"The group predicted worst has an accuracy of {score_text(worst['value'])}; with an "
         f"interval for all groups at once, {interval_text(worst)}."

@@ -13,7 +13,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from alignment.evaluation.metrics import alignment_score
+from alignment.evaluation.calibration import top_label
+from alignment.evaluation.metrics import alignment_score, log_loss
 from experiments.report.canvas import (
     ACCENT,
     FAINT,
@@ -27,6 +28,8 @@ from experiments.report.canvas import (
     one_line,
     text_width,
 )
+from experiments.report.pair_tables import percent
+from experiments.report.views import pairs_of
 from experiments.report.wording import Json, is_number, score_text
 
 QUESTIONS_SHOWN = 6
@@ -56,23 +59,37 @@ class Example:
             an even number of groups, the lower of the middle two.
         own_score: That mean.
         none_score: Its mean without context.
-        questions: All predictions of the group, lowest alignment without context first.
+        questions: All predictions of the group, lowest alignment without context first; of pairs,
+            from the best predicted to the worst.
+        of_pairs: They are pairs, and scores are accuracies.
     """
 
     group: str
     own_score: float
     none_score: float | None
     questions: Sequence[Json]
+    of_pairs: bool = False
 
     @property
     def shown(self) -> Sequence[Json]:
-        """The questions of the picture."""
-        return self.questions[:QUESTIONS_SHOWN]
+        """The questions of the picture: the first, or of pairs some in even steps."""
+        count = len(self.questions)
+        if not self.of_pairs or count <= QUESTIONS_SHOWN:
+            return self.questions[:QUESTIONS_SHOWN]
+        steps = [round(i * (count - 1) / (QUESTIONS_SHOWN - 1)) for i in range(QUESTIONS_SHOWN)]
+        return [self.questions[step] for step in steps]
+
+    @property
+    def bars(self) -> Sequence[str]:
+        """What is drawn of each option: no prediction without context where that changes none."""
+        left_out = "none" if self.of_pairs and self.none_score is None else ""
+        return [bar for bar in _STYLES if bar != left_out]
 
 
 def choose_example(result: Json, predictions: Sequence[Json]) -> Example | None:
     """Choose what is shown; None where no held-out group has predictions."""
-    scores = result["alignment"]["unseen_groups"]["groups"]
+    pairs = pairs_of(result)
+    scores, none_scores = _pair_scores(pairs) if pairs is not None else _scores(result)
     known = {row["group"] for row in predictions}
     names = sorted(
         (name for name, score in scores.items() if name in known and is_number(score)),
@@ -84,16 +101,44 @@ def choose_example(result: Json, predictions: Sequence[Json]) -> Example | None:
     return Example(
         group=group,
         own_score=scores[group],
-        none_score=result["alignment"]["without_context"]["groups"].get(group),
+        none_score=none_scores.get(group),
         questions=sorted(
             (row for row in predictions if row["group"] == group),
-            key=lambda row: alignment_score(row["without_context"], row["actual"]),
+            key=_missed if pairs is None else _loss,
         ),
+        of_pairs=pairs is not None,
     )
 
 
+def _scores(result: Json) -> tuple[Json, Json]:
+    """The groups' alignment with their own context, and without."""
+    alignment = result["alignment"]
+    return alignment["unseen_groups"]["groups"], alignment["without_context"]["groups"]
+
+
+def _pair_scores(pairs: Json) -> tuple[Json, Json]:
+    """The groups' accuracy with their own context, and without where that makes a difference."""
+    parts = (pairs["unseen_groups"], pairs["without_context"] or {"groups": {}})
+    own, none = (
+        {name: each["accuracy"]["value"] for name, each in part["groups"].items()} for part in parts
+    )
+    return own, none
+
+
+def _missed(row: Json) -> float:
+    return alignment_score(row["without_context"], row["actual"])
+
+
+def _loss(row: Json) -> float:
+    return log_loss(row["with_context"], row["actual"])
+
+
 def answers_title(example: Example) -> str:
-    """The title: on how many of its questions the group's context helped."""
+    """The title: on how many of its questions context helped; of pairs, the accuracy."""
+    name = one_line(example.group)
+    name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    if example.of_pairs:
+        return f"{name}: {percent(example.own_score)} of its answers are as predicted"
     closer = sum(
         alignment_score(row["with_context"], row["actual"])
         > alignment_score(row["without_context"], row["actual"])
@@ -101,13 +146,20 @@ def answers_title(example: Example) -> str:
     )
     count = len(example.shown)
     of = f"{closer} of {count} predictions" if count > 1 else f"{closer} of 1 prediction"
-    name = one_line(example.group)
-    name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
     return f"{name}: own answers bring {of} closer to its answers"
 
 
 def _subtitle(example: Example) -> str:
     count, shown = len(example.questions), len(example.shown)
+    if example.of_pairs:
+        which = f"{shown} of {count} pairs" if count > shown else f"all pairs asked of it ({count})"
+        none = example.none_score
+        without = "" if none is None else f", {score_text(none)} without context"
+        return (
+            "The held-out group whose accuracy is the median: "
+            f"{score_text(example.own_score)}{without}. Shown: {which}, in even steps from the "
+            "best predicted to the worst. Bars: share of answers, and predicted probability."
+        )
     rule = "where its answers lie farthest from the prediction without context"
     if count > shown:
         bias = "so gains tend to be larger here than on average"
@@ -137,15 +189,17 @@ def _options(row: Json) -> list[tuple[str, dict[str, float]]]:
     return [*(options[i] for i in kept), (f"[{len(rest)} other options together]", together)]
 
 
-def _draw_option(axes: Axes, top: float, label: str, shares: Mapping[str, float]) -> float:
-    """One option, its text above its three bars; returns where the next begins."""
+def _draw_option(
+    axes: Axes, top: float, label: str, shares: Mapping[str, float], bars: Sequence[str]
+) -> float:
+    """One option, its text above its bars; returns where the next begins."""
     for line in label.split("\n"):
         axes.text(0, top + 0.8 * _LINE, line, va="baseline", color=INK, parse_math=False,
                   fontproperties=font(_LABEL_SIZE))  # fmt: skip
         top += _LINE
     top += 0.02
-    for bar, (_, colors) in _STYLES.items():
-        share = shares[bar]
+    for bar in bars:
+        share, (_, colors) = shares[bar], _STYLES[bar]
         axes.barh(top + _BAR / 2, share, _BAR * 0.86, linewidth=0.7, **colors)
         axes.text(share + 0.012, top + _BAR / 2, f"{share:.0%}".replace("%", " %"), va="center",
                   color=QUIET, fontproperties=font(6))  # fmt: skip
@@ -153,38 +207,49 @@ def _draw_option(axes: Axes, top: float, label: str, shares: Mapping[str, float]
     return top + _BETWEEN_OPTIONS
 
 
-def _draw_question(canvas: Canvas, left: float, top: float, row: Json) -> float:
-    """A question, its alignment scores and its options; returns where it ends."""
-    question = fit(row["question"], width=_PANEL, size=8.5, lines=4, weight="bold")
-    top = canvas.write(left, top, question, size=8.5, weight="bold")
+def _note(row: Json, *, of_pairs: bool) -> str:
+    """How well a question is predicted."""
+    unseen = "" if row["seen"] else " (not in training)"
+    if of_pairs:
+        told = top_label(row["with_context"], row["actual"])[1]
+        return f"{percent(told)} of its answers as predicted{unseen}"
     none, own = (
         score_text(alignment_score(row[column], row["actual"]), 2)
         for column in ("without_context", "with_context")
     )
-    unseen = "" if row["seen"] else " (not in training)"
-    note = f"alignment {none} without, {own} with context{unseen}"
+    return f"alignment {none} without, {own} with context{unseen}"
+
+
+def _draw_question(canvas: Canvas, left: float, top: float, row: Json, example: Example) -> float:
+    """A question, its scores and its options; returns where it ends."""
+    bars = example.bars
+    question = fit(row["question"], width=_PANEL, size=8.5, lines=4, weight="bold")
+    top = canvas.write(left, top, question, size=8.5, weight="bold")
+    note = _note(row, of_pairs=example.of_pairs)
     top = canvas.write(left, top + 0.02, note, size=_LABEL_SIZE, color=QUIET) + 0.08
     options = [
         (fit(label, width=_PANEL, size=_LABEL_SIZE, lines=2) or "(empty)", shares)
         for label, shares in _options(row)
     ]
     lines = sum(label.count("\n") + 1 for label, _ in options)
-    height = lines * _LINE + len(options) * (0.02 + 3 * _BAR + _BETWEEN_OPTIONS)
+    height = lines * _LINE + len(options) * (0.02 + len(bars) * _BAR + _BETWEEN_OPTIONS)
     axes = canvas.axes(left, top, _PANEL, height)
     axes.set_xlim(0, 1.11)
     axes.set_ylim(height, 0)
     place = 0.0
     for label, shares in options:
-        place = _draw_option(axes, place, label, shares)
+        place = _draw_option(axes, place, label, shares, bars)
     return top + height
 
 
-def _draw_key(canvas: Canvas, top: float) -> float:
+def _draw_key(canvas: Canvas, top: float, bars: Sequence[str]) -> float:
     key = canvas.axes(MARGIN, top, INNER, 0.16)
     key.set_xlim(0, INNER)
     key.set_ylim(0, 1)
     left = 0.0
-    for name, colors in _STYLES.values():
+    for bar in bars:
+        name, colors = _STYLES[bar]
+        name = "predicted" if len(bars) == 2 and bar == "own" else name
         key.barh(0.5, 0.3, 0.6, left=left, linewidth=0.8, **colors)
         canvas.write(MARGIN + left + 0.38, top, name, size=8, color=QUIET)
         left += 0.38 + text_width(name, 8) + 0.3
@@ -199,11 +264,11 @@ def draw_answers(path: Path, example: Example) -> None:
     """
     canvas = Canvas()
     top = canvas.heading(answers_title(example), _subtitle(example))
-    top = _draw_key(canvas, top)
+    top = _draw_key(canvas, top, example.bars)
     for first in range(0, len(example.shown), 2):
         pair = example.shown[first : first + 2]
         ends = [
-            _draw_question(canvas, MARGIN + place * (_PANEL + _GUTTER), top, row)
+            _draw_question(canvas, MARGIN + place * (_PANEL + _GUTTER), top, row, example)
             for place, row in enumerate(pair)
         ]
         top = max(ends) + 0.18

@@ -1,8 +1,8 @@
-"""The picture of a run on pairs: accuracy of every held-out group, and calibration of confidence."""
+"""The picture of a run on pairs: accuracy of every held-out group, and calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,16 @@ MOST_GROUPS = 60
 SIDE = 2.9
 
 _FIGURES = 1.95
-_OWN = {"marker": "o", "ms": 6.0, "mfc": ACCENT, "mec": ACCENT, "zorder": 4}
-_LONGER = {"marker": "x", "ms": 5.0, "mec": QUIET, "mew": 1.1, "zorder": 3}
-_NONE = {"marker": "o", "ms": 5.5, "mfc": "white", "mec": QUIET, "mew": 1.1, "zorder": 2}
+_OWN: Mapping[str, Any] = {"marker": "o", "ms": 6.0, "mfc": ACCENT, "mec": ACCENT, "zorder": 4}
+_LONGER: Mapping[str, Any] = {"marker": "x", "ms": 5.0, "mec": QUIET, "mew": 1.1, "zorder": 3}
+_NONE: Mapping[str, Any] = {
+    "marker": "o",
+    "ms": 5.5,
+    "mfc": "white",
+    "mec": QUIET,
+    "mew": 1.1,
+    "zorder": 2,
+}
 
 
 def pairs_title(pairs: Json) -> str:

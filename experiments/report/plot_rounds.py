@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ from experiments.report.canvas import (
     font,
     spread,
 )
+from experiments.report.pair_tables import CHANCE
+from experiments.report.views import pairs_of
 from experiments.report.wording import (
     Json,
     change,
@@ -29,15 +32,22 @@ from experiments.report.wording import (
     scale_note,
     score_limits,
     score_text,
+    start_note,
 )
 
 
-def rounds_title(rounds: Sequence[Json]) -> str:
-    """The title: what training did to alignment on the held-out groups."""
-    scores = [r["alignment"] for r in rounds if is_number(r["alignment"])]
-    thing = "alignment on groups never seen"
+def _points(rounds: Sequence[Json], figure: str) -> list[tuple[int, float]]:
+    """The rounds in which a figure was measured, each with its value."""
+    return [(r["round"], r[figure]) for r in rounds if is_number(r.get(figure))]
+
+
+def rounds_title(rounds: Sequence[Json], *, of_pairs: bool = False) -> str:
+    """The title: what training did to alignment, or accuracy, on the held-out groups."""
+    figure = "accuracy" if of_pairs else "alignment"
+    scores = [score for _, score in _points(rounds, figure)]
+    thing = f"{figure} on groups never seen"
     if not scores:
-        return "How alignment changed over the rounds was not measured"
+        return f"How {figure} changed over the rounds was not measured"
     if len(scores) == 1:
         return f"After training, {thing} is {score_text(scores[0])}"
     return f"Training {change(scores[0], scores[-1], thing, s='s')}"
@@ -62,22 +72,75 @@ def _shade_phases(panels: Sequence[Axes], rounds: Sequence[Json]) -> None:
         )  # fmt: skip
 
 
-def _draw_alignment(axes: Axes, result: Json, rounds: Sequence[Json], height: float) -> None:
-    """The measured rounds, and two levels to compare them with."""
-    alignment = result["alignment"]
-    points = [(r["round"], r["alignment"]) for r in rounds if is_number(r["alignment"])]
-    labels = []
-    for part, name, dashes in (
-        ("without_context", "final model,\nno context", (0, (5, 2))),
-        ("uniform", "uniform\nguessing", (0, (1, 2))),
-    ):
-        value = alignment[part]["mean"]
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What was measured round by round, and levels to compare it with.
+
+    Attributes:
+        points: Rounds and figures.
+        name: Of the line.
+        levels: Value, name and dashes of each level.
+        note: What a reader must know of the figure.
+    """
+
+    points: Sequence[tuple[int, float]]
+    name: str
+    levels: Sequence[tuple[float, str, tuple[int, tuple[int, int]]]]
+    note: str
+
+    @property
+    def start(self) -> float:
+        """Where the axis starts."""
+        values = [value for value, *_ in self.levels] + [score for _, score in self.points]
+        return score_limits(values)[0]
+
+
+_DASHED, _DOTTED, _CLOSE = (0, (5, 2)), (0, (1, 2)), (0, (2, 1))
+_NO_CONTEXT = "final model,\nno context"
+
+
+def _measured(result: Json, rounds: Sequence[Json]) -> _Measured:
+    """Alignment, or of a run on pairs accuracy."""
+    pairs, alignment = pairs_of(result), result["alignment"]
+    shown = "own context: some of the group's other answers are shown to the model."
+    if pairs is None:
+        groups = plural(len(alignment["unseen_groups"]["groups"]), "held-out group")
+        return _Measured(
+            points=_points(rounds, "alignment"),
+            name="own context",
+            levels=(
+                (alignment["without_context"]["mean"], _NO_CONTEXT, _DASHED),
+                (alignment["uniform"]["mean"], "uniform\nguessing", _DOTTED),
+            ),
+            note=f"Mean alignment of predicted with actual answers of {groups}; {shown}",
+        )
+    none = pairs["without_context"]
+    levels = [
+        (pairs["longer_wins"]["accuracy"]["value"], "longer\nresponse", _CLOSE),
+        (CHANCE, "guessing", _DOTTED),
+    ]
+    if none is not None:
+        levels.insert(0, (none["accuracy"]["value"], _NO_CONTEXT, _DASHED))
+    groups = plural(len(pairs["unseen_groups"]["groups"]), "held-out group")
+    return _Measured(
+        points=_points(rounds, "accuracy"),
+        name="the model" if none is None else "own context",
+        levels=levels,
+        note=f"Accuracy on {groups}: share of the answers on the side of the more probable response"
+        f"{'.' if none is None else f'; {shown}'}",
+    )
+
+
+def _draw_measured(axes: Axes, measured: _Measured, height: float) -> None:
+    """The measured rounds, and levels to compare them with."""
+    points, labels = measured.points, []
+    for value, name, dashes in measured.levels:
         axes.axhline(value, color=QUIET, lw=1.1, ls=dashes)
         labels.append((value, f"{name} {score_text(value)}", QUIET))
     if points:
         marker = "o" if len(points) <= 40 else ""
         axes.plot(*zip(*points, strict=True), color=ACCENT, lw=1.8, marker=marker, ms=4)
-        labels.append((points[-1][1], f"own context\n{score_text(points[-1][1])}", ACCENT))
+        labels.append((points[-1][1], f"{measured.name}\n{score_text(points[-1][1])}", ACCENT))
     axes.set_ylim(*score_limits([value for value, _, _ in labels] + [score for _, score in points]))
     tick(axes.yaxis, 6)
     low, high = axes.get_ylim()
@@ -115,21 +178,18 @@ def _below(rounds: Sequence[Json]) -> str:
 
 
 def draw_rounds(path: Path, result: Json, rounds: Sequence[Json]) -> None:
-    """Alignment on held-out groups by round, over the training loss.
+    """Alignment on held-out groups by round, over the training loss; of pairs accuracy.
 
     The blue line is measured with each group's own answers as context; dashed and dotted lines
-    are the final model without context, and guessing all options alike.
+    are the final model without context, and guessing all options alike; of pairs, taking the
+    longer response too.
     """
     canvas = Canvas()
-    alignment = result["alignment"]
-    points = [r["alignment"] for r in rounds if is_number(r["alignment"])]
-    low, _ = score_limits([alignment[p]["mean"] for p in ("without_context", "uniform")] + points)
-    groups = plural(len(alignment["unseen_groups"]["groups"]), "held-out group")
+    of_pairs, measured = pairs_of(result) is not None, _measured(result, rounds)
+    scale = start_note(measured.start) if of_pairs else scale_note(measured.start)
     top = 0.2 + canvas.heading(
-        rounds_title(rounds),
-        f"Mean alignment of predicted with actual answers of {groups}; own context: some of the "
-        f"group's other answers are shown to the model. {scale_note(low)} Below: {_below(rounds)}; "
-        "its axis need not start at 0.",
+        rounds_title(rounds, of_pairs=of_pairs),
+        f"{measured.note} {scale} Below: {_below(rounds)}; its axis need not start at 0.",
     )
     left, width, upper, lower = MARGIN + 0.4, 5.35, 2.9, 0.95
     panels = (
@@ -143,7 +203,7 @@ def draw_rounds(path: Path, result: Json, rounds: Sequence[Json]) -> None:
         axes.set_axisbelow(True)
     if rounds:
         _shade_phases(panels, rounds)
-    _draw_alignment(panels[0], result, rounds, upper)
+    _draw_measured(panels[0], measured, upper)
     _draw_loss(panels[1], rounds)
     panels[1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
     name_across(panels[1], "round")

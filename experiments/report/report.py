@@ -22,6 +22,8 @@ from experiments.report.pair_tables import (
     train_rows,
 )
 from experiments.report.plots import (
+    ACCURACY,
+    ACCURACY_BY_ROUND,
     ALIGNMENT_BY_ROUND,
     FAIRNESS,
     GROUPS,
@@ -53,6 +55,15 @@ _DESCRIPTIONS = {
         "Line chart of the mean alignment on the held-out groups after each measured round, with "
         "levels for the final model without context and for uniform guessing, and the training "
         "loss below."
+    ),
+    ACCURACY_BY_ROUND: (
+        "Line chart of the accuracy on the held-out groups after each measured round, with levels "
+        "for the longer response and for guessing, and the training loss below."
+    ),
+    ACCURACY: (
+        "For every held-out group, its accuracy with an interval and that of taking the longer "
+        "response; below, a curve of how often predictions came out beside their confidence. The "
+        "tables on this page hold the figures."
     ),
     GROUPS: (
         "For every held-out group, its alignment without context, with its own and with another "

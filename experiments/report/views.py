@@ -72,7 +72,7 @@ ROUND_FIELDS: Mapping[str, Reads] = {
     **dict.fromkeys(("groups", "dropped", "aborted"), Reads.NOTHING),
     **dict.fromkeys(("bytes_up", "bytes_down"), Reads.NOTHING),
     **dict.fromkeys(("loss", "distance"), Reads.NOISED),
-    **dict.fromkeys(("alignment", "log_loss"), Reads.HELD_OUT),
+    **dict.fromkeys(("alignment", "log_loss", "accuracy", "margin"), Reads.HELD_OUT),
     **dict.fromkeys(("seconds_train", "seconds_secagg", "seconds_evaluate"), Reads.TIME),
     "seconds_stages": Reads.TIME,
 }

@@ -110,8 +110,18 @@ def change(before: float, after: float, thing: str, *, s: str = "") -> str:
 
 def scale_note(axis_start: float) -> str:
     """The ends of alignment, and the start of an axis of it."""
-    start = f"starts at {score_text(axis_start, 2)}, not at 0" if axis_start > 0 else "starts at 0"
-    return f"Alignment: 1 is perfect, {score_text(WORST, 2)} the worst there is; the axis {start}."
+    worst = score_text(WORST, 2)
+    return f"Alignment: 1 is perfect, {worst} the worst there is; {_start(axis_start)}."
+
+
+def start_note(axis_start: float) -> str:
+    """The start of an axis of shares."""
+    return f"{_start(axis_start).capitalize()}."
+
+
+def _start(axis_start: float) -> str:
+    start = f"at {score_text(axis_start, 2)}, not at 0" if axis_start > 0 else "at 0"
+    return f"the axis starts {start}"
 
 
 def score_limits(values: Sequence[float]) -> tuple[float, float]:

@@ -51,7 +51,8 @@ PAIR_FIGURES: tuple[Figure, ...] = (
     ),
     _figure(
         "unseen_groups.worst_group",
-        "The lowest accuracy of a group; its interval holds for all groups at once.",
+        "The lowest accuracy of a group, with an interval for all groups at once; null of a single "
+        "one.",
         {View.SHORT: "worst group"},
     ),
     _figure(

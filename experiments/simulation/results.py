@@ -14,19 +14,20 @@ import numpy as np
 
 from alignment.data.answers import questions_of
 from alignment.data.population import Population
-from alignment.data.records import Question, SurveyRecord
+from alignment.data.records import SurveyRecord
 from alignment.data.split import CONTEXT_QUESTIONS, Draw
 from alignment.evaluation.calibration import JudgedTarget, summarise_choices
 from alignment.evaluation.fairness import CONFIDENCE, RESAMPLES, gap, measure_fairness
 from alignment.evaluation.held_out import (
     Prediction,
+    judged_pairs,
     predict_draws,
     predict_held_out,
     summarise_predictions,
 )
 from alignment.evaluation.pairs import (
-    JudgedPair,
     PairSummary,
+    are_pairs,
     summarise_accuracy,
     summarise_pairs,
 )
@@ -82,12 +83,7 @@ def holds_pairs(population: Population) -> bool:
 
     Of the held-out groups alone: of what kind a train group's records are, is theirs to tell.
     """
-    held_out = (population.answers[group] for group in population.split.draws)
-    return all(_is_pair(question) for each in held_out for question in each.questions)
-
-
-def _is_pair(question: Question) -> bool:
-    return not question.together and len(question.options) == 2
+    return all(are_pairs(population.answers[group].questions) for group in population.split.draws)
 
 
 def _train_draws(population: Population, seed: int) -> dict[str, tuple[Draw, ...]]:
@@ -207,10 +203,10 @@ class FinishedRun:
                 name: asdict(_pairs(other)) if _differ(own, other) else None
                 for name, other in contexts.items()
             },
-            "longer_wins": asdict(summarise_accuracy(_judged_pairs(self.measured.longer))),
+            "longer_wins": asdict(summarise_accuracy(judged_pairs(self.measured.longer))),
             # Each group's records may lie in a file of their own, and be of another kind.
             "train_groups": asdict(_pairs(train))
-            if all(_is_pair(each.question) for each in train)
+            if are_pairs(each.question for each in train)
             else None,
         }
 
@@ -280,22 +276,8 @@ def _judged(predictions: Sequence[Prediction]) -> dict[str, Any]:
     return asdict(summarise_choices(targets))
 
 
-def _judged_pairs(predictions: Sequence[Prediction]) -> list[JudgedPair]:
-    return [
-        JudgedPair(
-            group=each.score.group,
-            draw=each.score.draw,
-            pair=each.score.question_id,
-            predicted=each.predicted,
-            actual=each.actual,
-            answers=each.answers,
-        )
-        for each in predictions
-    ]
-
-
 def _pairs(predictions: Sequence[Prediction]) -> PairSummary:
-    return summarise_pairs(_judged_pairs(predictions))
+    return summarise_pairs(judged_pairs(predictions))
 
 
 def _differ(own: Sequence[Prediction], other: Sequence[Prediction]) -> bool:

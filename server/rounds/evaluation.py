@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
@@ -29,10 +29,14 @@ class Measurement:
     Attributes:
         alignment: Alignment score.
         log_loss: Of the same predictions, nats.
+        accuracy: Over the answers to pairs; None where not all groups answer pairs.
+        margin: The same of log-odds of the preferred response, nats.
     """
 
     alignment: float
     log_loss: float
+    accuracy: float | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,16 @@ def _mean_over_targets(replies: list[RecordDict]) -> Measurement | None:
         raise CohortError("a group measured on answers that are not public: do not ask it")
     if not metrics:
         return None
-    targets = np.array([float(str(m["targets"])) for m in metrics])
-    alignment, log_loss = (
-        float(targets @ [float(str(m[name])) for m in metrics] / targets.sum())
-        for name in ("alignment", "log_loss")
-    )
-    return Measurement(alignment=alignment, log_loss=log_loss)
+    alignment, log_loss = _weighed(metrics, ("alignment", "log_loss"), by="targets")
+    if not all("accuracy" in m for m in metrics):
+        return Measurement(alignment=alignment, log_loss=log_loss)
+    accuracy, margin = _weighed(metrics, ("accuracy", "margin"), by="answers")
+    return Measurement(alignment=alignment, log_loss=log_loss, accuracy=accuracy, margin=margin)
+
+
+def _weighed(metrics: Sequence[MetricRecord], names: Sequence[str], *, by: str) -> list[float]:
+    """The means of some figures, each group weighed by how many stand behind its own."""
+    weights = np.array([float(str(m[by])) for m in metrics])
+    return [
+        float(weights @ [float(str(m[name])) for m in metrics] / weights.sum()) for name in names
+    ]

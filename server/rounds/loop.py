@@ -50,6 +50,9 @@ class RoundRecord:
         alignment: Mean alignment score on the held-out groups, whose answers are public; None
             where not measured.
         log_loss: Mean log-loss of the same predictions, nats.
+        accuracy: Where they are pairs, the share of the answers on the side of the more probable
+            response; else None.
+        margin: Of the same, the mean log-odds of the preferred response, nats.
         seconds_train: From sending the round to its sum, less what follows.
         seconds_secagg: Of it, in stages of secure aggregation that train nothing, and in unmasking.
         seconds_evaluate: Of the measurement.
@@ -72,6 +75,8 @@ class RoundRecord:
     seconds_evaluate: float = 0.0
     seconds_stages: Mapping[str, float] = field(default_factory=dict)
     distance: float | None = None
+    accuracy: float | None = None
+    margin: float | None = None
 
 
 Observer = Callable[[RoundRecord], None]
@@ -267,6 +272,8 @@ class RoundLoop:
             record,
             alignment=measured.alignment if measured else None,
             log_loss=measured.log_loss if measured else None,
+            accuracy=measured.accuracy if measured else None,
+            margin=measured.margin if measured else None,
             seconds_evaluate=time.perf_counter() - begun,
         )
         for observe in self.observers:

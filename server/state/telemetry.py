@@ -68,16 +68,18 @@ def progress_bar(rounds: int, after: int | None = None) -> Iterator[Observer]:
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=rounds, completed=after or 0, figures="")
-        alignment = ""
+        measured = ""
 
         def observe(record: RoundRecord) -> None:
-            nonlocal alignment
-            if record.alignment is not None:
-                alignment = f"alignment {record.alignment:.4f}"
+            nonlocal measured
+            if record.accuracy is not None:
+                measured = f"accuracy {record.accuracy:.4f}"
+            elif record.alignment is not None:
+                measured = f"alignment {record.alignment:.4f}"
             # Where no bar is seen, every measurement, or else a sign of life now and then.
             due = record.alignment is not None or (record.round > 0 and record.round % 10 == 0)
             if due and not console.is_terminal:
-                console.print(f"round {record.round}/{rounds} {alignment}".rstrip())
+                console.print(f"round {record.round}/{rounds} {measured}".rstrip())
             if record.aborted:
                 console.print(
                     f"round {record.round} was aborted, the model stays as it was: "
@@ -87,7 +89,7 @@ def progress_bar(rounds: int, after: int | None = None) -> Iterator[Observer]:
                 silent = ", ".join(map(shown, record.dropped))
                 console.print(f"round {record.round}: no answer from {silent}")
             what = "adapters and head" if record.train_adapter else "head"
-            progress.update(task, completed=record.round, description=what, figures=alignment)
+            progress.update(task, completed=record.round, description=what, figures=measured)
 
         yield observe
 
@@ -108,6 +110,8 @@ def _tensorboard(folder: Path, after: int | None) -> Iterator[Observer]:
             "loss/train": record.loss,
             "alignment/held_out_groups": record.alignment,
             "log_loss/held_out_groups": record.log_loss,
+            "accuracy/held_out_groups": record.accuracy,
+            "margin/held_out_groups": record.margin,
             "seconds/train": record.seconds_train,
             "groups/in_sum": record.groups,
             "groups/dropped": len(record.dropped),

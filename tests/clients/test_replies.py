@@ -78,6 +78,7 @@ GOSSIP = {
 
 
 COUNTS = {"privacy.mode": "local", "privacy.mechanism": "tally"}
+OF_PAIRS = {"metrics.accuracy", "metrics.margin", "metrics.answers"}
 OF_COUNTS = {"setup.questionnaire", "setup.options", "setup.distributions"}
 
 
@@ -111,7 +112,7 @@ def test_what_a_private_run_sends_is_what_is_listed(
     deployed.run()
     for kind, names in seen.items():
         listed = {part.name for part in REPLIES[kind]}
-        listed -= set() if settings is COUNTS else OF_COUNTS
+        listed -= OF_PAIRS if settings is COUNTS else OF_PAIRS | OF_COUNTS
         # In stage 4 what is asked for.
         assert names == listed, kind
     assert {"query.setup", "evaluate"} < set(seen)

@@ -62,6 +62,8 @@ def test_rounds_are_written_one_a_line(tmp_path: Path) -> None:
         "seconds_evaluate": 0.125,
         "seconds_stages": {"share": 0.5, "masked": 0.75},
         "distance": None,
+        "accuracy": None,
+        "margin": None,
     }
     assert text.endswith("}\n")
 
