@@ -161,7 +161,7 @@ def in_json(text: Text) -> str | list[dict[str, Any]]:
 def turns_of_transcript(text: str) -> tuple[Message, ...]:
     r"""The messages that a transcript writes down, ``"\n\nHuman: ...\n\nAssistant:"``.
 
-    None where it is no transcript, or ends with something that an assistant has said.
+    None of another text, or of one that ends with something that an assistant has said.
     """
     opening, *turns = _TURN.split(text)
     pairs = list(zip(turns[::2], (said.strip() for said in turns[1::2]), strict=True))

@@ -44,7 +44,8 @@ class ChatTemplate:
     def tokens(self, question: Question, place: int) -> Parted:
         """Token ids of a question's prompt with one of its responses, as the template has them.
 
-        A prompt that is a transcript is read as the turns that it writes down. The end of the response's turn counts as a part of it.
+        A prompt that is a transcript is read as the turns that it writes down. The end of the
+        response's turn counts as a part of it.
 
         Args:
             question: Its options stand alone.
