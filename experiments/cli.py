@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from experiments.report.pair_tables import TITLE, group_rows, headings, summary_rows
+from experiments.pairs.run_tables import TITLE, group_rows, headings, summary_rows
 from experiments.report.views import CONTEXTS, View, pairs_of
 from experiments.report.wording import Json
 from experiments.simulation.figures import in_view

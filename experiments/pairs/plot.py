@@ -8,9 +8,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from experiments.pairs.plot_run import SIDE, draw_curve, percent_ticks, reliability_axes
 from experiments.report.axes import rule
 from experiments.report.canvas import ACCENT, FAINT, INK, INNER, MARGIN, QUIET, Canvas, fit
-from experiments.report.plot_pairs import SIDE, draw_curve, percent_ticks, reliability_axes
 from experiments.report.wording import Json, gain_text, is_number, plural, score_text, unfinished
 
 PICTURE = "pairs.png"

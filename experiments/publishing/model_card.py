@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from alignment.data.sample_source import is_sample
-from experiments.report.pair_tables import group_rows, headings, summary_rows
+from experiments.pairs.run_tables import group_rows, headings, summary_rows
 from experiments.report.views import Figure, Reads, View, pairs_of
 from experiments.report.wording import Json, is_number, plural, score_text
 from experiments.simulation.figures import in_view

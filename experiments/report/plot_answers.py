@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 
 from alignment.evaluation.calibration import top_label
 from alignment.evaluation.metrics import alignment_score, log_loss
+from experiments.pairs.run_tables import percent
 from experiments.report.canvas import (
     ACCENT,
     FAINT,
@@ -28,7 +29,6 @@ from experiments.report.canvas import (
     one_line,
     text_width,
 )
-from experiments.report.pair_tables import percent
 from experiments.report.views import pairs_of
 from experiments.report.wording import Json, is_number, score_text
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from experiments.pairs.run_tables import CHANCE
 from experiments.report.axes import name_across, name_levels, tick
 from experiments.report.canvas import (
     ACCENT,
@@ -22,7 +23,6 @@ from experiments.report.canvas import (
     font,
     spread,
 )
-from experiments.report.pair_tables import CHANCE
 from experiments.report.views import pairs_of
 from experiments.report.wording import (
     Json,

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.pairs.plot_run import draw_pairs, pairs_title
 from experiments.report.plot_answers import answers_title, choose_example, draw_answers
 from experiments.report.plot_fairness import draw_fairness, fairness_title
 from experiments.report.plot_groups import draw_groups, groups_title
-from experiments.report.plot_pairs import draw_pairs, pairs_title
 from experiments.report.plot_rounds import draw_rounds, rounds_title
 from experiments.report.views import pairs_of
 from experiments.report.wording import Json, is_number

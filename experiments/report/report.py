@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atomic import write_atomically
-from experiments.report.pages import embedded, render
-from experiments.report.pair_tables import (
+from experiments.pairs.run_tables import (
     group_rows,
     headings,
     sentences,
@@ -21,6 +20,7 @@ from experiments.report.pair_tables import (
     train_headings,
     train_rows,
 )
+from experiments.report.pages import embedded, render
 from experiments.report.plots import (
     ACCURACY,
     ACCURACY_BY_ROUND,

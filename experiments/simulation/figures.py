@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.pairs.run_figures import PAIR_FIGURES
 from experiments.report.views import Figure, Reads, View, outside
 from experiments.report.wording import (
     Json,
@@ -22,7 +23,6 @@ from experiments.report.wording import (
     score_text,
     size_text,
 )
-from experiments.simulation.pair_figures import PAIR_FIGURES
 from experiments.simulation.provenance import code, versions
 
 if TYPE_CHECKING:

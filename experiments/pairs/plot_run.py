@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 
+from experiments.pairs.run_tables import CHANCE, finding, percent
 from experiments.report.axes import rule, tick
 from experiments.report.canvas import (
     ACCENT,
@@ -21,7 +22,6 @@ from experiments.report.canvas import (
     fit,
     font,
 )
-from experiments.report.pair_tables import CHANCE, finding, percent
 from experiments.report.rows import Rows, shortened
 from experiments.report.wording import (
     Json,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from experiments.cli import _show
+from experiments.pairs.run_tables import headings, summary_rows
 from experiments.publishing.model_card import model_card
-from experiments.report.pair_tables import headings, summary_rows
 from experiments.report.plot_answers import choose_example
 from experiments.report.plots import draw_plots
 from experiments.report.wording import score_text
