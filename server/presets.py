@@ -68,6 +68,24 @@ POLICY_DEFAULTS: Mapping[str, Scalar] = {
     "privacy.options_apart": True,
 }
 
+#: Defaults where a reward scores. What it reads of a text is wide and its layer begins at nothing, so
+#: that few rounds teach it what there is; a pair has two responses, and each has its own text.
+REWARD_DEFAULTS: Mapping[str, Scalar] = {
+    "training.dropout": 0.0,
+    "federation.warmup_rounds": 10,
+    "federation.adapter_rounds": 4,
+    "privacy.records_per_unit": 8,
+    "privacy.micro_batch": 4,
+    "privacy.max_options": 2,
+    "privacy.options_apart": True,
+}
+
+#: Defaults of what scores an option, by its name.
+_SCORES: Mapping[str, Mapping[str, Scalar]] = {
+    "policy": POLICY_DEFAULTS,
+    "reward": REWARD_DEFAULTS,
+}
+
 _STRATEGY, _START, _MECHANISM = "strategy.", "training.start", "privacy.mechanism"
 
 
@@ -76,8 +94,8 @@ def with_presets(flat: Mapping[str, object]) -> Mapping[str, object]:
 
     A run whose steps are private has those of ``PRIVATE_DEFAULTS``, over them those of
     ``STARTED_DEFAULTS`` where it begins from a published model; one on noised counts has those of
-    ``COUNTED_DEFAULTS``. Over them one with ``predictor.scores = policy`` has those of
-    ``POLICY_DEFAULTS``, and one that begins from a published model the shape of its predictor.
+    ``COUNTED_DEFAULTS``. Over them one with ``predictor.scores = policy`` or ``reward`` has those of
+    ``POLICY_DEFAULTS`` or ``REWARD_DEFAULTS``, and one that begins from a published model the shape of its predictor.
 
     Args:
         flat: Settings with dotted keys.
@@ -87,12 +105,12 @@ def with_presets(flat: Mapping[str, object]) -> Mapping[str, object]:
     """
     if flat.get(_START):
         flat = {**_shape_of_start(str(flat[_START]), flat), **flat}
-    if flat.get("predictor.scores") == "policy":
-        flat = {**POLICY_DEFAULTS, **flat}
+    scores = str(flat.get("predictor.scores", ""))
+    flat = {**_SCORES.get(scores, {}), **flat}
     mode = flat.get("privacy.mode", NO_PRIVACY)
     if mode != NO_PRIVACY and flat.get(_MECHANISM, AUTO) == AUTO:
         # Who has the data may have chosen better before.
-        apart = mode != Mode.LOCAL or flat.get("predictor.scores") == "policy"
+        apart = mode != Mode.LOCAL or scores in _SCORES
         flat = {**flat, _MECHANISM: str(Mechanism.GRADIENTS if apart else Mechanism.TALLY)}
     if mode == NO_PRIVACY:
         return flat

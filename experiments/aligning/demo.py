@@ -24,7 +24,7 @@ from server.settings import assemble
 STUDY_FILE = "aligned.json"
 REWARD_FOLDER, POLICY_FOLDER = "reward", "policy"
 #: Typical persons of a group, and the pairs that each judges.
-PERSONS, PAIRS = 24, 6
+PERSONS, PAIRS = 16, 6
 #: Prompts whose answers are shown, and the length of these.
 TEXTS, TOKENS = 4, 90
 
@@ -40,9 +40,9 @@ _REWARD: Mapping[str, object] = {
     **_SHARED,
     "predictor.scores": "reward",
     "predictor.depth": 18,
-    "predictor.lora_layers": 3,
+    "predictor.lora_layers": 2,
     "federation.warmup_rounds": 10,
-    "federation.adapter_rounds": 4,
+    "federation.adapter_rounds": 2,
     "training.dropout": 0.0,
     "training.learning_rate": 1e-3,
     "training.adapter_learning_rate": 1e-3,
@@ -50,7 +50,7 @@ _REWARD: Mapping[str, object] = {
 _POLICY: Mapping[str, object] = {
     **_SHARED,
     "predictor.scores": "policy",
-    "predictor.lora_layers": 3,
+    "predictor.lora_layers": 2,
     "federation.warmup_rounds": 0,
     "federation.adapter_rounds": 3,
     "training.adapter_learning_rate": 1e-3,

@@ -78,6 +78,6 @@ def _note() -> str:
     return (
         "Of each prompt's responses one is chosen: the likeliest by the language model, the one "
         "that alignment has made more likely, the best by the reward in the group's context, or "
-        "the group's true favourite. Chance that a member prefers it to another one; 50 % is guessing. "
-        "Nobody trained on these prompts."
+        "the group's true favourite. Chance that a member prefers it to another one; 50 % is "
+        "guessing. Nobody trained on these prompts."
     )
