@@ -68,8 +68,8 @@ POLICY_DEFAULTS: Mapping[str, Scalar] = {
     "privacy.options_apart": True,
 }
 
-#: Defaults where a reward scores. What it reads of a text is wide and its layer begins at nothing, so
-#: that few rounds teach it what there is; a pair has two responses, and each has its own text.
+#: Defaults where a reward scores. What it reads of a text is wide, and its layer begins at nothing:
+#: few rounds teach it what there is. A pair has two responses, and each has its own text.
 REWARD_DEFAULTS: Mapping[str, Scalar] = {
     "training.dropout": 0.0,
     "federation.warmup_rounds": 10,
@@ -94,8 +94,8 @@ def with_presets(flat: Mapping[str, object]) -> Mapping[str, object]:
 
     A run whose steps are private has those of ``PRIVATE_DEFAULTS``, over them those of
     ``STARTED_DEFAULTS`` where it begins from a published model; one on noised counts has those of
-    ``COUNTED_DEFAULTS``. Over them one with ``predictor.scores = policy`` or ``reward`` has those of
-    ``POLICY_DEFAULTS`` or ``REWARD_DEFAULTS``, and one that begins from a published model the shape of its predictor.
+    ``COUNTED_DEFAULTS``. Over them one with ``predictor.scores = policy`` or ``reward`` has the
+    defaults of that, and one that begins from a published model the shape of its predictor.
 
     Args:
         flat: Settings with dotted keys.
