@@ -112,7 +112,7 @@ def load_base(
     if how:
         model = _unpacked(model)
         cast(nn.Module, model).to(dtype)
-    _require_complete(encoder, report["missing_keys"], rewards=rewards)
+    _require_complete(encoder, report["missing_keys"], depth=depth, rewards=rewards)
     if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_ids):
         raise EncoderError(f"encoder {encoder!r} has no fast tokenizer: add its tokenizer.json")
     _require_known_tokens(encoder, model, tokenizer)
@@ -131,7 +131,7 @@ def _unpacked(model: PreTrainedModel) -> PreTrainedModel:
     return plain
 
 
-def _require_complete(encoder: str, missing: Iterable[str], *, rewards: bool) -> None:
+def _require_complete(encoder: str, missing: Iterable[str], *, depth: int, rewards: bool) -> None:
     """Refuse weights that were drawn at random: every party would hold another encoder."""
     # The last layer of a reward is trained; a pooler that nothing reads does not matter.
     trained = {f"{layer}.{part}" for layer in REWARD_LAYERS for part in ("weight", "bias")}
@@ -139,7 +139,10 @@ def _require_complete(encoder: str, missing: Iterable[str], *, rewards: bool) ->
         name for name in missing if (name not in trained if rewards else "pooler" not in name)
     )
     if found:
-        raise EncoderError(f"encoder {encoder!r} lacks weights {found[0]}: give a complete one")
+        remedy = f" or lower depth = {depth}" if depth else ""
+        raise EncoderError(
+            f"encoder {encoder!r} lacks weights {found[0]}: give a complete one{remedy}"
+        )
 
 
 def _require_known_tokens(

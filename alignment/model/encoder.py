@@ -176,9 +176,10 @@ class Encoder(nn.Module):
             raise EncoderError(
                 f"lora_layers = {config.lora_layers} but {config.encoder} has {len(layers)} layers"
             )
-        if config.depth > len(layers):
+        if config.depth not in (0, len(layers)):
             raise EncoderError(
-                f"depth = {config.depth} but {config.encoder} has {len(layers)} layers: lower it"
+                f"depth = {config.depth} but {config.encoder} runs {len(layers)} layers all the "
+                "same: use 0"
             )
         positions = self._positions(base)
         if positions is not None and config.max_tokens > positions:
