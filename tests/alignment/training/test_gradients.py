@@ -170,7 +170,12 @@ def test_rows_equal_a_naive_loop(
     longest = max(predictor.tokens_of(question) for unit in units for question in unit.questions)
     shape = SHAPE if kind != "chat llama reward" else replace(SHAPE, length=longest)
     rows = all_rows(gradients_of(predictor, shape=shape, **choice), units)
-    assert distance(rows[: len(units), :-2], expected) < 1e-6
+    if kind == "bert reward":
+        # What an untaught pooler says of two texts differs by little: what is left of it errs more.
+        assert (np.linalg.norm(expected, axis=1) > 1e-4).all()
+        assert np.linalg.norm(rows[: len(units), :-2] - expected, axis=1).max() < 1e-6
+    else:
+        assert distance(rows[: len(units), :-2], expected) < 1e-6
 
 
 @pytest.mark.parametrize("kind", KINDS + POLICIES + REWARDS[:2])
