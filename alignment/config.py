@@ -198,8 +198,9 @@ class TrainingConfig:
             what guessing would, to the power q; 0 counts all alike. Groups are weighed without
             differential privacy, units of privacy with it; see ``alignment.training.weighting``.
         batch_tokens: Most tokens, padding included, of what a step that trains adapters holds at
-            once; a larger batch is worked off in parts whose gradients add up to its own. 0 holds
-            the batch as a whole.
+            once; a larger batch is worked off in parts whose gradients add up to its own, but for
+            what is dropped and for contexts, which are those of a part. 0 holds the batch as a
+            whole.
         gradient_checkpointing: Such a step computes activations again instead of keeping them.
         start: The model that the first round begins from: in the settings of a run the folder of a
             published model; in a round plan and in an invitation, which name no folder, the digest

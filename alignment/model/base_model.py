@@ -118,7 +118,7 @@ def load_base(
             f"cannot load encoder {encoder!r}: {reason_of(error)} Give a folder in Hugging Face "
             f"format, a hub id, or {DEFAULT_ENCODER!r}"
         ) from error
-    _require_complete(encoder, report["missing_keys"], rewards=rewards)
+    _require_complete(encoder, report["missing_keys"], depth=depth, rewards=rewards)
     if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_ids):
         raise EncoderError(f"encoder {encoder!r} has no fast tokenizer: add its tokenizer.json")
     _require_known_tokens(encoder, model, tokenizer)
@@ -159,7 +159,7 @@ def _from_packed(
     return model, report, tokenizer
 
 
-def _require_complete(encoder: str, missing: Iterable[str], *, rewards: bool) -> None:
+def _require_complete(encoder: str, missing: Iterable[str], *, depth: int, rewards: bool) -> None:
     """Refuse weights that were drawn at random: every party would hold another encoder."""
     # The last layer of a reward is trained; a pooler that nothing reads does not matter.
     trained = {f"{layer}.{part}" for layer in REWARD_LAYERS for part in ("weight", "bias")}
@@ -167,7 +167,10 @@ def _require_complete(encoder: str, missing: Iterable[str], *, rewards: bool) ->
         name for name in missing if (name not in trained if rewards else "pooler" not in name)
     )
     if found:
-        raise EncoderError(f"encoder {encoder!r} lacks weights {found[0]}: give a complete one")
+        remedy = f" or lower depth = {depth}" if depth else ""
+        raise EncoderError(
+            f"encoder {encoder!r} lacks weights {found[0]}: give a complete one{remedy}"
+        )
 
 
 def _require_known_tokens(

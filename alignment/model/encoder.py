@@ -154,8 +154,9 @@ class Encoder(nn.Module):
 
     Attributes:
         first: Index of the first layer that may carry adapters: all below is computed once a text.
-        recomputes: Whether steps keep what goes into each adapted layer alone, and compute the rest
-            again on the way back: less memory, about a third more time (gradient checkpointing).
+        recomputes: Whether steps keep what goes into each adapted layer but the last alone, and
+            compute the rest again on the way back: less memory, about a third more time (gradient
+            checkpointing).
     """
 
     #: The auto class of the base model, and what PEFT calls its task.
@@ -176,9 +177,10 @@ class Encoder(nn.Module):
             raise EncoderError(
                 f"lora_layers = {config.lora_layers} but {config.encoder} has {len(layers)} layers"
             )
-        if config.depth > len(layers):
+        if config.depth not in (0, len(layers)):
             raise EncoderError(
-                f"depth = {config.depth} but {config.encoder} has {len(layers)} layers: lower it"
+                f"depth = {config.depth} but {config.encoder} runs {len(layers)} layers all the "
+                "same: use 0"
             )
         positions = self._positions(base)
         if positions is not None and config.max_tokens > positions:
@@ -186,6 +188,8 @@ class Encoder(nn.Module):
                 f"max_tokens = {config.max_tokens} but {config.encoder} reads {positions} tokens: "
                 "lower it"
             )
+        # Nothing is written on, and a layer that is computed again would find its keys there twice.
+        base.config.use_cache = False
         adapted = config.adapted
         self.first = len(layers) - config.lora_layers
         self.recomputes = False
@@ -315,10 +319,14 @@ class Encoder(nn.Module):
             str(i): _Skipped(self._layers[i], returns_tuple=self._returns_tuple)
             for i in range(self.first)
         }
-        adapted = {}
+        adapted: dict[str, nn.Module] = {}
         if self.recomputes and torch.is_grad_enabled():
-            adapted = {str(i): _Recomputed(self._layers[i]) for i in range(self.first, len(whole))}
-        hook = self._layers[self.first].register_forward_pre_hook(inject, with_kwargs=True)
+            # What the last layer keeps is the first to go: to compute it again would spare nothing.
+            again = range(self.first, len(whole) - 1)
+            adapted = {str(i): _Recomputed(self._layers[i]) for i in again}
+        # Before a stand-in, which computes again from what it was given, and not within it.
+        begun = adapted.get(str(self.first), self._layers[self.first])
+        hook = begun.register_forward_pre_hook(inject, with_kwargs=True)
         self._layers._modules = {**whole, **skipped, **adapted}
         try:
             yield

@@ -122,12 +122,14 @@ def shortened(token_ids: Sequence[int], prompt: int, max_tokens: int) -> TokenSe
     """A prompt with its response, cut to a bound.
 
     The response loses its end beyond three quarters of the room; then the prompt its beginning.
+    Where there is nothing to read at all, one token of padding stands for it.
 
     Args:
         token_ids: Of both.
         prompt: How many of them are the prompt's.
         max_tokens: The bound.
     """
+    token_ids = token_ids or (0,)
     # Something must stand before the first token of the response, and something in it.
     prompt = min(max(prompt, 1), len(token_ids) - 1)
     response = token_ids[prompt:][: max_tokens - max_tokens // 4]

@@ -31,6 +31,10 @@ from alignment.model.reward_model import RewardEncoder
 from alignment.model.stated import FORMAT, METADATA_KEY, not_published, stated_settings
 from alignment.model.vector import load_vector, to_vector
 
+_TOKENIZER_SETTINGS = "tokenizer_config.json"
+#: What a tokenizer notes of where and how it was read.
+_OF_THIS_MACHINE = ("name_or_path", "is_local", "local_files_only")
+
 
 def save_predictor(predictor: Predictor, folder: Path, context: ContextConfig) -> tuple[str, ...]:
     """Write ``adapter/`` and ``head.safetensors`` into a folder, replacing what was there.
@@ -73,6 +77,10 @@ def _write_reward(encoder: RewardEncoder, head: nn.Module, adapter: Path) -> Non
     content |= {"task_type": "SEQ_CLS", "modules_to_save": [encoder.last_layer]}
     settings.write_text(json.dumps(content), encoding="utf-8")
     encoder.tokenizer.save_pretrained(str(adapter))
+    file = adapter / _TOKENIZER_SETTINGS
+    content = json.loads(file.read_text(encoding="utf-8"))
+    kept = {name: value for name, value in content.items() if name not in _OF_THIS_MACHINE}
+    file.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _require_same_reward(encoder: RewardEncoder, head: nn.Module, adapter: Path) -> None:

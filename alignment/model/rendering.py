@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from alignment.data.conversations import messages_of, turns_of_transcript
@@ -38,8 +37,10 @@ class ChatTemplate:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-        ordered = sorted(special, key=lambda token: (-len(token), token))
-        self._special = re.compile("|".join(map(re.escape, ordered)))
+        # White space, which some tokenizers add as tokens of its own, marks no turn.
+        marks = {token for token in special if token.strip()}
+        ordered = sorted(marks, key=lambda token: (-len(token), token))
+        self._special = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
     def tokens(self, question: Question, place: int) -> Parted:
         """Token ids of a question's prompt with one of its responses, as the template has them.
@@ -58,7 +59,7 @@ class ChatTemplate:
         try:
             opened = self._render(prompt, add_generation_prompt=True)
             whole = self._render([*prompt, *response], add_generation_prompt=False)
-        except (TemplateError, TypeError, KeyError) as error:
+        except Exception as error:  # A template is a program of others, and may fail in any way.
             raise ValueError(
                 "the tokenizer's chat template takes no such conversation: "
                 "predictor.chat_template = false reads it as a text"
@@ -95,7 +96,7 @@ class ChatTemplate:
         if isinstance(said, str):
             return self._special.sub(lambda token: f"{token[0][0]} {token[0][1:]}", said)
         if isinstance(said, Mapping):
-            return {key: self._disarmed(value) for key, value in said.items()}
+            return {self._disarmed(key): self._disarmed(value) for key, value in said.items()}
         return [self._disarmed(each) for each in said] if isinstance(said, list) else said
 
 

@@ -46,6 +46,8 @@ class RewardEncoder(Encoder):
     """
 
     _kind: ClassVar[Any] = AutoModelForSequenceClassification
+    #: Ends a prompt, where the model reads what belongs to it and what to the response.
+    _separator: int | None = None
 
     def __init__(
         self, config: PredictorConfig, *, seed: int = 0, adapter: Path | None = None
@@ -53,6 +55,11 @@ class RewardEncoder(Encoder):
         super().__init__(config, seed=seed, adapter=adapter)
         self.pooled_width = self.hidden_size
         self._can_narrow = False
+        ending = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        #: What others pad with, the end token where there is none: of a text they skip it, too.
+        self._padding = next((each for each in ending if each is not None), -1)
+        if self._reads_types():
+            self._separator = int(self.tokenizer.sep_token_id)
 
     @property
     def last_layer(self) -> str:
@@ -88,12 +95,26 @@ class RewardEncoder(Encoder):
         base = self._base
         hook = cast(nn.Module, getattr(base, self.last_layer)).register_forward_pre_hook(stop)
         try:
-            self.model(input_ids=token_ids, attention_mask=mask)
+            self.model(input_ids=token_ids, attention_mask=mask, **self._types(token_ids, mask))
         except _Read as read:
             return read.features
         finally:
             hook.remove()
         raise EncoderError(f"{type(base).__name__} never ran its layer {self.last_layer!r}")
+
+    def _reads_types(self) -> bool:
+        """Whether the tokenizer tells prompt and response apart, and the model reads it."""
+        types = self.tokenizer("a", "b").get("token_type_ids", [])
+        kinds: int = getattr(self._base.config, "type_vocab_size", 0)
+        return not self.causal and kinds > 1 and any(types)
+
+    def _types(self, token_ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Of a prompt and its response as others hand them over: 0 up to the prompt's end."""
+        if self._separator is None:
+            return {}
+        ends = token_ids == self._separator
+        response = (ends.cumsum(dim=1) - ends.to(torch.int64)).clamp(max=1)
+        return {"token_type_ids": response * mask}
 
     def _reads_backwards_only(self, vocabulary: int) -> bool:
         token_ids = torch.zeros((1, 2), dtype=torch.int64, device=self.device)
@@ -109,7 +130,8 @@ class RewardEncoder(Encoder):
         """What the last layer reads of each option: (questions, K, hidden) float32."""
         read = widened(self.suffix(batch.hidden, batch.mask))
         if read.dim() == 3:
-            last = (batch.mask.sum(dim=1) - 1).to(self.device)
+            said = batch.mask * (batch.token_ids != self._padding)
+            last = (said * torch.arange(said.shape[1])).argmax(dim=1).to(self.device)
             read = read[torch.arange(len(last), device=self.device), last]
         width = batch.pooling.shape[1]
         return read.to(CPU).repeat_interleave(width, dim=0)[batch.slots]

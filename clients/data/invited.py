@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -106,6 +106,7 @@ class InvitedSimulation:
 
     dropout: Annotated[float, Field(ge=0, le=0)] = 0.0
     respondents: Annotated[int, Field(ge=0, le=0)] = 0
+    device: Literal["cpu"] = "cpu"
 
 
 #: All sections of settings but the strategy's, which the strategy itself checks.

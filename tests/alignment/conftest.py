@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from transformers import (
     BertConfig,
@@ -43,7 +43,18 @@ WORDS = (
 BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 #: Kinds that write text.
-CAUSAL = ("gpt2", "llama")
+CAUSAL = ("gpt2", "llama", "chat llama")
+#: What a chat template marks turns and calls by, and one added token that is no special one.
+MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+CALL = "<tool_call>"
+#: As ChatML: every message in a turn of its own, names and tool calls within it.
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}"
+    "{% if m['name'] %} {{ m['name'] }}{% endif %}{{ '\\n' + m['content'] }}"
+    "{% for call in m['tool_calls'] or [] %}<tool_call>{{ call | tojson }}{% endfor %}"
+    "<|im_end|>{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant{{ '\\n' }}{% endif %}"
+)
 
 EncoderFolder = Callable[[str], str]
 MakePredictor = Callable[..., Predictor]
@@ -68,6 +79,31 @@ def _save_tokenizer(folder: Path, *, roberta: bool, causal: bool) -> int:
         folder
     )
     return len(vocabulary)
+
+
+def _save_chat_tokenizer(folder: Path) -> int:
+    """Bytes, a few pairs of them, and tokens that no text may forge."""
+    merges = [("e", "s"), ("y", "es"), ("t", "h"), ("th", "e")]
+    pieces = [*MARKS, *sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    fast: Any = PreTrainedTokenizerFast
+    start, opened, closed = MARKS
+    made = fast(
+        tokenizer_object=tokenizer,
+        bos_token=opened,
+        eos_token=closed,
+        pad_token=closed,
+        unk_token=start,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    made.add_tokens([CALL])
+    made.chat_template = CHATML
+    made.save_pretrained(folder)
+    return len(made)
 
 
 def _model(kind: str, vocabulary: int) -> PreTrainedModel:
@@ -106,6 +142,9 @@ def _model(kind: str, vocabulary: int) -> PreTrainedModel:
         "modernbert": lambda: ModernBertModel(ModernBertConfig(**shape, **modern)),
         "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, **wide, **ends)),
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**shape, **ends, num_key_value_heads=2)),
+        "chat llama": lambda: LlamaForCausalLM(
+            LlamaConfig(**{**shape, "max_position_embeddings": 512}, num_key_value_heads=2)
+        ),
     }
     return makers[kind]()
 
@@ -121,7 +160,10 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> EncoderFolder:
         if kind not in made:
             path = tmp_path_factory.mktemp(kind)
             roberta = "roberta" in kind or "mpnet" in kind
-            vocabulary = _save_tokenizer(path, roberta=roberta, causal=kind in CAUSAL)
+            if kind == "chat llama":
+                vocabulary = _save_chat_tokenizer(path)
+            else:
+                vocabulary = _save_tokenizer(path, roberta=roberta, causal=kind in CAUSAL)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 _model(kind, vocabulary).save_pretrained(path)
