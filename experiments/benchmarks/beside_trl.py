@@ -33,12 +33,15 @@ from terminal import echo
 #: With this in the environment, as in ``reward/4/float32,policy/30/bfloat16``, these alone run.
 SETTINGS = "FEDACCORD_TRL"
 _ONLINE = "-online"
-_USUAL = tuple(
-    f"{scores}/{layers}/{dtype}"
-    for scores in ("reward", "policy")
-    for layers in (4, 30)
-    for dtype in ("float32", "bfloat16")
-) + (f"policy{_ONLINE}/4/float32",)
+_USUAL = (
+    *(
+        f"{scores}/{layers}/{dtype}"
+        for scores in ("reward", "policy")
+        for layers in (4, 30)
+        for dtype in ("float32", "bfloat16")
+    ),
+    f"policy{_ONLINE}/4/float32",
+)
 _TRAINERS = {"reward": "RewardTrainer", "policy": "DPOTrainer"}
 _BATCH = 4
 _TURNS = 3
@@ -289,7 +292,7 @@ def _our_steps(predictor: Predictor, answers: GroupAnswers, setting: Setting) ->
     return objective.steps(setting.batches)
 
 
-class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers leaves its base untyped
+class _Steps(TrainerCallback):
     """Times a trainer's steps.
 
     Args:
@@ -317,8 +320,8 @@ class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers leaves its 
 def _trainer(
     setting: Setting, like: Predictor, answers: GroupAnswers, out: Path, steps: _Steps
 ) -> Any:
-    """trl's trainer with the adapters and the last layer of a predictor that is yet untrained."""
-    from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
+    """A trainer of trl with adapters and last layer of a predictor that is yet untrained."""
+    import trl
 
     model = cast(PeftModel, like.encoder.model)
     ours = cast(LoraConfig, model.peft_config["default"])
@@ -345,9 +348,10 @@ def _trainer(
     }
     if not reward:
         settings |= {"beta": like.config.beta, "precompute_ref_log_probs": setting.beforehand}
-    trainer = (RewardTrainer if reward else DPOTrainer)(
+    library: Any = trl
+    trainer = getattr(library, _TRAINERS[setting.scores])(
         model=setting.encoder,
-        args=(RewardConfig if reward else DPOConfig)(**settings),
+        args=(library.RewardConfig if reward else library.DPOConfig)(**settings),
         train_dataset=_dataset(answers, joined=reward),
         peft_config=LoraConfig(
             r=ours.r,
@@ -359,7 +363,7 @@ def _trainer(
     )
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     if isinstance(like.encoder, RewardEncoder):
-        state |= like.encoder.state_of_last_layer(like.head.score.weight)
+        state |= like.encoder.state_of_last_layer(cast(Any, like.head).score.weight)
     set_peft_model_state_dict(trainer.model, state)
     return trainer
 
