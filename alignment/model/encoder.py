@@ -180,6 +180,8 @@ class Encoder(nn.Module):
             raise EncoderError(
                 f"depth = {config.depth} but {config.encoder} has {len(layers)} layers: lower it"
             )
+        # No text is written here: keys and values of a layer need not outlive it.
+        base.config.use_cache = False
         positions = self._positions(base)
         if positions is not None and config.max_tokens > positions:
             raise EncoderError(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from alignment.config import LANGUAGE_MODEL, ContextConfig, PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
@@ -361,6 +361,7 @@ def _trainer(
         ),
         callbacks=[steps],
     )
+    trainer.remove_callback(PrinterCallback)
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     if isinstance(like.encoder, RewardEncoder):
         state |= like.encoder.state_of_last_layer(cast(Any, like.head).score.weight)
