@@ -106,6 +106,38 @@ def token_log_probabilities(logits: Tensor, token_ids: Tensor) -> Tensor:
     return chosen - logits.logsumexp(dim=-1)
 
 
+class _OfTokens(torch.autograd.Function):
+    """Log-probability of tokens from what a frozen output layer reads.
+
+    One text at a time, and the gradient of each log-probability on the way forward: logits, many
+    times as wide as all else, are there for one text only, and what is kept for the way back is as
+    wide as the layer's input. That every text has a product of its own also keeps it apart from its
+    neighbours.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, output: nn.Linear, token_ids: Tensor) -> Tensor:
+        """(texts, tokens, hidden) and (texts, tokens) int64 to (texts, tokens) float32."""
+        found = torch.empty(token_ids.shape, device=hidden.device)
+        slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for row, (read, tokens) in enumerate(zip(hidden, token_ids, strict=True)):
+            logits = widened(output(read))
+            normalizer = logits.logsumexp(dim=-1, keepdim=True)
+            found[row] = (logits.gather(-1, tokens[:, None]) - normalizer).squeeze(-1)
+            if slopes is not None:
+                # Of the log-probability by logits: 1 for the token, less the probability of each.
+                by_logits = logits.sub_(normalizer).exp_().neg_()
+                by_logits[torch.arange(len(tokens)), tokens] += 1
+                torch.mm(by_logits.to(read.dtype), output.weight, out=slopes[row])
+        ctx.slopes = slopes
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """By the layer's input."""
+        return gradient.to(ctx.slopes.dtype)[..., None] * ctx.slopes, None, None
+
+
 class CausalEncoder(Encoder):
     """A frozen causal language model with trainable LoRA adapters on its last layers.
 
@@ -144,6 +176,25 @@ class CausalEncoder(Encoder):
                 f"encoder {config.encoder!r} reads what comes after a token: scores = 'policy' "
                 "wants a causal language model"
             )
+        self._plain_output = type(output) is nn.Linear and self._ends_with(output)
+
+    @torch.no_grad()
+    def _ends_with(self, output: nn.Linear) -> bool:
+        """Whether logits are what the output layer gives: some models bound them after it."""
+        token_ids = torch.zeros((1, 1), dtype=torch.int64, device=self.device)
+        with self._output_left_out():
+            read = self._run(token_ids, torch.ones_like(token_ids))
+        return torch.equal(output(read), self._run(token_ids, torch.ones_like(token_ids)))
+
+    @contextmanager
+    def _output_left_out(self) -> Iterator[None]:
+        """Let the model give what its output layer would read instead of logits."""
+        state = self.__dict__["_output"].__dict__
+        state["forward"] = lambda read: read
+        try:
+            yield
+        finally:
+            del state["forward"]
 
     def _run(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         output = self.model(input_ids=token_ids, attention_mask=mask, use_cache=False)
@@ -210,15 +261,22 @@ class CausalEncoder(Encoder):
         read = batch.read
         if read is None:
             read = torch.arange(batch.mask.shape[1]).expand_as(batch.mask)
-        # A token is foretold where the one before it stands.
-        logits = self.suffix(hidden, batch.mask, (read - 1).clamp(min=0))
-        said = token_log_probabilities(
-            logits, batch.token_ids.gather(1, read).to(logits.device)
-        ).to(CPU)
+        said = self._said(hidden, batch.mask, read, batch.token_ids.gather(1, read)).to(CPU)
         gained = said - self._reference(batch).gather(1, read)
         of_option = batch.pooling_of_read() > 0
         ratios = torch.where(of_option, gained[:, None], 0.0).sum(dim=-1)
         return ratios.flatten()[batch.slots][..., None]
+
+    def _said(self, hidden: Tensor, mask: Tensor, read: Tensor, token_ids: Tensor) -> Tensor:
+        """Log-probability of the tokens at some places: (texts, read tokens) float32."""
+        # A token is foretold where the one before it stands.
+        before, token_ids = (read - 1).clamp(min=0), token_ids.to(self.device)
+        if not self._plain_output:
+            return token_log_probabilities(self.suffix(hidden, mask, before), token_ids)
+        with self._output_left_out():
+            last = self.suffix(hidden, mask, before)
+        apply = cast(Any, _OfTokens).apply
+        return cast(Tensor, apply(last, self.__dict__["_output"], token_ids))
 
 
 class ImplicitReward(nn.Module):

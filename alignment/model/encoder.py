@@ -188,7 +188,7 @@ class Encoder(nn.Module):
                 f"max_tokens = {config.max_tokens} but {config.encoder} reads {positions} tokens: "
                 "lower it"
             )
-        # Nothing is written on, and a layer that is computed again would find its keys there twice.
+        # Keys and values need not outlive their layer, which would find them twice on a second run.
         base.config.use_cache = False
         adapted = config.adapted
         self.first = len(layers) - config.lora_layers

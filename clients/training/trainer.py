@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -103,8 +103,8 @@ def _generator(task: RoundTask, group: str) -> np.random.Generator:
     return np.random.default_rng([task.seed, task.round, int.from_bytes(name, "big")])
 
 
-class _LocalObjective:
-    """The losses of one client's steps.
+class LocalObjective:
+    """The losses of one client's steps, and the steps.
 
     Args:
         predictor: What learns.
@@ -122,6 +122,7 @@ class _LocalObjective:
     ) -> None:
         self._predictor = predictor
         self._answers = answers
+        self._task = task
         self._train_adapter = task.train_adapter
         self._training = task.training
         self._context = task.context
@@ -131,6 +132,24 @@ class _LocalObjective:
         weights = torch.tensor(answers.counts, dtype=torch.float32)
         self._weights = weights / weights.mean()
         self._evidence = answers.evidence(self._context.single_choice)
+
+    def steps(self, batches: Iterable[Sequence[int]]) -> Iterator[float]:
+        """Train from where the predictor is, a step on each batch of questions.
+
+        Yields:
+            Of each step, once it is taken, the mean cross-entropy of the prior before it.
+        """
+        optimizer = _optimizer(self._predictor, self._task, self._answers.learning_share())
+        pull = _proximal_pull(optimizer, self._training.proximal)
+        for batch in batches:
+            optimizer.zero_grad()
+            prior = 0.0
+            for loss, prior_loss in self.losses(batch):
+                loss.backward()
+                prior += prior_loss
+            pull()
+            optimizer.step()
+            yield prior
 
     def losses(self, batch: Sequence[int]) -> Iterator[tuple[Tensor, float]]:
         """What to minimise of a batch of questions, in parts that are held one after the other.
@@ -246,22 +265,11 @@ def train_locally(
     predictor = predictor_for(task.predictor)
     load_vector(predictor, vector)
     predictor.encoder.recomputes = task.training.gradient_checkpointing
-    optimizer = _optimizer(predictor, task, answers.learning_share())
-    pull = _proximal_pull(optimizer, task.training.proximal)
     generator = _generator(task, answers.group)
-    objective = _LocalObjective(predictor, answers, task, generator)
+    objective = LocalObjective(predictor, answers, task, generator)
     lengths = [len(question.text) for question in answers.questions]
     weight = objective.weight()
-    losses = []
-    for batch in _batches(lengths, task.training, generator):
-        optimizer.zero_grad()
-        prior = 0.0
-        for loss, prior_loss in objective.losses(batch):
-            loss.backward()
-            prior += prior_loss
-        pull()
-        optimizer.step()
-        losses.append(prior)
+    losses = list(objective.steps(_batches(lengths, task.training, generator)))
     delta = to_vector(predictor) - vector
     if not np.isfinite(delta).all():
         raise ValueError("training diverged: lower training.learning_rate")

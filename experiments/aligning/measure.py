@@ -151,7 +151,9 @@ def _answer(policy: Predictor, prompt: str, tokens: int) -> str:
     asked = [{"role": "user", "content": prompt}]
     text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     read = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(policy.encoder.device)
-    ids = model.generate(**read, max_new_tokens=tokens, do_sample=False, repetition_penalty=1.1)
+    ids = model.generate(
+        **read, max_new_tokens=tokens, do_sample=False, repetition_penalty=1.1, use_cache=True
+    )
     said = tokenizer.decode(ids[0, read["input_ids"].shape[1] :], skip_special_tokens=True)
     return str(said).strip()
 

@@ -11,6 +11,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from experiments.benchmarks.harness import (
     BENCHMARKS,
+    NAMED_ONLY,
     Benchmark,
     Figure,
     find,
@@ -33,8 +35,8 @@ _VERSIONS = ("python", "torch", "numpy", "transformers", "peft", "flwr")
 
 _HELP = f"""Measure speed and size as ratios inside one run, beside their goals.
 
-NAMES are any of {", ".join(BENCHMARKS)}; without any, all run, in about twenty
-minutes, six of them for deployment.
+NAMES are any of {", ".join(BENCHMARKS)}; without any, all but
+{" and ".join(NAMED_ONLY)} run, in about twenty minutes, six of them for deployment.
 
 Torch runs on one thread: two wait for each other wherever other work wants a core, and then
 measure that work. On a quiet machine more --threads show what a run sees.
@@ -118,14 +120,22 @@ def benchmarks(
     ] = None,
     thread_count: Annotated[int, typer.Option("--threads", min=1, help="Threads of torch.")] = 1,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a goal is missed.")] = False,
+    device: Annotated[str, typer.Option(help="Of gpu: cuda, mps, or cpu for a trial.")] = "",
+    encoder: Annotated[str, typer.Option(help="Of gpu: a folder or a hub id.")] = "",
 ) -> None:
     """Run the named benchmarks, or all, and report their figures.
 
     Raises:
-        ValueError: A name is unknown, or ``out`` lies in no folder.
+        ValueError: A name is unknown, ``out`` lies in no folder, the device is not there, or
+            something is said of ``gpu`` where it does not run.
         typer.Exit: With 1, a goal is missed under ``--check``.
     """
-    chosen = {name: find(name) for name in names or BENCHMARKS}
+    chosen = {name: find(name) for name in names or BENCHMARKS if names or name not in NAMED_ONLY}
+    said = {name: value for name, value in (("device", device), ("encoder", encoder)) if value}
+    if said and "gpu" not in chosen:
+        raise ValueError(f"--{next(iter(said))} is for the benchmark gpu: name it")
+    if said:
+        chosen["gpu"] = update_wrapper(partial(chosen["gpu"], **said), chosen["gpu"])
     if out is not None and not out.absolute().parent.is_dir():
         raise ValueError(f"--out {out}: its folder does not exist; make it first")
     import torch

@@ -35,7 +35,12 @@ BENCHMARKS: dict[str, str] = {
     "scale": "experiments.benchmarks.scale",
     "ledger": "experiments.benchmarks.ledger",
     "deployment": "experiments.benchmarks.deployment",
+    "trl": "experiments.benchmarks.beside_trl",
+    "gpu": "experiments.benchmarks.gpu",
 }
+
+#: Those that run only where they are named: they want half an hour, or another machine.
+NAMED_ONLY = ("trl", "gpu")
 
 #: Benchmarks with a picture: a module with a function ``draw``.
 PICTURES: dict[str, str] = {

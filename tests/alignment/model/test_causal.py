@@ -182,12 +182,50 @@ def test_a_step_asks_neither_the_frozen_layers_nor_the_base_model_again(
 def test_only_the_tokens_of_responses_become_logits(make: Callable[..., Predictor]) -> None:
     predictor = make()
     batch = predictor.batch(PAIRS[:1])
-    shapes = []
-    output = predictor.encoder.__dict__["_output"]
-    output.register_forward_hook(lambda _, __, logits: shapes.append(tuple(logits.shape[:2])))
+    output, made = predictor.encoder.__dict__["_output"], []
+    output.register_forward_hook(lambda _, __, given: made.append(tuple(given.shape)))
     predictor(batch)
     assert batch.read is not None and batch.read.shape[1] < batch.mask.shape[1]
-    assert shapes == [tuple(batch.read.shape)]
+    texts, read = batch.read.shape
+    # What goes into the output layer, then the logits of one text after the other.
+    width, vocabulary = predictor.encoder.hidden_size, output.weight.shape[0]
+    assert made == [(texts, read, width), *[(read, vocabulary)] * texts]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_by_text_scores_and_gradients_are_those_of_all_logits_at_once(
+    make: Callable[..., Predictor], shake: Callable[[nn.Module, int], None], kind: str
+) -> None:
+    predictor = make(kind)
+    shake(predictor, 1)
+    encoder: Any = predictor.encoder
+    assert encoder._plain_output
+    found = []
+    for encoder._plain_output in (True, False):
+        scores = predictor(predictor.batch(PAIRS))
+        named = [parameter for _, parameter in predictor.trainable()]
+        gradients = torch.autograd.grad(causal_loss(predictor), named)
+        found.append((scores.detach(), torch.cat([each.flatten() for each in gradients])))
+    (scores, slopes), (expected, wanted) = found
+    assert expected.std() > 1e-3 and wanted.abs().max() > 1e-3
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(slopes, wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_a_model_that_bounds_its_logits_makes_them_itself(make: Callable[..., Predictor]) -> None:
+    encoder: Any = make().encoder
+    output = encoder.__dict__["_output"]
+    model = encoder.model.get_base_model()
+    whole = model.forward
+
+    def bounded(*positional: Any, **named: Any) -> Any:
+        given = whole(*positional, **named)
+        given.logits = 30 * torch.tanh(given.logits / 30)
+        return given
+
+    assert encoder._ends_with(output)
+    model.forward = bounded
+    assert not encoder._ends_with(output)
 
 
 def test_the_reference_is_the_base_model_whatever_the_adapters_are(
