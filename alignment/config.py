@@ -61,7 +61,7 @@ class PredictorConfig:
         max_tokens: Longest text in tokens. A longer question or prompt loses its middle and keeps
             at least a quarter of the room, three parts of that for its end; an option, or a
             response, loses what goes beyond its share of the rest. For a causal model see
-            :class:`alignment.model.causal.ResponseEncoder`.
+            :class:`alignment.model.encoders.causal.ResponseEncoder`.
         scores: What scores an option. ``head``: a small head on what an encoder makes of it.
             ``reward``: one linear layer on what stands at the end of its text, as a reward model
             of other libraries has it. ``policy``: how much more probable adapters make it to a

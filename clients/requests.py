@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from alignment.config import PredictorConfig
 from alignment.data.units import UnitRecords
-from alignment.model.encoder_files import model_fingerprint
+from alignment.model.encoders.encoder_files import model_fingerprint
 from clients.data.datastore import Datastore, datastore_of
 from clients.privatizer import Trained
 from clients.sessions.accounts import Account, CountedAccount, PrivateAccount

@@ -142,7 +142,7 @@ def shortened(token_ids: Sequence[int], prompt: int, max_tokens: int) -> TokenSe
 
 
 class FrozenLayers(Protocol):
-    """The layers of an encoder that never change; see :class:`alignment.model.encoder.Encoder`."""
+    """The layers that never change; see :class:`alignment.model.encoders.encoder.Encoder`."""
 
     #: Numbers for each token, and their precision.
     prefix_width: int

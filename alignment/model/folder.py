@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from alignment.config import ContextConfig
-from alignment.model.base_model import reward_layer_in
+from alignment.model.encoders.base_model import reward_layer_in
+from alignment.model.encoders.reward_model import RewardEncoder
 from alignment.model.file_names import (
     ADAPTER_FOLDER,
     ADAPTER_SETTINGS,
@@ -27,7 +28,6 @@ from alignment.model.file_names import (
     HEAD_FILE,
 )
 from alignment.model.predictor import Predictor
-from alignment.model.reward_model import RewardEncoder
 from alignment.model.stated import FORMAT, METADATA_KEY, not_published, stated_settings
 from alignment.model.vector import load_vector, to_vector
 

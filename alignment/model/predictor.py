@@ -1,8 +1,8 @@
 """The preference predictor: encoder, head, and the scores of options.
 
 A reward model, or the implicit rewards of a causal language model, take the place of both where
-``scores`` says so (:mod:`alignment.model.reward_model`, :mod:`alignment.model.causal`), and nothing
-else changes.
+``scores`` says so (:mod:`alignment.model.encoders.reward_model`,
+:mod:`alignment.model.encoders.causal`), and nothing else changes.
 
 The prior holds the scores of a question before anything is known of a group.
 :mod:`alignment.model.context` corrects them by the group's own answers.
@@ -21,10 +21,11 @@ from torch.nn import functional
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
 from alignment.data.records import Question
-from alignment.model.causal import CausalEncoder, ImplicitReward, ResponseEncoder
 from alignment.model.context import ABSENT, Prior
-from alignment.model.encoder import Encoder
-from alignment.model.encoder_files import model_fingerprint
+from alignment.model.encoders.causal import CausalEncoder, ImplicitReward, ResponseEncoder
+from alignment.model.encoders.encoder import Encoder
+from alignment.model.encoders.encoder_files import model_fingerprint
+from alignment.model.encoders.reward_model import RewardEncoder
 from alignment.model.encoding import (
     PrefixCache,
     QuestionBatch,
@@ -35,7 +36,6 @@ from alignment.model.encoding import (
 )
 from alignment.model.heads import PreferenceHead, RewardHead
 from alignment.model.rendering import ChatTemplate
-from alignment.model.reward_model import RewardEncoder
 
 #: Questions per forward pass where no gradient is wanted, and questions remembered at most.
 _BATCH = 32

@@ -135,7 +135,7 @@ def warm_up(home: Home) -> None:
             return
         logger.info("code %s", running_digest())
         from alignment.config import DEFAULT_ENCODER
-        from alignment.model.encoder_files import packaged_files
+        from alignment.model.encoders.encoder_files import packaged_files
         from clients.data.datastore import open_home
 
         store = open_home(home)

@@ -15,7 +15,7 @@ from torch import Tensor
 from alignment.config import PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
 from alignment.model.context import ABSENT, read_context
-from alignment.model.device import compute_device
+from alignment.model.encoders.device import compute_device
 from alignment.model.encoding import pad_targets, within_tokens
 from alignment.model.heads import Dropout
 from alignment.model.predictor import Predictor

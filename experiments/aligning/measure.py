@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from alignment.config import ContextConfig
-from alignment.model.causal import CausalEncoder
+from alignment.model.encoders.causal import CausalEncoder
 from alignment.model.predictor import Predictor
 from alignment.reward.reward import RewardModel
 from experiments.aligning.stage import Stage

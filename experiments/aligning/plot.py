@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
@@ -18,7 +19,7 @@ PICTURE = "aligned.png"
 _LEFT = 2.6
 _ROW = 0.3
 #: Marks of the ways to choose that are drawn, in the order of the legend.
-_MARKS: Mapping[str, Mapping[str, object]] = {
+_MARKS: Mapping[str, Mapping[str, Any]] = {
     BEFORE: {"marker": "o", "ms": 6, "mfc": "white", "mec": QUIET},
     AFTER: {"marker": "o", "ms": 6, "mfc": INK, "mec": INK},
     BY_CONTEXT: {"marker": "D", "ms": 6, "mfc": ACCENT, "mec": ACCENT},
@@ -71,7 +72,7 @@ def draw_aligned(folder: Path, study: Json) -> Path:
 def _draw_row(axes: Axes, worth: Json, group: str, y: float) -> None:
     for name in CHOOSERS:
         if name in _MARKS:
-            axes.plot(worth[name][group], y, ls="", label=name, zorder=3, **_MARKS[name])  # type: ignore[arg-type]
+            axes.plot(worth[name][group], y, ls="", label=name, zorder=3, **_MARKS[name])
 
 
 def _note() -> str:

@@ -20,9 +20,9 @@ from transformers import PrinterCallback, TrainerCallback
 
 from alignment.config import LANGUAGE_MODEL, ContextConfig, PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
-from alignment.model.base_model import save_base
+from alignment.model.encoders.base_model import save_base
+from alignment.model.encoders.reward_model import RewardEncoder
 from alignment.model.predictor import Predictor
-from alignment.model.reward_model import RewardEncoder
 from clients.task import RoundTask
 from clients.training.trainer import LocalObjective
 from experiments.benchmarks.harness import Figure, Goal

@@ -17,7 +17,7 @@ from alignment.config import LANGUAGE_MODEL, PredictorConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.units import UnitRecords
 from alignment.model.context import ABSENT
-from alignment.model.device import VARIABLE, use_device
+from alignment.model.encoders.device import VARIABLE, use_device
 from alignment.model.encoding import pad_tokens
 from alignment.model.predictor import Predictor
 from alignment.model.vector import load_vector, to_vector

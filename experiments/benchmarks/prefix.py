@@ -8,7 +8,8 @@ from torch import Tensor
 
 from alignment.config import PredictorConfig
 from alignment.data.answers import GroupAnswers
-from alignment.model.encoder import Encoder, take_tokens
+from alignment.model.encoders.encoder import Encoder
+from alignment.model.encoders.layers import take_tokens
 from alignment.model.encoding import PrefixCache, TokenSequence, pad_tokens
 from alignment.model.predictor import Predictor
 from experiments.benchmarks.harness import Figure, Goal, interleave

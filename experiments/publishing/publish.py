@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alignment.model.encoder_files import hub_id_of
+from alignment.model.encoders.encoder_files import hub_id_of
 from alignment.model.file_names import ADAPTER_FOLDER, ADAPTER_SETTINGS, ADAPTER_WEIGHTS, HEAD_FILE
 from alignment.model.folder import load_predictor, save_predictor
 from experiments.publishing.model_card import model_card

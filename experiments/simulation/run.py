@@ -160,7 +160,7 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
 
 
 def _check_device(name: str) -> None:
-    from alignment.model.device import use_device
+    from alignment.model.encoders.device import use_device
 
     use_device(name)
 
@@ -180,7 +180,7 @@ def _begin(out: Path, population: Population) -> None:
 
 def _simulated(config: RunConfig, population: Population) -> LocalGrid:
     """Run all rounds; what failed before its first round leaves no keys."""
-    from alignment.model.device import use_device
+    from alignment.model.encoders.device import use_device
     from clients.sessions.group_ledger import forget_ledgers
     from experiments.simulation.simulate import simulate
     from privacy.identity.key_folder import run_keys

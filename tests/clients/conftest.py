@@ -22,7 +22,7 @@ import clients.data.own_records
 import clients.requests
 import clients.training.noised_answers
 import server.app
-from alignment.model.encoder_files import model_fingerprint
+from alignment.model.encoders.encoder_files import model_fingerprint
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.training.private_layout import private_layout

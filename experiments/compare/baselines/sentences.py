@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from alignment.config import PredictorConfig
 from alignment.data.records import Question
-from alignment.model.base_model import load_base
+from alignment.model.encoders.base_model import load_base
 from alignment.model.encoding import QuestionEncoder, pad_tokens
 
 #: Texts that pass through the encoder together.

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alignment.config import ContextConfig, PredictorConfig
 from alignment.data.answers import NO_ANSWERS, GroupAnswers
 from alignment.data.records import Question
-from alignment.model.causal import ResponseEncoder
-from alignment.model.encoder_files import EncoderError, model_fingerprint
+from alignment.model.encoders.causal import ResponseEncoder
+from alignment.model.encoders.encoder_files import EncoderError, model_fingerprint
 from alignment.model.encoding import pad_targets
 from alignment.model.folder import load_predictor, save_predictor
 from alignment.model.prediction import ContextPredictor

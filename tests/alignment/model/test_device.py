@@ -13,7 +13,13 @@ from torch import nn
 
 from alignment.config import ContextConfig, PredictorConfig
 from alignment.data.records import Question
-from alignment.model.device import VARIABLE, DeviceError, compute_device, use_device, widened
+from alignment.model.encoders.device import (
+    VARIABLE,
+    DeviceError,
+    compute_device,
+    use_device,
+    widened,
+)
 from alignment.model.encoding import PrefixCache, pad_targets
 from alignment.model.folder import load_predictor, save_predictor
 from alignment.model.predictor import Predictor

@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from alignment.config import DEFAULT_ENCODER, PredictorConfig
-from alignment.model.base_model import load_base
-from alignment.model.encoder import Encoder, EncoderError
-from alignment.model.encoder_files import PACKAGED, model_fingerprint
+from alignment.model.encoders.base_model import load_base
+from alignment.model.encoders.encoder import Encoder, EncoderError
+from alignment.model.encoders.encoder_files import PACKAGED, model_fingerprint
 from alignment.model.predictor import loadable_fingerprint
 
 EncoderFolder = Callable[[str], str]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alignment.config import PredictorConfig
-from alignment.model.encoder_files import model_fingerprint
+from alignment.model.encoders.encoder_files import model_fingerprint
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from alignment.data.fields import MAX_OPTIONS
 from alignment.data.records import (
     Question,
 )
-from alignment.model.encoder import Encoder
+from alignment.model.encoders.encoder import Encoder
 from alignment.model.encoding import (
     PrefixCache,
     QuestionEncoder,

@@ -23,8 +23,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from alignment.config import ContextConfig, PredictorConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.records import PairRecord, Question, parse_record
-from alignment.model.base_model import load_base
-from alignment.model.encoder_files import EncoderError
+from alignment.model.encoders.base_model import load_base
+from alignment.model.encoders.encoder_files import EncoderError
 from alignment.model.folder import load_predictor, save_predictor
 from alignment.model.predictor import Predictor
 from alignment.model.stated import ModelFolderError

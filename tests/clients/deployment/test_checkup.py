@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alignment.config import PredictorConfig
-from alignment.model.encoder_files import model_fingerprint
+from alignment.model.encoders.encoder_files import model_fingerprint
 from clients.data.datastore import open_home
 from clients.data.home import Home
 from clients.deployment import checkup

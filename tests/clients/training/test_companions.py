@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from alignment.model.encoder import Encoder
+from alignment.model.encoders.encoder import Encoder
 from alignment.training.head_gradients import HeadGradients
 from clients.training import private_trainer
 

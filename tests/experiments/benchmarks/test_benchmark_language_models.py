@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from alignment.model.device import VARIABLE, DeviceError
+from alignment.model.encoders.device import VARIABLE, DeviceError
 from alignment.model.predictor import Predictor
 from experiments.benchmarks import beside_trl, gpu
 from experiments.benchmarks.__main__ import app

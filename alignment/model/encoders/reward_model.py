@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from alignment.config import PredictorConfig
-from alignment.model.base_model import ADAPTED_PREFIX, REWARD_LAYERS
-from alignment.model.device import CPU, widened
-from alignment.model.encoder import Encoder
-from alignment.model.encoder_files import EncoderError
+from alignment.model.encoders.base_model import ADAPTED_PREFIX, REWARD_LAYERS
+from alignment.model.encoders.device import CPU, widened
+from alignment.model.encoders.encoder import Encoder
+from alignment.model.encoders.encoder_files import EncoderError
 from alignment.model.encoding import QuestionBatch
 
 

@@ -17,131 +17,25 @@ from typing import Any, ClassVar, cast
 
 import torch
 from peft import (
-    LoraConfig,
     PeftModel,
     get_peft_model,
-    get_peft_model_state_dict,
-    set_peft_model_state_dict,
 )
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from alignment.config import PredictorConfig
-from alignment.model.base_model import load_base, reason_of, reward_layer_in
-from alignment.model.device import CPU, DTYPES, compute_device, widened
-from alignment.model.encoder_files import EncoderError, hub_id_of
+from alignment.model.encoders.adapters import fill, lora_config
+from alignment.model.encoders.base_model import load_base
+from alignment.model.encoders.device import CPU, DTYPES, compute_device, widened
+from alignment.model.encoders.encoder_files import EncoderError, hub_id_of
+from alignment.model.encoders.layers import PrefixDone, Recomputed, Skipped, layer_list, take_tokens
 from alignment.model.encoding import QuestionBatch
-from alignment.model.file_names import ADAPTER_WEIGHTS
 
 #: How far two activations may be apart that must be the same number.
 _TOLERANCE = 1e-3
 #: Tokens of an option of middling length, and how much more its length counts than an activation.
 _LENGTH, _LENGTH_SCALE = 40.0, 4.0
-
-
-def _layer_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The list of transformer layers: the longest ``ModuleList`` of the model, with its name."""
-    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
-    if not lists:
-        raise EncoderError(f"{type(model).__name__} keeps no list of layers: use a transformer")
-    return max(lists, key=lambda item: len(item[1]))
-
-
-class _StandIn(nn.Module):
-    """Stands in for a layer; models may read its attributes."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        # Past the registry of modules, so that the layer is not a part of its stand-in.
-        self.__dict__["_layer"] = layer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_layer"], name)
-
-
-class _Recomputed(_StandIn):
-    """A layer whose activations are computed again on the way back, instead of being kept."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return checkpoint(self.__dict__["_layer"], *args, use_reentrant=False, **kwargs)
-
-
-class _Skipped(_StandIn):
-    """A frozen layer whose work is already done."""
-
-    def __init__(self, layer: nn.Module, *, returns_tuple: bool) -> None:
-        super().__init__(layer)
-        self._returns_tuple = returns_tuple
-
-    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor | tuple[Tensor]:
-        return (hidden,) if self._returns_tuple else hidden
-
-
-def take_tokens(hidden: Tensor, read: Tensor) -> Tensor:
-    """Tokens at some places: (sequences, tokens, hidden) to (sequences, read tokens, hidden)."""
-    return hidden.gather(1, read[..., None].expand(-1, -1, hidden.shape[-1]))
-
-
-class _PrefixDone(Exception):
-    """Ends a forward pass as soon as the activations wanted are there."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__()
-        self.hidden = hidden
-
-
-def _lora_config(
-    model: nn.Module, first: int, config: PredictorConfig, task: str | None
-) -> LoraConfig:
-    name, layers = _layer_list(model)
-    ends = tuple(end.strip() for end in config.lora_targets.split(","))
-    if not all(ends):
-        raise EncoderError(
-            f"lora_targets = {config.lora_targets!r} names nothing: use 'all-linear' or ends such "
-            "as 'query,value'"
-        )
-    targets = [
-        f"{name}.{index}.{inner}"
-        for index in range(first, len(layers))
-        for inner, module in layers[index].named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
-        and (ends == ("all-linear",) or inner.endswith(ends))
-    ]
-    if not targets:
-        raise EncoderError(
-            f"lora_targets = {config.lora_targets!r} names no linear module of layers "
-            f"{first}..{len(layers) - 1}: use 'all-linear' or ends such as 'query,value'"
-        )
-    return LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        target_modules=targets,
-        # GPT-2 and its kin keep the transposed weight; the adapters are plain linear all the same.
-        fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in targets),
-        task_type=task,
-    )
-
-
-def _fill(model: PeftModel, adapter: Path) -> None:
-    """Read adapters from a folder in PEFT format: safetensors only, and exactly those there are."""
-    file = adapter / ADAPTER_WEIGHTS
-    try:
-        tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise EncoderError(f"{file}: cannot be read: {reason_of(error)}") from error
-    # The last layer of a reward lies beside them for other libraries; ours is the head's.
-    tensors = {n: t for n, t in tensors.items() if reward_layer_in(n) is None}
-    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
-    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
-        raise EncoderError(
-            f"{file}: holds other adapters than the configuration: copy the whole folder of one run"
-        )
-    set_peft_model_state_dict(model, tensors)
 
 
 class Encoder(nn.Module):
@@ -172,7 +66,7 @@ class Encoder(nn.Module):
         base, self.tokenizer = load_base(
             config.encoder, self._kind, depth=config.depth, dtype=self.dtype
         )
-        _, layers = _layer_list(base)
+        _, layers = layer_list(base)
         if config.lora_layers > len(layers):
             raise EncoderError(
                 f"lora_layers = {config.lora_layers} but {config.encoder} has {len(layers)} layers"
@@ -209,7 +103,7 @@ class Encoder(nn.Module):
         cast(nn.Module, self.model).to(self.device)
         self.model.eval()
         # Past the registry of modules: the layers are parts of the model already.
-        self.__dict__["_layers"] = _layer_list(self.model)[1]
+        self.__dict__["_layers"] = layer_list(self.model)[1]
         self._returns_tuple = False
         # BERT and its kin: attention with its residual, then a feed-forward part per token.
         parts = {name for name, _ in self._layers[-1].named_children()}
@@ -244,12 +138,12 @@ class Encoder(nn.Module):
             # PEFT 0.21 reads an attribute that transformers 5.23 has renamed.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
             torch.manual_seed(seed)
-            lora = _lora_config(base, self.first, config, self._task)
+            lora = lora_config(base, self.first, config, self._task)
             model = cast(PeftModel, get_peft_model(base, lora))
         # A path of this machine has no place in a published adapter.
         model.peft_config["default"].base_model_name_or_path = hub_id_of(config.encoder)
         if adapter is not None:
-            _fill(model, adapter)
+            fill(model, adapter)
         return model
 
     @staticmethod
@@ -288,7 +182,7 @@ class Encoder(nn.Module):
             return self._run(token_ids, mask).to(CPU)
 
         def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            raise _PrefixDone(args[0] if args else kwargs["hidden_states"])
+            raise PrefixDone(args[0] if args else kwargs["hidden_states"])
 
         def note(_: nn.Module, __: object, output: object) -> None:
             self._returns_tuple = isinstance(output, tuple)
@@ -298,7 +192,7 @@ class Encoder(nn.Module):
             hooks.append(self._layers[0].register_forward_hook(note))
         try:
             self._run(token_ids, mask)
-        except _PrefixDone as done:
+        except PrefixDone as done:
             return done.hidden.to(CPU)
         finally:
             for hook in hooks:
@@ -316,14 +210,14 @@ class Encoder(nn.Module):
 
         whole = self._layers._modules
         skipped = {
-            str(i): _Skipped(self._layers[i], returns_tuple=self._returns_tuple)
+            str(i): Skipped(self._layers[i], returns_tuple=self._returns_tuple)
             for i in range(self.first)
         }
         adapted: dict[str, nn.Module] = {}
         if self.recomputes and torch.is_grad_enabled():
             # What the last layer keeps is the first to go: to compute it again would spare nothing.
             again = range(self.first, len(whole) - 1)
-            adapted = {str(i): _Recomputed(self._layers[i]) for i in again}
+            adapted = {str(i): Recomputed(self._layers[i]) for i in again}
         # Before a stand-in, which computes again from what it was given, and not within it.
         begun = adapted.get(str(self.first), self._layers[self.first])
         hook = begun.register_forward_pre_hook(inject, with_kwargs=True)

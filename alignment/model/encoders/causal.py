@@ -26,9 +26,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from alignment.config import PredictorConfig
 from alignment.data.records import Question
 from alignment.model.context import ABSENT, Prior
-from alignment.model.device import CPU, widened
-from alignment.model.encoder import Encoder, take_tokens
-from alignment.model.encoder_files import EncoderError
+from alignment.model.encoders.device import CPU, widened
+from alignment.model.encoders.encoder import Encoder
+from alignment.model.encoders.encoder_files import EncoderError
+from alignment.model.encoders.layers import take_tokens
 from alignment.model.encoding import QuestionBatch, TokenSequence, shortened
 from alignment.model.rendering import ChatTemplate, parted, tokens_of
 

@@ -26,7 +26,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from alignment.config import DEFAULT_ENCODER
-from alignment.model.encoder_files import PACKAGED, EncoderError, packaged_files
+from alignment.model.encoders.encoder_files import PACKAGED, EncoderError, packaged_files
 
 _GGUF = ".gguf"
 #: The last layer of a reward model, by the names of its kinds: a base model has none of its own.

@@ -1,0 +1,1 @@
+"""Base models with adapters: text encoders, reward models, and language models that write."""
