@@ -4,9 +4,9 @@ Scores of a question's options become probabilities by a softmax. Against a surv
 cross-entropy is the Kullback-Leibler divergence up to a constant; against a choice it is the
 multinomial log-loss; and for a pair, whose two responses are scored apart, it is the
 Bradley-Terry likelihood ``log sigmoid(score_chosen - score_rejected)`` (Bradley and Terry 1952).
-Where the score is the implicit reward of a causal model
-(:mod:`alignment.model.encoders.causal`), it is the loss of direct preference optimisation (Rafailov et al. 2023, equation 7), and with more than two
-options its Plackett-Luce form for the first place.
+Where the score is the implicit reward of a causal model (:mod:`alignment.model.encoders.causal`),
+it is the loss of direct preference optimisation (Rafailov et al. 2023, equation 7), and with more
+than two options its Plackett-Luce form for the first place.
 """
 
 from __future__ import annotations
