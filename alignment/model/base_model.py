@@ -110,8 +110,7 @@ def load_base(
             f"format, a hub id, or {DEFAULT_ENCODER!r}"
         ) from error
     if how:
-        model = _unpacked(model)
-        cast(nn.Module, model).to(dtype)
+        model = _unpacked(model, dtype)
     _require_complete(encoder, report["missing_keys"], depth=depth, rewards=rewards)
     if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_ids):
         raise EncoderError(f"encoder {encoder!r} has no fast tokenizer: add its tokenizer.json")
@@ -121,13 +120,16 @@ def load_base(
     return model, tokenizer
 
 
-def _unpacked(model: PreTrainedModel) -> PreTrainedModel:
+def _unpacked(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     """A model of plain weights, that knows nothing of the packed file it was read from."""
     config = model.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     plain: PreTrainedModel = type(model)(config)
     plain.load_state_dict(model.state_dict())
+    # Weights alone: where a token stands is told in float32, also where a folder is read.
+    for weights in cast(nn.Module, plain).parameters():
+        weights.data = weights.data.to(dtype)
     return plain
 
 
