@@ -184,6 +184,10 @@ def _copy_predictor(publication: Publication, folder: Path) -> str:
             f"--model {publication.model}: its base encoder was read from a folder; say by "
             "--base-model under which hub id others find it"
         )
+    if predictor.config.scores == "reward":
+        # Its tokenizer lies in files of many names: all is written again, in the same bytes.
+        save_predictor(predictor, folder, reading)
+        return base
     shutil.copyfile(publication.model / HEAD_FILE, folder / HEAD_FILE)
     if (publication.model / ADAPTER_FOLDER).is_dir():
         (folder / ADAPTER_FOLDER).mkdir()

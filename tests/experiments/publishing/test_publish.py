@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 import yaml
 from peft import PeftModel
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForSequenceClassification
 
+from alignment.config import ContextConfig, PredictorConfig
 from alignment.data.answers import tally
 from alignment.data.loading import load_records
-from alignment.model.folder import load_predictor
+from alignment.model.folder import load_predictor, save_predictor
+from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from alignment.reward.reward import RewardModel, best_of_n
 from experiments.publishing.model_card import NO_GUARANTEE, model_card
-from experiments.publishing.publish import Publication, publish
+from experiments.publishing.publish import Publication, _copy_predictor, publish
 from experiments.simulation.run import run
 from server.config import RunConfig
 
@@ -83,6 +85,44 @@ def test_what_is_published_rewards_and_loads_as_what_was_trained(
         for group in model.groups
     ]
     assert best == ["more", "less"]
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_a_reward_is_published_as_a_sequence_classifier_with_its_tokenizer(
+    make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    model, out = tmp_path / "run", tmp_path / "published"
+    run(make_config(model, {"predictor.scores": "reward", "federation.evaluate_every": 0}))
+    files = published(model, out)
+    assert {"adapter/tokenizer.json", "adapter/tokenizer_config.json"} <= set(files)
+    assert {name for name in files if (out / name).is_file()} == set(files)
+    (ours, _), (theirs, _) = load_predictor(out), load_predictor(model)
+    assert (to_vector(ours) == to_vector(theirs)).all()
+    base = AutoModelForSequenceClassification.from_pretrained(BASE, num_labels=1)
+    adapted = PeftModel.from_pretrained(base, str(out / "adapter"))
+    (last,) = [
+        value
+        for name, value in adapted.named_parameters()
+        if name.endswith("classifier.modules_to_save.default.weight")
+    ]
+    assert last.abs().sum() > 0
+    assert (last == ours.head.get_parameter("score.weight")).all()
+    for name in files:
+        assert str(tmp_path).encode() not in (out / name).read_bytes(), name
+
+
+def test_a_reward_on_a_packaged_encoder_keeps_its_tokenizer_and_its_bytes(tmp_path: Path) -> None:
+    model, out = tmp_path / "run", tmp_path / "published"
+    save_predictor(Predictor(PredictorConfig(scores="reward")), model, ContextConfig())
+    (model / "adapter" / "notes.txt").write_text("mine")
+    out.mkdir()
+    base = _copy_predictor(Publication(model=model, out=out), out)
+    assert base == "sentence-transformers/all-MiniLM-L6-v2"
+    files = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
+    assert Path("adapter/tokenizer.json") in files
+    mine = {path.relative_to(model) for path in model.rglob("*") if path.is_file()}
+    assert mine - files == {Path("adapter/notes.txt")}
+    assert all((out / name).read_bytes() == (model / name).read_bytes() for name in files)
 
 
 def test_the_card_states_the_figures_of_the_run(finished: Any, tmp_path: Path) -> None:
