@@ -138,6 +138,8 @@ class PrivateTrainer:
             local mode (d,), the mean of the group's private mean gradients over its local steps.
         """
         load_vector(self._predictor, vector)
+        # Rows are made of what goes through modules once: nothing may run a second time.
+        self._predictor.encoder.recomputes = False
         self._gradients.prepare(everybody)
         source = SystemRandomStream()
         try:

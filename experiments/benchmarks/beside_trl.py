@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 
 from alignment.config import LANGUAGE_MODEL, ContextConfig, PredictorConfig, TrainingConfig
 from alignment.data.answers import GroupAnswers
@@ -26,8 +25,9 @@ from alignment.model.predictor import Predictor
 from clients.task import RoundTask
 from clients.training.trainer import LocalObjective
 from experiments.benchmarks.harness import Figure, Goal
-from experiments.benchmarks.workloads.conversations import made_up_pairs, messages
+from experiments.benchmarks.workloads.conversations import made_up_pairs
 from experiments.benchmarks.workloads.memory import MemoryPeak
+from experiments.benchmarks.workloads.trl_inputs import Steps, dataset_of, places_of
 from terminal import echo
 
 #: With this in the environment, as in ``reward/4/float32,policy/30/bfloat16``, these alone run.
@@ -217,7 +217,7 @@ def in_turns(setting: Setting) -> Run:
             seconds[side].append(time.perf_counter() - start)
 
     with tempfile.TemporaryDirectory(prefix="fedaccord-") as folder:
-        trainer = _trainer(setting, predictors["cached"], answers, Path(folder), _Steps(after))
+        trainer = _trainer(setting, predictors["cached"], answers, Path(folder), Steps(after))
         texts = _texts(predictors["cached"], answers)
         if _texts_of_trl(trainer) != texts:
             raise RuntimeError("trl reads other tokens than we do: the comparison would be none")
@@ -243,7 +243,7 @@ def _texts(predictor: Predictor, answers: GroupAnswers) -> list[list[list[int]]]
     texts = []
     for question, target in zip(answers.questions, answers.targets, strict=True):
         read = predictor.questions.sequences(question)
-        texts.append([list(read[place].token_ids) for place in _places(target)])
+        texts.append([list(read[place].token_ids) for place in places_of(target)])
     return texts
 
 
@@ -257,12 +257,6 @@ def _texts_of_trl(trainer: Any) -> list[list[list[int]]]:
 
 
 _TRL_SIDES = ("chosen_ids", "rejected_ids")
-
-
-def _places(target: Sequence[float]) -> tuple[int, int]:
-    """Where the chosen and the rejected response stand among the options."""
-    chosen = int(np.argmax(target))
-    return chosen, 1 - chosen
 
 
 def _our_steps(predictor: Predictor, answers: GroupAnswers, setting: Setting) -> Iterator[float]:
@@ -292,33 +286,8 @@ def _our_steps(predictor: Predictor, answers: GroupAnswers, setting: Setting) ->
     return objective.steps(setting.batches)
 
 
-class _Steps(TrainerCallback):
-    """Times a trainer's steps.
-
-    Args:
-        after: Called with the seconds of each, once it is over.
-        before: Called when the first begins.
-    """
-
-    def __init__(
-        self, after: Callable[[float], object], before: Callable[[], object] | None = None
-    ) -> None:
-        self._after = after
-        self._before = before
-        self._start = 0.0
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        if self._before is not None:
-            self._before()
-            self._before = None
-        self._start = time.perf_counter()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self._after(time.perf_counter() - self._start)
-
-
 def _trainer(
-    setting: Setting, like: Predictor, answers: GroupAnswers, out: Path, steps: _Steps
+    setting: Setting, like: Predictor, answers: GroupAnswers, out: Path, steps: Steps
 ) -> Any:
     """A trainer of trl with adapters and last layer of a predictor that is yet untrained."""
     import trl
@@ -352,7 +321,7 @@ def _trainer(
     trainer = getattr(library, _TRAINERS[setting.scores])(
         model=setting.encoder,
         args=(library.RewardConfig if reward else library.DPOConfig)(**settings),
-        train_dataset=_dataset(answers, joined=reward),
+        train_dataset=dataset_of(answers, joined=reward),
         peft_config=LoraConfig(
             r=ours.r,
             lora_alpha=ours.lora_alpha,
@@ -367,21 +336,6 @@ def _trainer(
         state |= like.encoder.state_of_last_layer(cast(Any, like.head).score.weight)
     set_peft_model_state_dict(trainer.model, state)
     return trainer
-
-
-def _dataset(answers: GroupAnswers, *, joined: bool) -> Dataset:
-    """The pairs as trl reads conversations; a reward is told of prompt and response as one."""
-    rows = []
-    for question, target in zip(answers.questions, answers.targets, strict=True):
-        row: dict[str, Any] = {}
-        for side, place in zip(("chosen", "rejected"), _places(target), strict=True):
-            prompt, row[side] = messages(question, place)
-            if joined:
-                row[side] = prompt + row[side]
-            else:
-                row["prompt"] = prompt
-        rows.append(row)
-    return Dataset.from_list(rows)
 
 
 def _memory_figures(setting: Setting) -> Iterator[Figure]:
@@ -422,7 +376,7 @@ def peak_of_steps(side: str, setting: Setting, threads: int) -> float:
             raise _Enough
 
     with tempfile.TemporaryDirectory(prefix="fedaccord-") as folder:
-        callback = _Steps(after, peak.reset)
+        callback = Steps(after, peak.reset)
         trainer = _trainer(setting, predictor, answers, Path(folder), callback)
         del predictor
         try:

@@ -64,12 +64,6 @@ BAD: dict[str, tuple[object, ...]] = {
     "training.start": ("no-such-folder", 5),
     "training.fairness": (-0.1, 10.1, "x", float("nan")),
     "federation.warmup_rounds": (-1, "x"),
-    "predictor.option_length": ("x",),
-    "predictor.depth": (-1, "x"),
-    "predictor.dtype": ("half", ""),
-    "predictor.chat_template": ("x",),
-    "training.batch_tokens": (-1, "x"),
-    "training.gradient_checkpointing": ("x",),
     "federation.adapter_rounds": (-1, "x"),
     "federation.final_learning_rate_scale": (0, 1.1, "x", float("nan")),
     "federation.evaluate_every": (-1, "x"),
@@ -105,7 +99,6 @@ BAD: dict[str, tuple[object, ...]] = {
     "compression.bits": (-1, 1, 17, 4.5, "x"),
     "compression.keep": (0, -0.1, 1.1, 0.5, "x", float("nan")),
     "compression.transform": ("fourier", ""),
-    "simulation.device": ("gpu", ""),
     "simulation.dropout": (-0.1, 1, "x", float("nan")),
 }
 _TEXTS = {
