@@ -105,7 +105,7 @@ def _pairs(pairs: Json) -> Table:
         table.add_row(shown(row.name), *row.cells)
     table.add_section()
     for row in summary_rows(pairs, brief=True):
-        table.add_row(row.name, *row.cells)
+        table.add_row(shown(row.name), *row.cells)
     return table
 
 
@@ -241,7 +241,7 @@ def _demonstrate_language_model(out: Path, settings: list[str], *, as_json: bool
     heading, rows = table(study)
     shown_table = Table(title=CAPTION)
     for name in heading:
-        shown_table.add_column(name, justify="right" if name else "left")
+        shown_table.add_column(shown(name), justify="right" if name else "left")
     for row in rows:
         shown_table.add_row(*map(shown, row))
     console.print(shown_table)

@@ -11,8 +11,8 @@ The prior holds the scores of a question before anything is known of a group.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -100,11 +100,6 @@ class Predictor(nn.Module):
         scores: Tensor = self.head(self.pooled(batch))
         return scores.masked_fill(~batch.present, ABSENT)
 
-    def tokens_of(self, question: Question) -> int:
-        """Tokens that a question takes in a batch, beside others no longer than it."""
-        texts = self.questions.sequences(question)
-        return len(texts) * max(len(text.token_ids) for text in texts)
-
     @torch.no_grad()
     def pooled_now(self, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
         """Pooled options under the adapters as they are, remembered until the adapters change.
@@ -120,17 +115,19 @@ class Predictor(nn.Module):
         if version != self._pooled_version or len(self._pooled) > _POOLED_LIMIT:
             self._pooled, self._pooled_version = {}, version
         missing = [q for q in dict.fromkeys(questions) if q not in self._pooled]
-        self._pooled |= self._pool(missing, self.batch)
+        self._pooled |= self._pool(missing, self.questions, self.cache)
         return pad_options([self._pooled[question] for question in questions])
 
     def _pool(
-        self, questions: Sequence[Question], batch: Callable[[Sequence[Question]], QuestionBatch]
+        self, questions: Sequence[Question], encoder: TextEncoder, cache: PrefixCache
     ) -> dict[Question, Tensor]:
         """Pooled options of different questions, (options, width) float32 each."""
         ordered = sorted(questions, key=lambda question: len(question.text))
         pooled = {}
-        for part in within_tokens(ordered, self.tokens_of, tokens=_TOKENS, most=_BATCH):
-            for question, row in zip(part, self.pooled(batch(part)), strict=True):
+        size = partial(tokens_in, encoder=encoder)
+        for part in within_tokens(ordered, size, tokens=_TOKENS, most=_BATCH):
+            batch = collate(part, encoder, cache)
+            for question, row in zip(part, self.pooled(batch), strict=True):
                 pooled[question] = row[: len(question.options)].clone()
         return pooled
 
@@ -143,9 +140,7 @@ class Predictor(nn.Module):
     def prior_unremembered(self, questions: Sequence[Question]) -> Prior:
         """The same, with nothing kept of the questions: for texts that do not come again."""
         encoder, cache = self._text_encoder(), PrefixCache(self.encoder)
-        pooled = self._pool(
-            list(dict.fromkeys(questions)), lambda part: collate(part, encoder, cache)
-        )
+        pooled = self._pool(list(dict.fromkeys(questions)), encoder, cache)
         return self._prior(*pad_options([pooled[question] for question in questions]))
 
     def _prior(self, pooled: Tensor, present: Tensor) -> Prior:
@@ -174,6 +169,17 @@ class Predictor(nn.Module):
             if name.startswith("encoder."):
                 digest.update(parameter.detach().cpu().numpy().tobytes())
         return digest.digest()
+
+
+def tokens_in(question: Question, *, encoder: TextEncoder) -> int:
+    """Tokens that a question takes in a batch, beside others no longer than it.
+
+    Args:
+        question: Of which all texts count.
+        encoder: Reads it, and remembers that.
+    """
+    texts = encoder.sequences(question)
+    return len(texts) * max(len(text.token_ids) for text in texts)
 
 
 def loadable_fingerprint(config: PredictorConfig) -> str:

@@ -18,7 +18,7 @@ from alignment.model.context import ABSENT, read_context
 from alignment.model.encoders.device import compute_device
 from alignment.model.encoding import pad_targets, within_tokens
 from alignment.model.heads import Dropout
-from alignment.model.predictor import Predictor
+from alignment.model.predictor import Predictor, tokens_in
 from alignment.model.vector import learning_rates, load_vector, part_of, to_vector
 from alignment.training.objectives import cross_entropy
 from alignment.training.weighting import group_weight
@@ -162,7 +162,7 @@ class LocalObjective:
             parts = list(
                 within_tokens(
                     batch,
-                    lambda i: self._predictor.tokens_of(self._answers.questions[i]),
+                    self._tokens,
                     tokens=self._training.batch_tokens,
                     most=len(batch),
                 )
@@ -171,6 +171,9 @@ class LocalObjective:
             loss, prior = self._loss(part)
             share = len(part) / len(batch)
             yield share * loss, share * prior
+
+    def _tokens(self, place: int) -> int:
+        return tokens_in(self._answers.questions[place], encoder=self._predictor.questions)
 
     def _loss(self, batch: Sequence[int]) -> tuple[Tensor, float]:
         """What to minimise, and the mean cross-entropy of the prior, of questions held together."""

@@ -20,6 +20,7 @@ from experiments.aligning.stage import Stage, set_stage
 from experiments.report.wording import Json
 from server.config import RunConfig
 from server.settings import assemble
+from texts import shown
 
 STUDY_FILE = "aligned.json"
 REWARD_FOLDER, POLICY_FOLDER = "reward", "policy"
@@ -81,7 +82,7 @@ def carry_out(
         (REWARD_FOLDER, _REWARD, "a reward, trained by all groups together"),
         (POLICY_FOLDER, _POLICY, "the language model, aligned by all groups together"),
     ):
-        say(f"{what}: {folder}/")
+        say(f"{what}: {shown(folder)}/")
         results[folder] = run(settings(defaults, folder), overwrite=True)
     say("both, judged on prompts that nobody trained on")
     content = _judged(out, stage, results)

@@ -55,7 +55,7 @@ _FULL = _Size(matrix=8192, pairs=64, rows=16, turns=12)
 def measure(encoder: str = LANGUAGE_MODEL, device: str = "cuda") -> list[Figure]:
     """Speed of a causal language model on an accelerator, as shares of what the machine can do.
 
-    Measured, in turns, in float32 and bfloat16, as a reward and as a policy, on 64 made-up pairs
+    Measured: in turns, in float32 and bfloat16, as a reward and as a policy, on 64 made-up pairs
     with texts of 79 to 202 tokens, adapters on the last 4 layers: the frozen layers, with the way
     of what they make to the processor; a training step on stored activations, with gathering,
     forward, backward and AdamW; and the gradients by unit of a private step, 16 pairs at a time.
@@ -66,7 +66,7 @@ def measure(encoder: str = LANGUAGE_MODEL, device: str = "cuda") -> list[Figure]
     computed again.
 
     Also reported: whether rows of gradients know no companions, to the last bit (a private run
-    refuses to start where this does not hold; goal: it does); the largest difference of
+    refuses to start where this does not hold). Goal: it does. Then; the largest difference of
     scores to those of the processor in float32 after the same training; and with CUDA the
     peak of memory of a step with adapters on all layers, with and without recomputing activations.
 

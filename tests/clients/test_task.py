@@ -76,7 +76,7 @@ def test_a_plan_that_does_not_keep_its_promise_is_no_task(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"predictor.depth": 3}, r"predictor\.depth is missing or unknown"),
+        ({"predictor.height": 3}, r"predictor\.height is missing or unknown"),
         ({"training.batch_size": 4.0}, r"training\.batch_size is not int"),
         ({"training.dropout": 1.5}, r"dropout = 1\.5 must be in \[0, 1\)"),
         ({"context.strength": True}, r"context\.strength is not float"),

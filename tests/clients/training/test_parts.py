@@ -13,7 +13,7 @@ from alignment.data.records import Question
 from alignment.model.predictor import Predictor
 from alignment.model.vector import to_vector
 from clients.task import RoundTask
-from clients.training.trainer import _LocalObjective, predictor_for, train_locally
+from clients.training.trainer import LocalObjective, predictor_for, train_locally
 
 MakeTask = Callable[..., RoundTask]
 COUNTS = (3, 1, 2, 5, 1)
@@ -57,7 +57,7 @@ def gradient(
         for _, parameter in predictor.trainable():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     predictor.encoder.recomputes = recomputes
-    objective = _LocalObjective(predictor, answers, task, np.random.default_rng(0))
+    objective = LocalObjective(predictor, answers, task, np.random.default_rng(0))
     total, parts, most, held = 0.0, 0, 0, [0]
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -101,7 +101,7 @@ def test_a_head_alone_is_never_parted(
     make_task: MakeTask, answers: GroupAnswers, tiny_encoder: str
 ) -> None:
     task = make_task(train_adapter=False, **{"training.batch_tokens": 1})
-    objective = _LocalObjective(
+    objective = LocalObjective(
         predictor_for(task.predictor), answers, task, np.random.default_rng(0)
     )
     assert len(list(objective.losses(range(len(answers))))) == 1

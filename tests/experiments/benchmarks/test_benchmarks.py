@@ -336,7 +336,7 @@ def test_bytes_are_those_of_the_vector_and_little_more() -> None:
     up, down, beside = find("bytes")()
     vector = 4 * to_vector(Predictor(PredictorConfig())).size
     assert vector < up.value < vector + 2000
-    assert vector < down.value < vector + 2000
+    assert vector < down.value < vector + 2500  # The plan, with all settings.
     assert up.samples == 9
     assert beside.value == pytest.approx(2_852_872 / up.value)
 

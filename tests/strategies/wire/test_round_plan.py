@@ -245,7 +245,7 @@ class TestSections:
             read_section(kind, {**whole, name: value}, name="any")
 
     def test_a_value_out_of_bounds_is_refused_as_everywhere(self) -> None:
-        with pytest.raises(ValueError, match="scores = 'guess' is neither"):
+        with pytest.raises(ValueError, match="scores = 'guess' is none of"):
             read_section(
                 PredictorConfig, {**asdict(PredictorConfig()), "scores": "guess"}, name="predictor"
             )
