@@ -53,8 +53,9 @@ _POLICY: Mapping[str, object] = {
     "predictor.scores": "policy",
     "predictor.lora_layers": 2,
     "federation.warmup_rounds": 0,
-    "federation.adapter_rounds": 3,
-    "training.adapter_learning_rate": 1e-3,
+    "federation.adapter_rounds": 2,
+    "federation.final_learning_rate_scale": 0.5,
+    "training.adapter_learning_rate": 4e-3,
 }
 
 
