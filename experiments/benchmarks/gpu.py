@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +15,7 @@ from alignment.config import LANGUAGE_MODEL, PredictorConfig
 from alignment.data.answers import GroupAnswers
 from alignment.data.units import UnitRecords
 from alignment.model.context import ABSENT
-from alignment.model.encoders.device import VARIABLE, use_device
+from alignment.model.encoders.device import computing_on
 from alignment.model.encoding import pad_tokens
 from alignment.model.predictor import Predictor
 from alignment.model.vector import load_vector, to_vector
@@ -82,7 +80,8 @@ def measure(encoder: str = LANGUAGE_MODEL, device: str = "cuda") -> list[Figure]
     Raises:
         DeviceError: There is no such device.
     """
-    with _on(device) as found:
+    with computing_on(device) as chosen:
+        found = chosen.type
         size = _SIZES.get(found, _FULL)
         answers = made_up_pairs(size.pairs)
         layers = _depth(encoder)
@@ -92,19 +91,6 @@ def measure(encoder: str = LANGUAGE_MODEL, device: str = "cuda") -> list[Figure]
         if found == "cuda":
             figures += _memory(encoder, layers, answers)
     return figures
-
-
-@contextmanager
-def _on(device: str) -> Iterator[str]:
-    """Build encoders on a device for a while; gives its kind."""
-    before = os.environ.get(VARIABLE)
-    try:
-        yield use_device(device).type
-    finally:
-        if before is None:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = before
 
 
 def _predictor(scores: str, encoder: str, layers: int, dtype: str) -> Predictor:
@@ -256,7 +242,7 @@ def _unit_gradients(predictor: Predictor, answers: GroupAnswers, size: _Size) ->
 def _against_processor(name: str, trained: Predictor, answers: GroupAnswers) -> Iterator[Figure]:
     """How far scores are from those that the processor gives in float32, on the same weights."""
     asked = answers.questions[:_COMPARED]
-    with _on("cpu"):
+    with computing_on("cpu"):
         reference = _predictor(
             trained.config.scores, trained.config.encoder, trained.config.lora_layers, "float32"
         )

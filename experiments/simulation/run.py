@@ -145,14 +145,17 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
         # Only now: bad input must not cost what a folder held.
         _begin(out, population)
     # Data are checked in a second; what follows takes several to import.
+    from alignment.model.encoders.device import computing_on
     from experiments.simulation.results import measure_run
     from experiments.simulation.simulate import left_out
     from privacy.identity.key_folder import run_keys
 
-    grid = _simulated(config, population)
-    absent = left_out(config, population)
-    config = replace(config, resume=False)
-    result = _write(out, measure_run(config, population, grid, absent, started=started, done=done))
+    with computing_on(config.simulation.device):
+        grid = _simulated(config, population)
+        absent = left_out(config, population)
+        config = replace(config, resume=False)
+        finished = measure_run(config, population, grid, absent, started=started, done=done)
+        result = _write(out, finished)
     # Keys of simulated groups are of no use after their run.
     for folder in (run_keys(out), out / FOLDER):
         shutil.rmtree(folder, ignore_errors=True)
@@ -160,9 +163,9 @@ def run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
 
 
 def _check_device(name: str) -> None:
-    from alignment.model.encoders.device import use_device
+    from alignment.model.encoders.device import device_named
 
-    use_device(name)
+    device_named(name)
 
 
 def _begin(out: Path, population: Population) -> None:
@@ -180,13 +183,11 @@ def _begin(out: Path, population: Population) -> None:
 
 def _simulated(config: RunConfig, population: Population) -> LocalGrid:
     """Run all rounds; what failed before its first round leaves no keys."""
-    from alignment.model.encoders.device import use_device
     from clients.sessions.group_ledger import forget_ledgers
     from experiments.simulation.simulate import simulate
     from privacy.identity.key_folder import run_keys
 
     out = Path(config.out)
-    use_device(config.simulation.device)
     try:
         return simulate(config, population)
     except BaseException:

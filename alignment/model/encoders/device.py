@@ -8,6 +8,8 @@ nothing else has to know. The processor in float32 is the reference.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -31,15 +33,22 @@ class DeviceError(ValueError):
     """The device asked for is not there."""
 
 
-def use_device(name: str) -> torch.device:
-    """Let encoders of this process, and of those it starts, compute on a device.
+@contextmanager
+def computing_on(name: str) -> Iterator[torch.device]:
+    """Let encoders that are built meanwhile, here and in processes begun here, be on a device.
 
     Raises:
         DeviceError: There is no such device.
     """
-    device = _device(name)
+    device, before = device_named(name), os.environ.get(VARIABLE)
     os.environ[VARIABLE] = name
-    return device
+    try:
+        yield device
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 def compute_device() -> torch.device:
@@ -48,10 +57,15 @@ def compute_device() -> torch.device:
     Raises:
         DeviceError: It names a device that is not there.
     """
-    return _device(os.environ.get(VARIABLE, "cpu") or "cpu")
+    return device_named(os.environ.get(VARIABLE, "cpu") or "cpu")
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device of a name, or of ``auto`` the best one that is there.
+
+    Raises:
+        DeviceError: There is no such device.
+    """
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),

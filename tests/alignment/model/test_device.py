@@ -17,7 +17,7 @@ from alignment.model.encoders.device import (
     VARIABLE,
     DeviceError,
     compute_device,
-    use_device,
+    computing_on,
     widened,
 )
 from alignment.model.encoding import PrefixCache, pad_targets
@@ -204,8 +204,10 @@ def test_auto_takes_what_there_is(
     monkeypatch.setenv(VARIABLE, "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert use_device("auto") == torch.device(expected)
-    assert os.environ[VARIABLE] == "auto" and compute_device() == torch.device(expected)
+    with computing_on("auto") as device:
+        assert device == torch.device(expected)
+        assert os.environ[VARIABLE] == "auto" and compute_device() == torch.device(expected)
+    assert os.environ[VARIABLE] == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -217,8 +219,8 @@ def test_what_is_not_there_is_refused_and_changes_nothing(
 ) -> None:
     monkeypatch.setenv(VARIABLE, "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match=message) as caught:
-        use_device(name)
+    with pytest.raises(DeviceError, match=message) as caught, computing_on(name):
+        pass
     assert os.environ[VARIABLE] == "cpu" and "\n" not in str(caught.value)
     monkeypatch.setenv(VARIABLE, name)
     with pytest.raises(DeviceError, match=message):

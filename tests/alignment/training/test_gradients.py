@@ -12,7 +12,7 @@ from torch import nn
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
 from alignment.model.encoding import pad_targets, read_places
-from alignment.model.predictor import Predictor
+from alignment.model.predictor import Predictor, tokens_in
 from alignment.model.vector import load_vector, to_vector
 from alignment.training.gradients import UnitGradients, UnitRows
 from alignment.training.objectives import cross_entropy
@@ -167,7 +167,11 @@ def test_rows_equal_a_naive_loop(
     predictor = make(kind)
     layout = private_layout(predictor, **choice)
     expected = naive_rows(predictor, make(kind), units, layout)
-    longest = max(predictor.tokens_of(question) for unit in units for question in unit.questions)
+    longest = max(
+        tokens_in(question, encoder=predictor.questions)
+        for unit in units
+        for question in unit.questions
+    )
     shape = SHAPE if kind != "chat llama reward" else replace(SHAPE, length=longest)
     rows = all_rows(gradients_of(predictor, shape=shape, **choice), units)
     if kind == "bert reward":

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from alignment.model.predictor import Predictor
+from alignment.model.predictor import Predictor, tokens_in
 from alignment.training.gradients import UnitGradients
 from alignment.training.independence import CompanionsShow, _unit, require_independent_rows
 from alignment.training.private_layout import MicroBatchShape, private_layout
@@ -74,7 +74,9 @@ def test_the_made_up_units_fit_and_fill_texts_of_many_lengths(
     units = [_unit(number, shape) for number in range(shape.rows)]
     assert made.left_out(units) == 0
     assert {len(unit.questions) for unit in units} == {1, 2}
-    lengths = {made._predictor.tokens_of(q) for unit in units for q in unit.questions}
+    lengths = {
+        tokens_in(q, encoder=made._predictor.questions) for unit in units for q in unit.questions
+    }
     assert len(lengths) >= 3
     (rows,) = made.rows(units, micro_batches=1, uniforms=np.zeros)
     assert (np.abs(rows.gradients).sum(axis=1) > 0).all()
