@@ -133,8 +133,12 @@ def test_any_values_are_a_questionnaire_or_refused(
         {"version": version, "answers": answers, "questions": questions},
         {"version": 1, "answers": "choices", "questions": [{**ASKED, "options": questions}]},
     ):
-        with pytest.raises(QuestionnaireError):
-            parse_questionnaire(values, where="f")
+        try:
+            made = parse_questionnaire(values, where="f")
+        except QuestionnaireError:
+            continue
+        # Chance has drawn options that are some: different texts.
+        assert [list(question.options) for question in made.questions] == [questions]
 
 
 class TestWeights:
