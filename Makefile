@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/fedaccord demo
 
-# A language model aligned by groups that disagree: a quarter of an hour on two cores.
+# A language model aligned by groups that disagree; cut for a quarter of an hour on two free cores.
 demo-lm: install
 	$(BIN)/fedaccord demo --lm
 

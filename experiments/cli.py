@@ -182,7 +182,7 @@ def demo(
     ] = None,
     language_model: Annotated[
         bool,
-        typer.Option("--lm", help="Align a small language model instead, in about 15 minutes."),
+        typer.Option("--lm", help="Align a small language model instead; takes longer."),
     ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
