@@ -311,5 +311,6 @@ def _last_places(pooling: Tensor) -> Tensor:
 
 def _length_columns(lengths: Tensor) -> Tensor:
     """What a reader sees of lengths, (...) float32 in tokens: logarithm and number, (..., 2)."""
-    shares = lengths / _LENGTH
+    # Some texts say nothing to a tokenizer, and nothing has no logarithm.
+    shares = lengths.clamp(min=1) / _LENGTH
     return _LENGTH_SCALE * torch.stack([shares.log(), (shares - 1) / 2], dim=-1)
