@@ -57,6 +57,9 @@ _Kept: TypeAlias = tuple[UnitRecords, list[int]]
 #: Ends a program, and is about no record.
 _STOPPED = (KeyboardInterrupt, SystemExit)
 
+#: A matrix product with one column takes rows together, and the last few in another way, with other
+#: roundings: a multiple of so many questions has no such rest.
+_HEAD_ROWS = 16
 #: In the place of texts that are not there.
 _NO_TEXT = TokenSequence(token_ids=(0,), spans=(), lengths=())
 
@@ -266,7 +269,7 @@ class UnitGradients:
     ) -> tuple[Tensor, Tensor]:
         """Add to the rows by one backward pass to what came out of the modules; losses, scores."""
         with torch.enable_grad(), recorded(self._modules) as calls:
-            scores: Tensor = self._predictor(self._gather(questions))
+            scores: Tensor = self._predictor(self._gather(questions))[: len(questions)]
             losses = cross_entropy(scores, targets)
             total = losses.sum()
         outputs = [call.outputs for call in calls]
@@ -333,19 +336,23 @@ class UnitGradients:
             options=shape.options,
             read=shape.read,
         )
-        # The short text at the end is no question.
-        return replace(batch, slots=batch.slots[:-1], present=batch.present[:-1])
+        # The short text at the end is no question; what the head reads is filled up with it.
+        count = shape.questions
+        places = torch.arange(count + -count % _HEAD_ROWS).clamp(max=count)
+        return replace(batch, slots=batch.slots[places], present=batch.present[places])
 
     def _add(self, rows: Tensor, call: LinearCall, gradient: Tensor) -> None:
         """Add what one use of a module contributes to the row of each unit."""
         shape, found = self._shape, call.inputs.shape[0]
-        if found not in (shape.texts, shape.questions):
+        # What comes behind is no unit's: the short text, and what fills up the head's questions.
+        read, own = shape.texts, slice(shape.texts - 1)
+        if call.name.startswith("head."):
+            read, own = shape.questions + -shape.questions % _HEAD_ROWS, slice(shape.questions)
+        if found != read:
             raise ValueError(
-                f"{call.name} reads {found} texts of {shape.texts}: the "
-                "encoder mixes texts, use one that keeps them apart"
+                f"{call.name} reads {found} texts of {read}: the encoder mixes texts, use one that "
+                "keeps them apart"
             )
-        # The short text at the end is no unit's.
-        own = slice(min(found, shape.texts - 1))
         back = gradient[own].reshape(shape.rows, -1, gradient.shape[-1])
         inputs = call.inputs[own].reshape(shape.rows, -1, call.inputs.shape[-1])
         weight, bias = f"{call.name}.weight", f"{call.name}.bias"

@@ -13,32 +13,55 @@ from numpy.typing import NDArray
 
 from alignment.data.records import Question
 from alignment.data.units import UnitRecords
+from alignment.model.predictor import Predictor
+from alignment.model.vector import load_vector, to_vector
 from alignment.training.gradients import UnitGradients
 from alignment.training.private_layout import MicroBatchShape
 
 _WORDS = ("what", "the", "town", "should", "do", "about", "its", "harbour", "next", "year")
+#: Of the weights that stand in while the test runs; public, as those of any model.
+_WEIGHT_STD = 0.02
 
 
 class CompanionsShow(ValueError):
     """Rows of gradients depend on what stands beside them."""
 
 
-def require_independent_rows(gradients: UnitGradients, shape: MicroBatchShape) -> None:
+def require_independent_rows(
+    gradients: UnitGradients, predictor: Predictor, shape: MicroBatchShape
+) -> None:
     """Refuse to compute rows that would carry a trace of other units past the clip.
+
+    Weights are made up for it and put back: adapters and rewards begin at nothing, and of nothing
+    all rows are alike.
 
     Args:
         gradients: As the run will use it.
+        predictor: Whose gradients.
         shape: Of its micro-batches.
 
     Raises:
-        CompanionsShow: A row differs in some bit by its companions or its place.
+        CompanionsShow: A row differs in some bit by its companions or its place, or is none, so
+            that nothing was tested.
     """
+    before = to_vector(predictor)
+    made_up = np.random.default_rng(0).normal(0, _WEIGHT_STD, before.shape)
+    load_vector(predictor, made_up.astype(np.float32))
+    try:
+        _compare(gradients, shape)
+    finally:
+        load_vector(predictor, before)
+
+
+def _compare(gradients: UnitGradients, shape: MicroBatchShape) -> None:
     probe, *others = [_unit(place, shape) for place in range(shape.rows)]
     alone = _row(gradients, [probe], place=0)
     beside = {
         "its companions": _row(gradients, [probe, *others], place=0),
         "its place": _row(gradients, [*others, probe], place=len(others)),
     }
+    if not np.any(alone):
+        raise CompanionsShow("made-up texts have no gradient here: nothing could be tested")
     for what, row in beside.items():
         if row.tobytes() != alone.tobytes():
             raise CompanionsShow(

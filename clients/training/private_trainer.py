@@ -89,7 +89,7 @@ class PrivateTrainer:
         )
         if not self._predictor.encoder.is_reference:
             try:
-                require_independent_rows(self._gradients, micro_batch)
+                require_independent_rows(self._gradients, self._predictor, micro_batch)
             except CompanionsShow as error:
                 raise ExecutionMismatch(str(error)) from error
 

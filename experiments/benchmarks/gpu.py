@@ -197,6 +197,7 @@ class _UnitGradients:
     """Rows of gradients of pairs, each the record of a unit of its own."""
 
     gradients: UnitGradients
+    predictor: Predictor
     shape: MicroBatchShape
     units: list[UnitRecords]
 
@@ -210,7 +211,7 @@ class _UnitGradients:
     def holds(self) -> float:
         """1 where a row depends on its unit alone, to the last bit, else 0."""
         try:
-            require_independent_rows(self.gradients, self.shape)
+            require_independent_rows(self.gradients, self.predictor, self.shape)
         except CompanionsShow:
             return 0.0
         return 1.0
@@ -229,6 +230,7 @@ def _unit_gradients(predictor: Predictor, answers: GroupAnswers, size: _Size) ->
         gradients=UnitGradients(
             predictor, layout=private_layout(predictor), shape=shape, metric_scale=1.0
         ),
+        predictor=predictor,
         shape=shape,
         units=[
             UnitRecords(unit=str(place), questions=(question,), targets=(target,), weights=(1.0,))

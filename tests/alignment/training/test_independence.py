@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from alignment.model.predictor import Predictor, tokens_in
+from alignment.model.vector import to_vector
 from alignment.training.gradients import UnitGradients
 from alignment.training.independence import CompanionsShow, _unit, require_independent_rows
 from alignment.training.private_layout import MicroBatchShape, private_layout
@@ -33,13 +34,12 @@ KINDS = [
 def gradients(
     encoder_folder: Callable[[str], str],
     make_predictor: Callable[..., Predictor],
-    shake: Callable[[nn.Module, int], None],
 ) -> Callable[..., UnitGradients]:
     def make(
         kind: str, shape: MicroBatchShape, *, adapters: bool = True, **config: Any
     ) -> UnitGradients:
         predictor = make_predictor(encoder=encoder_folder(kind), max_tokens=shape.length, **config)
-        shake(predictor, 1)
+        # Untaught, as it is when a run begins: adapters and rewards say nothing yet.
         layout = private_layout(predictor, adapters=adapters)
         return UnitGradients(predictor, layout=layout, shape=shape, metric_scale=0.1)
 
@@ -56,12 +56,23 @@ def test_the_reference_passes(
 ) -> None:
     for adapters in (True, False):
         if adapters or config.get("scores") != "policy":
-            require_independent_rows(gradients(kind, shape, adapters=adapters, **config), shape)
+            made = gradients(kind, shape, adapters=adapters, **config)
+            before = to_vector(made._predictor)
+            require_independent_rows(made, made._predictor, shape)
+            assert (to_vector(made._predictor) == before).all()
 
 
 def test_texts_of_surveys_pass_too(gradients: Callable[..., UnitGradients]) -> None:
     together = replace(SHAPE, apart=False)
-    require_independent_rows(gradients("bert", together), together)
+    made = gradients("bert", together)
+    require_independent_rows(made, made._predictor, together)
+
+
+def test_a_test_that_nothing_fits_into_is_no_test(gradients: Callable[..., UnitGradients]) -> None:
+    made = gradients("bert", SHAPE)
+    made._fits = lambda question: False  # type: ignore[method-assign] # as if no text fitted
+    with pytest.raises(CompanionsShow, match="nothing could be tested"):
+        require_independent_rows(made, made._predictor, SHAPE)
 
 
 @pytest.mark.parametrize(("kind", "config"), KINDS, ids=str)
@@ -106,7 +117,7 @@ def test_an_encoder_that_mixes_rows_is_refused_with_the_remedy(
 
     monkeypatch.setattr(encoder, "suffix", mixed)
     with pytest.raises(CompanionsShow, match=r"device cpu, predictor\.dtype = float32") as caught:
-        require_independent_rows(made, SHAPE)
+        require_independent_rows(made, made._predictor, SHAPE)
     assert "\n" not in str(caught.value)
     assert "mechanism = tally" in str(caught.value)
 
@@ -125,4 +136,4 @@ def test_a_head_alone_that_mixes_rows_is_refused(
 
     monkeypatch.setattr(made._head, "rows", mixed)
     with pytest.raises(CompanionsShow, match="companions"):
-        require_independent_rows(made, SHAPE)
+        require_independent_rows(made, made._predictor, SHAPE)
